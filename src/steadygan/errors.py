@@ -1,0 +1,17 @@
+"""The one exception that is meant for the person at the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the user can put right; the message says what and how. The CLI prints it and exits with status 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint naming the known word closest to `name`, or the list of them: for the end of an error message."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
