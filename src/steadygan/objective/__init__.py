@@ -1,0 +1,105 @@
+"""What the players minimise: sums of terms over views.
+
+A term builder is a function `name(parts, *, option=default, ...) -> tuple[Term, ...]`. Those below are known by
+name; any other is named in a configuration as `module:function`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+import pydantic
+
+from steadygan.errors import UserError, nearest
+from steadygan.objective.adversarial import LOSSES, adversarial
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.consistency import bcr, cr, squared_difference, zcr
+from steadygan.objective.gradient import gp, r1
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real, View
+
+__all__ = [
+    "LOSSES",
+    "TERMS",
+    "Aug",
+    "Bundle",
+    "Gen",
+    "Latent",
+    "Lerp",
+    "Nudge",
+    "Parts",
+    "Real",
+    "Term",
+    "View",
+    "adversarial",
+    "build_terms",
+    "resolve_options",
+    "squared_difference",
+]
+
+TermBuilder = Callable[..., tuple[Term, ...]]
+
+TERMS: dict[str, TermBuilder] = {"cr": cr, "bcr": bcr, "zcr": zcr, "r1": r1, "gp": gp}
+
+
+def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
+    """The terms with every option filled in and checked against its builder's signature.
+
+    Raises `UserError` for an unknown term, module, option or a value of the wrong type.
+    """
+    if "cr" in terms and "bcr" in terms:
+        raise UserError("objective.terms: bcr contains cr (on reals); keep one of them and set bcr.real to its weight")
+    return {name: _options(name, options or {}) for name, options in terms.items()}
+
+
+def build_terms(parts: Parts, *, loss: str, terms: Mapping[str, Mapping[str, Any] | None]) -> tuple[Term, ...]:
+    """All terms of an objective: the adversarial pair and what is added to it. Terms of weight 0 are left out."""
+    added = [
+        term
+        for name, options in resolve_options(terms).items()
+        for term in _builder(name)(parts, **options)
+        if term.weight != 0
+    ]
+    objective = (*adversarial(parts, loss=loss), *added)
+    keys = [(term.player, term.name) for term in objective]
+    if twice := {f"{player}/{name}" for player, name in keys if keys.count((player, name)) > 1}:
+        raise UserError(f"objective.terms: two terms are called {', '.join(sorted(twice))}; rename one of them")
+    return objective
+
+
+def _builder(name: str) -> TermBuilder:
+    if ":" not in name:
+        if name not in TERMS:
+            raise UserError(
+                f"objective.terms.{name}: unknown term; {nearest(name, TERMS)} (your own: write it as module:function)"
+            )
+        return TERMS[name]
+    module, _, function = name.partition(":")
+    try:
+        builder = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"objective.terms.{name}: cannot be imported ({error}); is it on PYTHONPATH?") from error
+    if not callable(builder):
+        raise UserError(f"objective.terms.{name}: {function} is not a function")
+    return builder
+
+
+def _options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    builder = _builder(name)
+    options = [p for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    hints = get_type_hints(builder)
+    resolved = {option.name: option.default for option in options}
+    for key, value in given.items():
+        where = f"objective.terms.{name}.{key}"
+        if key not in resolved:
+            raise UserError(f"{where}: unknown option; {nearest(key, resolved)}")
+        try:
+            resolved[key] = pydantic.TypeAdapter(hints.get(key, Any)).validate_python(value)
+        except pydantic.ValidationError as error:
+            raise UserError(f"{where}: {error.errors()[0]['msg']}, got {value!r}") from error
+    if missing := [key for key, value in resolved.items() if value is inspect.Parameter.empty]:
+        raise UserError(f"objective.terms.{name}: needs {', '.join(missing)}")
+    return resolved

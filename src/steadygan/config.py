@@ -1,0 +1,256 @@
+"""The single description of a run: frozen, validated, free of torch.
+
+A run is described by a preset's name or a YAML file (which may extend either), plus dotted overrides such as
+`train.batch_size=64`. `load` turns these into a `Config` or raises a `UserError` that names the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from steadygan.errors import UserError, nearest
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class About(Section):
+    """Where a preset comes from. What is not known is said so, never guessed."""
+
+    paper: str = ""
+    table: str = ""
+    score: str = ""
+    protocol: str = ""
+    deviations: str = ""
+
+
+class DataConfig(Section):
+    path: str = Field("digits", description="digits, stacked-digits, a folder or a zip of images")
+    size: Positive = Field(32, description="side of the square training images, pixels")
+    channels: Literal[1, 3] | None = Field(None, description="grey or RGB; null: what the images are")
+    fraction: float = Field(1.0, gt=0, le=1, description="seeded share of the training images to use (low data)")
+    max_images: Positive | None = Field(None, description="upper bound on the training images")
+    seed: int = Field(0, description="of the held-out split and the subset; train.seed leaves them as they are")
+    heldout: float = Field(0.1, ge=0, lt=1, description="share kept away from training to watch D overfit")
+    flip: bool = Field(False, description="flip training images at random (not for letters and digits)")
+
+
+class ModelConfig(Section):
+    kind: str = Field("dcgan", description="network family")
+    width: Positive = Field(64, description="base number of channels; 64 is the published width of dcgan and resnet")
+    latent: Positive = Field(128, description="dimension of z")
+    prior: Literal["normal", "uniform"] = Field("normal", description="z ~ N(0, I) or U(-1, 1)")
+    conditional: bool = Field(False, description="condition both networks on the class labels")
+    fake_labels: Literal["uniform", "data"] = Field("uniform", description="how labels of fakes are drawn")
+    sn_generator: bool = Field(False, description="spectral normalisation in G")
+    sn_critic: bool = Field(True, description="spectral normalisation in D")
+
+
+class ObjectiveConfig(Section):
+    loss: str = Field("hinge", description="non-saturating, hinge, wasserstein or least-squares")
+    terms: dict[str, dict[str, Any]] = Field({}, description="what is added to it: {cr: {weight: 10}, …}")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_terms(cls, value: Any) -> Any:
+        """`bcr: {}` is bcr with its defaults; `objective.terms.bcr=null` switches an inherited bcr off."""
+        if isinstance(value, Mapping) and isinstance(value.get("terms"), Mapping):
+            return {**value, "terms": {k: v for k, v in value["terms"].items() if v is not None}}
+        return value
+
+
+class ConsistencyConfig(Section):
+    flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    shift: Fraction = Field(0.125, description="largest shift as a share of the side (0.125: 4 px at 32 px)")
+    cutout: Fraction = Field(0.0, description="side of the cut square as a share of the side")
+    padding: Literal["reflect", "zero"] = Field("reflect", description="what a shift moves in")
+
+
+class AugmentConfig(Section):
+    consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the T of CR and bCR")
+
+
+class PlayerConfig(Section):
+    lr: float = Field(2e-4, gt=0, description="Adam's learning rate")
+    beta1: float = Field(0.5, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+
+
+class OptimConfig(Section):
+    g: PlayerConfig = PlayerConfig()
+    d: PlayerConfig = PlayerConfig()
+    schedule: Literal["constant", "linear"] = Field("constant", description="linear: to zero at train.steps")
+    decay_from: NonNegative = Field(0, description="the step at which the linear decay begins")
+
+
+class EMAConfig(Section):
+    start: NonNegative = Field(0, description="until this step the average is a copy of G")
+    half_life: float = Field(6931, gt=0, description="in G steps; 6931 is a decay of 0.9999, 693 of 0.999")
+
+
+class TrainConfig(Section):
+    steps: Positive = Field(100_000, description="how often the phases are run through (G steps)")
+    batch_size: Positive = 64
+    accumulate: Positive = Field(1, description="micro-batches per phase; batch_size stays the whole batch")
+    phases: tuple[Literal["D", "G"], ...] = Field(("D", "G"), min_length=1, description="order of updates in a step")
+    seed: int = 0
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    channels_last: bool = Field(True, description="memory format of images and kernels; never changes the result")
+    ema: EMAConfig = EMAConfig()
+    log_every: Positive = 50
+    sample_every: Positive = 1000
+    checkpoint_every: Positive = 5000
+    keep_checkpoints: Positive = Field(2, description="how many of the newest checkpoints stay (the best always does)")
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+        if missing := {"D", "G"} - set(self.phases):
+            raise ValueError(f"phases must update both players; {missing.pop()} is missing")
+        return self
+
+
+class EvalConfig(Section):
+    protocol: str | None = Field(None, description="named protocol; null: the one made for the data, if any")
+    every: NonNegative = Field(0, description="score every so many steps; 0: only at the end")
+
+
+class Config(Section):
+    name: str = "run"
+    about: About = About()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration named by a preset, a YAML file or a run directory, with `key.path=value` overrides applied."""
+    name, tree = _read(str(source), ())
+    tree.setdefault("name", name)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise UserError(f"{override!r} is not of the form key.path=value, e.g. train.batch_size=32")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: {text!r} is not a YAML value") from error
+        _set(tree, _keys(path), value)
+    return validate(tree)
+
+
+def validate(tree: Mapping[str, Any]) -> Config:
+    """A `Config` from nested mappings; every mistake is named by its dotted key."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError("\n".join(_explain(item) for item in error.errors())) from None
+
+
+def preset_names() -> list[str]:
+    """The presets in the package, by name."""
+    return sorted(Path(entry.name).stem for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    """The YAML of one preset, as written."""
+    if name not in preset_names():
+        raise UserError(f"unknown preset {name!r}; {nearest(name, preset_names())}")
+    return _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _presets() -> Any:
+    return resources.files("steadygan").joinpath("presets")
+
+
+def _read(source: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """The nested mapping behind a source, with what it extends merged underneath."""
+    if source in chain:
+        raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}")
+    path = Path(source)
+    if path.is_dir():
+        path = path / "config.yaml"
+        if not path.is_file():
+            raise UserError(f"{source} is not a run directory: it has no config.yaml")
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{source}: no such file")
+        name, text = (
+            path.parent.name if path.name == "config.yaml" else path.stem,
+            path.read_text(encoding="utf-8"),
+        )
+    elif source in preset_names():
+        name, text = source, preset_text(source)
+    else:
+        raise UserError(
+            f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
+            "(`steadygan presets` lists them)"
+        )
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{source}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
+    base = tree.pop("extends", None)
+    if base is None:
+        return name, tree
+    sibling = path.parent / str(base)
+    _, below = _read(str(sibling) if path.suffix and sibling.is_file() else str(base), (*chain, source))
+    below.pop("name", None)
+    return name, _merge(below, tree)
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _keys(path: str) -> list[str]:
+    """Splits at dots, but keeps a term written as `package.module:function` whole."""
+    if custom := re.fullmatch(r"(objective)\.(terms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
+        return [key for key in custom.groups() if key]
+    return path.split(".")
+
+
+def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for key in keys[:-1]:
+        if not isinstance(tree.get(key), dict):
+            tree[key] = {}
+        tree = tree[key]
+    tree[keys[-1]] = value
+
+
+def _explain(item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location) or "configuration"
+    if item["type"] == "extra_forbidden":
+        section: Any = Config
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown key {key}; {nearest(location[-1], section.model_fields)}"
+    return f"{key}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"[:500]

@@ -1,0 +1,271 @@
+"""From images to training batches: held on the device as one tensor, or decoded on demand by threads."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steadygan.data.sources import THREADS, Source, UnreadableImage, check_unreadable, fingerprint
+from steadygan.errors import UserError
+
+CHUNK = 256
+ASSUMED_FREE_BYTES = 8 << 30
+PREFETCHED_BATCHES = 4
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0…255 to float32 in [-1, 1]: x / 127.5 − 1, on the images' device."""
+    return images.to(torch.float32).div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float in [-1, 1] to the nearest uint8, what lies beyond clamped; the exact inverse of `to_float`."""
+    return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+class ImageSet:
+    """Images with labels, by index, on a device: `pixels` (N, C, H, W) uint8 there, or None when streamed.
+
+    Made by `load_images`. `labels` is (N,) int64 on the device or None; `skipped` names the images that could
+    not be read, which have no index; `fingerprint` is the content's, the same whether streamed or not;
+    `indices` (N,) are the images' numbers in `source`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        indices: np.ndarray,
+        *,
+        pixels: Tensor | None,
+        device: torch.device,
+        skipped: list[str],
+        fingerprint: str,
+        threads: int,
+    ) -> None:
+        self.source, self.indices, self.pixels, self.device = source, indices, pixels, device
+        self.class_names, self.size, self.channels = source.class_names, source.size, source.channels
+        self.labels = None if source.labels is None else torch.from_numpy(source.labels[indices]).to(device)
+        self.skipped, self.fingerprint = skipped, fingerprint
+        self._threads, self._pool = threads, None if pixels is not None else ThreadPoolExecutor(threads)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images are decoded at each use rather than held in memory."""
+        return self.pixels is None
+
+    def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Tensor:
+        """The images at `indices` (B,): (B, C, H, W) uint8 on the device. Raises UnreadableImage."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        if self.pixels is not None:
+            return self.pixels.index_select(0, indices.to(self.device))
+        return self.gather(self.submit(indices))
+
+    def submit(self, indices: Tensor) -> list[Future[np.ndarray]]:
+        """Streamed sets only: starts decoding in the background, for `gather` to wait for."""
+        assert self._pool is not None
+        parts = np.array_split(self.indices[indices.cpu().numpy()], self._threads)
+        return [self._pool.submit(self._read, part) for part in parts if len(part)]
+
+    def gather(self, parts: Sequence[Future[np.ndarray]]) -> Tensor:
+        """What `submit` began: (B, C, H, W) uint8 on the device."""
+        empty = np.empty((0, self.channels, self.size, self.size), np.uint8)
+        images = torch.from_numpy(np.concatenate([empty, *(part.result() for part in parts)]))
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True)
+
+    def _read(self, indices: np.ndarray) -> np.ndarray:
+        return np.stack([self.source.read(index) for index in indices])
+
+    def close(self) -> None:
+        """Ends the decoding threads of a streamed set."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def load_images(
+    source: Source,
+    indices: np.ndarray | Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    memory_limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = THREADS,
+) -> ImageSet:
+    """The images of `source` at `indices`, in that order, without those that cannot be read.
+
+    They are kept on the device if their bytes are within `memory_limit` (None: a quarter of the device's free
+    memory) and streamed otherwise. Either way every image is decoded once here, so that the order of the
+    stream never depends on a damaged file met later: the cost is one epoch of decoding, during which
+    `progress(done, total)` is called. Raises UserError as soon as 1 % of the images have proved unreadable.
+    """
+    device, indices = torch.device(device), np.asarray(indices, np.int64)
+    shape = (len(indices), source.channels, source.size, source.size)
+    limit = _free_memory(device) // 4 if memory_limit is None else memory_limit
+    pixels = torch.empty(shape, dtype=torch.uint8, device=device) if math.prod(shape) <= limit else None
+    kept: list[int] = []
+    failures: list[UnreadableImage] = []
+
+    def read(part: np.ndarray) -> list[np.ndarray | UnreadableImage]:
+        return [_try_read(source, index) for index in part]
+
+    def readable(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+        for start in range(0, len(indices), CHUNK):
+            chunk = indices[start : start + CHUNK]
+            entries = list(chain.from_iterable(pool.map(read, np.array_split(chunk, threads))))
+            failures.extend(entry for entry in entries if isinstance(entry, UnreadableImage))
+            check_unreadable(failures, len(indices))
+            images = [entry for entry in entries if isinstance(entry, np.ndarray)]
+            if pixels is not None and images:
+                pixels[len(kept) : len(kept) + len(images)] = torch.from_numpy(np.stack(images))
+            kept.extend(chunk[[isinstance(entry, np.ndarray) for entry in entries]].tolist())
+            yield from images
+            if progress is not None:
+                progress(start + len(chunk), len(indices))
+
+    with ThreadPoolExecutor(threads) as pool:
+        # `kept` is complete when the last image has been hashed, which is when the labels are asked for.
+        labels = None if source.labels is None else (source.labels[index] for index in kept)
+        content = fingerprint(readable(pool), labels)
+    return ImageSet(
+        source,
+        np.array(kept, np.int64),
+        pixels=None if pixels is None else pixels[: len(kept)],
+        device=device,
+        skipped=[failure.name for failure in failures],
+        fingerprint=content,
+        threads=threads,
+    )
+
+
+def _try_read(source: Source, index: int) -> np.ndarray | UnreadableImage:
+    try:
+        return source.read(index)
+    except UnreadableImage as error:
+        # A fresh one: the traceback would keep the file's bytes in memory.
+        return UnreadableImage(error.name, error.reason)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes that new tensors on `device` may take; on the CPU only Linux tells, elsewhere it is assumed."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    if not meminfo.exists():
+        return ASSUMED_FREE_BYTES
+    available = dict(line.split(":") for line in meminfo.read_text().splitlines())["MemAvailable"]
+    limit = cgroup.read_text().strip() if cgroup.exists() else "max"
+    free = int(available.split()[0]) * 1024
+    return min(free, int(limit)) if limit.isdigit() else free
+
+
+def _shuffle(seed: int, size: int, device: torch.device, epoch: int) -> tuple[Tensor, Tensor]:
+    generator = np.random.default_rng((seed, epoch))
+    order, flips = generator.permutation(size), generator.integers(2, size=size).astype(bool)
+    return torch.from_numpy(order).to(device), torch.from_numpy(flips).to(device)
+
+
+class Loader:
+    """An endless stream of shuffled epochs in global batches, of which each rank takes its contiguous slice.
+
+    Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of
+    (seed, p, N) alone, so `position` is all there is to save, and neither world size nor batch size changes
+    them. A streamed set is decoded a few batches ahead; an error in a decoding thread is raised by the
+    `next()` that needs the image.
+
+    `flip` mirrors each image left–right with probability ½. Raises UserError if a batch is larger than the
+    set or not divisible by `world_size`.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        *,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size > len(images):
+            raise UserError(f"a batch of {batch_size} is larger than the {len(images)} images: lower train.batch_size")
+        if batch_size % world_size:
+            raise UserError(f"train.batch_size {batch_size} is not divisible by the {world_size} processes")
+        self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
+        self.rank, self.world_size, self.position = rank, world_size, 0
+        # Decoding threads need the order on the CPU; otherwise it is on the device and a step copies nothing.
+        device = torch.device("cpu") if images.streamed else images.device
+        self._epoch = lru_cache(maxsize=2)(partial(_shuffle, seed, len(images), device))
+        self._ahead: deque[tuple[Tensor, Tensor, list[Future[np.ndarray]]]] = deque()
+
+    def next(self) -> tuple[Tensor, Tensor | None]:
+        """This rank's next slice: images (B, C, H, W) float32 in [-1, 1] and labels (B,) int64 or None."""
+        images = self.images
+        if images.streamed:
+            while len(self._ahead) <= PREFETCHED_BATCHES:
+                indices, flips = self._draw(self.position + len(self._ahead) * self.batch_size)
+                self._ahead.append((indices, flips, images.submit(indices)))
+            indices, flips, parts = self._ahead[0]
+            x_nchw = images.gather(parts)
+            indices, flips = indices.to(images.device), flips.to(images.device)
+            self._ahead.popleft()
+        else:
+            indices, flips = self._draw(self.position)
+            x_nchw = images.take(indices)
+        self.position += self.batch_size
+        if self.flip:
+            x_nchw = torch.where(flips[:, None, None, None], x_nchw.flip(3), x_nchw)
+        return to_float(x_nchw), None if images.labels is None else images.labels.index_select(0, indices)
+
+    def _draw(self, position: int) -> tuple[Tensor, Tensor]:
+        share, size = self.batch_size // self.world_size, len(self.images)
+        first = position + self.rank * share
+        last, pieces = first + share, []
+        while first < last:
+            epoch, place = divmod(first, size)
+            stop = min(size, place + last - first)
+            pieces.append([column[place:stop] for column in self._epoch(epoch)])
+            first += stop - place
+        indices, flips = zip(*pieces, strict=True)
+        return torch.cat(indices), torch.cat(flips)
+
+    def state_dict(self) -> dict[str, int]:
+        """`position` is the number of the next global batch's first sample."""
+        return {"position": self.position, "seed": self.seed, "size": len(self.images)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on exactly where `state` was taken. Raises UserError if this is another order of images."""
+        for key, what, now in (("size", "number of images", len(self.images)), ("seed", "seed", self.seed)):
+            if state[key] != now:
+                raise UserError(
+                    f"the data changed: the {what} was {state[key]} when the run was saved and is {now} now; "
+                    "restore it to resume, or start a new run"
+                )
+        self.close()
+        self.position = state["position"]
+
+    def close(self) -> None:
+        """Drops what was decoded ahead and waits for what is being decoded; `next()` would start afresh."""
+        while self._ahead:
+            for part in self._ahead.popleft()[2]:
+                if not part.cancel():
+                    part.exception()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,180 @@
+"""The library in four calls: `train`, `evaluate`, `load`, `sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from steadygan import config as configuration
+from steadygan.build import build_generator, build_images, choose_device
+from steadygan.data import to_float
+from steadygan.data.grid import save_grid
+from steadygan.errors import UserError, nearest
+from steadygan.metrics.protocol import choose_protocol
+from steadygan.nets.layers import has_batch_statistics
+from steadygan.nets.sampling import choose_labels, standing_statistics
+from steadygan.nets.sampling import sample as draw
+from steadygan.run import Trained, protocol_for, score_generator, train_run
+from steadygan.train.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
+from steadygan.train.rundir import RunDirectory
+
+Classes = int | str | Sequence[int | str] | None
+
+
+class Generator:
+    """A trained generator, from its checkpoint alone: no data set, no configuration file.
+
+    Attributes: size (pixels), channels (1 or 3), classes (0: unconditional), class_names, latent, step, path.
+    """
+
+    def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
+        manifest = read_manifest(path)
+        self._description = manifest["generator"]
+        self._net, self._prior = build_generator(self._description)
+        prefix = "G_ema." if weights == "ema" else "G."
+        tensors = {k.removeprefix(prefix): v for k, v in read_weights(path).items() if k.startswith(prefix)}
+        try:
+            self._net.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(f"{path}: the weights don't fit the generator the manifest describes") from error
+        self._net.to(device).eval().requires_grad_(False)
+        self._statistics: float | None = None
+        self.path, self.step = path, int(manifest["step"])
+        self.size, self.channels = int(self._description["size"]), int(self._description["channels"])
+        self.classes, self.latent = int(self._description["classes"]), int(self._description["latent"])
+        self.class_names: tuple[str, ...] = tuple(self._description["class_names"])
+
+    def sample(
+        self,
+        num: int = 16,
+        *,
+        classes: Classes = None,
+        seed: int = 0,
+        truncation: float | None = None,
+        output: Literal["uint8", "float"] = "uint8",
+        batch_size: int = 64,
+    ) -> Tensor:
+        """`num` images (num, C, H, W) on the CPU: uint8, or float32 in [-1, 1].
+
+        classes: a class number or name, or several taken in turn; None takes all in turn. seed: the same seed gives
+        the same images, whatever the batch size. truncation: elements of z beyond ±truncation are redrawn (BigGAN,
+        §3.1): smaller is cleaner and less varied. Raises `UserError` for a class or value that makes no sense.
+        """
+        if output not in ("uint8", "float"):
+            raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
+        if truncation is not None and not truncation > 0:
+            raise UserError(f"truncation must be positive, got {truncation}")
+        labels = choose_labels(num, self._class_numbers(classes), self.classes)
+        if has_batch_statistics(self._net) and truncation != self._statistics:
+            standing_statistics(self._net, self._prior, truncation=truncation)
+            self._statistics = truncation
+        images = draw(
+            self._net,
+            self._prior,
+            num,
+            labels=labels,
+            seed=seed,
+            truncation=truncation,
+            batch_size=batch_size,
+        )
+        return images if output == "uint8" else to_float(images)
+
+    def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
+        """A sheet of samples as PNG; options are those of `sample`."""
+        return save_grid(self.sample(num, **options), Path(path), columns)
+
+    def _class_numbers(self, classes: Classes) -> int | list[int] | None:
+        if classes is None or isinstance(classes, int):
+            return classes
+        if isinstance(classes, str):
+            return self._class_number(classes)
+        return [self._class_number(entry) for entry in classes]
+
+    def _class_number(self, entry: int | str) -> int:
+        if isinstance(entry, str) and entry in self.class_names:
+            return self.class_names.index(entry)
+        try:
+            return int(entry)
+        except ValueError:
+            known = self.class_names or ["none: the generator is unconditional"]
+            raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
+
+
+def load(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Generator:
+    """The generator of a checkpoint, or of a run's best checkpoint (its newest when none has been scored).
+
+    weights: the averaged ones, or those training left. Raises `UserError` when there is none or it is damaged.
+    """
+    return Generator(find_checkpoint(Path(path)), choose_device(device), weights)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
+    if (path / MANIFEST).is_file():
+        return path
+    root = path / "checkpoints"
+    found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
+    if found is None:
+        raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
+    return found
+
+
+def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:
+    """`load(path).sample(num, …)`."""
+    return load(path).sample(num, **options)
+
+
+def train(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[Any], None] | None = None,
+) -> Trained:
+    """Trains what a preset, a YAML file or (with `resume`) a run directory describes; the same as `steadygan train`.
+
+    overrides: `key.path=value` strings. out: the run directory, `runs/NAME` by default. on_step: called with a
+    `Progress` after each step. Returns the run's directory, last scores and newest sample grid.
+    """
+    if resume:
+        return train_run(None, Path(source), overrides=overrides, on_step=on_step)
+    config = configuration.load(source, overrides)
+    return train_run(config, Path(out) if out is not None else Path("runs") / config.name, on_step=on_step)
+
+
+def evaluate(
+    path: str | Path,
+    *,
+    protocol: str | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Scores a run's best (else newest) checkpoint against the images it was trained on, and records it.
+
+    protocol: a name from `metrics.protocol.PROTOCOLS`; the one made for the data by default. Appends to the run's
+    scores.jsonl and returns the record. Raises `UserError` when no extractor suits the data.
+    """
+    path = Path(path)
+    config = configuration.load(path)
+    if protocol is not None:
+        config = config.model_copy(update={"eval": config.eval.model_copy(update={"protocol": protocol})})
+    images = build_images(config, torch.device("cpu"))
+    chosen = protocol_for(config, images)
+    if chosen is None:
+        chosen = choose_protocol(images.train.source.name, images.train.channels, images.train.size)
+    chosen = replace(chosen, weights=weights)
+    generator = load(path, device=device, weights=weights)
+
+    def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:
+        classes = None if labels is None else labels.tolist()
+        return generator.sample(num, classes=classes, seed=seed, truncation=chosen.truncation)
+
+    record = {"step": generator.step, **score_generator(generate, images, chosen, classes=generator.classes)}
+    RunDirectory(path).append("scores.jsonl", record)
+    return record

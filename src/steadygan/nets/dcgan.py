@@ -1,0 +1,130 @@
+"""SN-DCGAN, the "standard CNN" of Miyato et al., Spectral Normalization for GANs, ICLR 2018.
+
+The unconditional network of the consistency papers (CR-GAN, ICR-GAN). With classes: conditional batch norm in
+the generator and a projection critic (Miyato and Koyama, ICLR 2018), which no paper gives for this backbone.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets.layers import (
+    WARM_UP_ITERATIONS,
+    Conv2d,
+    Embedding,
+    Linear,
+    Projection,
+    Score,
+    advance_spectral_norm,
+    batch_norm,
+)
+
+SLOPE = 0.1
+
+
+def _check_size(size: int) -> None:
+    if size < 8 or size % 8:
+        raise UserError(f"dcgan: size must be a multiple of 8 (32, 64 and 128 are usual), got {size}")
+
+
+def _initialise(network: nn.Module) -> None:
+    """Weights N(0, 0.02²), biases 0."""
+    for layer in network.modules():
+        if isinstance(layer, Conv2d | nn.ConvTranspose2d | Linear | Embedding):
+            nn.init.normal_(layer.weight, std=0.02)
+            if not isinstance(layer, Embedding) and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    advance_spectral_norm(network, WARM_UP_ITERATIONS)
+
+
+class Generator(nn.Module):
+    """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
+
+    A linear layer to a (size/8)² map of 8·width channels, three stride-2 transposed convolutions down to
+    `width` channels, one at full resolution; batch norm and ReLU between them, tanh at the end. The first
+    batch norm has statistics for each of the linear layer's outputs, not for each channel, as in the public
+    implementations (compare_gan, chainer-gan-lib).
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int = 64,
+        sn_generator: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_size(size)
+        if sn_generator:
+            raise UserError("dcgan: sn_generator is not available (transposed convolutions); use kind: resnet")
+        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        self.seed = size // 8
+        widths = (8 * width, 4 * width, 2 * width, width)
+        self.linear = Linear(latent, widths[0] * self.seed**2)
+        self.norm = batch_norm(widths[0] * self.seed**2, classes)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in itertools.pairwise(widths)
+        )
+        self.norms = nn.ModuleList(batch_norm(after, classes) for after in widths[1:])
+        self.out = nn.ConvTranspose2d(width, channels, 3, padding=1)
+        _initialise(self)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        h = F.relu(self.norm(self.linear(z)[:, :, None, None], y)).view(len(z), -1, self.seed, self.seed)
+        for up, norm in zip(self.up, self.norms, strict=True):
+            h = F.relu(norm(up(h), y))
+        return torch.tanh(self.out(h))
+
+
+class Critic(nn.Module):
+    """Image (N, channels, size, size) in [−1, 1] → Score, its features the flattened last map.
+
+    Seven convolutions, 3×3 at one resolution in turn with 4×4 of stride 2, leaky ReLU (0.1) after each,
+    then a linear layer on all 8·width·(size/8)² values.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int = 64,
+        sn_critic: bool = True,
+        sn_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        _check_size(size)
+        self.size, self.channels, self.classes = size, channels, classes
+        widths = (channels, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width)
+        self.convs = nn.ModuleList(
+            Conv2d(
+                widths[i],
+                widths[i + 1],
+                kernel_size=4 if i % 2 else 3,
+                stride=2 if i % 2 else 1,
+                padding=1,
+                spectral_norm=sn_critic,
+                sn_eps=sn_eps,
+            )
+            for i in range(7)
+        )
+        self.head = Projection(8 * width * (size // 8) ** 2, classes, spectral_norm=sn_critic, sn_eps=sn_eps)
+        _initialise(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        h = x
+        for conv in self.convs:
+            h = F.leaky_relu(conv(h), SLOPE)
+        h = h.flatten(1)
+        return Score(self.head(h, y), features=h)

@@ -1,0 +1,218 @@
+"""What backbones are made of: spectrally normalised layers, batch norms with groups, the projection head."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WARM_UP_ITERATIONS = 15
+
+
+class Score(NamedTuple):
+    """What a critic says of N images.
+
+    logit: (N,), unbounded, before any sigmoid. features: (N, F), what the last linear layer sees.
+    pixels: (N, 1, H, W), one logit per pixel, of critics that have them.
+    """
+
+    logit: Tensor
+    features: Tensor | None = None
+    pixels: Tensor | None = None
+
+
+def required(y: Tensor | None) -> Tensor:
+    """The labels of a conditional network. Raises ValueError when there are none."""
+    if y is None:
+        raise ValueError("a conditional network needs labels: pass y, or build it with classes=0")
+    return y
+
+
+class SpectralNorm(nn.Module):
+    """The part shared by layers whose weight is divided by its largest singular value.
+
+    W̄ = W / σ, σ = uᵀ W v, with W reshaped to (first dimension, −1) and u, v the persistent estimates of
+    its first singular vectors (Miyato et al., Spectral Normalization, ICLR 2018, eq. 8 and Algorithm 1). u
+    and v are constants of the graph and the forward pass never moves them: `advance_spectral_norm` does, once
+    per optimiser phase. All passes of one phase see the same weight, and reading a network changes nothing.
+    """
+
+    weight: Tensor
+    u: Tensor
+    v: Tensor
+    spectral_norm: bool
+    sn_eps: float
+
+    def _start_spectral_norm(self, enabled: bool, eps: float) -> None:
+        self.spectral_norm = enabled
+        self.sn_eps = eps
+        if not enabled:
+            return
+        rows, columns = self.weight.flatten(1).shape
+        self.register_buffer("u", F.normalize(self.weight.new_empty(rows).normal_(), dim=0, eps=eps))
+        self.register_buffer("v", F.normalize(self.weight.new_empty(columns).normal_(), dim=0, eps=eps))
+        advance_spectral_norm(self, WARM_UP_ITERATIONS)
+
+    def normalised_weight(self) -> Tensor:
+        """W / σ where spectral norm is on, W where it is off; shaped like `weight`, differentiable in it."""
+        if not self.spectral_norm:
+            return self.weight
+        # uᵀ W v as ⟨W, u vᵀ⟩: unlike a matrix product it stays in full precision under autocast, and what the
+        # graph keeps is u vᵀ, so that advancing u and v before the backward pass does no harm.
+        direction = torch.outer(self.u, self.v).view(self.weight.shape)
+        return self.weight / (self.weight * direction).sum()
+
+
+class Conv2d(SpectralNorm, nn.Conv2d):
+    """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request."""
+
+    def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._start_spectral_norm(spectral_norm, sn_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.normalised_weight(), self.bias)
+
+
+class Linear(SpectralNorm, nn.Linear):
+    """torch's Linear, spectrally normalised on request."""
+
+    def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._start_spectral_norm(spectral_norm, sn_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.normalised_weight(), self.bias)
+
+
+class Embedding(SpectralNorm, nn.Embedding):
+    """torch's Embedding, its whole (classes, F) table spectrally normalised on request."""
+
+    def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._start_spectral_norm(spectral_norm, sn_eps)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return F.embedding(y, self.normalised_weight())
+
+
+def _unit(vectors: list[Tensor], eps: list[float]) -> list[Tensor]:
+    norms = torch._foreach_clamp_min(torch._foreach_norm(vectors), eps)
+    return list(torch._foreach_div(vectors, norms))
+
+
+@torch.no_grad()
+def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
+    """Power iterations v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖ on every spectrally normalised layer in `module`.
+
+    Call it once per optimiser phase (Miyato et al. 2018, Algorithm 1, does one per update).
+    """
+    layers = [m for m in module.modules() if isinstance(m, SpectralNorm) and m.spectral_norm]
+    if not layers or layers[0].weight.is_meta:
+        return
+    with torch.autocast(layers[0].weight.device.type, enabled=False):
+        eps = [layer.sn_eps for layer in layers]
+        matrices = [layer.weight.flatten(1) for layer in layers]
+        u = [layer.u for layer in layers]
+        for _ in range(iterations):
+            v = _unit([matrix.t().mv(left) for matrix, left in zip(matrices, u, strict=True)], eps)
+            u = _unit([matrix.mv(right) for matrix, right in zip(matrices, v, strict=True)], eps)
+        if iterations:
+            torch._foreach_copy_([layer.u for layer in layers], u)
+            torch._foreach_copy_([layer.v for layer in layers], v)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """torch's BatchNorm2d for batches made of several batches.
+
+    In training mode the batch is `groups` equal consecutive chunks, each normalised by its own statistics,
+    and the running statistics move chunk after chunk: the outcome of one call per chunk, in one call.
+    """
+
+    groups: int = 1
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """x: (N, C, H, W); y is not looked at, so that plain and conditional norms are called alike."""
+        if self.groups == 1 or not self.training:
+            return super().forward(x)
+        if x.shape[0] % self.groups:
+            raise ValueError(f"a batch of {x.shape[0]} does not split into {self.groups} equal groups")
+        normalise = super().forward
+        return torch.cat([normalise(chunk) for chunk in x.chunk(self.groups)])
+
+
+class ConditionalBatchNorm2d(BatchNorm2d):
+    """Batch norm whose gain and bias are looked up by class: γ_y · normalised(x) + β_y.
+
+    The statistics are those of the whole batch, shared by the classes. Tables `gamma`, `beta`: (classes, C),
+    starting at 1 and 0. Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, §4 (after
+    Dumoulin et al., A Learned Representation for Artistic Style, ICLR 2017).
+    """
+
+    def __init__(self, num_features: int, classes: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=False)
+        self.gamma = nn.Parameter(torch.ones(classes, num_features))
+        self.beta = nn.Parameter(torch.zeros(classes, num_features))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """x: (N, C, H, W); y: (N,) int64 in [0, classes). Raises ValueError without labels."""
+        y = required(y)
+        h = super().forward(x)
+        gamma, beta = (F.embedding(y, table).to(h.dtype)[:, :, None, None] for table in (self.gamma, self.beta))
+        return h * gamma + beta
+
+
+def set_batch_groups(module: nn.Module, groups: int) -> None:
+    """Tell every batch norm in `module` that a training batch is `groups` equal consecutive batches.
+
+    Raises TypeError when `groups` > 1 and `module` holds a batch norm that knows nothing of groups.
+    """
+    for name, layer in module.named_modules():
+        if isinstance(layer, BatchNorm2d):
+            layer.groups = groups
+        elif groups > 1 and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise TypeError(f"{name}: {type(layer).__name__} has no groups; use steadygan.nets.layers.BatchNorm2d")
+
+
+def has_batch_statistics(module: nn.Module) -> bool:
+    """Whether the output for one image depends, in training mode, on the rest of its batch."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+
+
+def batch_norm(num_features: int, classes: int, eps: float = 1e-5) -> BatchNorm2d:
+    """A generator's batch norm: conditional when there are classes. Both kinds are called with (x, y)."""
+    if classes:
+        return ConditionalBatchNorm2d(num_features, classes, eps=eps)
+    return BatchNorm2d(num_features, eps=eps)
+
+
+class Projection(nn.Module):
+    """A critic's last layer: w·h + b, plus ⟨e_y, h⟩ when there are classes.
+
+    Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, eq. 3.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        *,
+        bias: bool = True,
+        spectral_norm: bool = False,
+        sn_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        self.linear = Linear(features, 1, bias=bias, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.embedding = Embedding(classes, features, spectral_norm=spectral_norm, sn_eps=sn_eps) if classes else None
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        """h: (N, F); y: (N,) int64, not looked at without classes. Returns logits (N,)."""
+        weight = self.linear.normalised_weight()
+        if self.embedding is not None:
+            weight = weight + self.embedding(required(y))
+        # A product and a sum stay in full precision under autocast, where a linear layer would round the logit;
+        # consistency terms square differences of logits.
+        logit = (h * weight).sum(1)
+        return logit if self.linear.bias is None else logit + self.linear.bias

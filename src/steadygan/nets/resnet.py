@@ -1,0 +1,181 @@
+"""The SNGAN ResNets, as in their authors' public code: 32² for CIFAR-10, 64² and 128² for ImageNet.
+
+Sources: Miyato et al., Spectral Normalization for GANs, ICLR 2018; Miyato and Koyama, cGANs with Projection
+Discriminator, ICLR 2018; pfnet-research/sngan_projection.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets.layers import (
+    WARM_UP_ITERATIONS,
+    Conv2d,
+    Embedding,
+    Linear,
+    Projection,
+    Score,
+    advance_spectral_norm,
+    batch_norm,
+)
+
+SEED = 4
+BATCH_NORM_EPS = 2e-5
+
+# Multiples of `width`: the generator's seed and the output of each block (all of them double the side) ...
+GENERATOR_WIDTHS = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+# ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
+CRITIC_WIDTHS = {32: ((2, 2, 2, 2), 2), 64: ((1, 2, 4, 8, 16), 5), 128: ((1, 2, 4, 8, 16, 16), 5)}
+
+
+def _check_size(size: int) -> None:
+    if size not in GENERATOR_WIDTHS:
+        raise UserError(f"resnet: size must be one of {', '.join(map(str, GENERATOR_WIDTHS))}, got {size}")
+
+
+def _initialise(network: nn.Module) -> None:
+    """Glorot uniform, times √2 in the two convolutions of each residual branch; biases 0."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, Conv2d | Linear | Embedding):
+            residual = name.endswith((".conv1", ".conv2"))
+            nn.init.xavier_uniform_(layer.weight, gain=math.sqrt(2) if residual else 1.0)
+            if not isinstance(layer, Embedding) and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    advance_spectral_norm(network, WARM_UP_ITERATIONS)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Nearest neighbour, ×2."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class UpBlock(nn.Module):
+    """(N, C, H, W) → (N, C', 2H, 2W): BN, ReLU, ×2, conv3, BN, ReLU, conv3, plus a 1×1 shortcut, ×2."""
+
+    def __init__(self, before: int, after: int, classes: int, *, spectral_norm: bool, sn_eps: float) -> None:
+        super().__init__()
+        self.norm1 = batch_norm(before, classes, BATCH_NORM_EPS)
+        self.conv1 = Conv2d(before, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.norm2 = batch_norm(after, classes, BATCH_NORM_EPS)
+        self.conv2 = Conv2d(after, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.shortcut = Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.conv1(upsample(F.relu(self.norm1(x, y))))
+        h = self.conv2(F.relu(self.norm2(h, y)))
+        # Nearest upsampling commutes with a 1×1 convolution, which then costs a quarter.
+        return h + upsample(self.shortcut(x))
+
+
+class DownBlock(nn.Module):
+    """(N, C, H, W) → (N, C', H/2, W/2): ReLU, conv3, ReLU, conv3, mean pooling, plus a 1×1 shortcut, pooled.
+
+    Without `down` there is no pooling, and with equal channels the shortcut is then the identity. The middle
+    has as many channels as the input. The critic's `first` block, which sees the image, has no ReLU before
+    its first convolution and as many channels in the middle as at the end.
+    """
+
+    def __init__(
+        self, before: int, after: int, *, down: bool, first: bool = False, spectral_norm: bool, sn_eps: float
+    ) -> None:
+        super().__init__()
+        middle = after if first else before
+        self.down, self.first = down, first
+        self.conv1 = Conv2d(before, middle, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.conv2 = Conv2d(middle, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.shortcut = (
+            Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            if down or before != after
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(x if self.first else F.relu(x))
+        h = self.conv2(F.relu(h))
+        if not self.down:
+            return h + self.shortcut(x)
+        # Mean pooling commutes with a 1×1 convolution, which then costs a quarter.
+        return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
+
+
+class Generator(nn.Module):
+    """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
+
+    A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh.
+    `width` 64 is the published one at every size: 256 channels throughout at 32², 1024 down to 64 above.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int = 64,
+        sn_generator: bool = False,
+        sn_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        _check_size(size)
+        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        widths = [multiple * width for multiple in GENERATOR_WIDTHS[size]]
+        self.linear = Linear(latent, widths[0] * SEED**2, spectral_norm=sn_generator, sn_eps=sn_eps)
+        self.blocks = nn.ModuleList(
+            UpBlock(before, after, classes, spectral_norm=sn_generator, sn_eps=sn_eps)
+            for before, after in itertools.pairwise(widths)
+        )
+        self.norm = batch_norm(widths[-1], 0, BATCH_NORM_EPS)
+        self.out = Conv2d(widths[-1], channels, 3, padding=1, spectral_norm=sn_generator, sn_eps=sn_eps)
+        _initialise(self)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        h = self.linear(z).view(len(z), -1, SEED, SEED)
+        for block in self.blocks:
+            h = block(h, y)
+        return torch.tanh(self.out(F.relu(self.norm(h))))
+
+
+class Critic(nn.Module):
+    """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
+
+    `width` 64 is the published one at every size: 128 channels throughout at 32², 64 to 1024 at 64² and 128².
+    The last linear layer has no bias at 32² and has one at 64² and 128², as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int = 64,
+        sn_critic: bool = True,
+        sn_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        _check_size(size)
+        self.size, self.channels, self.classes = size, channels, classes
+        multiples, downs = CRITIC_WIDTHS[size]
+        widths = [channels, *(multiple * width for multiple in multiples)]
+        self.blocks = nn.ModuleList(
+            DownBlock(before, after, down=i < downs, first=i == 0, spectral_norm=sn_critic, sn_eps=sn_eps)
+            for i, (before, after) in enumerate(itertools.pairwise(widths))
+        )
+        self.head = Projection(widths[-1], classes, bias=size != 32, spectral_norm=sn_critic, sn_eps=sn_eps)
+        _initialise(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        h = x
+        for block in self.blocks:
+            h = block(h)
+        h = F.relu(h).sum((2, 3))
+        return Score(self.head(h, y), features=h)

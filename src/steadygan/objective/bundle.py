@@ -1,0 +1,154 @@
+"""A bundle: one batch in one phase, in which every view is computed once and the critic is called once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.nets.layers import Score, set_batch_groups
+from steadygan.nets.prior import Prior
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Aug, Gen, Transform, View, walk
+
+T = TypeVar("T")
+
+
+class Bundle:
+    """The tensors of one batch, by view.
+
+    nets: networks by name; prior: where latents and labels come from; generator: the source of all randomness, on
+    the batch's device; size: samples in the batch; given: values (and labels) of views that come from outside, such
+    as `Real()`; pre_d: a transform through which every image passes on its way into a critic, in every phase
+    (DiffAugment, Zhao et al., NeurIPS 2020); joint: score all views in one pass (wrong for a critic with batch
+    statistics, which must see each view by itself).
+    """
+
+    def __init__(
+        self,
+        nets: Mapping[str, nn.Module],
+        prior: Prior,
+        generator: torch.Generator,
+        *,
+        size: int,
+        given: Mapping[View, tuple[Tensor, Tensor | None]] | None = None,
+        pre_d: Transform | None = None,
+        joint: bool = True,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.nets, self.prior, self.generator, self.size = nets, prior, generator, size
+        self.pre_d, self.joint, self.dtype = pre_d, joint, dtype
+        self._values: dict[View, Tensor] = {view: value for view, (value, _) in (given or {}).items()}
+        self._labels: dict[View, Tensor | None] = {view: labels for view, (_, labels) in (given or {}).items()}
+        self._seen: dict[View, Tensor] = {}
+        self._scores: dict[tuple[str, View], Score] = {}
+        self._gradients: dict[tuple[str, View], Tensor] = {}
+
+    def __getitem__(self, view: View) -> Tensor:
+        """The view's tensor, computed at the first request."""
+        if view not in self._values:
+            value = view.compute(self)
+            self._values[view] = value
+        return self._values[view]
+
+    def labels(self, view: View) -> Tensor | None:
+        """The labels (N,) int64 that belong to the view, None when there are none."""
+        if view not in self._labels:
+            self._labels[view] = view.labels(self)
+        return self._labels[view]
+
+    def D(self, view: View, critic: str = "D") -> Score:
+        """What the critic says of the view; the term must have declared it in `score` or `grads`."""
+        return self._lookup(self._scores, view, critic, "score")
+
+    def grad(self, view: View, critic: str = "D") -> Tensor:
+        """∂(sum of logits)/∂(view as the critic sees it), with a graph; the term must have declared it in `grads`."""
+        return self._lookup(self._gradients, view, critic, "grads")
+
+    def seen(self, view: View) -> Tensor:
+        """The view as a critic sees it: behind `pre_d`.
+
+        An augmented view is augmented *after* `pre_d`, on the same draw as its source: a consistency pair differs
+        by its own transform alone.
+        """
+        if self.pre_d is None:
+            return self[view]
+        if view not in self._seen:
+            if isinstance(view, Aug):
+                self._seen[view] = view.transform(self.seen(view.source), self.generator)
+            else:
+                self._seen[view] = self.pre_d(self[view], self.generator)
+        return self._seen[view]
+
+    def prepare(self, terms: Iterable[Term]) -> None:
+        """Computes what the terms need: one call per generator and level, one critic pass, one more for gradients."""
+        terms = list(terms)
+        self.generate(view for term in terms for view in term.needs)
+        for critic in dict.fromkeys(term.critic for term in terms):
+            mine = [term for term in terms if term.critic == critic]
+            self._score(critic, list(dict.fromkeys(view for term in mine for view in term.score)))
+            self._differentiate(critic, list(dict.fromkeys(view for term in mine for view in term.grads)))
+
+    def generate(self, views: Iterable[View]) -> None:
+        """Computes every `Gen` view below these; those of one network whose sources are ready share one call."""
+        pending = [view for view in walk(views) if isinstance(view, Gen) and view not in self._values]
+        while pending:
+            unmade = set(pending)
+            ready = [view for view in pending if unmade.isdisjoint(walk([view.source]))]
+            by_net: dict[str, list[Gen]] = defaultdict(list)
+            for view in ready:
+                by_net[view.net].append(view)
+            for name, group in by_net.items():
+                net = self.nets[name]
+                set_batch_groups(net, len(group))
+                images = net(
+                    torch.cat([self[view.source] for view in group]),
+                    _cat([self.labels(view) for view in group]),
+                )
+                self._values.update(zip(group, images.chunk(len(group)), strict=True))
+            pending = [view for view in pending if view not in self._values]
+
+    def _score(self, critic: str, views: Sequence[View]) -> None:
+        if not views:
+            return
+        if self.joint:
+            scores = self._call(critic, [self.seen(view) for view in views], views)
+        else:
+            scores = [self._call(critic, [self.seen(view)], [view])[0] for view in views]
+        self._scores.update(zip([(critic, view) for view in views], scores, strict=True))
+
+    def _differentiate(self, critic: str, views: Sequence[View]) -> None:
+        """Apart from the joint pass: leaves of their own, and a graph of the gradient."""
+        if not views:
+            return
+        leaves = [self.seen(view).detach().requires_grad_() for view in views]
+        if self.joint:
+            scores = self._call(critic, leaves, views)
+        else:
+            scores = [self._call(critic, [leaf], [view])[0] for leaf, view in zip(leaves, views, strict=True)]
+        total = torch.stack([score.logit.sum() for score in scores]).sum()
+        gradients = torch.autograd.grad(total, leaves, create_graph=True)
+        for view, score, gradient in zip(views, scores, gradients, strict=True):
+            self._scores.setdefault((critic, view), score)
+            self._gradients[critic, view] = gradient
+
+    def _call(self, critic: str, images: Sequence[Tensor], views: Sequence[View]) -> list[Score]:
+        out = self.nets[critic](torch.cat(list(images)), _cat([self.labels(view) for view in views]))
+        parts = [[None] * len(views) if field is None else field.chunk(len(views)) for field in out]
+        return [Score(*fields) for fields in zip(*parts, strict=True)]
+
+    def _lookup(self, table: dict[tuple[str, View], T], view: View, critic: str, declared: str) -> T:
+        try:
+            return table[critic, view]
+        except KeyError:
+            raise KeyError(f"no term declares {view} in its `{declared}` for critic {critic!r}") from None
+
+
+def _cat(labels: Sequence[Tensor | None]) -> Tensor | None:
+    present = [label for label in labels if label is not None]
+    if present and len(present) != len(labels):
+        raise ValueError("some views of one pass have labels and some have none")
+    return torch.cat(present) if present else None

@@ -1,0 +1,69 @@
+"""Consistency regularisation: CR, bCR, zCR. ICR is bCR and zCR together.
+
+CR-GAN: Zhang et al., ICLR 2020. bCR, zCR, ICR: Zhao et al., "Improved Consistency Regularization for GANs",
+AAAI 2021. Distances between logits are squared differences of the scalar before any activation, averaged over the
+batch; distances between images are averaged over pixels and the batch (the paper writes a norm; its weights make
+sense for the mean, which all public code takes). Neither side of a pair is detached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from steadygan.errors import UserError
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Aug, Gen, Nudge, Transform, View
+
+
+def cr(parts: Parts, *, weight: float = 10.0) -> tuple[Term, ...]:
+    """λ‖D(x) - D(T(x))‖² for the critic, on reals only (CR-GAN, §2)."""
+    x = parts.real
+    pair = (x, Aug(_augment(parts, "cr"), x))
+    return (Term("cr", "D", squared_difference(*pair), score=pair, weight=weight),)
+
+
+def bcr(parts: Parts, *, real: float = 10.0, fake: float = 10.0) -> tuple[Term, ...]:
+    """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for the critic; G's loss is unchanged (ICR, Alg. 1)."""
+    transform = _augment(parts, "bcr")
+    x, g = parts.real, parts.fake
+    reals, fakes = (x, Aug(transform, x)), (g, Aug(transform, g))
+    return (
+        Term("bcr_real", "D", squared_difference(*reals), score=reals, weight=real),
+        Term("bcr_fake", "D", squared_difference(*fakes), score=fakes, weight=fake),
+    )
+
+
+def zcr(parts: Parts, *, dis: float = 5.0, gen: float = 0.5, sigma: float = 0.03) -> tuple[Term, ...]:
+    """λ_dis‖D(G(z)) - D(G(z + Δz))‖² for the critic, -λ_gen‖G(z) - G(z + Δz)‖² for G, Δz ~ N(0, σ²) (ICR, Alg. 2).
+
+    Both fakes of a pair have one label. The defaults are the values public code uses for unconditional 32 px models;
+    the paper's own table is unverified.
+    """
+    g = parts.fake
+    nudged = Gen(g.net, Nudge(g.source, sigma))
+
+    def apart(b: Bundle) -> Tensor:
+        return -F.mse_loss(b[nudged], b[g])
+
+    return (
+        Term("zcr_dis", "D", squared_difference(g, nudged), score=(g, nudged), weight=dis),
+        Term("zcr_gen", "G", apart, views=(g, nudged), weight=gen),
+    )
+
+
+def squared_difference(a: View, b: View, critic: str = "D") -> Callable[[Bundle], Tensor]:
+    """The loss mean (D(a) - D(b))² over the batch."""
+    return lambda bundle: F.mse_loss(bundle.D(b, critic).logit, bundle.D(a, critic).logit)
+
+
+def _augment(parts: Parts, term: str) -> Transform:
+    if parts.augment is None:
+        raise UserError(
+            f"objective.terms.{term} compares an image with its augmentation, but augment.consistency is off; "
+            "set augment.consistency.flip, .shift or .cutout above zero"
+        )
+    return parts.augment

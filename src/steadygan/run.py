@@ -1,0 +1,162 @@
+"""A run from its description to its scores: what `steadygan train` and `steadygan evaluate` carry out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steadygan import config as configuration
+from steadygan.build import (
+    Images,
+    Notify,
+    build_images,
+    build_state,
+    choose_device,
+    describe_generator,
+    provenance,
+    resolve,
+)
+from steadygan.config import Config
+from steadygan.errors import UserError, nearest
+from steadygan.machine import keep_freed_memory
+from steadygan.metrics.compare import read_lines
+from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
+from steadygan.nets.sampling import sample
+from steadygan.train.checkpoint import load_checkpoint
+from steadygan.train.loop import Progress, Trainer
+from steadygan.train.rundir import RunDirectory
+from steadygan.train.state import TrainState
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run left: its directory, whether it reached its last step, its newest scores and sample grid."""
+
+    path: Path
+    finished: bool
+    scores: dict[str, Any]
+    grid: Path | None
+
+
+def open_run(path: Path, overrides: Sequence[str]) -> tuple[Config, RunDirectory]:
+    """The configuration of an existing run, with overrides, and its locked directory."""
+    config = resolve(configuration.load(path, overrides))
+    run = RunDirectory(path)
+    run.lock()
+    return config, run
+
+
+def train_run(
+    config: Config | None,
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    on_load: Notify | None = None,
+    on_ready: Callable[[TrainState, Images], None] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Trained:
+    """Trains `config` in a new run directory, or, without one, goes on with the run that is there.
+
+    on_load(done, total) is called as images are read, on_ready when everything is built, on_step after each step.
+    """
+    resuming = config is None
+    run = None
+    if config is None:
+        config, run = open_run(path, overrides)
+    else:
+        config = resolve(config)
+        RunDirectory.refuse_existing(path)
+    device = choose_device(config.train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    images = build_images(config, device, on_load)
+    state = build_state(config, images.train, device)
+    if run is None:
+        run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device))
+    else:
+        checkpoint = run.newest_checkpoint()
+        check_same_data(path, images)
+        load_checkpoint(state, checkpoint)
+        run.forget_after(state.step)
+        run.write_config(config.to_yaml())
+    protocol = protocol_for(config, images)
+    trainer = Trainer(
+        config,
+        state,
+        run,
+        images.train,
+        images.heldout,
+        describe_generator(config, images.train),
+        score=None if protocol is None else lambda state: score_state(state, images, protocol),
+    )
+    if on_ready is not None:
+        on_ready(state, images)
+    if resuming and state.step >= config.train.steps:
+        run.close()
+        raise UserError(
+            f"{path} has already reached step {state.step}; to go on, raise train.steps, e.g. "
+            f"`steadygan train {path} --resume train.steps={2 * state.step}`"
+        )
+    finished = trainer.fit(on_step)
+    grids = sorted(run.samples.glob("step-*.png"))
+    return Trained(path, finished, last_score(path), grids[-1] if grids else None)
+
+
+def check_same_data(path: Path, images: Images) -> None:
+    """Resuming on other images would silently be another experiment."""
+    try:
+        before = json.loads((path / "provenance.json").read_text(encoding="utf-8"))["data"]["fingerprint"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path / 'provenance.json'}: missing or damaged; the data cannot be checked") from error
+    if before != images.train.fingerprint:
+        raise UserError(
+            f"the training images are not the ones {path} was started with (their content differs); "
+            "point data.path to those, or start a new run with --out"
+        )
+
+
+def protocol_for(config: Config, images: Images) -> Protocol | None:
+    """The protocol to score a run by: the one asked for, else the one made for the data, None when there is none."""
+    name = config.eval.protocol
+    if name is None and config.data.path not in PROTOCOLS:
+        return None
+    if name is not None and name not in PROTOCOLS:
+        raise UserError(f"eval.protocol: unknown protocol {name!r}; {nearest(name, PROTOCOLS)}")
+    protocol = choose_protocol(name or config.data.path, images.train.channels, images.train.size)
+    return replace(protocol, batch_norm="standing")
+
+
+def score_state(state: TrainState, images: Images, protocol: Protocol) -> tuple[dict[str, Any], float]:
+    """Scores the averaged generator of a run in training; touches nothing that training reads."""
+
+    def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:
+        return sample(state.ema.net, state.prior, num, labels=labels, seed=seed)
+
+    record = score_generator(generate, images, protocol, classes=_classes(state, images))
+    return record, record[f"FD-{protocol.extractor}"]
+
+
+def score_generator(generate: Generate, images: Images, protocol: Protocol, *, classes: int) -> dict[str, Any]:
+    """Scores any generator against the training images, by the protocol."""
+    real = images.train
+    if real.streamed:
+        pixels = torch.cat([real.take(part).cpu() for part in torch.arange(len(real)).split(1024)])
+    else:
+        pixels = real.take(torch.arange(len(real))).cpu()
+    labels = None if real.labels is None else real.labels.cpu()
+    return score(generate, pixels, labels, protocol, classes=classes, fingerprint=real.fingerprint)
+
+
+def _classes(state: TrainState, images: Images) -> int:
+    return len(images.train.class_names) if state.prior.label_pool is not None else 0
+
+
+def last_score(path: Path) -> dict[str, Any]:
+    """The newest record of a run's scores.jsonl, empty when there is none."""
+    return next(reversed(read_lines(path / "scores.jsonl")), {})

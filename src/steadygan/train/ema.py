@@ -1,0 +1,29 @@
+"""The exponential moving average of a generator's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """A copy of `net` whose weights follow it: w̄ ← d·w̄ + (1 - d)·w with d = 2^(-1/half_life) per update.
+
+    Before step `start` the copy is exact, so that the average does not remember the first, random weights. Buffers
+    (spectral-norm vectors) are copied; batch-norm statistics of averaged weights must be gathered anew before use
+    (`nets.sampling.standing_statistics`).
+    """
+
+    def __init__(self, net: nn.Module, *, start: int, half_life: float) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.start, self.decay = start, 0.5 ** (1 / half_life)
+
+    @torch.no_grad()
+    def update(self, net: nn.Module, step: int) -> None:
+        """Takes in `net` after G step number `step` (from 0)."""
+        decay = self.decay if step >= self.start else 0.0
+        torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
+        for mean, buffer in zip(self.net.buffers(), net.buffers(), strict=True):
+            mean.copy_(buffer)

@@ -1,0 +1,85 @@
+"""Everything that a training run is made of and that a checkpoint must bring back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.data import Loader
+from steadygan.nets.prior import Prior
+from steadygan.objective import Term
+from steadygan.objective.views import Transform
+from steadygan.train.ema import EMA
+
+
+@dataclass
+class TrainState:
+    """Networks, players, objective, data position and randomness of one run.
+
+    players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
+    one step; counts: how many phases each player has had; images: reals shown to the critic so far.
+    """
+
+    nets: dict[str, nn.Module]
+    players: Mapping[str, tuple[str, ...]]
+    optimizers: dict[str, torch.optim.Optimizer]
+    terms: tuple[Term, ...]
+    phases: tuple[str, ...]
+    prior: Prior
+    loader: Loader
+    generator: torch.Generator
+    ema: EMA
+    accumulate: int = 1
+    pre_d: Transform | None = None
+    joint: bool = True
+    step: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    best_score: float = float("inf")
+    counts: Counter[str] = field(default_factory=Counter)
+    skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+    @property
+    def device(self) -> torch.device:
+        return self.generator.device
+
+    def weights(self) -> dict[str, Tensor]:
+        """All network tensors by `network.parameter`; the averaged generator is `G_ema`."""
+        nets = {**self.nets, "G_ema": self.ema.net}
+        return {f"{name}.{key}": value for name, net in nets.items() for key, value in net.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        for name, net in {**self.nets, "G_ema": self.ema.net}.items():
+            prefix = f"{name}."
+            net.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is not a network weight; tensors and plain values only, so that it loads with `weights_only`."""
+        return {
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds,
+            "best_score": self.best_score,
+            "counts": dict(self.counts),
+            "skipped": int(self.skipped),
+            "loader": self.loader.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "generator": self.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.loader.load_state_dict(state["loader"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch_rng"])
+        self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
+        self.best_score = state["best_score"]
+        self.counts = Counter(state["counts"])
+        self.skipped.fill_(state["skipped"])

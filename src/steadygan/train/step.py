@@ -1,0 +1,80 @@
+"""The update step: one phase for one player. It knows no method by name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from steadygan.nets.layers import advance_spectral_norm
+from steadygan.objective import Bundle, Real, Term, View
+from steadygan.objective.views import walk
+from steadygan.train.state import TrainState
+
+Given = dict[View, tuple[Tensor, Tensor | None]]
+
+
+def train_step(state: TrainState) -> dict[str, Tensor]:
+    """Runs every phase once; returns each term's last value (unweighted) and each player's gradient norm, on device."""
+    values: dict[str, Tensor] = {}
+    for player in state.phases:
+        values.update(run_phase(state, player))
+    state.step += 1
+    return values
+
+
+def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
+    """One update of one player: collect the live terms, generate, score, sum, backward, step, average.
+
+    A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`; nothing here waits
+    for the device.
+    """
+    live = [term for term in state.terms if term.player == player and term.live(state.counts[player])]
+    trained = [state.nets[name] for name in state.players[player]]
+    optimizer = state.optimizers[player]
+
+    for name, net in state.nets.items():
+        net.requires_grad_(name in state.players[player])
+    for net in trained:
+        advance_spectral_norm(net)
+
+    optimizer.zero_grad()
+    values: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=state.device))
+    for given, size in micro_batches(state, live):
+        b = Bundle(
+            state.nets,
+            state.prior,
+            state.generator,
+            size=size,
+            given=given,
+            pre_d=state.pre_d,
+            joint=state.joint,
+        )
+        b.prepare(live)
+        losses = {term.name: term.loss(b) / state.accumulate for term in live}
+        torch.stack([term.weight * term.every * losses[term.name] for term in live]).sum().backward()
+        for name, loss in losses.items():
+            values[f"{player}/{name}"] += loss.detach()
+
+    norm = torch.nn.utils.get_total_norm([p.grad for net in trained for p in net.parameters() if p.grad is not None])
+    optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # the fused step skips on it
+    optimizer.step()
+    state.skipped += optimizer.found_inf.to(state.skipped)  # type: ignore[attr-defined]
+    state.counts[player] += 1
+    if player == "G":
+        state.ema.update(state.nets["G"], state.step)
+    return {**values, f"{player}/grad_norm": norm}
+
+
+def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[tuple[Given, int]]:
+    """The phase's batch in `accumulate` equal parts. Reals are only fetched when a term looks at them."""
+    loader, parts = state.loader, state.accumulate
+    size = loader.batch_size // loader.world_size // parts
+    if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
+        return [({}, size)] * parts
+    x, y = loader.next()
+    state.images += loader.batch_size
+    labels = [None] * parts if y is None or state.prior.label_pool is None else y.chunk(parts)
+    return [({Real(): pair}, size) for pair in zip(x.chunk(parts), labels, strict=True)]

@@ -1,0 +1,102 @@
+"""The augmentation of consistency regularisation: flip, shift and cutout of each image on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """T of D(x) ≈ D(T(x)): random horizontal flip, integer shift, cutout, in this order, anew for each image.
+
+    flip: probability in [0, 1] of mirroring left and right.
+    shift: radius as a fraction of the side, in [0, 0.5]; the shift along each axis is uniform over the
+        integers in ±int(shift·side + 0.5), ±4 pixels at 32².
+    cutout: side of the erased square as a fraction of the image's, in [0, 1]; its centre is uniform, so that
+        it may hang over the edge, and it is filled with 0, mid-grey.
+    padding: what a shift brings in: the mirrored image, its edge not repeated ("reflect"), or 0 ("zero").
+
+    Raises UserError, naming the argument, for a value outside its range.
+
+    Sources: T of CR-GAN (Zhang et al., Consistency Regularization for GANs, ICLR 2020), which ICR-GAN (Zhao
+    et al., Improved Consistency Regularization for GANs, AAAI 2021, Algorithm 1) applies to reals and fakes.
+    The radius and the reflection are StudioGAN's public choice: the papers' own radius is not verified.
+    """
+
+    flip: float = 0.5
+    shift: float = 0.125
+    cutout: float = 0.0
+    padding: Literal["reflect", "zero"] = "reflect"
+
+    def __post_init__(self) -> None:
+        for name, most in (("flip", 1.0), ("shift", 0.5), ("cutout", 1.0)):
+            value = getattr(self, name)
+            if not 0 <= value <= most:
+                raise UserError(f"{name} must be between 0 and {most:g}, got {value}")
+        if self.padding not in ("reflect", "zero"):
+            raise UserError(f"padding must be reflect or zero, got {self.padding!r}")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x: (N, C, H, W) floating, any range; generator: on x's device. Same shape, dtype and memory format.
+
+        Differentiable in x as often as wanted; never waits for the device.
+        """
+        n, _, height, width = x.shape
+        device = x.device
+        rows = torch.arange(height, device=device).expand(n, height)
+        columns = torch.arange(width, device=device).expand(n, width)
+        keep: Tensor | None = None
+
+        if self.flip:
+            flipped = torch.rand(n, 1, generator=generator, device=device) < self.flip
+        if self.shift:
+            # Read at the shifted place what the flip left there: indices are composed last step first.
+            rows, row_inside = self._shifted(rows, height, generator)
+            columns, column_inside = self._shifted(columns, width, generator)
+            if self.padding == "zero":
+                keep = row_inside[:, :, None] & column_inside[:, None, :]
+        if self.flip:
+            columns = torch.where(flipped, width - 1 - columns, columns)
+        if self.flip or self.shift:
+            x = _gather(x, rows, columns)
+        if self.cutout:
+            hit = self._struck(n, height, generator, device)[:, :, None]
+            hit = hit & self._struck(n, width, generator, device)[:, None, :]
+            keep = ~hit if keep is None else keep & ~hit
+        # masked_fill would lose channels-last.
+        return x if keep is None else torch.where(keep[:, None], x, 0)
+
+    def _shifted(self, index: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where each of `side` places reads after a random shift (N, side), and whether that is inside."""
+        radius = int(self.shift * side + 0.5)
+        offset = torch.randint(-radius, radius + 1, (len(index), 1), generator=generator, device=index.device)
+        index = index - offset
+        inside = (index >= 0) & (index < side)
+        if self.padding == "zero":
+            return index.clamp(0, side - 1), inside
+        return side - 1 - (side - 1 - index.abs()).abs(), inside
+
+    def _struck(self, n: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Which of `side` places along one axis the square covers (N, side)."""
+        length = int(self.cutout * side + 0.5)
+        # An even square is centred between two pixels, or on the image's edge: one more place than pixels.
+        centre = torch.randint(0, side + 1 - length % 2, (n, 1), generator=generator, device=device)
+        from_start = torch.arange(side, device=device) - (centre - length // 2)
+        return (from_start >= 0) & (from_start < length)
+
+
+def _gather(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """x[n, :, rows[n, i], columns[n, j]] for all n, i, j in x's memory format. rows: (N, H), columns: (N, W)"""
+    n, channels, height, width = x.shape
+    place = rows[:, :, None] * width + columns[:, None, :]
+    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
+        start = torch.arange(n, device=x.device)[:, None, None] * (height * width)
+        pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
+        return pixels.index_select(0, (start + place).flatten()).view(n, height, width, channels).permute(0, 3, 1, 2)
+    return x.flatten(2).gather(2, place.view(n, 1, -1).expand(-1, channels, -1)).view(x.shape)
