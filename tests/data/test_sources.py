@@ -89,7 +89,7 @@ def sixteen(value: int) -> Image.Image:
         (encoded(plain("LA", (0, 51))), [204] * 3),
         (encoded(plain("L", 7), transparency=7), [255] * 3),
         (encoded(plain("RGB", (1, 2, 3)), transparency=(1, 2, 3)), [255] * 3),
-        (encoded(sixteen(0x80FF)), [0x80] * 3),
+        (encoded(sixteen(0x8000)), [0x80] * 3),
         (encoded(sixteen(0xFFFF)), [255] * 3),
         (encoded(sixteen(0x1234), "TIFF"), [0x12] * 3),
         (b"P5 4 4 65535 " + b"\x80\xff" * 16, [0x80] * 3),
