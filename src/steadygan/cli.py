@@ -148,9 +148,8 @@ def _dry_run(config: Config) -> None:
     seconds = time.perf_counter() - began
     peak = _peak_memory(device)
     console.print(f"memory      {weights / 2**20:.0f} MiB of weights, {peak / 2**20:.0f} MiB at the peak of two steps")
-    console.print(
-        f"time        {seconds:.2f} s a step, {_duration(seconds * config.train.steps)} for {config.train.steps:,} steps"
-    )
+    total = _duration(seconds * config.train.steps)
+    console.print(f"time        {seconds:.2f} s a step, {total} for {config.train.steps:,} steps", highlight=False)
 
 
 def _peak_memory(device: Any) -> float:

@@ -98,7 +98,7 @@ class OptimConfig(Section):
 
 class EMAConfig(Section):
     start: NonNegative = Field(0, description="until this step the average is a copy of G")
-    half_life: float = Field(6931, gt=0, description="in G steps; 6931 is a decay of 0.9999, 693 of 0.999")
+    half_life: float | None = Field(6931, gt=0, description="in G steps: 6931 is a decay of 0.9999; null: no averaging")
 
 
 class TrainConfig(Section):

@@ -11,14 +11,14 @@ from torch import nn
 class EMA:
     """A copy of `net` whose weights follow it: w̄ ← d·w̄ + (1 - d)·w with d = 2^(-1/half_life) per update.
 
-    Before step `start` the copy is exact, so that the average does not remember the first, random weights. Buffers
+    Before step `start`, and always when `half_life` is None, the copy is exact. Buffers
     (spectral-norm vectors) are copied; batch-norm statistics of averaged weights must be gathered anew before use
     (`nets.sampling.standing_statistics`).
     """
 
-    def __init__(self, net: nn.Module, *, start: int, half_life: float) -> None:
+    def __init__(self, net: nn.Module, *, start: int, half_life: float | None) -> None:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
-        self.start, self.decay = start, 0.5 ** (1 / half_life)
+        self.start, self.decay = start, 0.0 if half_life is None else 0.5 ** (1 / half_life)
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
