@@ -86,7 +86,7 @@ def describe_generator(config: Config, images: ImageSet) -> dict[str, Any]:
         "classes": classes,
         "latent": model.latent,
         "width": model.width,
-        "options": {"sn_generator": model.sn_generator},
+        "options": dict(model.generator),
         "prior": model.prior,
         "class_names": list(images.class_names) if classes else [],
     }
@@ -116,7 +116,7 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
         critic = create_critic(
             model.kind,
             **{key: description[key] for key in ("size", "channels", "classes", "width")},
-            sn_critic=model.sn_critic,
+            **model.critic,
         )
     return {"G": generator, "D": critic}
 

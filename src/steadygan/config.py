@@ -54,8 +54,8 @@ class ModelConfig(Section):
     prior: Literal["normal", "uniform"] = Field("normal", description="z ~ N(0, I) or U(-1, 1)")
     conditional: bool = Field(False, description="condition both networks on the class labels")
     fake_labels: Literal["uniform", "data"] = Field("uniform", description="how labels of fakes are drawn")
-    sn_generator: bool = Field(False, description="spectral normalisation in G")
-    sn_critic: bool = Field(True, description="spectral normalisation in D")
+    generator: dict[str, Any] = Field({}, description="options of the family's generator")
+    critic: dict[str, Any] = Field({}, description="options of the family's critic")
 
 
 class ObjectiveConfig(Section):

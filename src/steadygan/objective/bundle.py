@@ -108,6 +108,7 @@ class Bundle:
                     torch.cat([self[view.source] for view in group]),
                     _cat([self.labels(view) for view in group]),
                 )
+                set_batch_groups(net, 1)
                 self._values.update(zip(group, images.chunk(len(group)), strict=True))
             pending = [view for view in pending if view not in self._values]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from steadygan.errors import UserError
 from steadygan.objective.views import Gen, Latent, Real, Transform, View
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Term:
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise ValueError(f"term {self.name!r}: every must be at least 1, got {self.every}")
+            raise UserError(f"objective.terms: every of {self.name} must be at least 1, got {self.every}")
 
     def live(self, phase: int) -> bool:
         """Whether the term takes part in its player's phase number `phase` (from 0)."""

@@ -31,8 +31,8 @@ class View:
         return tuple(value for value in values if isinstance(value, View))
 
     def compute(self, b: Bundle) -> Tensor:
-        """The tensor, given a bundle that holds the inputs."""
-        raise TypeError(f"{self} is not part of this batch")
+        """The tensor, given a bundle that holds the inputs. Raises KeyError when it can only come from outside."""
+        raise KeyError(f"{self} is not part of this batch")
 
     def labels(self, b: Bundle) -> Tensor | None:
         """Whose labels (N,) it has: those of its first input."""

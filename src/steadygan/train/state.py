@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.data import Loader
+from steadygan.errors import UserError
 from steadygan.nets.prior import Prior
 from steadygan.objective import Term
 from steadygan.objective.views import Transform
@@ -43,6 +44,14 @@ class TrainState:
     best_score: float = float("inf")
     counts: Counter[str] = field(default_factory=Counter)
     skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        for term in self.terms:
+            if term.player not in self.players or term.critic not in self.nets:
+                raise UserError(
+                    f"objective.terms: {term.name} is for player {term.player!r} and critic {term.critic!r}; "
+                    f"there are players {', '.join(self.players)} and networks {', '.join(self.nets)}"
+                )
 
     @property
     def device(self) -> torch.device:
