@@ -34,7 +34,8 @@ def train(variant: str, seed: int, runs: Path, jobs: int, overrides: list[str]) 
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "steadygan", *arguments, "--out", str(out)]
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    if not (out / "scores.jsonl").exists():
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     score = json.loads((out / "scores.jsonl").read_text().splitlines()[-1])
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     protocol = score["protocol"]
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results/digits.csv"))
-    parser.add_argument("--runs", type=Path, help="keep the run directories here")
+    parser.add_argument("--runs", type=Path, help="keep the run directories here, and take finished ones from here")
     parser.add_argument("overrides", nargs="*", help="key.path=value for every run")
     options = parser.parse_args()
 
@@ -93,6 +94,7 @@ def main() -> None:
     runs = options.runs or Path(tempfile.mkdtemp(prefix="steadygan-digits-"))
     with ThreadPoolExecutor(options.jobs) as pool:
         for row in pool.map(lambda job: train(*job, runs, options.jobs, options.overrides), todo):
+            options.out.parent.mkdir(parents=True, exist_ok=True)
             fresh = not options.out.exists()
             with options.out.open("a", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")

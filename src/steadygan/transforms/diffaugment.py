@@ -1,0 +1,61 @@
+"""Differentiable augmentation of everything the critic sees (Zhao et al., DiffAugment, NeurIPS 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError, nearest
+from steadygan.transforms.consistency import Consistency
+
+
+def color(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Brightness, saturation and contrast of each image on its own, in this order, without clamping.
+
+    x + U(-0.5, 0.5); the distance from the pixel's mean over channels times U(0, 2); the distance from the image's mean
+    times U(0.5, 1.5). x: (N, C, H, W) in [-1, 1], differentiable.
+    """
+    brightness, saturation, contrast = torch.rand(
+        (3, len(x), 1, 1, 1), generator=generator, device=x.device, dtype=x.dtype
+    )
+    x = x + (brightness - 0.5)
+    grey = x.mean(1, keepdim=True)
+    x = (x - grey) * (2 * saturation) + grey
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return (x - mean) * (contrast + 0.5) + mean
+
+
+POLICIES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = MappingProxyType(
+    {
+        "color": color,
+        "translation": Consistency(flip=0, shift=0.125, padding="zero"),
+        "cutout": Consistency(flip=0, shift=0, cutout=0.5),
+    }
+)
+
+
+@dataclass(frozen=True)
+class DiffAugment:
+    """T of D(T(x)) and D(T(G(z))): the named policies one after the other, each always on, drawn anew for each image.
+
+    policy: names of `POLICIES`, in order. color: see there. translation: integer shifts of up to ±1/8 of the side, zero
+    (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. Raises UserError for an unknown
+    policy. Source: the paper's §3 and its official code, which agree.
+    """
+
+    policy: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in self.policy:
+            if name not in POLICIES:
+                raise UserError(f"augment.diffaugment.policy: unknown {name!r}; {nearest(name, POLICIES)}")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x: (N, C, H, W) floating in [-1, 1]; generator: on x's device. Same shape; leaves [-1, 1] where color does."""
+        for name in self.policy:
+            x = POLICIES[name](x, generator)
+        return x

@@ -1,0 +1,152 @@
+"""From a configuration's terms to an objective: defaults, checks and terms of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError
+from steadygan.objective import Parts, Term, build_terms, resolve_options
+
+
+@dataclass(frozen=True)
+class Same:
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return x
+
+
+PARTS = Parts.of(Same())
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module that can be imported and returns its name."""
+
+    def write(source: str) -> str:
+        name = f"module_of_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+
+    return write
+
+
+OWN = """
+from steadygan.objective import Term
+
+def spread(parts, *, weight: float = 2.0, power: int, name: str = "spread"):
+    return (
+        Term(name, "G", lambda b: -b[parts.fake].var() ** power, views=(parts.fake,), weight=weight),
+        Term(name, "D", lambda b: b.D(parts.fake).logit.var(), score=(parts.fake,), weight=weight),
+    )
+
+number = 3
+"""
+
+
+def names(terms: tuple[Term, ...]) -> list[str]:
+    return [f"{term.player}/{term.name}" for term in terms]
+
+
+def test_an_objective_is_the_adversarial_pair_and_its_terms_in_order() -> None:
+    terms = build_terms(PARTS, loss="hinge", terms={"zcr": None, "bcr": {}, "r1": {"every": 16}, "gp": {}})
+    assert names(terms) == [
+        "D/adversarial",
+        "G/adversarial",
+        "D/zcr_dis",
+        "G/zcr_gen",
+        "D/bcr_real",
+        "D/bcr_fake",
+        "D/r1",
+        "D/gp",
+    ]
+    assert {term.name: term.every for term in terms}["r1"] == 16
+
+
+def test_every_option_is_filled_in() -> None:
+    given = {"zcr": {"dis": 20}, "r1": {}, "cr": None}
+    assert resolve_options(given) == {
+        "zcr": {"dis": 20.0, "gen": 0.5, "sigma": 0.03},
+        "r1": {"gamma": 10.0, "every": 1},
+        "cr": {"weight": 10.0},
+    }
+    assert resolve_options(resolve_options(given)) == resolve_options(given)
+
+
+def test_options_reach_the_terms() -> None:
+    terms = build_terms(PARTS, loss="hinge", terms={"bcr": {"real": 3, "fake": 4}, "r1": {"gamma": 5, "every": 2}})
+    assert {term.name: (term.weight, term.every) for term in terms if term.name != "adversarial"} == {
+        "bcr_real": (3, 1),
+        "bcr_fake": (4, 1),
+        "r1": (5, 2),
+    }
+
+
+def test_a_term_of_weight_zero_is_left_out() -> None:
+    terms = build_terms(PARTS, loss="hinge", terms={"zcr": {"gen": 0}, "bcr": {"fake": 0.0}, "gp": {"weight": 0}})
+    assert names(terms) == ["D/adversarial", "G/adversarial", "D/zcr_dis", "D/bcr_real"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({"zrc": {}}, r"objective\.terms\.zrc: unknown term; did you mean 'zcr'\?.*module:function"),
+        ({"spectral": {}}, r"objective\.terms\.spectral: unknown term; known: bcr, cr, gp, r1, zcr"),
+        ({"zcr": {"sigm": 1}}, r"objective\.terms\.zcr\.sigm: unknown option; did you mean 'sigma'\?"),
+        ({"zcr": {"parts": 1}}, r"objective\.terms\.zcr\.parts: unknown option"),
+        ({"zcr": {"sigma": "big"}}, r"objective\.terms\.zcr\.sigma: .*number.*got 'big'"),
+        ({"r1": {"every": 1.5}}, r"objective\.terms\.r1\.every: .*integer.*got 1\.5"),
+        ({"gp": {"one_sided": 7}}, r"objective\.terms\.gp\.one_sided: .*boolean.*got 7"),
+        ({"cr": {"weight": None}}, r"objective\.terms\.cr\.weight: .*number.*got None"),
+        ({"cr": {}, "bcr": {}}, r"objective\.terms: bcr contains cr"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(terms: dict[str, dict[str, object]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve_options(terms)
+    with pytest.raises(UserError, match=message):
+        build_terms(PARTS, loss="hinge", terms=terms)
+
+
+def test_a_schedule_that_never_comes_round_is_refused() -> None:
+    with pytest.raises(UserError, match="every of r1 must be at least 1, got 0"):
+        build_terms(PARTS, loss="hinge", terms={"r1": {"every": 0}})
+
+
+@pytest.mark.parametrize("name", ["cr", "bcr"])
+def test_consistency_without_an_augmentation_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"objective\.terms\.{name} .*augment\.consistency is off; set"):
+        build_terms(Parts.of(), loss="hinge", terms={name: {}})
+
+
+def test_a_term_of_ones_own_is_named_by_module_and_function(module: Callable[[str], str]) -> None:
+    key = f"{module(OWN)}:spread"
+    assert resolve_options({key: {"power": "3"}}) == {key: {"weight": 2.0, "power": 3, "name": "spread"}}
+    terms = build_terms(PARTS, loss="hinge", terms={key: {"power": 2, "weight": 4}, "r1": {}})
+    assert names(terms) == ["D/adversarial", "G/adversarial", "G/spread", "D/spread", "D/r1"]
+    assert terms[2].weight == 4
+
+
+def test_a_term_of_ones_own_is_checked_like_any_other(module: Callable[[str], str]) -> None:
+    name = module(OWN)
+    with pytest.raises(UserError, match=rf"{name}:spread: needs power"):
+        resolve_options({f"{name}:spread": {}})
+    with pytest.raises(UserError, match=rf"{name}:spread\.powr: unknown option; did you mean 'power'"):
+        resolve_options({f"{name}:spread": {"powr": 2}})
+    with pytest.raises(UserError, match=rf"{name}:spred: cannot be imported .*PYTHONPATH"):
+        resolve_options({f"{name}:spred": {}})
+    with pytest.raises(UserError, match=rf"{name}:number: number is not a function"):
+        resolve_options({f"{name}:number": {}})
+    with pytest.raises(UserError, match=r"no_such_module:spread: cannot be imported"):
+        resolve_options({"no_such_module:spread": {}})
+
+
+def test_two_terms_of_one_name_for_one_player_are_refused(module: Callable[[str], str]) -> None:
+    key = f"{module(OWN)}:spread"
+    with pytest.raises(UserError, match=r"two terms are called G/zcr_gen; rename"):
+        build_terms(PARTS, loss="hinge", terms={key: {"power": 1, "name": "zcr_gen"}, "zcr": {}})

@@ -1,0 +1,95 @@
+"""DiffAugment's distributions, order and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from steadygan.errors import UserError
+from steadygan.transforms import DiffAugment
+from steadygan.transforms.diffaugment import color
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(n: int = 6, channels: int = 3, side: int = 8) -> torch.Tensor:
+    return torch.rand(n, channels, side, side, generator=generator(7), dtype=torch.float64) * 2 - 1
+
+
+def test_brightness_moves_a_grey_image_by_at_most_a_half_and_fills_that_range() -> None:
+    """On a constant image saturation and contrast have nothing to act on, so only brightness is left."""
+    moved = color(torch.zeros(4000, 3, 2, 2), generator())
+    offset = moved[:, 0, 0, 0]
+    assert torch.allclose(moved, offset[:, None, None, None].expand_as(moved), atol=1e-6)
+    assert -0.5 <= offset.min() < -0.49
+    assert 0.49 < offset.max() <= 0.5
+    assert abs(offset.mean()) < 0.02
+
+
+def test_saturation_scales_the_distance_from_the_pixel_mean_by_zero_to_two() -> None:
+    """With one pixel of zero mean the image mean is the pixel mean, so contrast multiplies saturation's factor."""
+    x = torch.tensor([-0.5, 0.0, 0.5], dtype=torch.float64).view(1, 3, 1, 1).expand(8000, -1, -1, -1)
+    moved = color(x, generator())
+    factor = (moved[:, 2] - moved[:, 0]).flatten()
+    assert factor.min() >= 0
+    assert 2.5 < factor.max() <= 3  # 2 · 1.5
+    assert abs(factor.mean() - 1) < 0.03  # E U(0, 2) · E U(0.5, 1.5)
+
+
+def test_contrast_of_a_grey_image_scales_the_distance_from_the_image_mean_by_a_half_to_one_and_a_half() -> None:
+    x = torch.tensor([[-0.5, 0.5]], dtype=torch.float64).view(1, 1, 1, 2).expand(8000, -1, -1, -1)
+    moved = color(x, generator())
+    factor = (moved[..., 1] - moved[..., 0]).flatten()
+    assert 0.5 <= factor.min() < 0.51
+    assert 1.49 < factor.max() <= 1.5
+
+
+def test_nothing_is_clamped() -> None:
+    assert color(torch.ones(200, 3, 4, 4), generator()).max() > 1.3
+
+
+def test_translation_fills_with_zero_and_moves_by_at_most_an_eighth() -> None:
+    x = torch.zeros(500, 1, 32, 32)
+    x[:, :, 16, 16] = 1
+    places = DiffAugment(("translation",))(x, generator()).flatten(1).argmax(1)
+    rows, columns = places // 32 - 16, places % 32 - 16
+    assert set(rows.tolist()) == set(range(-4, 5))
+    assert set(columns.tolist()) == set(range(-4, 5))
+    shifted = DiffAugment(("translation",))(torch.ones(50, 1, 32, 32), generator())
+    assert set(shifted.unique().tolist()) == {0.0, 1.0}
+
+
+def test_cutout_takes_a_quarter_of_the_image_at_most_and_less_at_the_edge() -> None:
+    cut = 1 - DiffAugment(("cutout",))(torch.ones(2000, 1, 32, 32), generator()).mean((1, 2, 3))
+    assert cut.max() == 0.25
+    assert cut.min() == pytest.approx((8 / 32) ** 2, abs=0.03)
+
+
+def test_policies_act_in_the_order_given() -> None:
+    """Cutout after color leaves exact zeros; before it, brightness lifts them."""
+    x = images(side=16)
+    last = DiffAugment(("color", "cutout"))(x, generator())
+    first = DiffAugment(("cutout", "color"))(x, generator())
+    assert (last == 0).any()
+    assert not (first == 0).any()
+
+
+def test_every_image_is_drawn_on_its_own_and_a_generator_repeats_it() -> None:
+    x = images(1, side=16).expand(5, -1, -1, -1)
+    everything = DiffAugment(("color", "translation", "cutout"))
+    out = everything(x, generator(3))
+    assert all(not torch.equal(out[0], other) for other in out[1:])
+    assert torch.equal(out, everything(x, generator(3)))
+
+
+def test_the_gradient_reaches_the_image_through_every_policy() -> None:
+    x = images(2, side=4).requires_grad_()
+    everything = DiffAugment(("color", "translation", "cutout"))
+    assert torch.autograd.gradcheck(lambda x: everything(x, generator(1)), x)
+
+
+def test_an_unknown_policy_is_named_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="'colour'.*'color'"):
+        DiffAugment(("colour",))
