@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.nets import dcgan, resnet
+from steadygan.nets import biggan, biggan_deep, dcgan, resnet, sagan, stylegan2, unet
 from steadygan.nets.layers import (
     Score,
     advance_spectral_norm,
@@ -43,6 +43,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "dcgan": Family(dcgan.Generator, dcgan.Critic),
         "resnet": Family(resnet.Generator, resnet.Critic),
+        "sagan": Family(sagan.Generator, sagan.Critic),
+        "biggan": Family(biggan.Generator, biggan.Critic),
+        "biggan-deep": Family(biggan_deep.Generator, biggan_deep.Critic),
+        "unet": Family(biggan.Generator, unet.Critic),
+        "stylegan2": Family(stylegan2.Generator, stylegan2.Critic),
     }
 )
 

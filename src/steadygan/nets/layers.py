@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steadygan.errors import UserError
+
 WARM_UP_ITERATIONS = 15
+
+T = TypeVar("T")
 
 
 class Score(NamedTuple):
@@ -28,6 +33,13 @@ def required(y: Tensor | None) -> Tensor:
     if y is None:
         raise ValueError("a conditional network needs labels: pass y, or build it with classes=0")
     return y
+
+
+def at_size(family: str, table: Mapping[int, T], size: int) -> T:
+    """The row of a family's table for images of `size`². Raises UserError naming the sizes there are."""
+    if size not in table:
+        raise UserError(f"{family}: size must be one of {', '.join(map(str, sorted(table)))}, got {size}")
+    return table[size]
 
 
 class SpectralNorm(nn.Module):
@@ -164,13 +176,71 @@ class ConditionalBatchNorm2d(BatchNorm2d):
         return h * gamma + beta
 
 
+class ModulatedBatchNorm2d(BatchNorm2d):
+    """Batch norm whose gain and bias are projections of a vector per image: (1 + g(c)) · normalised(x) + b(c).
+
+    project: makes g and b, each a module from (N, F) to the (N, num_features) it is called with. Linear ones of
+    [class embedding, latent] are BigGAN's (Brock et al., Large Scale GAN Training, ICLR 2019, §3 and app. B), small
+    networks of the latent are self-modulation (Chen et al., On Self Modulation for GANs, ICLR 2019).
+    """
+
+    def __init__(
+        self, num_features: int, project: Callable[[int], nn.Module], eps: float = 1e-5, momentum: float = 0.1
+    ) -> None:
+        super().__init__(num_features, eps=eps, momentum=momentum, affine=False)
+        self.gain = project(num_features)
+        self.shift = project(num_features)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """x: (N, C, H, W); y: (N, F), the condition. Raises ValueError without one."""
+        c = required(y)
+        h = super().forward(x)
+        gain, shift = (layer(c).to(h.dtype)[:, :, None, None] for layer in (self.gain, self.shift))
+        return h * (1 + gain) + shift
+
+
+class MinibatchStddev(nn.Module):
+    """Appends a map that says how much the images of a group differ: (N, C, H, W) → (N, C + 1, H, W).
+
+    The batch is dealt out in turn to the fewest groups of at most `group_size` images, so that groups differ by one
+    image at most; each gets the mean over features and pixels of its standard deviations (Karras et al., Progressive
+    Growing of GANs, ICLR 2018, §3). As in batch norm, the batch may be `groups` equal consecutive batches, here in
+    evaluation mode too.
+    """
+
+    groups: int = 1
+
+    def __init__(self, group_size: int) -> None:
+        super().__init__()
+        self.group_size = group_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) % self.groups:
+            raise ValueError(f"a batch of {len(x)} does not split into {self.groups} equal groups")
+        stddev = torch.cat([self._stddev(chunk) for chunk in x.chunk(self.groups)])
+        return torch.cat([x, stddev.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
+
+    def _stddev(self, x: Tensor) -> Tensor:
+        """What each image is told (N,). Image i is member i // num of group i % num; some may lack the last member."""
+        num = -(-len(x) // self.group_size)
+        size = -(-len(x) // num)
+        lacking = num * size - len(x)
+        members = F.pad(x.flatten(1), (0, 0, 0, lacking)).view(size, num, -1)
+        present = members.new_ones(size, num, 1)
+        present[-1, num - lacking :] = 0
+        count = present.sum(0)
+        centred = (members - members.sum(0) / count) * present
+        stddev = (centred.square().sum(0) / count + 1e-8).sqrt().mean(1)
+        return stddev.repeat(size)[: len(x)]
+
+
 def set_batch_groups(module: nn.Module, groups: int) -> None:
-    """Tell every batch norm in `module` that a training batch is `groups` equal consecutive batches.
+    """Tell every layer with batch statistics in `module` that a batch is `groups` equal consecutive batches.
 
     Raises TypeError when `groups` > 1 and `module` holds a batch norm that knows nothing of groups.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, BatchNorm2d):
+        if isinstance(layer, BatchNorm2d | MinibatchStddev):
             layer.groups = groups
         elif groups > 1 and isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise TypeError(f"{name}: {type(layer).__name__} has no groups; use steadygan.nets.layers.BatchNorm2d")
@@ -178,7 +248,8 @@ def set_batch_groups(module: nn.Module, groups: int) -> None:
 
 def has_batch_statistics(module: nn.Module) -> bool:
     """Whether the output for one image depends, in training mode, on the rest of its batch."""
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+    kinds = nn.modules.batchnorm._BatchNorm | MinibatchStddev
+    return any(isinstance(layer, kinds) for layer in module.modules())
 
 
 def batch_norm(num_features: int, classes: int, eps: float = 1e-5) -> BatchNorm2d:

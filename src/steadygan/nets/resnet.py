@@ -6,14 +6,15 @@ Discriminator, ICLR 2018; pfnet-research/sngan_projection.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.errors import UserError
 from steadygan.nets.layers import (
     WARM_UP_ITERATIONS,
     Conv2d,
@@ -22,6 +23,7 @@ from steadygan.nets.layers import (
     Projection,
     Score,
     advance_spectral_norm,
+    at_size,
     batch_norm,
 )
 
@@ -32,11 +34,6 @@ BATCH_NORM_EPS = 2e-5
 GENERATOR_WIDTHS = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 # ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
 CRITIC_WIDTHS = {32: ((2, 2, 2, 2), 2), 64: ((1, 2, 4, 8, 16), 5), 128: ((1, 2, 4, 8, 16, 16), 5)}
-
-
-def _check_size(size: int) -> None:
-    if size not in GENERATOR_WIDTHS:
-        raise UserError(f"resnet: size must be one of {', '.join(map(str, GENERATOR_WIDTHS))}, got {size}")
 
 
 def _initialise(network: nn.Module) -> None:
@@ -56,13 +53,27 @@ def upsample(x: Tensor) -> Tensor:
 
 
 class UpBlock(nn.Module):
-    """(N, C, H, W) → (N, C', 2H, 2W): BN, ReLU, ×2, conv3, BN, ReLU, conv3, plus a 1×1 shortcut, ×2."""
+    """(N, C, H, W) → (N, C', 2H, 2W): BN, ReLU, ×2, conv3, BN, ReLU, conv3, plus a 1×1 shortcut, ×2.
 
-    def __init__(self, before: int, after: int, classes: int, *, spectral_norm: bool, sn_eps: float) -> None:
+    norm: makes the two norms from their number of channels, where they are not the SNGAN's with its `classes`;
+    both are called with (x, y).
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        classes: int = 0,
+        *,
+        norm: Callable[[int], nn.Module] | None = None,
+        spectral_norm: bool,
+        sn_eps: float,
+    ) -> None:
         super().__init__()
-        self.norm1 = batch_norm(before, classes, BATCH_NORM_EPS)
+        norm = norm or functools.partial(batch_norm, classes=classes, eps=BATCH_NORM_EPS)
+        self.norm1 = norm(before)
         self.conv1 = Conv2d(before, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
-        self.norm2 = batch_norm(after, classes, BATCH_NORM_EPS)
+        self.norm2 = norm(after)
         self.conv2 = Conv2d(after, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
         self.shortcut = Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
 
@@ -77,15 +88,23 @@ class DownBlock(nn.Module):
     """(N, C, H, W) → (N, C', H/2, W/2): ReLU, conv3, ReLU, conv3, mean pooling, plus a 1×1 shortcut, pooled.
 
     Without `down` there is no pooling, and with equal channels the shortcut is then the identity. The middle
-    has as many channels as the input. The critic's `first` block, which sees the image, has no ReLU before
-    its first convolution and as many channels in the middle as at the end.
+    has as many channels as the input, or as the output in a `wide` block (SAGAN's and BigGAN's). The critic's
+    `first` block, which sees the image, has no ReLU before its first convolution and is always wide.
     """
 
     def __init__(
-        self, before: int, after: int, *, down: bool, first: bool = False, spectral_norm: bool, sn_eps: float
+        self,
+        before: int,
+        after: int,
+        *,
+        down: bool,
+        first: bool = False,
+        wide: bool = False,
+        spectral_norm: bool,
+        sn_eps: float,
     ) -> None:
         super().__init__()
-        middle = after if first else before
+        middle = after if first or wide else before
         self.down, self.first = down, first
         self.conv1 = Conv2d(before, middle, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
         self.conv2 = Conv2d(middle, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
@@ -123,9 +142,8 @@ class Generator(nn.Module):
         sn_eps: float = 1e-12,
     ) -> None:
         super().__init__()
-        _check_size(size)
         self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
-        widths = [multiple * width for multiple in GENERATOR_WIDTHS[size]]
+        widths = [multiple * width for multiple in at_size("resnet", GENERATOR_WIDTHS, size)]
         self.linear = Linear(latent, widths[0] * SEED**2, spectral_norm=sn_generator, sn_eps=sn_eps)
         self.blocks = nn.ModuleList(
             UpBlock(before, after, classes, spectral_norm=sn_generator, sn_eps=sn_eps)
@@ -161,9 +179,8 @@ class Critic(nn.Module):
         sn_eps: float = 1e-12,
     ) -> None:
         super().__init__()
-        _check_size(size)
         self.size, self.channels, self.classes = size, channels, classes
-        multiples, downs = CRITIC_WIDTHS[size]
+        multiples, downs = at_size("resnet", CRITIC_WIDTHS, size)
         widths = [channels, *(multiple * width for multiple in multiples)]
         self.blocks = nn.ModuleList(
             DownBlock(before, after, down=i < downs, first=i == 0, spectral_norm=sn_critic, sn_eps=sn_eps)

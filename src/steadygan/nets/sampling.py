@@ -44,16 +44,21 @@ def sample(
     """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode.
 
     All latents are drawn on the CPU from `seed` first: neither the device nor the batch size changes what is drawn.
+    `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where the network says so by
+    `truncates_in_w` (StyleGAN2's ψ).
     """
     if num < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
     device = next(net.parameters()).device
+    truncated_inside: dict[str, float] = {}
+    if truncation is not None and getattr(net, "truncates_in_w", False):
+        truncated_inside, truncation = {"truncation": truncation}, None
     latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)
     images = []
     for start in range(0, num, batch_size):
         z = latents[start : start + batch_size].to(device)
         y = None if labels is None else labels[start : start + batch_size].to(device)
-        images.append(to_uint8(net(z, y)).cpu())
+        images.append(to_uint8(net(z, y, **truncated_inside)).cpu())
     return torch.cat(images).contiguous()
 
 

@@ -1,0 +1,71 @@
+"""Self-attention over the positions of a feature map, and where in a network it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets.layers import Conv2d
+
+
+class Attention(nn.Module):
+    """(N, C, H, W) → the same shape: x + γ · o(attended), γ a scalar that starts at 0.
+
+    Every position asks (1×1 convolution to C/8) all positions of a map pooled 2×2 by maximum (1×1 to C/8, then
+    pooled), and receives the mean of their values (1×1 to C/2, then pooled) under the softmax of the inner
+    products, which are not divided by √(C/8); a 1×1 convolution leads back to C channels. No biases.
+    Source: Zhang et al., Self-Attention GANs, ICML 2019, eqs. 1 to 3, with the pooling and the C/2 of the
+    authors' code (brain-research/self-attention-gan), which every successor took over.
+    """
+
+    def __init__(self, channels: int, *, spectral_norm: bool, sn_eps: float) -> None:
+        super().__init__()
+        # Narrow networks, made for tests and small data, have fewer than eight channels.
+        inner, middle = max(channels // 8, 1), max(channels // 2, 1)
+        self.query, self.key, self.value, self.out = (
+            Conv2d(before, after, 1, bias=False, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            for before, after in ((channels, inner), (channels, inner), (channels, middle), (middle, channels))
+        )
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) with even H and W."""
+        # Not scaled_dot_product_attention: its fast kernels have no second derivative, which R1 and WGAN-GP need.
+        query = self.query(x).flatten(2)
+        key, value = (F.max_pool2d(layer(x), 2).flatten(2) for layer in (self.key, self.value))
+        weight = torch.softmax(torch.bmm(query.transpose(1, 2), key), dim=2)
+        attended = torch.bmm(value, weight.transpose(1, 2).to(value.dtype))
+        return x + self.gamma * self.out(attended.unflatten(2, x.shape[2:]))
+
+
+def attention_after(
+    family: str,
+    attention: int | Sequence[int],
+    sides: Sequence[int],
+    widths: Sequence[int],
+    *,
+    last: bool = False,
+    spectral_norm: bool,
+    sn_eps: float,
+) -> nn.ModuleList:
+    """What follows each block of a network: `Attention` where it is wanted, the identity elsewhere.
+
+    attention: the side or sides, in pixels, of the maps that get one; 0 or an empty list for none. sides, widths:
+    of the blocks' outputs. Of several blocks with one side the first has it, or the `last`.
+    Raises UserError for a side at which no block ends.
+    """
+    wanted = [side for side in (attention if isinstance(attention, Sequence) else [attention]) if side != 0]
+    for side in wanted:
+        if side not in sides:
+            known = ", ".join(map(str, sorted(set(sides))))
+            raise UserError(f"{family}: attention can be at sides {known} here (0: nowhere), got {side!r}")
+    order = list(sides)
+    places = {len(order) - 1 - order[::-1].index(side) if last else order.index(side) for side in wanted}
+    return nn.ModuleList(
+        Attention(width, spectral_norm=spectral_norm, sn_eps=sn_eps) if place in places else nn.Identity()
+        for place, width in enumerate(widths)
+    )

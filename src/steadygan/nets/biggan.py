@@ -1,0 +1,247 @@
+"""BigGAN: Brock, Donahue and Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019.
+
+Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for the critic at 512²). With the
+parts that make it BigGAN switched off these are the networks of SAGAN, see `sagan`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError, nearest
+from steadygan.nets.attention import attention_after
+from steadygan.nets.layers import (
+    WARM_UP_ITERATIONS,
+    ConditionalBatchNorm2d,
+    Conv2d,
+    Embedding,
+    Linear,
+    ModulatedBatchNorm2d,
+    Projection,
+    Score,
+    advance_spectral_norm,
+    at_size,
+    batch_norm,
+    required,
+)
+from steadygan.nets.resnet import SEED, DownBlock, UpBlock
+
+CLASS_EMBEDDING = 128
+
+# Multiples of `width`: the generator's seed and the output of each block (all of them double the side) ...
+GENERATOR_WIDTHS = {
+    32: (4, 4, 4, 4),
+    64: (16, 16, 8, 4, 2),
+    128: (16, 16, 8, 4, 2, 1),
+    256: (16, 16, 8, 8, 4, 2, 1),
+    512: (16, 16, 8, 8, 4, 2, 1, 1),
+}
+# ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
+CRITIC_WIDTHS = {
+    32: ((4, 4, 4, 4), 2),
+    64: ((1, 2, 4, 8, 16), 4),
+    128: ((1, 2, 4, 8, 16, 16), 5),
+    256: ((1, 2, 4, 8, 8, 16, 16), 6),
+    512: ((1, 1, 2, 4, 8, 8, 16, 16), 7),
+}
+
+INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "orthogonal": nn.init.orthogonal_,
+    "normal": functools.partial(nn.init.normal_, std=0.02),
+    "xavier": nn.init.xavier_uniform_,
+}
+
+
+def default_attention(size: int) -> int:
+    """64² from 128² on, nowhere below."""
+    return 64 if size >= 128 else 0
+
+
+def initialise(network: nn.Module, init: str) -> None:
+    """Every weight and embedding as `init` says; biases 0.
+
+    Per-class gains and biases of batch norms are drawn like the weights too, the gains around 1, as in
+    BigGAN-PyTorch; with "xavier" they stay at 1 and 0, as in SAGAN's code.
+    Raises UserError for an `init` that does not exist.
+    """
+    if init not in INITIALISERS:
+        raise UserError(f"init: no initialisation is called {init!r}; {nearest(str(init), INITIALISERS)}")
+    draw = INITIALISERS[init]
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, Conv2d | Linear | Embedding):
+                draw(layer.weight)
+                if not isinstance(layer, Embedding) and layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            elif isinstance(layer, ConditionalBatchNorm2d) and init != "xavier":
+                draw(layer.gamma).add_(1)
+                draw(layer.beta)
+    advance_spectral_norm(network, WARM_UP_ITERATIONS)
+
+
+def check_chunks(family: str, latent: int, chunks: int) -> None:
+    """Raises UserError, naming latents that fit, where `latent` is not a multiple of `chunks`."""
+    if latent % chunks:
+        below, above = latent // chunks * chunks, (latent // chunks + 1) * chunks
+        fitting = f"{below} or {above}" if below else f"{above}"
+        raise UserError(
+            f"{family}: skip_z cuts the latent into {chunks} equal chunks at this size, so model.latent must be a "
+            f"multiple of {chunks} ({fitting}, say), got {latent}; or set skip_z: false"
+        )
+
+
+class Generator(nn.Module):
+    """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
+
+    A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh. How labels
+    and latent reach the batch norms of the blocks:
+
+    - with classes, a 128-d class embedding `shared` by all norms, which project it, linearly, to gains and biases;
+      not `shared`: a table of gains and biases per norm (the CIFAR-10 script of BigGAN-PyTorch);
+    - with `skip_z` the latent is cut into equal chunks, the first for the linear layer and one more for each block,
+      where it goes along with the class embedding. The published latents are 120, 140 and 160 at 128², 256², 512²;
+    - without classes `skip_z` gives the whole latent to the linear layer and, through two linear layers without
+      spectral norm and a ReLU between them, to each norm (self-modulation, as in U-Net GAN's code); without it,
+      or with classes and neither option, the latent enters at the linear layer only.
+
+    `width` 96 is the published one, 64 that of the CIFAR-10 script. attention: see `attention_after`; by default at
+    64², from 128² on. At 256² the released generator has it at 128² instead, which costs sixteen times the memory.
+    init: orthogonal, normal (N(0, 0.02²)) or xavier.
+    """
+
+    family: ClassVar[str] = "biggan"
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int = 96,
+        shared: bool = True,
+        skip_z: bool = True,
+        attention: int | Sequence[int] | None = None,
+        init: str = "orthogonal",
+        sn_generator: bool = True,
+        sn_eps: float = 1e-8,
+        bn_eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        widths = [multiple * width for multiple in at_size(self.family, GENERATOR_WIDTHS, size)]
+        blocks = len(widths) - 1
+        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        self.chunks = 1
+        if classes and skip_z:
+            if not shared:
+                raise UserError(f"{self.family}: skip_z needs shared: true, or set skip_z: false as well")
+            self.chunks = 1 + blocks
+            check_chunks(self.family, latent, self.chunks)
+        self.modulated = skip_z and not classes
+        self.embedding = Embedding(classes, CLASS_EMBEDDING) if classes and shared else None
+        condition = CLASS_EMBEDDING + (latent // self.chunks if self.chunks > 1 else 0)
+        spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
+
+        def from_class(features: int) -> nn.Module:
+            return Linear(condition, features, bias=False, **spectral)
+
+        def from_latent(features: int) -> nn.Module:
+            return nn.Sequential(Linear(latent, latent), nn.ReLU(), Linear(latent, features, bias=False))
+
+        def norm(features: int) -> nn.Module:
+            if self.embedding is not None or self.modulated:
+                project = from_latent if self.modulated else from_class
+                return ModulatedBatchNorm2d(features, project, eps=bn_eps)
+            return batch_norm(features, classes, bn_eps)
+
+        self.linear = Linear(latent // self.chunks, widths[0] * SEED**2, **spectral)
+        self.blocks = nn.ModuleList(
+            UpBlock(before, after, norm=norm, **spectral) for before, after in itertools.pairwise(widths)
+        )
+        self.attention = attention_after(
+            self.family,
+            default_attention(size) if attention is None else attention,
+            [SEED * 2 ** (i + 1) for i in range(blocks)],
+            widths[1:],
+            **spectral,
+        )
+        self.norm = batch_norm(widths[-1], 0, bn_eps)
+        self.out = Conv2d(widths[-1], channels, 3, padding=1, **spectral)
+        initialise(self, init)
+
+    def conditions(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Sequence[Tensor | None]]:
+        """What the linear layer sees, (N, latent or chunk), and what each block's norms see besides their input."""
+        blocks = len(self.blocks)
+        if self.embedding is None:
+            return z, [z if self.modulated else y] * blocks
+        label = self.embedding(required(y))
+        if self.chunks == 1:
+            return z, [label] * blocks
+        seed, *rest = z.chunk(self.chunks, dim=1)
+        return seed, [torch.cat([label, chunk], dim=1) for chunk in rest]
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        seed, conditions = self.conditions(z, y)
+        h = self.linear(seed).view(len(z), -1, SEED, SEED)
+        for block, attention, condition in zip(self.blocks, self.attention, conditions, strict=True):
+            h = attention(block(h, condition))
+        return torch.tanh(self.out(F.relu(self.norm(h))))
+
+
+class Critic(nn.Module):
+    """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
+
+    `DownBlock`s down to 4×4 (8×8 at 32²), the last of them (two at 32²) without pooling; projection head. `width` 96
+    is the published one. wide: as many channels in the middle of a block as at its end, otherwise as at its start.
+    attention: by default at 64², from 128² on.
+    """
+
+    family: ClassVar[str] = "biggan"
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int = 96,
+        wide: bool = True,
+        attention: int | Sequence[int] | None = None,
+        init: str = "orthogonal",
+        sn_critic: bool = True,
+        sn_eps: float = 1e-8,
+    ) -> None:
+        super().__init__()
+        multiples, downs = at_size(self.family, CRITIC_WIDTHS, size)
+        self.size, self.channels, self.classes = size, channels, classes
+        widths = [channels, *(multiple * width for multiple in multiples)]
+        spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
+        self.blocks = nn.ModuleList(
+            DownBlock(before, after, down=i < downs, first=i == 0, wide=wide, **spectral)
+            for i, (before, after) in enumerate(itertools.pairwise(widths))
+        )
+        self.attention = attention_after(
+            self.family,
+            default_attention(size) if attention is None else attention,
+            [size >> min(i + 1, downs) for i in range(len(multiples))],
+            widths[1:],
+            **spectral,
+        )
+        self.head = Projection(widths[-1], classes, **spectral)
+        initialise(self, init)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        h = x
+        for block, attention in zip(self.blocks, self.attention, strict=True):
+            h = attention(block(h))
+        h = F.relu(h).sum((2, 3))
+        return Score(self.head(h, y), features=h)

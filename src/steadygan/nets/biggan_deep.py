@@ -1,0 +1,239 @@
+"""BigGAN-deep: Brock et al., Large Scale GAN Training, ICLR 2019, app. B, tables 7 to 9.
+
+Channels and order of the blocks as in google/compare_gan and in the released generators at 128², 256² and 512²
+(huggingface/pytorch-pretrained-BigGAN). The table of 64² is compare_gan's; that of 32², for small data and tests,
+is ours.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.nets.attention import attention_after
+from steadygan.nets.biggan import CLASS_EMBEDDING, default_attention, initialise
+from steadygan.nets.layers import (
+    Conv2d,
+    Embedding,
+    Linear,
+    ModulatedBatchNorm2d,
+    Projection,
+    Score,
+    at_size,
+    batch_norm,
+    required,
+)
+from steadygan.nets.resnet import SEED, upsample
+
+FAMILY = "biggan-deep"
+BOTTLENECK = 4
+
+# Multiples of `width`: the generator's seed and the output of each block, every second of which doubles the side ...
+GENERATOR_WIDTHS = {
+    32: (4, 4, 4, 4, 4, 4, 4),
+    64: (16, 16, 16, 16, 8, 8, 4, 4, 2),
+    128: (16, 16, 16, 16, 8, 8, 4, 4, 2, 2, 1),
+    256: (16, 16, 16, 16, 8, 8, 8, 8, 4, 4, 2, 2, 1),
+    512: (16, 16, 16, 16, 8, 8, 8, 8, 4, 4, 2, 2, 1, 1, 1),
+}
+# ... and the critic's first convolution and the output of each block, of which the first, third, … halve the side.
+CRITIC_WIDTHS = {
+    32: (2, 2, 2, 2, 2, 2, 2),
+    64: (2, 4, 4, 8, 8, 16, 16, 16, 16),
+    128: (1, 2, 2, 4, 4, 8, 8, 16, 16, 16, 16),
+    256: (1, 2, 2, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16),
+    512: (1, 1, 1, 2, 2, 4, 4, 8, 8, 8, 8, 16, 16, 16, 16),
+}
+
+
+class UpBlock(nn.Module):
+    """(N, C, H, W) → (N, C', H, W), or (N, C', 2H, 2W) with `up`; C' ≤ C.
+
+    BN, ReLU, conv1 to C/4; BN, ReLU, ×2, conv3; BN, ReLU, conv3; BN, ReLU, conv1 to C'. The shortcut keeps the first
+    C' channels, ×2. norm: makes a batch norm, called with (x, condition), from its number of channels.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        *,
+        up: bool,
+        norm: Callable[[int], nn.Module],
+        spectral_norm: bool,
+        sn_eps: float,
+    ) -> None:
+        super().__init__()
+        middle = max(before // BOTTLENECK, 1)
+        self.up, self.after = up, after
+        self.norms = nn.ModuleList(norm(features) for features in (before, middle, middle, middle))
+        self.convs = nn.ModuleList(
+            Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            for fan_in, fan_out, kernel in (
+                (before, middle, 1),
+                (middle, middle, 3),
+                (middle, middle, 3),
+                (middle, after, 1),
+            )
+        )
+
+    def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """x: (N, C, H, W); c: (N, F), what conditions the norms."""
+        h, shortcut = x, x[:, : self.after]
+        for place, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
+            h = F.relu(norm(h, c))
+            if self.up and place == 1:
+                h, shortcut = upsample(h), upsample(shortcut)
+            h = conv(h)
+        return h + shortcut
+
+
+class DownBlock(nn.Module):
+    """(N, C, H, W) → (N, C', H, W), or (N, C', H/2, W/2) with `down`; C' ≥ C.
+
+    ReLU, conv1 to C'/4; ReLU, conv3; ReLU, conv3; ReLU, mean pooling, conv1 to C'. The shortcut, pooled, gets the
+    channels it lacks from a 1×1 convolution of itself.
+    """
+
+    def __init__(self, before: int, after: int, *, down: bool, spectral_norm: bool, sn_eps: float) -> None:
+        super().__init__()
+        middle = max(after // BOTTLENECK, 1)
+        self.down = down
+        self.convs = nn.ModuleList(
+            Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            for fan_in, fan_out, kernel in (
+                (before, middle, 1),
+                (middle, middle, 3),
+                (middle, middle, 3),
+                (middle, after, 1),
+            )
+        )
+        self.more = (
+            Conv2d(before, after - before, 1, spectral_norm=spectral_norm, sn_eps=sn_eps) if after > before else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W)."""
+        h, shortcut = x, x
+        for place, conv in enumerate(self.convs):
+            h = F.relu(h)
+            if self.down and place == 3:
+                h, shortcut = F.avg_pool2d(h, 2), F.avg_pool2d(shortcut, 2)
+            h = conv(h)
+        if self.more is not None:
+            shortcut = torch.cat([shortcut, self.more(shortcut)], dim=1)
+        return h + shortcut
+
+
+class Generator(nn.Module):
+    """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
+
+    The latent, together with a 128-d class embedding where there are classes, goes to the linear layer and to every
+    batch norm of the blocks, which projects it, linearly, to gains and biases. Two `UpBlock`s per doubling, then BN
+    (unconditional), ReLU, conv3, tanh. `width` and latent of 128 are the published ones. attention: by default at
+    64², from 128² on, after the block that gets there. init: orthogonal, normal or xavier.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int = 128,
+        attention: int | Sequence[int] | None = None,
+        init: str = "orthogonal",
+        sn_generator: bool = True,
+        sn_eps: float = 1e-8,
+        bn_eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        widths = [multiple * width for multiple in at_size(FAMILY, GENERATOR_WIDTHS, size)]
+        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        self.embedding = Embedding(classes, CLASS_EMBEDDING) if classes else None
+        condition = latent + (CLASS_EMBEDDING if classes else 0)
+        spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
+
+        def project(features: int) -> nn.Module:
+            return Linear(condition, features, bias=False, **spectral)
+
+        def norm(features: int) -> nn.Module:
+            return ModulatedBatchNorm2d(features, project, eps=bn_eps)
+
+        self.linear = Linear(condition, widths[0] * SEED**2, **spectral)
+        self.blocks = nn.ModuleList(
+            UpBlock(before, after, up=i % 2 == 1, norm=norm, **spectral)
+            for i, (before, after) in enumerate(itertools.pairwise(widths))
+        )
+        self.attention = attention_after(
+            FAMILY,
+            default_attention(size) if attention is None else attention,
+            [SEED << (i + 1) // 2 for i in range(len(widths) - 1)],
+            widths[1:],
+            **spectral,
+        )
+        self.norm = batch_norm(widths[-1], 0, bn_eps)
+        self.out = Conv2d(widths[-1], channels, 3, padding=1, **spectral)
+        initialise(self, init)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        c = z if self.embedding is None else torch.cat([z, self.embedding(required(y))], dim=1)
+        h = self.linear(c).view(len(z), -1, SEED, SEED)
+        for block, attention in zip(self.blocks, self.attention, strict=True):
+            h = attention(block(h, c))
+        return torch.tanh(self.out(F.relu(self.norm(h))))
+
+
+class Critic(nn.Module):
+    """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
+
+    A 3×3 convolution, two `DownBlock`s per halving down to 4×4, projection head. `width` 128 is the published one.
+    attention: by default at 64², from 128² on, before the block that leaves it.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int = 128,
+        attention: int | Sequence[int] | None = None,
+        init: str = "orthogonal",
+        sn_critic: bool = True,
+        sn_eps: float = 1e-8,
+    ) -> None:
+        super().__init__()
+        widths = [multiple * width for multiple in at_size(FAMILY, CRITIC_WIDTHS, size)]
+        self.size, self.channels, self.classes = size, channels, classes
+        spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
+        self.stem = Conv2d(channels, widths[0], 3, padding=1, **spectral)
+        self.blocks = nn.ModuleList(
+            DownBlock(before, after, down=i % 2 == 0, **spectral)
+            for i, (before, after) in enumerate(itertools.pairwise(widths))
+        )
+        self.attention = attention_after(
+            FAMILY,
+            default_attention(size) if attention is None else attention,
+            [size >> i // 2 + 1 for i in range(len(widths) - 1)],
+            widths[1:],
+            last=True,
+            **spectral,
+        )
+        self.head = Projection(widths[-1], classes, **spectral)
+        initialise(self, init)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        h = self.stem(x)
+        for block, attention in zip(self.blocks, self.attention, strict=True):
+            h = attention(block(h))
+        h = F.relu(h).sum((2, 3))
+        return Score(self.head(h, y), features=h)

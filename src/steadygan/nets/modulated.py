@@ -1,0 +1,171 @@
+"""What StyleGAN2 is made of: equalised layers, the [1, 3, 3, 1] filter, the modulated convolution.
+
+Source: Karras et al., Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020 (StyleGAN2). Plain torch
+operations throughout, differentiable as often as wanted. Under autocast only the convolutions are rounded: styles,
+demodulation and dense layers stay in the precision of the weights, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+# Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may
+# be given this gain in front, where it costs nothing: in the weights.
+ACTIVATION_GAIN = math.sqrt(2)
+EPS = 1e-8
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[None]:
+    """Switches autocast off on the device of `x`."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def normalise_second_moment(x: Tensor) -> Tensor:
+    """x (N, F), each row divided by its root mean square."""
+    return x * (x.square().mean(1, keepdim=True) + EPS).rsqrt()
+
+
+class EqualLinear(nn.Module):
+    """x (N, F) → (N, F'), with the weights kept at N(0, 1) and scaled by 1/√F when used.
+
+    All weights then have the same dynamic range, so that Adam moves all at the same relative speed (equalised
+    learning rate: Karras et al., Progressive Growing of GANs, ICLR 2018, §4.1). lr_multiplier m: the layer learns m
+    times as fast, by keeping its weights at N(0, 1/m²) and using m times them. bias: its initial value, None for no
+    bias. activate: leaky ReLU (0.2) of gain √2 at the end.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: float | None = 0.0,
+        lr_multiplier: float = 1.0,
+        activate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.lr_multiplier, self.activate = lr_multiplier, activate
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = None if bias is None else nn.Parameter(torch.full((out_features,), bias / lr_multiplier))
+        self.gain = lr_multiplier * (ACTIVATION_GAIN if activate else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with full_precision(x):
+            bias = None if self.bias is None else self.bias * self.gain
+            weight = self.weight * (self.gain / math.sqrt(self.in_features))
+            h = F.linear(x.to(weight.dtype), weight, bias)
+            return F.leaky_relu(h, SLOPE) if self.activate else h
+
+
+class Resample(nn.Module):
+    """The separable low-pass filter [1, 3, 3, 1] / 8 in front of halving and behind doubling; zeros beyond the edge."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("kernel", torch.outer(taps, taps)[None, None], persistent=False)
+
+    def _kernel(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        return (self.kernel * gain).to(x.dtype).expand(x.shape[1], 1, 4, 4)
+
+    def blur(self, x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
+        """(N, C, H, W) → (N, C, H', W'), H' = (H + 2·padding − 4) / stride + 1; every `stride`-th pixel is kept."""
+        return F.conv2d(x, self._kernel(x, gain), stride=stride, padding=padding, groups=x.shape[1])
+
+    def down(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C, H/2, W/2)."""
+        return self.blur(x, padding=1, stride=2)
+
+    def up(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, C, 2H, 2W): zeros between the pixels, then the filter with a gain of 4."""
+        return F.conv_transpose2d(x, self._kernel(x, 4), stride=2, padding=1, groups=x.shape[1])
+
+
+class EqualConv2d(nn.Module):
+    """(N, C, H, W) → (N, C', H, W), or half the side with `down`; weights as in `EqualLinear`, kernel 1 or 3.
+
+    activate: leaky ReLU (0.2) of gain √2 at the end. gain: of the output.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        *,
+        bias: bool = True,
+        down: bool = False,
+        activate: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.padding, self.activate = kernel // 2, activate
+        self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(after)) if bias else None
+        self.resample = Resample() if down else None
+        self.gain = gain * (ACTIVATION_GAIN if activate else 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * (self.gain / math.sqrt(self.weight[0].numel()))
+        bias = None if self.bias is None else self.bias * self.gain
+        if self.resample is None:
+            h = F.conv2d(x, weight, bias, padding=self.padding)
+        elif self.padding:
+            h = F.conv2d(self.resample.blur(x, padding=2), weight, bias, stride=2)
+        else:
+            h = F.conv2d(self.resample.down(x), weight, bias)  # commutes, and costs a quarter behind the filter
+        return F.leaky_relu(h, SLOPE) if self.activate else h
+
+
+class ModulatedConv2d(nn.Module):
+    """A convolution whose kernel is scaled, for each image, by a style made of its w.
+
+    x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up` (filtered). With s = A(w):
+    w'ᵢⱼₖ = sᵢ · wᵢⱼₖ and, with `demodulate`, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), then a bias (StyleGAN2, §2.2,
+    eq. 1 and 3). No kernel is made per image: s scales what enters the shared convolution and the demodulation what
+    leaves it, which is the same and in training much the faster. gain: of the output, bias included.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        w_dim: int,
+        *,
+        up: bool = False,
+        demodulate: bool = True,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.padding, self.demodulate, self.gain = kernel // 2, demodulate, gain
+        self.affine = EqualLinear(w_dim, before, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(after))
+        self.resample = Resample() if up else None
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w)
+        weight = self.weight / math.sqrt(self.weight[0].numel())
+        h = x * style.to(x.dtype)[:, :, None, None]
+        if self.resample is None:
+            h = F.conv2d(h, weight, padding=self.padding)
+        else:
+            h = F.conv_transpose2d(h, weight.transpose(0, 1), stride=2)
+            h = self.resample.blur(h, padding=1, gain=4)
+        bias = (self.bias * self.gain).to(h.dtype)[:, None, None]
+        if not self.demodulate:
+            return torch.add(bias, h, alpha=self.gain)
+        with full_precision(x):
+            power = style.square() @ weight.square().sum((2, 3)).t()
+            scale = self.gain * (power + EPS).rsqrt()
+        return torch.addcmul(bias, h, scale.to(h.dtype)[:, :, None, None])

@@ -1,0 +1,101 @@
+"""U-Net GAN's critic: Schönfeld, Schiele and Khoreva, A U-Net Based Discriminator for GANs, CVPR 2020.
+
+BigGAN's critic becomes the encoder of a U-Net, whose decoder says of every pixel whether it is real. Tables and
+details from the authors' code (boschresearch/unetgan) for 128² and 256²; those of 64² and 32² follow their pattern.
+The generator is BigGAN's, in their runs without attention.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.nets.attention import attention_after
+from steadygan.nets.biggan import initialise
+from steadygan.nets.layers import Conv2d, Embedding, Projection, Score, at_size, required
+from steadygan.nets.resnet import DownBlock, UpBlock
+
+FAMILY = "unet"
+
+# Multiples of `width`: the output of each encoder block. All halve the side; BigGAN's last block, which does not, is
+# left out. The decoder mirrors them and ends at 1.
+ENCODER_WIDTHS = {
+    32: (1, 2, 4),
+    64: (1, 2, 4, 8),
+    128: (1, 2, 4, 8, 16),
+    256: (1, 2, 4, 8, 8, 16),
+}
+
+
+class Unnormalised(nn.Module):
+    """In the place of a batch norm, which a critic must not have."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return x
+
+
+class Critic(nn.Module):
+    """Image (N, channels, size, size) in [−1, 1] → Score with a logit per image and one per pixel.
+
+    The encoder's 4×4 map gives `features`, its ReLU summed over space (N, F), and from them the `logit` (projection
+    head). Decoder blocks (ReLU, ×2, conv3, ReLU, conv3, plus a 1×1 shortcut, ×2; no batch norm) lead back to full
+    size; before every one but the first the encoder's map of that side is concatenated. `pixels` (N, 1, size, size)
+    are a 1×1 convolution, without spectral norm, of the last map h, plus ⟨e_y, h⟩ at each pixel when there are
+    classes. `width` 64 is the published one. attention: in the encoder, by default nowhere, as in the authors' runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int = 64,
+        attention: int | Sequence[int] = 0,
+        init: str = "orthogonal",
+        sn_critic: bool = True,
+        sn_eps: float = 1e-8,
+    ) -> None:
+        super().__init__()
+        multiples = at_size(FAMILY, ENCODER_WIDTHS, size)
+        self.size, self.channels, self.classes = size, channels, classes
+        spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
+        down = [channels, *(multiple * width for multiple in multiples)]
+        self.encoder = nn.ModuleList(
+            DownBlock(before, after, down=True, first=i == 0, wide=True, **spectral)
+            for i, (before, after) in enumerate(itertools.pairwise(down))
+        )
+        sides = [size >> i + 1 for i in range(len(multiples))]
+        self.attention = attention_after(FAMILY, attention, sides, down[1:], **spectral)
+        self.head = Projection(down[-1], classes, **spectral)
+        up = [*down[-2:0:-1], width]
+        self.decoder = nn.ModuleList(
+            UpBlock(down[-1] if i == 0 else 2 * up[i - 1], after, norm=lambda _: Unnormalised(), **spectral)
+            for i, after in enumerate(up)
+        )
+        self.out = Conv2d(width, 1, 1)
+        self.pixel_embedding = Embedding(classes, width, **spectral) if classes else None
+        initialise(self, init)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        h, skips = x, []
+        for block, attention in zip(self.encoder, self.attention, strict=True):
+            h = attention(block(h))
+            skips.append(h)
+        features = F.relu(h).sum((2, 3))
+        for place, block in enumerate(self.decoder):
+            if place:
+                h = torch.cat([h, skips[-1 - place]], dim=1)
+            h = block(h)
+        weight = self.out.normalised_weight().view(1, -1)
+        if self.pixel_embedding is not None:
+            weight = weight + self.pixel_embedding(required(y))
+        # A product and a sum stay in full precision under autocast, see `Projection`.
+        pixels = (h * weight[:, :, None, None]).sum(1, keepdim=True) + self.out.bias  # type: ignore[operator]
+        return Score(self.head(features, y), features=features, pixels=pixels)
