@@ -575,6 +575,14 @@ def test_autocast_rounds_the_convolutions_and_neither_styles_nor_colours_nor_log
     assert (rounded.dtype, score.logit.dtype, score.features.dtype) == (torch.float32,) * 3
     assert 0 < float((rounded - x).abs().max()) < 0.05 * float(x.std())
     torch.testing.assert_close(score.logit, logit, rtol=0.05, atol=0.02)
+    # Colours that have no rounding in them are doubled and summed without any.
+    net.eval()
+    for layer in net.to_rgb:
+        layer.weight.zero_()
+        layer.bias.copy_(torch.randn(3).bfloat16())
+    x = net(z, y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(net(z, y), x)
 
 
 # Sizes

@@ -142,7 +142,7 @@ class Generator(nn.Module):
         w_dim: int | None = None,
         style_mixing: float = 0.9,
         noise: bool = True,
-        w_avg_beta: float = 0.998,
+        w_avg_beta: float = 0.995,
     ) -> None:
         super().__init__()
         sides, maps = _sides(size), _feature_maps(size, width, fmap_max)
