@@ -19,10 +19,10 @@ from steadygan.data import ImageSet, Loader, load_images, open_source, split
 from steadygan.errors import UserError
 from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.prior import Prior
-from steadygan.objective import Parts, build_terms, resolve_options
+from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
 from steadygan.train.ema import EMA
 from steadygan.train.state import TrainState
-from steadygan.transforms import Consistency
+from steadygan.transforms import Consistency, DiffAugment
 
 Notify = Callable[[int, int], None]
 
@@ -134,21 +134,26 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         pool = images.labels if config.model.fake_labels == "data" else torch.arange(classes, device=device)
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
+    prior = Prior(config.model.latent, config.model.prior, pool)
     terms = build_terms(
-        Parts.of(transform if active else None), loss=config.objective.loss, terms=config.objective.terms
+        Parts.of(transform if active else None, nets=nets, prior=prior),
+        loss=config.objective.loss,
+        terms=config.objective.terms,
     )
-    train = config.train
+    train, diffaugment = config.train, config.augment.diffaugment
     return TrainState(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
         optimizers={"D": adam(nets["D"], config.optim.d), "G": adam(nets["G"], config.optim.g)},
         terms=terms,
         phases=train.phases,
-        prior=Prior(config.model.latent, config.model.prior, pool),
+        prior=prior,
         loader=Loader(images, batch_size=train.batch_size, seed=train.seed, flip=config.data.flip),
         generator=torch.Generator(device).manual_seed(train.seed),
         ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
         accumulate=train.accumulate,
+        pre_d=DiffAugment(diffaugment.policy) if diffaugment.policy else None,
+        pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )

@@ -32,6 +32,8 @@ data_app = typer.Typer(help="Look at data before training on it.", no_args_is_he
 app.add_typer(data_app, name="data")
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …", show_default=False)]
+LOGGED_LINES = 20
+"""How often progress is reported where there is no terminal to draw a bar on."""
 RunOrCheckpoint = Annotated[Path, typer.Argument(help="a run directory or a checkpoint", show_default=False)]
 
 
@@ -40,7 +42,7 @@ def main() -> NoReturn:
     try:
         app()
     except UserError as error:
-        _console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
+        _console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -80,17 +82,17 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[note]}"),
     )
-    with bars.Progress(*columns, console=console, transient=False) as bar:
-        loading = bar.add_task("reading images", total=None, note="")
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        loading = bar.add_task("reading images", total=None, note="", visible=False)
         training = bar.add_task("training", total=None, note="", visible=False)
 
         def on_load(done: int, total: int) -> None:
-            bar.update(loading, completed=done, total=total)
+            bar.update(loading, completed=done, total=total, visible=done < total)
 
         def on_ready(state: TrainState, images: Images) -> None:
             bar.remove_task(loading)
             for line in _facts(state, images):
-                console.print(line, highlight=False)
+                console.print(line, highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
             losses = "  ".join(
@@ -98,15 +100,18 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
             )
             note = f"{now.images_per_s:.0f} images/s  {_duration(now.seconds_left)} left  {losses}"
             bar.update(training, completed=now.step, total=now.steps, note=note, visible=True)
+            if bar.disable and (now.step * LOGGED_LINES) // now.steps > ((now.step - 1) * LOGGED_LINES) // now.steps:
+                typer.echo(f"step        {now.step}/{now.steps}  {note}".rstrip())
 
         result = train_run(config, path, overrides=overrides, on_load=on_load, on_ready=on_ready, on_step=on_step)
     if not result.finished:
-        console.print(f"stopped; go on with [bold]steadygan train {result.path} --resume[/]", highlight=False)
+        command = f"steadygan train {_escape(str(result.path))} --resume"
+        console.print(f"stopped; go on with [bold]{command}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
     _print_scores(console, result.scores)
-    console.print(f"samples     {result.grid}", highlight=False, soft_wrap=True)
-    console.print(f"generator   {result.path / 'checkpoints'}", highlight=False, soft_wrap=True)
-    console.print(f"more        steadygan sample {result.path} --num 64", highlight=False, soft_wrap=True)
+    typer.echo(f"samples     {result.grid}")
+    typer.echo(f"generator   {result.path / 'checkpoints'}")
+    typer.echo(f"more        steadygan sample {result.path} --num 64")
 
 
 def _facts(state: TrainState, images: Images) -> list[str]:
@@ -140,14 +145,17 @@ def _dry_run(config: Config) -> None:
     images = build_images(config, device)
     state = build_state(config, images.train, device)
     for line in _facts(state, images):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in state.weights().values())
     train_step(state)
     began = time.perf_counter()
     train_step(state)
     seconds = time.perf_counter() - began
     peak = _peak_memory(device)
-    console.print(f"memory      {weights / 2**20:.0f} MiB of weights, {peak / 2**20:.0f} MiB at the peak of two steps")
+    console.print(
+        f"memory      {weights / 2**20:.1f} MiB of weights, {peak / 2**20:.0f} MiB at the peak of two steps",
+        highlight=False,
+    )
     total = _duration(seconds * config.train.steps)
     console.print(f"time        {seconds:.2f} s a step, {total} for {config.train.steps:,} steps", highlight=False)
 
@@ -188,16 +196,18 @@ def sample(
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     images = generator.sample(num, classes=chosen, seed=seed, truncation=truncation)
     out = out or path / "samples.png"
+    if out.is_file() and out.suffix.lower() != ".png":
+        raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
     if out.suffix.lower() == ".png":
         out.parent.mkdir(parents=True, exist_ok=True)
         every = len(chosen) if chosen else generator.classes
         columns = every if 4 <= every <= 16 else round(num**0.5) or 1
-        save_grid(images, out, columns)
+        save_grid(images, out, min(columns, num))
     else:
         out.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
             write_whole(out / f"{index:06d}.png", partial(to_pil(image).save, format="PNG"))
-    _console().print(f"{num} images   {out}", highlight=False, soft_wrap=True)
+    typer.echo(f"{num} images   {out}")
 
 
 @app.command()
@@ -232,17 +242,18 @@ def compare(
     elif form == "table":
         from rich.table import Table
 
-        sheet = Table()
-        for key in rows[0]:
-            sheet.add_column(key, justify="left" if key == "run" else "right")
+        # A run a column: there are more quantities than fit side by side, and their names are long.
+        sheet = Table("run", box=None)
         for row in rows:
-            sheet.add_row(*(_cell(value) for value in row.values()))
+            sheet.add_column(_escape(row["run"]), justify="right", overflow="fold")
+        for key in list(rows[0])[1:]:
+            sheet.add_row(_escape(key), *(_cell(row[key]) for row in rows))
         console.print(sheet)
     else:
         raise UserError(f"--format must be table, markdown or csv, not {form!r}")
     comparison.plot(runs, out)
     if form == "table":
-        console.print(f"curves   {out}", highlight=False)
+        typer.echo(f"curves   {out}")
 
 
 @app.command()
@@ -253,13 +264,13 @@ def presets(name: Annotated[str | None, typer.Argument(help="print this one's YA
     if name is not None:
         typer.echo(configuration.preset_text(name), nl=False)
         return
-    from rich.table import Table
-
-    sheet = Table("preset", "paper", "table, row", "published score", box=None)
-    for preset in configuration.preset_names():
-        about = configuration.load(preset).about
-        sheet.add_row(preset, about.paper, about.table, about.score)
-    _console().print(sheet)
+    known = {preset: configuration.load(preset).about for preset in configuration.preset_names()}
+    names, scores = (max(map(len, column)) for column in (known, [about.score for about in known.values()]))
+    for paper in dict.fromkeys(about.paper for about in known.values()):
+        typer.echo(f"\n{paper}")
+        for preset, about in known.items():
+            if about.paper == paper:
+                typer.echo(f"  {preset:<{names}}  {about.score:<{scores}}  {about.table}")
 
 
 @data_app.command("info")
@@ -319,7 +330,7 @@ def _duration(seconds: float) -> str:
 def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    return Console(stderr=stderr, emoji=False)  # `module:x:` is a term, not a picture
 
 
 def _escape(text: str) -> str:

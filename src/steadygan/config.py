@@ -73,13 +73,21 @@ class ObjectiveConfig(Section):
 
 class ConsistencyConfig(Section):
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    shift: Fraction = Field(0.125, description="largest shift as a share of the side (0.125: 4 px at 32 px)")
+    shift: float = Field(0.125, ge=0, le=0.5, description="largest shift as a share of the side (0.125: 4 px at 32 px)")
     cutout: Fraction = Field(0.0, description="side of the cut square as a share of the side")
     padding: Literal["reflect", "zero"] = Field("reflect", description="what a shift moves in")
 
 
+class DiffAugmentConfig(Section):
+    policy: tuple[Literal["color", "translation", "cutout"], ...] = Field((), description="in order; empty: off")
+    placement: Literal["both", "reals-only", "discriminator-only"] = Field(
+        "both", description="what is augmented; all but both are the paper's ablations, which fail"
+    )
+
+
 class AugmentConfig(Section):
     consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the T of CR and bCR")
+    diffaugment: DiffAugmentConfig = Field(DiffAugmentConfig(), description="what everything D sees passes through")
 
 
 class PlayerConfig(Section):

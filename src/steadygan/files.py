@@ -41,8 +41,11 @@ def whole_directory(path: Path) -> Iterator[Path]:
                 _sync(file)
             _sync(temporary)
             if path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
+                aside = path.replace(temporary.with_name(f"{temporary.name}-old"))
+                temporary.replace(path)
+                shutil.rmtree(aside)
+            else:
+                temporary.replace(path)
             _sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from steadygan.metrics.protocol import choose_protocol
 from steadygan.nets.layers import has_batch_statistics
 from steadygan.nets.sampling import choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
-from steadygan.run import Trained, protocol_for, score_generator, train_run
+from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
 from steadygan.train.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
 from steadygan.train.rundir import RunDirectory
 
@@ -34,8 +35,14 @@ class Generator:
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
         manifest = read_manifest(path)
-        self._description = manifest["generator"]
-        self._net, self._prior = build_generator(self._description)
+        try:
+            description, self.step = manifest["generator"], int(manifest["step"])
+            self._net, self._prior = build_generator(description)
+            self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            raise UserError(f"{path}: the manifest's description of the generator is damaged: {error}") from error
         prefix = "G_ema." if weights == "ema" else "G."
         tensors = {k.removeprefix(prefix): v for k, v in read_weights(path).items() if k.startswith(prefix)}
         try:
@@ -43,11 +50,11 @@ class Generator:
         except RuntimeError as error:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes") from error
         self._net.to(device).eval().requires_grad_(False)
+        self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
         self._statistics: float | None = None
-        self.path, self.step = path, int(manifest["step"])
-        self.size, self.channels = int(self._description["size"]), int(self._description["channels"])
-        self.classes, self.latent = int(self._description["classes"]), int(self._description["latent"])
-        self.class_names: tuple[str, ...] = tuple(self._description["class_names"])
+        self.path = path
+        self.size, self.channels = int(description["size"]), int(description["channels"])
+        self.classes, self.latent = int(description["classes"]), int(description["latent"])
 
     def sample(
         self,
@@ -71,7 +78,10 @@ class Generator:
             raise UserError(f"truncation must be positive, got {truncation}")
         labels = choose_labels(num, self._class_numbers(classes), self.classes)
         if has_batch_statistics(self._net) and truncation != self._statistics:
-            standing_statistics(self._net, self._prior, truncation=truncation)
+            if truncation is None:
+                self._net.load_state_dict(self._trained_statistics, strict=False)
+            else:
+                standing_statistics(self._net, self._prior, truncation=truncation)
             self._statistics = truncation
         images = draw(
             self._net,
@@ -89,18 +99,18 @@ class Generator:
         return save_grid(self.sample(num, **options), Path(path), columns)
 
     def _class_numbers(self, classes: Classes) -> int | list[int] | None:
-        if classes is None or isinstance(classes, int):
-            return classes
-        if isinstance(classes, str):
+        if classes is None:
+            return None
+        if isinstance(classes, (int, str, Integral)):
             return self._class_number(classes)
         return [self._class_number(entry) for entry in classes]
 
-    def _class_number(self, entry: int | str) -> int:
+    def _class_number(self, entry: int | str | Integral) -> int:
         if isinstance(entry, str) and entry in self.class_names:
             return self.class_names.index(entry)
         try:
             return int(entry)
-        except ValueError:
+        except (TypeError, ValueError):
             known = self.class_names or ["none: the generator is unconditional"]
             raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
 
@@ -161,14 +171,19 @@ def evaluate(
     scores.jsonl and returns the record. Raises `UserError` when no extractor suits the data.
     """
     path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    find_checkpoint(path)
     config = configuration.load(path)
     if protocol is not None:
         config = config.model_copy(update={"eval": config.eval.model_copy(update={"protocol": protocol})})
     images = build_images(config, torch.device("cpu"))
     chosen = protocol_for(config, images)
     if chosen is None:
-        chosen = choose_protocol(images.train.source.name, images.train.channels, images.train.size)
-    chosen = replace(chosen, weights=weights)
+        chosen = choose_protocol(config.data.path, images.train.channels, images.train.size)
+    check_same_data(path, images)
+    # The averaged weights are stored with statistics of their own, the others with those of training.
+    chosen = replace(chosen, weights=weights, batch_norm="standing" if weights == "ema" else "running")
     generator = load(path, device=device, weights=weights)
 
     def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:

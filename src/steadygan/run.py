@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ from steadygan.build import (
 from steadygan.config import Config
 from steadygan.errors import UserError, nearest
 from steadygan.machine import keep_freed_memory
+from steadygan.metrics import EXTRACTORS
 from steadygan.metrics.compare import read_lines
 from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
 from steadygan.nets.sampling import sample
-from steadygan.train.checkpoint import load_checkpoint
+from steadygan.train.checkpoint import load_checkpoint, read_manifest
 from steadygan.train.loop import Progress, Trainer
 from steadygan.train.rundir import RunDirectory
 from steadygan.train.state import TrainState
@@ -46,9 +48,12 @@ class Trained:
 
 def open_run(path: Path, overrides: Sequence[str]) -> tuple[Config, RunDirectory]:
     """The configuration of an existing run, with overrides, and its locked directory."""
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
     config = resolve(configuration.load(path, overrides))
     run = RunDirectory(path)
     run.lock()
+    run.tidy()
     return config, run
 
 
@@ -65,47 +70,53 @@ def train_run(
 
     on_load(done, total) is called as images are read, on_ready when everything is built, on_step after each step.
     """
-    resuming = config is None
-    run = None
-    if config is None:
-        config, run = open_run(path, overrides)
-    else:
-        config = resolve(config)
-        RunDirectory.refuse_existing(path)
-    device = choose_device(config.train.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    images = build_images(config, device, on_load)
-    state = build_state(config, images.train, device)
-    if run is None:
-        run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device))
-    else:
-        checkpoint = run.newest_checkpoint()
-        check_same_data(path, images)
-        load_checkpoint(state, checkpoint)
-        run.forget_after(state.step)
-        run.write_config(config.to_yaml())
-    protocol = protocol_for(config, images)
-    trainer = Trainer(
-        config,
-        state,
-        run,
-        images.train,
-        images.heldout,
-        describe_generator(config, images.train),
-        score=None if protocol is None else lambda state: score_state(state, images, protocol),
-    )
-    if on_ready is not None:
-        on_ready(state, images)
-    if resuming and state.step >= config.train.steps:
-        run.close()
-        raise UserError(
-            f"{path} has already reached step {state.step}; to go on, raise train.steps, e.g. "
-            f"`steadygan train {path} --resume train.steps={2 * state.step}`"
+    with ExitStack() as stack:
+        run = None
+        if config is None:
+            config, run = open_run(path, overrides)
+            stack.callback(run.close)
+            checkpoint = run.newest_checkpoint()
+            refuse_finished(path, config, int(read_manifest(checkpoint)["step"]))
+        else:
+            config = resolve(config)
+            RunDirectory.refuse_existing(path)
+        device = choose_device(config.train.device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        images = build_images(config, device, on_load)
+        protocol = protocol_for(config, images)
+        state = build_state(config, images.train, device)
+        if run is None:
+            run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device))
+            stack.callback(run.close)
+        else:
+            check_same_data(path, images)
+            load_checkpoint(state, checkpoint)
+            run.forget_after(state.step)
+            run.write_config(config.to_yaml())
+        trainer = Trainer(
+            config,
+            state,
+            run,
+            images.train,
+            images.heldout,
+            describe_generator(config, images.train),
+            score=None if protocol is None else lambda state: score_state(state, images, protocol),
         )
-    finished = trainer.fit(on_step)
+        if on_ready is not None:
+            on_ready(state, images)
+        finished = trainer.fit(on_step)
     grids = sorted(run.samples.glob("step-*.png"))
     return Trained(path, finished, last_score(path), grids[-1] if grids else None)
+
+
+def refuse_finished(path: Path, config: Config, step: int) -> None:
+    """A run that has taken all its steps has nothing to go on with."""
+    if step >= config.train.steps:
+        raise UserError(
+            f"{path} has already reached step {step}; to go on, raise train.steps, e.g. "
+            f"`steadygan train {path} --resume train.steps={2 * step}`"
+        )
 
 
 def check_same_data(path: Path, images: Images) -> None:
@@ -123,12 +134,23 @@ def check_same_data(path: Path, images: Images) -> None:
 
 def protocol_for(config: Config, images: Images) -> Protocol | None:
     """The protocol to score a run by: the one asked for, else the one made for the data, None when there is none."""
-    name = config.eval.protocol
-    if name is None and config.data.path not in PROTOCOLS:
-        return None
-    if name is not None and name not in PROTOCOLS:
+    name, train = config.eval.protocol or config.data.path, images.train
+    if name not in PROTOCOLS:
+        if config.eval.protocol is None:
+            return None
         raise UserError(f"eval.protocol: unknown protocol {name!r}; {nearest(name, PROTOCOLS)}")
-    protocol = choose_protocol(name or config.data.path, images.train.channels, images.train.size)
+    try:
+        protocol = choose_protocol(name, train.channels, train.size)
+    except UserError:
+        if config.eval.protocol is None:
+            return None
+        raise
+    known = EXTRACTORS[protocol.extractor].classes
+    if config.model.conditional and not protocol.per_channel and len(train.class_names) != known:
+        raise UserError(
+            f"eval.protocol={name} tells {known} classes apart, but {config.data.path} has {len(train.class_names)}; "
+            "set eval.protocol=null"
+        )
     return replace(protocol, batch_norm="standing")
 
 
@@ -159,4 +181,5 @@ def _classes(state: TrainState, images: Images) -> int:
 
 def last_score(path: Path) -> dict[str, Any]:
     """The newest record of a run's scores.jsonl, empty when there is none."""
-    return next(reversed(read_lines(path / "scores.jsonl")), {})
+    scores = path / "scores.jsonl"
+    return next(reversed(read_lines(scores)), {}) if scores.is_file() else {}

@@ -45,9 +45,7 @@ def test_weights_are_small_and_say_where_they_come_from() -> None:
 def test_training_the_classifier_again_gives_the_same_bytes(benchmark: ModuleType, tmp_path: Path) -> None:
     for name in ("one", "two"):
         network, accuracy = benchmark.train(steps=4)
-        benchmark.save(
-            network, tmp_path / name, seed=0, steps=4, held_out_accuracy=accuracy, architecture="x"
-        )
+        benchmark.save(network, tmp_path / name, seed=0, steps=4, held_out_accuracy=accuracy, architecture="x")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 

@@ -50,9 +50,7 @@ def reference_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_reals_against_themselves_score_zero_and_full_marks(tmp_path: Path) -> None:
-    order = (
-        torch.cat([(label == LABELS).nonzero()[:170, 0] for label in range(10)]).reshape(10, 170).T.flatten()
-    )
+    order = torch.cat([(label == LABELS).nonzero()[:170, 0] for label in range(10)]).reshape(10, 170).T.flatten()
     images, labels = IMAGES[order], LABELS[order]
     record = score(
         lambda number, asked, seed: images,
@@ -138,9 +136,7 @@ def test_reference_statistics_are_computed_once(tmp_path: Path, reference_calls:
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
 
 
-def test_one_changed_pixel_or_another_protocol_is_a_cache_miss(
-    tmp_path: Path, reference_calls: list[int]
-) -> None:
+def test_one_changed_pixel_or_another_protocol_is_a_cache_miss(tmp_path: Path, reference_calls: list[int]) -> None:
     images = IMAGES.clone()
     images[5, 0, 3, 3] ^= 1
     run(tmp_path)
@@ -202,6 +198,4 @@ def test_impossible_protocols_are_refused(tmp_path: Path) -> None:
 
 
 def test_extractors_share_one_interface() -> None:
-    assert all(
-        issubclass(kind, Extractor) and kind.name == name for name, kind in protocol_module.EXTRACTORS.items()
-    )
+    assert all(issubclass(kind, Extractor) and kind.name == name for name, kind in protocol_module.EXTRACTORS.items())

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.objective import Parts, Term, build_terms, resolve_options
+from steadygan.objective import Gen, Latent, Nudge, Parts, Term, build_terms, resolve_options
+from steadygan.objective.views import walk
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def test_a_term_of_weight_zero_is_left_out() -> None:
     ("terms", "message"),
     [
         ({"zrc": {}}, r"objective\.terms\.zrc: unknown term; did you mean 'zcr'\?.*module:function"),
-        ({"spectral": {}}, r"objective\.terms\.spectral: unknown term; known: bcr, cr, gp, r1, zcr"),
+        ({"spectral": {}}, r"objective\.terms\.spectral: unknown term; known: bcr, cr, cutmix, dragan, gp, jsreg, "),
         ({"zcr": {"sigm": 1}}, r"objective\.terms\.zcr\.sigm: unknown option; did you mean 'sigma'\?"),
         ({"zcr": {"parts": 1}}, r"objective\.terms\.zcr\.parts: unknown option"),
         ({"zcr": {"sigma": "big"}}, r"objective\.terms\.zcr\.sigma: .*number.*got 'big'"),
@@ -150,3 +151,43 @@ def test_two_terms_of_one_name_for_one_player_are_refused(module: Callable[[str]
     key = f"{module(OWN)}:spread"
     with pytest.raises(UserError, match=r"two terms are called G/zcr_gen; rename"):
         build_terms(PARTS, loss="hinge", terms={key: {"power": 1, "name": "zcr_gen"}, "zcr": {}})
+
+
+@pytest.mark.parametrize("name", [":f", ".mod:f", "mod:", "mod:f:g", "a..b:f", "mod:f-g", "mod.:f"])
+def test_a_malformed_name_of_a_term_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"write a term of your own as module:function"):
+        resolve_options({name: {}})
+
+
+REWRITING = """
+from dataclasses import replace
+from steadygan.objective import Gen, Nudge, Term, rewrites
+
+def shaken(parts, *, sigma):
+    return replace(parts, fake=Gen(parts.fake.net, Nudge(parts.fake.source, sigma)))
+
+@rewrites(shaken)
+def shake(parts, *, sigma: float = 0.5):
+    return (Term("shake", "G", lambda b: b[parts.fake].mean(), views=(parts.fake,)),)
+"""
+
+
+def test_a_term_can_change_the_fakes_of_all_others_whatever_their_order(module: Callable[[str], str]) -> None:
+    key = f"{module(REWRITING)}:shake"
+    terms = build_terms(PARTS, loss="hinge", terms={"bcr": {}, key: {"sigma": 0.25}})
+    shaken = Gen("G", Nudge(Latent(), 0.25))
+    for term in terms:
+        fakes = {view for view in walk(term.needs) if isinstance(view, Gen)}
+        assert fakes == (set() if term.name == "bcr_real" else {shaken})
+
+
+def test_two_terms_that_change_the_fakes_are_refused(module: Callable[[str], str]) -> None:
+    key = f"{module(REWRITING)}:shake"
+    with pytest.raises(UserError, match=r"logan and .*:shake both change what fakes are made of; keep one"):
+        build_terms(PARTS, loss="hinge", terms={"logan": {}, key: {}})
+
+
+def test_a_schedule_multiplies_weight_and_laziness() -> None:
+    term = Term("mine", "D", lambda b: b, weight=3.0, every=2, schedule=lambda step: step / 10)
+    assert [term.strength(step) for step in (0, 5, 20)] == [0, 3, 12]
+    assert Term("mine", "D", lambda b: b, weight=3.0, every=2).strength(7) == 6

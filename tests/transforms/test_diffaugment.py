@@ -91,5 +91,5 @@ def test_the_gradient_reaches_the_image_through_every_policy() -> None:
 
 
 def test_an_unknown_policy_is_named_with_the_nearest() -> None:
-    with pytest.raises(UserError, match="'colour'.*'color'"):
+    with pytest.raises(UserError, match=r"'colour'.*'color'"):
         DiffAugment(("colour",))

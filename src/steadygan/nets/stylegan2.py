@@ -123,7 +123,7 @@ class Generator(nn.Module):
     style_mixing: the probability that an image takes the w of a second z ~ N(0, I) from a random layer on (StyleGAN,
     Karras et al., CVPR 2019, §3.1), drawn for each image (the authors' code draws it once per batch). noise:
     per-pixel noise. w_avg_beta: decay, per training call, of the running average of w (`w_avg`) towards which
-    `truncation` pulls (StyleGAN3's value; StyleGAN2's code has 0.995).
+    `truncation` pulls (0.995 as in the authors' code).
     """
 
     truncates_in_w = True

@@ -9,40 +9,88 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import pydantic
 
 from steadygan.errors import UserError, nearest
 from steadygan.objective.adversarial import LOSSES, adversarial
-from steadygan.objective.bundle import Bundle
+from steadygan.objective.bundle import ORIGINS, Bundle
 from steadygan.objective.consistency import bcr, cr, squared_difference, zcr
-from steadygan.objective.gradient import gp, r1
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real, View
+from steadygan.objective.gradient import dragan, gp, jsreg, r1
+from steadygan.objective.latent import Climb, logan, path_length
+from steadygan.objective.lecam import lecam
+from steadygan.objective.memory import Average
+from steadygan.objective.pixels import cutmix, unet
+from steadygan.objective.terms import Parts, Term, rewrites
+from steadygan.objective.views import (
+    Aug,
+    CutMix,
+    Gen,
+    Jitter,
+    Latent,
+    Lerp,
+    Mask,
+    Nudge,
+    Origin,
+    Real,
+    Relabel,
+    View,
+)
+from steadygan.objective.weights import ortho
 
 __all__ = [
     "LOSSES",
+    "PLACEMENTS",
     "TERMS",
     "Aug",
+    "Average",
     "Bundle",
+    "Climb",
+    "CutMix",
     "Gen",
+    "Jitter",
     "Latent",
     "Lerp",
+    "Mask",
     "Nudge",
     "Parts",
     "Real",
+    "Relabel",
     "Term",
     "View",
     "adversarial",
     "build_terms",
     "resolve_options",
+    "rewrites",
     "squared_difference",
 ]
 
 TermBuilder = Callable[..., tuple[Term, ...]]
 
-TERMS: dict[str, TermBuilder] = {"cr": cr, "bcr": bcr, "zcr": zcr, "r1": r1, "gp": gp}
+TERMS: dict[str, TermBuilder] = {
+    "cr": cr,
+    "bcr": bcr,
+    "zcr": zcr,
+    "r1": r1,
+    "gp": gp,
+    "dragan": dragan,
+    "jsreg": jsreg,
+    "logan": logan,
+    "path_length": path_length,
+    "unet": unet,
+    "cutmix": cutmix,
+    "ortho": ortho,
+    "lecam": lecam,
+}
+
+# Which images DiffAugment transforms in whose phases: the three rows of its ablation (Zhao et al., NeurIPS 2020, §3.1).
+PLACEMENTS: Mapping[str, Mapping[str, frozenset[Origin]]] = {
+    "both": {"D": ORIGINS, "G": ORIGINS},
+    "reals-only": {"D": frozenset(("real",)), "G": frozenset()},
+    "discriminator-only": {"D": ORIGINS, "G": frozenset()},
+}
 
 
 def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
@@ -57,17 +105,33 @@ def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
 
 def build_terms(parts: Parts, *, loss: str, terms: Mapping[str, Mapping[str, Any] | None]) -> tuple[Term, ...]:
     """All terms of an objective: the adversarial pair and what is added to it. Terms of weight 0 are left out."""
+    resolved = resolve_options(terms)
+    parts = _rewrite(replace(parts, loss=loss), resolved)
+    game = adversarial(parts, loss=loss)
     added = [
-        term
-        for name, options in resolve_options(terms).items()
-        for term in _builder(name)(parts, **options)
-        if term.weight != 0
+        term for name, options in resolved.items() for term in _builder(name)(parts, **options) if term.weight != 0
     ]
-    objective = (*adversarial(parts, loss=loss), *added)
+    objective = (*game, *added)
     keys = [(term.player, term.name) for term in objective]
     if twice := {f"{player}/{name}" for player, name in keys if keys.count((player, name)) > 1}:
         raise UserError(f"objective.terms: two terms are called {', '.join(sorted(twice))}; rename one of them")
     return objective
+
+
+def _rewrite(parts: Parts, terms: Mapping[str, Mapping[str, Any]]) -> Parts:
+    """The parts after every term that changes them (`rewrites`) has done so."""
+    first = None
+    for name, options in terms.items():
+        rewrite = getattr(_builder(name), "rewrite", None)
+        if rewrite is None:
+            continue
+        rewritten = rewrite(parts, **options)
+        if rewritten.fake != parts.fake:
+            if first is not None:
+                raise UserError(f"objective.terms: {first} and {name} both change what fakes are made of; keep one")
+            first = name
+        parts = rewritten
+    return parts
 
 
 def _builder(name: str) -> TermBuilder:
@@ -78,6 +142,8 @@ def _builder(name: str) -> TermBuilder:
             )
         return TERMS[name]
     module, _, function = name.partition(":")
+    if not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"objective.terms.{name}: write a term of your own as module:function, e.g. my_terms:spread")
     try:
         builder = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:

@@ -56,6 +56,6 @@ def adversarial(parts: Parts, *, loss: str = "hinge") -> tuple[Term, ...]:
         return generator(b.D(g).logit).mean()
 
     return (
-        Term("adversarial", "D", critic_loss, score=(x, g)),
-        Term("adversarial", "G", generator_loss, score=(g,)),
+        Term("adversarial", "D", critic_loss, score=(x, g), weight=parts.game),
+        Term("adversarial", "G", generator_loss, score=(g,), weight=parts.game),
     )

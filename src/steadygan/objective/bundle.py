@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from steadygan.nets.layers import Score, set_batch_groups
 from steadygan.nets.prior import Prior
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Aug, Gen, Transform, View, walk
+from steadygan.objective.views import Gen, Origin, Transform, View, walk
 
 T = TypeVar("T")
+
+ORIGINS: frozenset[Origin] = frozenset(("real", "fake"))
 
 
 class Bundle:
@@ -22,9 +24,9 @@ class Bundle:
 
     nets: networks by name; prior: where latents and labels come from; generator: the source of all randomness, on
     the batch's device; size: samples in the batch; given: values (and labels) of views that come from outside, such
-    as `Real()`; pre_d: a transform through which every image passes on its way into a critic, in every phase
-    (DiffAugment, Zhao et al., NeurIPS 2020); joint: score all views in one pass (wrong for a critic with batch
-    statistics, which must see each view by itself).
+    as `Real()`; pre_d: a transform through which images pass on their way into a critic (DiffAugment, Zhao et al.,
+    NeurIPS 2020); pre_d_on: which images do, by origin; joint: score all views in one pass (wrong for a critic with
+    batch statistics, which must see each view by itself).
     """
 
     def __init__(
@@ -36,11 +38,12 @@ class Bundle:
         size: int,
         given: Mapping[View, tuple[Tensor, Tensor | None]] | None = None,
         pre_d: Transform | None = None,
+        pre_d_on: Collection[Origin] = ORIGINS,
         joint: bool = True,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.nets, self.prior, self.generator, self.size = nets, prior, generator, size
-        self.pre_d, self.joint, self.dtype = pre_d, joint, dtype
+        self.pre_d, self.pre_d_on, self.joint, self.dtype = pre_d, pre_d_on, joint, dtype
         self._values: dict[View, Tensor] = {view: value for view, (value, _) in (given or {}).items()}
         self._labels: dict[View, Tensor | None] = {view: labels for view, (_, labels) in (given or {}).items()}
         self._seen: dict[View, Tensor] = {}
@@ -69,19 +72,16 @@ class Bundle:
         return self._lookup(self._gradients, view, critic, "grads")
 
     def seen(self, view: View) -> Tensor:
-        """The view as a critic sees it: behind `pre_d`.
-
-        An augmented view is augmented *after* `pre_d`, on the same draw as its source: a consistency pair differs
-        by its own transform alone.
-        """
+        """The view as a critic sees it: behind `pre_d`, as the view itself says."""
         if self.pre_d is None:
             return self[view]
         if view not in self._seen:
-            if isinstance(view, Aug):
-                self._seen[view] = view.transform(self.seen(view.source), self.generator)
-            else:
-                self._seen[view] = self.pre_d(self[view], self.generator)
+            self._seen[view] = view.seen(self)
         return self._seen[view]
+
+    def before_critic(self, image: Tensor, origin: Origin) -> Tensor:
+        """An image of that origin behind `pre_d`, or as it is where `pre_d` has no business."""
+        return image if self.pre_d is None or origin not in self.pre_d_on else self.pre_d(image, self.generator)
 
     def prepare(self, terms: Iterable[Term]) -> None:
         """Computes what the terms need: one call per generator and level, one critic pass, one more for gradients."""
@@ -103,11 +103,10 @@ class Bundle:
                 by_net[view.net].append(view)
             for name, group in by_net.items():
                 net = self.nets[name]
+                # Before the groups are set: a source may call the network itself (LOGAN).
+                z, y = torch.cat([self[view.source] for view in group]), _cat([self.labels(view) for view in group])
                 set_batch_groups(net, len(group))
-                images = net(
-                    torch.cat([self[view.source] for view in group]),
-                    _cat([self.labels(view) for view in group]),
-                )
+                images = net(z, y)
                 set_batch_groups(net, 1)
                 self._values.update(zip(group, images.chunk(len(group)), strict=True))
             pending = [view for view in pending if view not in self._values]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
+from steadygan.errors import UserError
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Lerp
+from steadygan.objective.views import Jitter, Lerp, View
 
 
 def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1) -> tuple[Term, ...]:
@@ -18,7 +22,7 @@ def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1) -> tuple[Term, ...]
     x = parts.real
 
     def penalty(b: Bundle) -> Tensor:
-        return 0.5 * b.grad(x).square().flatten(1).sum(1).mean()
+        return 0.5 * _squared_norm(b, x).mean()
 
     return (Term("r1", "D", penalty, grads=(x,), weight=gamma, every=every),)
 
@@ -31,9 +35,65 @@ def gp(
     `one_sided` penalises only norms above the target. x̂ carries the real's label.
     """
     between = Lerp(parts.real, parts.fake)
+    penalty = _distance_from(target, between, one_sided)
+    return (Term("gp", "D", penalty, grads=(between,), weight=weight, every=every),)
+
+
+def dragan(
+    parts: Parts,
+    *,
+    weight: float = 10.0,
+    target: float = 1.0,
+    scale: float = 0.5,
+    one_sided: bool = False,
+    every: int = 1,
+) -> tuple[Term, ...]:
+    """λ·E(‖∇D(x + δ)‖₂ - k)² near the reals (DRAGAN, Kodali et al., 2017), k = `target`.
+
+    δ = a·scale·std(batch)·U, with a ~ U(0, 1) per sample and U ~ U(0, 1) per pixel: the authors' code, which moves
+    towards x_p = x + ½·std·U by a random share. The noise only brightens. Public variants: compare_gan has
+    std·(U - ½) without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here.
+    """
+    near = Jitter(parts.real, scale)
+    penalty = _distance_from(target, near, one_sided)
+    return (Term("dragan", "D", penalty, grads=(near,), weight=weight, every=every),)
+
+
+def jsreg(
+    parts: Parts, *, gamma: float = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1
+) -> tuple[Term, ...]:
+    """(γ/2)·E[(1 - σ(D(x)))²‖∇D(x)‖² + σ(D(g))²‖∇D(g)‖²] (Roth et al., NeurIPS 2017), D being the logit.
+
+    The weights σ are not detached, as in the authors' code. `anneal` > 0 lets γ decay to γ·decay over so many training
+    steps, γ·decay^(step/anneal), and stay there; the authors' image runs have gamma 2 and decay 0.01 over all steps.
+    Meant for the non-saturating loss, whose logit is that of a probability.
+    """
+    if anneal < 0 or not 0 < decay <= 1:
+        raise UserError("objective.terms.jsreg: anneal must be at least 0 and decay above 0 and at most 1")
+    x, g = parts.real, parts.fake
 
     def penalty(b: Bundle) -> Tensor:
-        excess = b.grad(between).flatten(1).norm(dim=1) - target
+        real = torch.sigmoid(-b.D(x).logit).square() * _squared_norm(b, x)
+        fake = torch.sigmoid(b.D(g).logit).square() * _squared_norm(b, g)
+        return 0.5 * (real + fake).mean()
+
+    def annealed(step: int) -> float:
+        return decay ** min(1.0, step / anneal)
+
+    schedule = annealed if anneal else None
+    return (Term("jsreg", "D", penalty, grads=(x, g), weight=gamma, every=every, schedule=schedule),)
+
+
+def _squared_norm(b: Bundle, view: View) -> Tensor:
+    """‖∇D(view)‖² (N,)."""
+    return b.grad(view).square().flatten(1).sum(1)
+
+
+def _distance_from(target: float, view: View, one_sided: bool) -> Callable[[Bundle], Tensor]:
+    """The loss E(‖∇D(view)‖₂ - target)², of norms above the target only when one-sided."""
+
+    def penalty(b: Bundle) -> Tensor:
+        excess = b.grad(view).flatten(1).norm(dim=1) - target
         return (excess.relu() if one_sided else excess).square().mean()
 
-    return (Term("gp", "D", penalty, grads=(between,), weight=weight, every=every),)
+    return penalty

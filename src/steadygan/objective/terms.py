@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.nets.prior import Prior
 from steadygan.objective.views import Gen, Latent, Real, Transform, View
 
 if TYPE_CHECKING:
     from steadygan.objective.bundle import Bundle
+
+Builder = TypeVar("Builder", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)
 class Term:
     """One scalar that one player minimises.
 
-    name: its key in metrics.jsonl; player: whose parameters it trains; loss: bundle -> scalar tensor;
-    score: views the critic must see; grads: views whose critic gradient the loss reads with `b.grad(view)`;
-    views: tensors only; critic: the network that scores; weight: its factor in the sum;
-    every: evaluated in each `every`-th phase of its player and then multiplied by `every`, so that its average
-    strength does not depend on it (lazy regularisation, Karras et al., CVPR 2020, §3.1).
+    name: its key in metrics.jsonl; player: whose parameters it trains; loss: bundle -> scalar tensor, and if it is an
+    `nn.Module`, its buffers are the term's memory and part of every checkpoint; score: views the critic must see;
+    grads: views whose critic gradient the loss reads with `b.grad(view)`; views: tensors only; critic: the network that
+    scores; weight: its factor in the sum; every: evaluated in each `every`-th phase of its player and then multiplied
+    by `every`, so that its average strength does not depend on it (lazy regularisation, Karras et al., CVPR 2020,
+    §3.1); schedule: training step (from 0) -> a further factor.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Term:
     critic: str = "D"
     weight: float = 1.0
     every: int = 1
+    schedule: Callable[[int], float] | None = None
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -44,6 +49,10 @@ class Term:
         """Whether the term takes part in its player's phase number `phase` (from 0)."""
         return phase % self.every == 0
 
+    def strength(self, step: int) -> float:
+        """Its factor in the sum in training step number `step` (from 0)."""
+        return self.weight * self.every * (1.0 if self.schedule is None else self.schedule(step))
+
     @property
     def needs(self) -> tuple[View, ...]:
         """All views the term declares."""
@@ -52,13 +61,47 @@ class Term:
 
 @dataclass(frozen=True)
 class Parts:
-    """The views and the transform from which the terms of an unpaired image GAN are written."""
+    """What the terms of an unpaired image GAN are written from.
+
+    real, fake: the two sides of the game; augment: the T of consistency terms; loss: the adversarial loss by name;
+    game: the weight of the adversarial pair; nets, prior: those of the run, for builders that must refuse some
+    (None: nothing is refused, and labels are taken not to exist).
+    """
 
     real: Real
     fake: Gen
     augment: Transform | None = None
+    loss: str = "hinge"
+    game: float = 1.0
+    nets: Mapping[str, nn.Module] | None = None
+    prior: Prior | None = None
 
     @classmethod
-    def of(cls, augment: Transform | None = None) -> Parts:
+    def of(
+        cls,
+        augment: Transform | None = None,
+        *,
+        nets: Mapping[str, nn.Module] | None = None,
+        prior: Prior | None = None,
+    ) -> Parts:
         """Reals `x` against `G` of a latent."""
-        return cls(Real(), Gen("G", Latent()), augment)
+        return cls(Real(), Gen("G", Latent()), augment, nets=nets, prior=prior)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether images have labels."""
+        return self.prior is not None and self.prior.label_pool is not None
+
+
+def rewrites(rewrite: Callable[..., Parts]) -> Callable[[Builder], Builder]:
+    """Marks a term builder that changes the parts from which *all* terms are written, its own among them.
+
+    `rewrite(parts, **options) -> parts` gets the builder's options and runs before any builder. Only one of an
+    objective's terms may change the fakes.
+    """
+
+    def mark(builder: Builder) -> Builder:
+        builder.rewrite = rewrite  # type: ignore[attr-defined]
+        return builder
+
+    return mark

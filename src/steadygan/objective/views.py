@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 Transform = Callable[[Tensor, torch.Generator], Tensor]
 """A hashable `T(x, generator) -> x'`: x float (N, C, H, W), fresh per-sample randomness from `generator`."""
+
+
+Origin = Literal["real", "fake"]
+"""What an image is made of: "real" when no network had a part in it, "fake" when one had."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class View:
     def compute(self, b: Bundle) -> Tensor:
         """The tensor, given a bundle that holds the inputs. Raises KeyError when it can only come from outside."""
         raise KeyError(f"{self} is not part of this batch")
+
+    def seen(self, b: Bundle) -> Tensor:
+        """What a critic sees of it: the tensor behind the bundle's `pre_d`, on a draw of its own."""
+        return b.before_critic(b[self], origin(self))
 
     def labels(self, b: Bundle) -> Tensor | None:
         """Whose labels (N,) it has: those of its first input."""
@@ -85,6 +93,10 @@ class Aug(View):
     def compute(self, b: Bundle) -> Tensor:
         return self.transform(b[self.source], b.generator)
 
+    def seen(self, b: Bundle) -> Tensor:
+        """Augmented *after* `pre_d`, on the same draw as its source: a consistency pair differs by T alone."""
+        return self.transform(b.seen(self.source), b.generator)
+
 
 @dataclass(frozen=True)
 class Nudge(View):
@@ -109,6 +121,87 @@ class Lerp(View):
         start, end = b[self.a], b[self.b]
         shape = (len(start),) + (1,) * (start.dim() - 1)
         return start.lerp(end, torch.rand(shape, generator=b.generator, device=start.device, dtype=start.dtype))
+
+
+@dataclass(frozen=True)
+class Jitter(View):
+    """x + a·scale·std·U, one a ~ U(0, 1) per sample and one U ~ U(0, 1) per pixel, with the source's labels.
+
+    std is that of all pixels of the batch. These are the points of DRAGAN (Kodali et al., 2017), see `gradient.dragan`.
+    """
+
+    source: View
+    scale: float = 0.5
+
+    def compute(self, b: Bundle) -> Tensor:
+        x = b[self.source]
+        noise = torch.rand(x.shape, generator=b.generator, device=x.device, dtype=x.dtype)
+        shape = (len(x),) + (1,) * (x.dim() - 1)
+        share = torch.rand(shape, generator=b.generator, device=x.device, dtype=x.dtype)
+        return x + share * (self.scale * x.std(correction=0) * noise)
+
+
+@dataclass(frozen=True)
+class Relabel(View):
+    """`source` with the labels of `like`: a latent for fakes of the same classes as the reals."""
+
+    source: View
+    like: View
+
+    def compute(self, b: Bundle) -> Tensor:
+        return b[self.source]
+
+    def labels(self, b: Bundle) -> Tensor | None:
+        return b.labels(self.like)
+
+
+@dataclass(frozen=True)
+class Mask(View):
+    """CutMix's mask for images like `like`: (N, 1, H, W) of 0 and 1, another for each sample and each `draw`.
+
+    λ ~ U(0, 1), which is Beta(1, 1). 0 in a box of side int(side·√(1 - λ)) around a uniform pixel, cut off at the edge,
+    and 1 outside it; inverted with probability ½ (Yun et al., CutMix, ICCV 2019, with the law of U-Net GAN's code:
+    Schönfeld et al., CVPR 2020).
+    """
+
+    like: View
+    draw: int = 0
+
+    def compute(self, b: Bundle) -> Tensor:
+        x = b[self.like]
+        n, device = len(x), x.device
+        root = (1 - torch.rand(n, 1, generator=b.generator, device=device)).sqrt()
+
+        def inside(side: int) -> Tensor:
+            half = (root * side).long() // 2
+            centre = torch.randint(side, (n, 1), generator=b.generator, device=device)
+            at = torch.arange(side, device=device)
+            return (at >= centre - half) & (at < centre + half)
+
+        box = inside(x.shape[2])[:, None, :, None] & inside(x.shape[3])[:, None, None, :]
+        inverted = torch.rand(n, 1, 1, 1, generator=b.generator, device=device) < 0.5
+        return (box == inverted).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class CutMix(View):
+    """`a` where the mask is 1 and `b` where it is 0, with a's labels."""
+
+    a: View
+    b: View
+    mask: View
+
+    def compute(self, b: Bundle) -> Tensor:
+        return torch.where(b[self.mask] > 0.5, b[self.a], b[self.b])
+
+    def seen(self, b: Bundle) -> Tensor:
+        """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that the critic sees."""
+        return torch.where(b[self.mask] > 0.5, b.seen(self.a), b.seen(self.b))
+
+
+def origin(view: View) -> Origin:
+    """ "fake" for every view into which a network's image goes, such as a mix of real and fake."""
+    return "fake" if any(isinstance(part, Gen) for part in walk([view])) else "real"
 
 
 def walk(views: Iterable[View]) -> Iterator[View]:

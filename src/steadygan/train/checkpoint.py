@@ -8,10 +8,13 @@ step-00001000/
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +37,12 @@ def save_checkpoint(state: TrainState, root: Path, generator: Mapping[str, Any],
 
     `generator` describes the generator for `hub.load` (plain JSON values).
     """
-    path = root / f"step-{state.step:08d}"
+    path = root / checkpoint_name(state.step)
     with whole_directory(path) as temporary:
         weights = {key: value.detach().cpu().contiguous() for key, value in state.weights().items()}
-        save_file(weights, temporary / WEIGHTS)
-        torch.save(state.state_dict(), temporary / STATE)
+        with _as_oserror():
+            save_file(weights, temporary / WEIGHTS)
+            torch.save(state.state_dict(), temporary / STATE)
         manifest = {
             "format": FORMAT,
             "steadygan": steadygan.__version__,
@@ -56,16 +60,30 @@ def save_checkpoint(state: TrainState, root: Path, generator: Mapping[str, Any],
     return path
 
 
+def checkpoint_name(step: int) -> str:
+    """The directory's name: `step-00001000`."""
+    return f"step-{step:08d}"
+
+
+@contextmanager
+def _as_oserror() -> Iterator[None]:
+    """On a full disk safetensors and torch raise errors of their own."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+
+
 def checkpoints(root: Path) -> list[Path]:
-    """The checkpoints in a directory, oldest first."""
-    return sorted(path for path in root.glob("step-*") if path.is_dir())
+    """The checkpoints in a directory, oldest first. What only looks like one (a copy under another name) is left be."""
+    return sorted(path for path in root.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir())
 
 
 def best_checkpoint(root: Path) -> Path | None:
     """The checkpoint with the best score so far, if one has been scored and is still there."""
     pointer = root / "best"
-    path = root / pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
-    return path if path is not None and path.is_dir() else None
+    name = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else None
+    return next((path for path in checkpoints(root) if path.name == name), None)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -105,7 +123,10 @@ def load_checkpoint(state: TrainState, path: Path) -> None:
         saved = torch.load(path / STATE, map_location="cpu", weights_only=True)
         state.load_weights(read_weights(path))
         state.load_state_dict(saved)
-    except (pickle.UnpicklingError, EOFError, KeyError, RuntimeError, ValueError, TypeError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to load it unsafely, which is the last thing to do.
+        raise UserError(f"{path / STATE}: not a training state; nothing in it was executed") from error
+    except (EOFError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: does not fit this run (was the model, the optimiser or the data changed?): {error}"
         ) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,7 @@ from steadygan.data.grid import save_grid
 from steadygan.errors import UserError
 from steadygan.nets.sampling import choose_labels, sample, standing_statistics
 from steadygan.objective import LOSSES
-from steadygan.train.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from steadygan.train.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
 from steadygan.train.rundir import RunDirectory
 from steadygan.train.state import TrainState
 from steadygan.train.step import train_step
@@ -62,18 +63,21 @@ class Trainer:
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
         """Trains to `train.steps`; true when it got there, false when SIGINT or SIGTERM ended it at a checkpoint."""
         config, state = self.config.train, self.state
+        losses: dict[str, Tensor] = {}
         values: dict[str, float] = {}
         speed = Speed(state.images)
+        self.watchdog.begin(int(state.skipped), state.step)
         with interruptible() as interrupted, closing(self.run):
             while state.step < config.steps and not interrupted:
                 began = time.perf_counter()
                 self._set_learning_rates()
-                losses = train_step(state)
+                losses.update(train_step(state))
                 done = state.step == config.steps
                 if done or state.step % config.log_every == 0:
                     values = self._log(losses, speed)
-                    if self.watchdog.must_roll_back(int(state.skipped), sum(state.counts.values())):
-                        self._roll_back()
+                    losses.clear()  # a lazy term reports if it was live since the last line
+                    if self.watchdog.must_roll_back(int(state.skipped), state.step):
+                        self._roll_back([name for name, value in values.items() if not math.isfinite(value)])
                         continue
                 if done or state.step % config.sample_every == 0:
                     self._sample()
@@ -89,7 +93,7 @@ class Trainer:
                     per_step = state.images / max(state.step, 1)
                     left = (config.steps - state.step) * per_step / rate if rate else float("inf")
                     on_step(Progress(state.step, config.steps, rate, left, values))
-            if state.step < config.steps and interrupted:
+            if state.step < config.steps and interrupted and not self._saved():
                 self.checkpoint()
         return state.step >= config.steps
 
@@ -147,31 +151,41 @@ class Trainer:
         images = sample(self.state.ema.net, self.state.prior, columns * 8, labels=labels, seed=self.config.train.seed)
         save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
 
+    def _saved(self) -> bool:
+        """Whether the newest checkpoint is of this very step."""
+        found = checkpoints(self.run.checkpoints)
+        return bool(found) and found[-1].name == checkpoint_name(self.state.step)
+
     def checkpoint(self, *, scored: bool = False) -> Path:
         """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good."""
         state = self.state
         self.refresh_average()
         best = False
-        if scored and self.score is not None:
-            record, rank = self.score(state)
-            self.run.append("scores.jsonl", {"step": state.step, **record})
-            best = rank < state.best_score
-            state.best_score = min(rank, state.best_score)
-        path = save_checkpoint(state, self.run.checkpoints, self.generator, keep=self.config.train.keep_checkpoints)
+        try:
+            if scored and self.score is not None:
+                record, rank = self.score(state)
+                self.run.append("scores.jsonl", {"step": state.step, **record})
+                best = rank < state.best_score
+                state.best_score = min(rank, state.best_score)
+        finally:
+            # A score that fails must not cost the steps since the last checkpoint.
+            path = save_checkpoint(state, self.run.checkpoints, self.generator, keep=self.config.train.keep_checkpoints)
         if best:
             self.run.mark_best(path)
         return path
 
-    def _roll_back(self) -> None:
-        """Back to the last checkpoint, with other random numbers from there on."""
-        step = self.state.step
+    def _roll_back(self, culprits: Sequence[str]) -> None:
+        """Back to the last checkpoint, with other random numbers from there on; what was skipped stays counted."""
+        step, skipped = self.state.step, int(self.state.skipped)
         if not checkpoints(self.run.checkpoints) or self.watchdog.rollbacks == self.watchdog.patience:
             raise UserError(
-                f"training diverged at step {step}: gradients are no longer finite and {self.watchdog.rollbacks} "
-                "rollbacks did not help; lower optim.g.lr and optim.d.lr, or add regularisation (r1, gp)"
+                f"training diverged at step {step}: no longer finite is {', '.join(culprits) or 'the gradient'}, "
+                f"{skipped} phases were skipped, and {self.watchdog.rollbacks} rollbacks did not help; lower "
+                "optim.g.lr and optim.d.lr, or add regularisation (r1, gp); a term of your own may be at fault"
             )
         load_checkpoint(self.state, self.run.newest_checkpoint())
-        self.watchdog.rolled_back(int(self.state.skipped), sum(self.state.counts.values()))
+        self.state.skipped.fill_(skipped)
+        self.watchdog.rolled_back(skipped, self.state.step)
         self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
         self.run.forget_after(self.state.step)
 
@@ -228,14 +242,6 @@ def interruptible() -> Iterator[Flag]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def closing(run: RunDirectory) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        run.close()
-
-
 def _json_number(value: float) -> float | None:
     """JSON has no NaN or infinity."""
-    return round(value, 6) if value == value and abs(value) != float("inf") else None
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -62,11 +63,14 @@ class RunDirectory:
 
     def lock(self) -> None:
         """Makes this process the run's only writer."""
-        self._lock = (self.path / ".lock").open("a")
+        try:
+            self._lock = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.close()
+            self.close()
             raise UserError(f"{self.path}: another process is training in this directory") from error
 
     def close(self) -> None:
@@ -88,23 +92,33 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"{self.path / name}: cannot be written: {error.strerror}") from error
 
+    def tidy(self) -> None:
+        """Removes what a killed writer left half written; for the one who holds the lock."""
+        for leftover in self.checkpoints.glob(".step-*"):
+            shutil.rmtree(leftover)
+        for folder in (self.path, self.samples, self.checkpoints):
+            for name in (".step-*.png", ".best-*", ".config-*.yaml", ".metrics-*.jsonl", ".scores-*.jsonl"):
+                for leftover in folder.glob(name):
+                    leftover.unlink()
+
     def forget_after(self, step: int) -> None:
         """Drops what was recorded after `step`, so that a resumed run has no step twice."""
         for name in ("metrics.jsonl", "scores.jsonl"):
             path = self.path / name
             if path.is_file():
-                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-                text = "".join(line for line in lines if _step(line) <= step)
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                text = "".join(f"{line}\n" for line in lines if _step(line) <= step)
                 write_whole(path, partial(_write_text, text))
         for grid in self.samples.glob("step-*.png"):
-            if int(grid.stem.removeprefix("step-")) > step:
+            number = grid.stem.removeprefix("step-")
+            if number.isdecimal() and int(number) > step:
                 grid.unlink()
 
     def newest_checkpoint(self) -> Path:
         """The checkpoint to resume from."""
         found = checkpoints(self.checkpoints)
         if not found:
-            raise UserError(f"{self.path} has no checkpoint yet; start again with another --out")
+            raise UserError(f"{self.path} has no checkpoint yet; remove it, or start again with another --out")
         return found[-1]
 
     def mark_best(self, checkpoint: Path) -> None:

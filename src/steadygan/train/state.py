@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from steadygan.data import Loader
 from steadygan.errors import UserError
 from steadygan.nets.prior import Prior
-from steadygan.objective import Term
-from steadygan.objective.views import Transform
+from steadygan.objective import PLACEMENTS, Term
+from steadygan.objective.views import Origin, Transform
 from steadygan.train.ema import EMA
 
 
@@ -23,7 +23,8 @@ class TrainState:
     """Networks, players, objective, data position and randomness of one run.
 
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
-    one step; counts: how many phases each player has had; images: reals shown to the critic so far.
+    one step; pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has
+    had; images: reals shown to the critic so far.
     """
 
     nets: dict[str, nn.Module]
@@ -37,6 +38,7 @@ class TrainState:
     ema: EMA
     accumulate: int = 1
     pre_d: Transform | None = None
+    pre_d_on: Mapping[str, frozenset[Origin]] = field(default_factory=lambda: PLACEMENTS["both"])
     joint: bool = True
     step: int = 0
     images: int = 0
@@ -52,10 +54,17 @@ class TrainState:
                     f"objective.terms: {term.name} is for player {term.player!r} and critic {term.critic!r}; "
                     f"there are players {', '.join(self.players)} and networks {', '.join(self.nets)}"
                 )
+        for memory in self.memories.values():
+            memory.to(self.device)
 
     @property
     def device(self) -> torch.device:
         return self.generator.device
+
+    @property
+    def memories(self) -> dict[str, nn.Module]:
+        """What terms remember from phase to phase, by `player/term`."""
+        return {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
 
     def weights(self) -> dict[str, Tensor]:
         """All network tensors by `network.parameter`; the averaged generator is `G_ema`."""
@@ -78,6 +87,7 @@ class TrainState:
             "skipped": int(self.skipped),
             "loader": self.loader.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "memories": {name: memory.state_dict() for name, memory in self.memories.items()},
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
@@ -86,6 +96,8 @@ class TrainState:
         self.loader.load_state_dict(state["loader"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        for name, memory in self.memories.items():
+            memory.load_state_dict(state["memories"][name])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
         self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from steadygan.nets.layers import advance_spectral_norm
 from steadygan.objective import Bundle, Real, Term, View
+from steadygan.objective.bundle import ORIGINS
 from steadygan.objective.views import walk
 from steadygan.train.state import TrainState
 
@@ -50,11 +51,12 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
             size=size,
             given=given,
             pre_d=state.pre_d,
+            pre_d_on=state.pre_d_on.get(player, ORIGINS),
             joint=state.joint,
         )
         b.prepare(live)
         losses = {term.name: term.loss(b) / state.accumulate for term in live}
-        torch.stack([term.weight * term.every * losses[term.name] for term in live]).sum().backward()
+        torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum().backward()
         for name, loss in losses.items():
             values[f"{player}/{name}"] += loss.detach()
 

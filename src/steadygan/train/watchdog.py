@@ -9,23 +9,31 @@ from dataclasses import dataclass
 class Watchdog:
     """Decides from the count of skipped phases when a run cannot recover by skipping alone.
 
-    A phase with a non-finite gradient is skipped and training goes on. When more than half of the phases between two
-    looks were skipped, the weights are beyond saving and the run is to be rolled back; after `patience` rollbacks it
-    has diverged for good.
+    A phase with a non-finite gradient is skipped and training goes on. When there were more skipped phases than half
+    the steps since the last look, one player at least has mostly stood still, the weights are beyond saving and the
+    run is to be rolled back; after `patience` rollbacks it has diverged for good. `window`: looks that are fewer steps
+    apart are put together, so that a single skipped phase never counts as most of them.
     """
 
     patience: int = 3
+    window: int = 10
     rollbacks: int = 0
     _skipped: int = 0
-    _phases: int = 0
+    _step: int = 0
 
-    def must_roll_back(self, skipped: int, phases: int) -> bool:
-        """Takes the totals so far; true when most phases since the last look were skipped."""
-        new_skipped, new_phases = skipped - self._skipped, phases - self._phases
-        self._skipped, self._phases = skipped, phases
-        return new_phases > 0 and new_skipped > new_phases / 2
+    def begin(self, skipped: int, step: int) -> None:
+        """Starts counting at these totals."""
+        self._skipped, self._step = skipped, step
 
-    def rolled_back(self, skipped: int, phases: int) -> None:
+    def must_roll_back(self, skipped: int, step: int) -> bool:
+        """Takes the totals so far; true when a player has mostly stood still since the last look."""
+        new_skipped, new_steps = skipped - self._skipped, step - self._step
+        if new_steps < self.window:
+            return False
+        self.begin(skipped, step)
+        return new_skipped > new_steps / 2
+
+    def rolled_back(self, skipped: int, step: int) -> None:
         """Notes a rollback to these totals."""
-        self._skipped, self._phases = skipped, phases
+        self.begin(skipped, step)
         self.rollbacks += 1

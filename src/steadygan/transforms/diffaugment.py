@@ -43,8 +43,8 @@ class DiffAugment:
     """T of D(T(x)) and D(T(G(z))): the named policies one after the other, each always on, drawn anew for each image.
 
     policy: names of `POLICIES`, in order. color: see there. translation: integer shifts of up to ±1/8 of the side, zero
-    (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. Raises UserError for an unknown
-    policy. Source: the paper's §3 and its official code, which agree.
+    (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. Raises UserError for an
+    unknown policy. Source: the paper's §3 and its official code, which agree.
     """
 
     policy: tuple[str, ...]
@@ -55,7 +55,7 @@ class DiffAugment:
                 raise UserError(f"augment.diffaugment.policy: unknown {name!r}; {nearest(name, POLICIES)}")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x: (N, C, H, W) floating in [-1, 1]; generator: on x's device. Same shape; leaves [-1, 1] where color does."""
+        """x: (N, C, H, W) floating in [-1, 1]; generator: on x's device. Same shape; color can leave [-1, 1]."""
         for name in self.policy:
             x = POLICIES[name](x, generator)
         return x

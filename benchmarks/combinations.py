@@ -1,0 +1,184 @@
+"""Which methods train together: every pair takes one step on tiny networks; writes docs/combinations.md.
+
+    python benchmarks/combinations.py
+
+A pair trains when one D phase and one G phase give finite losses and move both networks. Otherwise it must be refused
+with a reason before training. Every pair is written by the same terms and views that a configuration names.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.data import ImageSet, Loader, load_images, open_source
+from steadygan.errors import UserError
+from steadygan.nets import Score, create_critic, create_generator
+from steadygan.nets.layers import BatchNorm2d, Conv2d, Linear
+from steadygan.nets.prior import Prior
+from steadygan.objective import Parts, build_terms
+from steadygan.train.ema import EMA
+from steadygan.train.state import TrainState
+from steadygan.train.step import train_step
+from steadygan.transforms import Consistency, DiffAugment
+
+SIZE, LATENT, BATCH, CHANNELS = 8, 6, 4, 3
+TRAINS = "trains"
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "combinations.md"
+
+METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "cr": {"cr": {}},
+    "bcr": {"bcr": {}},
+    "zcr": {"zcr": {}},
+    "diffaugment": {},
+    "r1": {"r1": {}},
+    "gp": {"gp": {}},
+    "dragan": {"dragan": {}},
+    "jsreg": {"jsreg": {}},
+    "logan": {"logan": {}},
+    "unet + cutmix": {"unet": {}, "cutmix": {}},
+    "ortho": {"ortho": {}},
+    "lecam": {"lecam": {"start": 0}},
+    "path_length": {"path_length": {}},
+}
+
+
+class Generator(nn.Module):
+    """z → w → image, with batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.channels, self.classes, self.latent = SIZE, 1, 0, LATENT
+        self.mapping, self.seed = Linear(LATENT, LATENT), Linear(LATENT, CHANNELS * SIZE**2)
+        self.norm, self.out = BatchNorm2d(CHANNELS), Conv2d(CHANNELS, 1, 3, padding=1)
+
+    def map(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return torch.tanh(self.mapping(z))[:, None].expand(-1, 2, -1)
+
+    def synthesise(self, w: Tensor) -> Tensor:
+        h = self.seed(w.sum(1)).view(-1, CHANNELS, SIZE, SIZE)
+        return torch.tanh(self.out(F.softplus(self.norm(h))))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.synthesise(self.map(z, y))
+
+
+class Critic(nn.Module):
+    """A spectrally normalised critic with pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.channels, self.classes = SIZE, 1, 0
+        self.conv = Conv2d(1, CHANNELS, 3, padding=1, spectral_norm=True)
+        self.pixels, self.linear = Conv2d(CHANNELS, 1, 1), Linear(CHANNELS, 1, spectral_norm=True)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        h = F.leaky_relu(self.conv(x), 0.1)
+        features = h.mean((2, 3))
+        return Score(self.linear(features).squeeze(1), features=features, pixels=self.pixels(h))
+
+
+@cache
+def images() -> ImageSet:
+    return load_images(open_source("digits", size=SIZE), range(32))
+
+
+def tiny_state(
+    terms: Mapping[str, Mapping[str, Any]],
+    *,
+    nets: Mapping[str, nn.Module] | None = None,
+    prior: Prior | None = None,
+    loss: str = "non-saturating",
+    **options: Any,
+) -> TrainState:
+    """A run of these terms before its first step, from seed 0. Raises UserError for what is refused."""
+    torch.manual_seed(0)
+    nets = dict(nets or {"G": Generator(), "D": Critic()})
+    prior = prior or Prior(LATENT, "uniform")
+    return TrainState(
+        nets=nets,
+        players={"D": ("D",), "G": ("G",)},
+        optimizers={name: torch.optim.Adam(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()},
+        terms=build_terms(Parts.of(Consistency(), nets=nets, prior=prior), loss=loss, terms=terms),
+        phases=("D", "G"),
+        prior=prior,
+        loader=Loader(images(), batch_size=BATCH, seed=0),
+        generator=torch.Generator().manual_seed(0),
+        ema=EMA(nets["G"], start=0, half_life=10),
+        **options,
+    )
+
+
+def outcome(methods: Sequence[str]) -> str:
+    """`TRAINS`, or the reason for which these methods together are refused. Raises ValueError when neither holds."""
+    terms = {name: options for method in methods for name, options in METHODS[method].items()}
+    try:
+        state = tiny_state(terms, pre_d=DiffAugment(("color", "cutout")) if "diffaugment" in methods else None)
+    except UserError as error:
+        return str(error)
+    before = {name: [p.detach().clone() for p in net.parameters()] for name, net in state.nets.items()}
+    values = train_step(state)
+    broken = [name for name, value in values.items() if not value.isfinite()]
+    broken += [f"{t.player}/{t.name}" for t in state.terms if f"{t.player}/{t.name}" not in values]
+    still = [
+        name
+        for name, net in state.nets.items()
+        if all(torch.equal(old, new) for old, new in zip(before[name], net.parameters(), strict=True))
+    ]
+    if broken or still or int(state.skipped):
+        raise ValueError(f"{' and '.join(methods)}: not finite or not there: {broken}; did not move: {still}")
+    return TRAINS
+
+
+def outcomes() -> dict[tuple[str, str], str]:
+    """What comes of every pair; a method with itself stands for the method alone."""
+    pairs = itertools.combinations_with_replacement(METHODS, 2)
+    return {(first, second): outcome(dict.fromkeys((first, second))) for first, second in pairs}
+
+
+def requirements() -> dict[str, str]:
+    """Methods that want something of the networks or the prior, and what is said when it is not there."""
+    sizes: dict[str, Any] = {"size": SIZE, "channels": 1, "classes": 0, "width": 1}
+    nets = {"G": create_generator("dcgan", latent=LATENT, **sizes), "D": create_critic("dcgan", **sizes)}
+    said = {}
+    for term in ("unet", "cutmix", "path_length", "logan"):
+        try:
+            tiny_state({term: {}}, nets=nets, prior=Prior(LATENT, "normal"))
+        except UserError as error:
+            said[term] = str(error)
+    return said
+
+
+def render(table: Mapping[tuple[str, str], str], required: Mapping[str, str]) -> str:
+    """The document."""
+    reasons = list(dict.fromkeys(result for result in table.values() if result != TRAINS))
+    lines = [
+        "# Which methods train together",
+        "",
+        "Written by `python benchmarks/combinations.py`, checked by the tests. ✓: one phase of each player gives",
+        "finite losses and moves both networks (on the diagonal: the method alone). A number: refused before training.",
+        "",
+        "| | " + " | ".join(METHODS) + " |",
+        "|---" * (len(METHODS) + 1) + "|",
+    ]
+    for first in METHODS:
+        results = [table.get((first, second)) or table[second, first] for second in METHODS]
+        marks = ["✓" if result == TRAINS else str(reasons.index(result) + 1) for result in results]
+        lines.append(f"| **{first}** | " + " | ".join(marks) + " |")
+    lines += ["", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))]
+    lines += ["", "What some methods need, and what is said without it:", ""]
+    lines += [f"- {reason}" for reason in required.values()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    DOCUMENT.write_text(render(outcomes(), requirements()), encoding="utf-8")
+    print(DOCUMENT)

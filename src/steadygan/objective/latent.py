@@ -1,0 +1,150 @@
+"""Methods that work on the latent: LOGAN's optimisation of z, StyleGAN2's path length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.memory import Average
+from steadygan.objective.terms import Parts, Term, rewrites
+from steadygan.objective.views import Gen, Latent, View
+
+# Wu et al., LOGAN, 2019: Δz from g (N, latent), α and β. The curvature of NGD is F' = g·gᵀ + βI for each sample, and
+# F'⁻¹g = g/(β + ‖g‖²).
+MOVES: Mapping[str, Callable[[Tensor, float, float], Tensor]] = MappingProxyType(
+    {
+        "gd": lambda g, alpha, beta: alpha * g,
+        "ngd": lambda g, alpha, beta: alpha * g / (beta + g.square().sum(1, keepdim=True)),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Climb(View):
+    """z' = clip(z + Δz, -1, 1), Δz up the slope of D(G(z)), with z's labels (LOGAN, Wu et al., 2019).
+
+    source: z (N, latent); net, critic: G and D; method: Δz = α·g ("gd") or α·g/(β + ‖g‖²) ("ngd"), where g (N, latent)
+    is the gradient of the logit with respect to the elements that are moved: a random `fraction` of each sample's,
+    drawn once; steps: how often. Image and critic are those of training, `pre_d` included. Δz is not detached: z'
+    depends on the weights of both networks, with second-order terms. Raises UserError for an option out of range.
+    """
+
+    source: View
+    net: str = "G"
+    critic: str = "D"
+    method: Literal["ngd", "gd"] = "ngd"
+    alpha: float = 0.9
+    beta: float = 0.1
+    steps: int = 1
+    fraction: float = 0.8
+
+    def __post_init__(self) -> None:
+        for wrong, rule in (
+            (self.steps < 1, "steps must be at least 1"),
+            (not 0 < self.fraction <= 1, "fraction must be above 0 and at most 1"),
+            (self.beta <= 0, "beta must be above 0"),
+            (self.method not in MOVES, f"method must be {' or '.join(MOVES)}"),
+        ):
+            if wrong:
+                raise UserError(f"objective.terms.logan: {rule}")
+
+    def compute(self, b: Bundle) -> Tensor:
+        z, y = b[self.source], b.labels(self.source)
+        if not z.requires_grad:
+            z = z.detach().requires_grad_()
+        count = max(1, round(self.fraction * z.shape[1]))
+        # The ranks of independent draws are a random permutation.
+        ranks = torch.rand(z.shape, generator=b.generator, device=z.device).argsort(1).argsort(1)
+        moved = (ranks < count).to(z.dtype)
+        for _ in range(self.steps):
+            image = b.before_critic(b.nets[self.net](z, y), "fake")
+            logit = b.nets[self.critic](image, y).logit
+            (slope,) = torch.autograd.grad(logit.sum(), z, create_graph=True)
+            z = (z + MOVES[self.method](slope * moved, self.alpha, self.beta)).clamp(-1, 1)
+        return z
+
+
+def _climbing(parts: Parts, *, weight: float, **options: object) -> Parts:
+    climb = Climb(parts.fake.source, parts.fake.net, **options)  # type: ignore[arg-type]
+    return replace(parts, fake=Gen(parts.fake.net, climb))
+
+
+@rewrites(_climbing)
+def logan(
+    parts: Parts,
+    *,
+    method: Literal["ngd", "gd"] = "ngd",
+    alpha: float = 0.9,
+    beta: float = 0.1,
+    steps: int = 1,
+    fraction: float = 0.8,
+    weight: float = 0.1,
+) -> tuple[Term, ...]:
+    """Fakes from the optimised latent for every term of both players, and w_r·E‖z' - z‖² added to both losses.
+
+    Wu et al., LOGAN, 2019. The cost is of the way really gone, after clipping, summed over elements, as in the authors'
+    CS-GAN code. Defaults are StudioGAN's for 32 px (β, fraction and w_r of the paper's own are unverified; it draws
+    whole samples instead of elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling
+    takes z as it is. The prior must be uniform on [-1, 1].
+    """
+    if parts.prior is not None and parts.prior.kind != "uniform":
+        raise UserError("objective.terms.logan keeps latents inside [-1, 1]; set model.prior=uniform")
+    end = parts.fake.source
+    assert isinstance(end, Climb)
+    start = end.source
+
+    def cost(b: Bundle) -> Tensor:
+        return (b[end] - b[start]).square().sum(1).mean()
+
+    return tuple(Term("logan", player, cost, views=(start, end), weight=weight) for player in ("D", "G"))
+
+
+def path_length(
+    parts: Parts, *, weight: float = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4
+) -> tuple[Term, ...]:
+    """E(‖J_wᵀ v‖₂ - a)² for G (Karras et al., StyleGAN2, CVPR 2020, §3.2).
+
+    w (N, L, w_dim) is the mapped latent, v an image of N(0, 1) / √(H·W), ‖·‖ the root of the squares summed over w_dim
+    and averaged over the L layers, a the running average of the lengths, from 0. Defaults are those of the authors'
+    code: weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase. Styles
+    are not mixed. Raises UserError for a generator without `map` and `synthesise`.
+    """
+    net = parts.fake.net
+    if shrink < 1:
+        raise UserError(f"objective.terms.path_length: shrink must be at least 1, got {shrink}")
+    if parts.nets is not None and not all(hasattr(parts.nets[net], name) for name in ("map", "synthesise")):
+        raise UserError(
+            "objective.terms.path_length needs a generator with mapped latents, which this one has not; "
+            "set model.kind=stylegan2"
+        )
+    z = Latent(draw=1)
+    loss = PathLength(net, z, decay, shrink)
+    return (Term("path_length", "G", loss, views=(z,), weight=weight, every=every),)
+
+
+class PathLength(nn.Module):
+    """The loss of `path_length`, with its average."""
+
+    def __init__(self, net: str, z: View, decay: float, shrink: int) -> None:
+        super().__init__()
+        self.net, self.z, self.shrink = net, z, shrink
+        self.average = Average(decay, initial=0.0)
+
+    def forward(self, b: Bundle) -> Tensor:
+        z, y, G = b[self.z], b.labels(self.z), b.nets[self.net]
+        count = max(1, len(z) // self.shrink)
+        w = G.map(z[:count], None if y is None else y[:count])  # type: ignore[operator]
+        images = G.synthesise(w)  # type: ignore[operator]
+        noise = torch.randn(images.shape, generator=b.generator, device=images.device, dtype=images.dtype)
+        noise = noise / math.sqrt(images.shape[2] * images.shape[3])
+        (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        return (lengths - self.average(lengths.mean())).square().mean()

@@ -1,0 +1,46 @@
+"""LeCam regularisation: D's predictions are anchored at what they were on average for the other kind of image."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.memory import Average
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import View
+
+
+def lecam(
+    parts: Parts, *, weight: float = 0.3, decay: float = 0.9, start: int = 1000, one_sided: bool = True
+) -> tuple[Term, ...]:
+    """λ·(E(D(x) - α_F)² + E(D(g) - α_R)²) for the critic (Tseng et al., CVPR 2021).
+
+    α_R and α_F are running averages of D's mean logit on reals and fakes, this batch included. Defaults are those of
+    the authors' CIFAR BigGAN code (google/lecam-gan): λ 0.3 in all its scripts, decay 0.9, in force after step 1000.
+    Their StyleGAN2 has λ 3e-7 and decay 0.99. Both take only the part of each distance that is above zero,
+    (D(x) - α_F)₊ and (α_R - D(g))₊; `one_sided: false` is the formula of the paper. Averages are taken from the first
+    phase on (the authors start theirs at `start`), once per micro-batch.
+    """
+    x, g = parts.real, parts.fake
+
+    def started(step: int) -> float:
+        return float(step > start)
+
+    loss = LeCam(x, g, decay, one_sided)
+    return (Term("lecam", "D", loss, score=(x, g), weight=weight, schedule=started if start > 0 else None),)
+
+
+class LeCam(nn.Module):
+    """The loss of `lecam`, with its two averages."""
+
+    def __init__(self, x: View, g: View, decay: float, one_sided: bool) -> None:
+        super().__init__()
+        self.x, self.g, self.one_sided = x, g, one_sided
+        self.real, self.fake = Average(decay), Average(decay)
+
+    def forward(self, b: Bundle) -> Tensor:
+        real, fake = b.D(self.x).logit, b.D(self.g).logit
+        above, below = real - self.fake(fake.mean()), self.real(real.mean()) - fake
+        if self.one_sided:
+            above, below = above.relu(), below.relu()
+        return above.square().mean() + below.square().mean()

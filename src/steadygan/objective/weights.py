@@ -1,0 +1,45 @@
+"""Regularisers of a network's weights: terms without views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.terms import Parts, Term
+
+
+def ortho(parts: Parts, *, weight: float = 1e-4) -> tuple[Term, ...]:
+    """β·Σ_W ‖WWᵀ ⊙ (1 - I)‖²_F over G's kernels (Brock et al., Large Scale GAN Training, ICLR 2019, §3.1).
+
+    W is a kernel before spectral norm, reshaped to (first dimension, -1): different rows are pushed towards right
+    angles, their lengths are left alone. Kernels are the parameters called `weight` with two or more dimensions; tables
+    with a row for each class (the shared embedding, conditional gains) are not among them. β = 1e-4 is the paper's.
+    The gradient is that of the formula, 4β(WWᵀ ⊙ (1 - I))W; BigGAN-PyTorch writes it by hand with a 2, so that its
+    `G_ortho` is twice the `weight` here.
+    """
+    net = parts.fake.net
+
+    def penalty(b: Bundle) -> Tensor:
+        return torch.stack([_between_rows(kernel.flatten(1)) for kernel in _kernels(b.nets[net])]).sum()
+
+    return (Term("ortho", "G", penalty, weight=weight),)
+
+
+def _kernels(net: nn.Module) -> Iterator[Tensor]:
+    for module in net.modules():
+        kernel = getattr(module, "weight", None)
+        if isinstance(kernel, nn.Parameter) and kernel.dim() >= 2 and not isinstance(module, nn.Embedding):
+            yield kernel
+
+
+def _between_rows(w: Tensor) -> Tensor:
+    """Σ_{i≠j} ⟨w_i, w_j⟩² for the rows of w."""
+    rows, columns = w.shape
+    if rows <= columns:
+        gram = w @ w.T
+        return (gram - gram.diag().diag()).square().sum()
+    # ‖WWᵀ‖ = ‖WᵀW‖, and a seed layer has many more rows than columns (BigGAN-128: 24,576 of 20).
+    return (w.T @ w).square().sum() - w.square().sum(1).square().sum()

@@ -1,0 +1,62 @@
+"""Every pair of methods trains or is refused with a reason, and the document says which."""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+
+import pytest
+
+from steadygan.errors import UserError
+
+METHODS = (
+    *("cr", "bcr", "zcr", "diffaugment", "r1", "gp", "dragan", "jsreg", "logan", "unet + cutmix", "ortho", "lecam"),
+    "path_length",
+)
+PAIRS = list(itertools.combinations_with_replacement(METHODS, 2))
+REFUSED = {("cr", "bcr"): "bcr contains cr"}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[tuple[str, str], str]:
+    return {}
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=" ".join)
+def test_a_pair_trains_or_is_refused_with_a_reason(
+    pair: tuple[str, str], combinations: ModuleType, results: dict[tuple[str, str], str]
+) -> None:
+    results[pair] = combinations.outcome(dict.fromkeys(pair))
+    if pair in REFUSED:
+        assert REFUSED[pair] in results[pair]
+    else:
+        assert results[pair] == combinations.TRAINS
+
+
+def test_all_that_is_not_refused_trains_at_once(combinations: ModuleType) -> None:
+    assert combinations.outcome([method for method in METHODS if method != "cr"]) == combinations.TRAINS
+
+
+def test_the_document_is_that_of_these_results(
+    combinations: ModuleType, results: dict[tuple[str, str], str], request: pytest.FixtureRequest
+) -> None:
+    assert tuple(combinations.METHODS) == METHODS
+    if len(results) < len(PAIRS):
+        pytest.skip("needs the results of all pairs")
+    text = combinations.DOCUMENT.read_text(encoding="utf-8")
+    assert text == combinations.render(results, combinations.requirements())
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ("unet", r"unet needs a critic that judges pixels.*model\.kind=unet"),
+        ("cutmix", r"cutmix needs a critic that judges pixels.*model\.kind=unet"),
+        ("path_length", r"path_length needs a generator with mapped latents.*model\.kind=stylegan2"),
+        ("logan", r"logan keeps latents inside \[-1, 1\]; set model\.prior=uniform"),
+    ],
+)
+def test_what_a_method_needs_is_said_without_it(term: str, message: str, combinations: ModuleType) -> None:
+    required = combinations.requirements()
+    with pytest.raises(UserError, match=message):
+        raise UserError(required[term])

@@ -1,0 +1,303 @@
+"""LOGAN: the step in closed form, its number, its subset, its gradients; path length against a linear generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets import Score, create_generator
+from steadygan.nets.layers import BatchNorm2d
+from steadygan.nets.prior import Prior
+from steadygan.objective import TERMS, Bundle, Climb, Gen, Latent, Nudge, Parts, Real, Term, build_terms
+from steadygan.train.step import run_phase
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+N, LATENT = 6, 4
+X, Z = Real(), Latent()
+
+
+class Identity(nn.Module):
+    """G(z) = z as a 1×2×2 image."""
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return z.view(-1, 1, 2, 2)
+
+
+class Linear(nn.Module):
+    """D(x) = ⟨w, x⟩, plus the row of the label."""
+
+    def __init__(self, classes: int = 0) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(LATENT))
+        self.rows = nn.Parameter(torch.randn(classes, LATENT)) if classes else None
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        w = self.w if self.rows is None else self.w + self.rows[y]
+        return Score((x.flatten(1) * w).sum(1))
+
+
+class Curved(nn.Module):
+    """Smooth networks in one: G(z) = tanh(A z), D(x) = ⟨c, tanh(B x)⟩."""
+
+    def __init__(self, critic: bool) -> None:
+        super().__init__()
+        self.critic = critic
+        self.a, self.c = nn.Parameter(0.8 * torch.randn(LATENT, LATENT)), nn.Parameter(torch.randn(LATENT))
+        self.calls = 0
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Any:
+        self.calls += 1
+        h = torch.tanh(x.flatten(1) @ self.a.T)
+        return Score(h @ self.c) if self.critic else h.view(-1, 1, 2, 2)
+
+
+def bundle(nets: Mapping[str, nn.Module], classes: int = 0, **options: Any) -> Bundle:
+    prior = Prior(LATENT, "uniform", torch.arange(classes) if classes else None)
+    x = torch.randn(N, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    return Bundle(nets, prior, torch.Generator().manual_seed(2), size=N, given={X: (x, None)}, **options)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_linear_game_climbs_along_its_weights(steps: int) -> None:
+    critic = Linear()
+    w = critic.w.detach()
+    for method, delta in (("gd", 0.02 * w), ("ngd", 0.02 * w / (0.1 + w.square().sum()))):
+        b = bundle({"G": Identity(), "D": critic})
+        end = b[Climb(Z, method=method, alpha=0.02, fraction=1.0, steps=steps)]
+        expected = b[Z]
+        for _ in range(steps):
+            expected = (expected + delta).clamp(-1, 1)
+        torch.testing.assert_close(end.detach(), expected)
+
+
+def test_the_slope_of_ngd_is_damped_by_the_squared_norm_of_each_sample() -> None:
+    critic = Linear(classes=3)
+    b = bundle({"G": Identity(), "D": critic}, classes=3)
+    end = b[Climb(Z, alpha=0.5, beta=0.2, fraction=1.0)]
+    slope = (critic.w + critic.rows[b.labels(Z)]).detach()
+    expected = b[Z] + 0.5 * slope / (0.2 + slope.square().sum(1, keepdim=True))
+    torch.testing.assert_close(end.detach(), expected.clamp(-1, 1))
+    assert b.labels(Climb(Z)) is b.labels(Z)
+
+
+def test_only_a_random_fraction_of_each_samples_elements_moves() -> None:
+    b = bundle({"G": Identity(), "D": Linear()})
+    moved = b[Climb(Z, method="gd", alpha=1e-3, fraction=0.5, steps=2)] != b[Z]
+    assert moved.sum(1).tolist() == [2] * N
+    assert len(set(map(tuple, moved.tolist()))) > 1
+    w = b.nets["D"].w.detach()
+    end = b[Climb(Z, alpha=1e-3, beta=0.2, fraction=0.5)].detach()
+    # The norm is that of the slope along the elements that may move.
+    slope = w * (end != b[Z])
+    torch.testing.assert_close(end, (b[Z] + 1e-3 * slope / (0.2 + slope.square().sum(1, keepdim=True))).clamp(-1, 1))
+
+
+def test_the_latent_stays_inside_the_prior() -> None:
+    b = bundle({"G": Identity(), "D": Linear()})
+    end = b[Climb(Z, method="gd", alpha=100.0, fraction=1.0)]
+    assert torch.equal(end.detach().abs(), torch.ones_like(end))
+
+
+def test_more_steps_are_more_steps() -> None:
+    nets = {"G": Curved(False), "D": Curved(True)}
+    b = bundle(nets)
+    climb = Climb(Z, alpha=0.3, steps=3, fraction=1.0)
+    end = b[climb]
+    assert (nets["G"].calls, nets["D"].calls) == (3, 3)
+    z = b[Z]
+    for _ in range(3):
+        leaf = z.clone().requires_grad_()
+        (g,) = torch.autograd.grad(nets["D"](nets["G"](leaf)).logit.sum(), leaf)
+        z = (z + 0.3 * g / (0.1 + g.square().sum(1, keepdim=True))).clamp(-1, 1)
+    torch.testing.assert_close(end.detach(), z)
+    assert float((b[Climb(Z, alpha=0.3, fraction=1.0)] - end).abs().max().detach()) > 1e-3
+
+
+LOGAN = {"logan": {"alpha": 0.2, "beta": 0.5, "steps": 2, "fraction": 0.75, "weight": 3.0}}
+
+
+def loss_of(player: str, nets: Mapping[str, nn.Module]) -> Tensor:
+    """The player's whole objective on one fixed batch, the other player frozen."""
+    for name, net in nets.items():
+        net.requires_grad_(name == player)
+    terms = [t for t in build_terms(Parts.of(), loss="non-saturating", terms=LOGAN) if t.player == player]
+    b = bundle(nets)
+    b.prepare(terms)
+    return torch.stack([term.strength(0) * term.loss(b) for term in terms]).sum()
+
+
+@pytest.mark.parametrize("player", ["D", "G"])
+def test_gradients_go_through_the_climb_into_the_weights(player: str) -> None:
+    nets = {"G": Curved(False), "D": Curved(True)}
+    loss_of(player, nets).backward()
+    other = nets["G" if player == "D" else "D"]
+    assert all(parameter.grad is None for parameter in other.parameters())
+    a = nets[player].a
+    for row, column in ((0, 0), (1, 2), (3, 1)):
+        values = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                a[row, column] += step
+            values.append(float(loss_of(player, nets).detach()))
+            with torch.no_grad():
+                a[row, column] -= step
+        assert float(a.grad[row, column]) == pytest.approx((values[0] - values[1]) / 2e-5, rel=1e-5, abs=1e-9)
+
+
+def test_without_the_graph_of_the_climb_the_gradient_would_be_another() -> None:
+    nets = {"G": Curved(False), "D": Curved(True)}
+    fake = build_terms(Parts.of(), loss="hinge", terms=LOGAN)[1].score[0]
+    b = bundle(nets)
+    b.generate([fake])
+    whole = torch.autograd.grad(nets["D"](b[fake]).logit.sum(), nets["D"].a, retain_graph=True)[0]
+    cut = torch.autograd.grad(nets["D"](b[fake].detach()).logit.sum(), nets["D"].a)[0]
+    assert float((whole - cut).abs().max()) > 1e-3
+
+
+def test_both_players_pay_for_the_way() -> None:
+    terms = build_terms(Parts.of(), loss="hinge", terms={"logan": {"weight": 300}})
+    costs = [term for term in terms if term.name == "logan"]
+    assert [(term.player, term.weight) for term in costs] == [("D", 300), ("G", 300)]
+    b = bundle({"G": Identity(), "D": Linear()})
+    b.prepare(terms)
+    for term in costs:
+        torch.testing.assert_close(term.loss(b), (b[Climb(Z)] - b[Z]).square().sum(1).mean())
+
+
+def test_every_term_takes_the_climbed_fakes_and_one_climb_serves_all() -> None:
+    terms = build_terms(Parts.of(), loss="hinge", terms={"zcr": {"sigma": 0.1}, "logan": {}, "gp": {}})
+    climb = Climb(Z)
+    fakes = {view for term in terms for view in term.score + term.views if isinstance(view, Gen)}
+    assert fakes == {Gen("G", climb), Gen("G", Nudge(climb, 0.1))}
+    nets = {"G": Curved(False), "D": Curved(True)}
+    bundle(nets).prepare([term for term in terms if term.player == "D"])
+    # One step of the climb, then all fakes; for D also the penalty's pass.
+    assert (nets["G"].calls, nets["D"].calls) == (2, 3)
+
+
+class Normalised(nn.Module):
+    """A generator with batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(LATENT, LATENT), BatchNorm2d(1)
+        self.seen: list[tuple[int, int]] = []
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        self.seen.append((len(z), self.norm.groups))
+        return self.norm(self.linear(z).view(-1, 1, 2, 2))
+
+
+def test_the_inner_call_has_batch_statistics_of_its_own() -> None:
+    nets = {"G": Normalised(), "D": Linear()}
+    climb = Climb(Z, fraction=1.0)
+    fakes = [Gen("G", climb), Gen("G", Nudge(climb, 0.3))]
+    b = bundle(nets)
+    b.generate(fakes)
+    assert nets["G"].seen == [(N, 1), (2 * N, 2)]
+    for fake in fakes:
+        torch.testing.assert_close(b[fake], nets["G"](b[fake.source]))
+
+
+def test_it_climbs_what_the_critic_sees() -> None:
+    """Behind a transform that halves, a linear game has half the slope."""
+    critic = Linear()
+
+    def halve(x: Tensor, generator: torch.Generator) -> Tensor:
+        return x / 2
+
+    b = bundle({"G": Identity(), "D": critic}, pre_d=halve)
+    end = b[Climb(Z, method="gd", alpha=0.01, fraction=1.0)]
+    torch.testing.assert_close(end.detach(), (b[Z] + 0.005 * critic.w.detach()).clamp(-1, 1))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"steps": 0}, "steps"), ({"fraction": 0.0}, "fraction"), ({"fraction": 1.1}, "fraction"), ({"beta": 0}, "beta")],
+)
+def test_an_impossible_climb_is_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=rf"objective\.terms\.logan: {message} must be"):
+        build_terms(Parts.of(), loss="hinge", terms={"logan": option})
+
+
+class Mapped(nn.Module):
+    """w = (M z, M z), image = A_1 w_1 + A_2 w_2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.m = nn.Parameter(torch.randn(3, LATENT))
+        self.a = nn.Parameter(torch.randn(2, 8, 3))
+
+    def map(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return (z @ self.m.T)[:, None].expand(-1, 2, -1)
+
+    def synthesise(self, w: Tensor) -> Tensor:
+        return torch.einsum("lpw,nlw->np", self.a, w).view(-1, 2, 2, 2)
+
+
+def path_length(**options: Any) -> tuple[Term, Bundle]:
+    (term,) = TERMS["path_length"](Parts.of(), **options)
+    b = bundle({"G": Mapped(), "D": Linear()})
+    b.prepare([term])
+    assert b[Latent(1)].shape == (N, LATENT)
+    return term, b
+
+
+def test_path_length_of_a_linear_generator() -> None:
+    term, b = path_length(shrink=3)
+    rng = torch.Generator()
+    rng.set_state(b.generator.get_state())
+    noise = torch.randn(2, 2, 2, 2, generator=rng).flatten(1) / math.sqrt(4)
+    per_layer = torch.einsum("lpw,np->nlw", b.nets["G"].a, noise)
+    lengths = per_layer.square().sum(2).mean(1).sqrt()
+    expected = (lengths - 0.01 * lengths.mean().detach()).square().mean()
+    loss = term.loss(b)
+    torch.testing.assert_close(loss, expected)
+    a = b.nets["G"].a
+    torch.testing.assert_close(torch.autograd.grad(loss, a), torch.autograd.grad(expected, a))
+
+
+def test_path_lengths_are_drawn_to_their_running_average() -> None:
+    term, b = path_length(decay=0.5)
+    term.loss(b)
+    first = float(term.loss.average.mean)
+    term.loss(b)
+    assert first > 0
+    assert float(term.loss.average.mean) > first
+    assert (term.player, term.weight, term.every) == ("G", 2.0, 4)
+
+
+def test_a_batch_smaller_than_its_shrinkage_keeps_one_latent() -> None:
+    term, b = path_length(shrink=100)
+    assert term.loss(b).isfinite()
+    with pytest.raises(UserError, match=r"path_length: shrink must be at least 1, got 0"):
+        TERMS["path_length"](Parts.of(), shrink=0)
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_path_length_trains_the_generator_of_stylegan2(classes: int) -> None:
+    net = create_generator("stylegan2", size=16, channels=1, classes=classes, latent=LATENT, width=1, mapping_layers=1)
+    (term,) = TERMS["path_length"](Parts.of(nets={"G": net}))
+    b = bundle({"G": net, "D": Linear()}, classes=classes)
+    b.prepare([term])
+    term.loss(b).backward()
+    assert float(net.mapping.layers[0].weight.grad.abs().max()) > 0
+
+
+def test_a_phase_with_logan_moves_its_player_only(combinations: ModuleType) -> None:
+    torch.set_default_dtype(torch.float32)
+    for player, other in (("D", "G"), ("G", "D")):
+        state = combinations.tiny_state({"logan": {"steps": 2}})
+        before = [p.detach().clone() for p in state.nets[other].parameters()]
+        run_phase(state, player)
+        assert all(p.grad is None for p in state.nets[other].parameters())
+        assert all(torch.equal(old, new) for old, new in zip(before, state.nets[other].parameters(), strict=True))
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in state.nets[player].parameters())

@@ -1,0 +1,327 @@
+"""The command line, through its own entry: what it prints, what it refuses, what it leaves behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from steadygan.cli import main
+from steadygan.metrics.protocol import PROTOCOLS, Protocol
+
+TINY = [
+    "data.size=16",
+    "data.max_images=24",
+    "model.width=2",
+    "model.latent=4",
+    "train.batch_size=8",
+    "train.log_every=1",
+    "train.sample_every=2",
+    "train.checkpoint_every=2",
+    "train.steps=2",
+    "train.device=cpu",
+]
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+def command(*arguments: str | Path) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["steadygan", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    return int(caught.value.code or 0)
+
+
+def png_size(path: str) -> tuple[int, int]:
+    with Image.open(path, formats=["PNG"]) as image:
+        return image.size
+
+
+@pytest.fixture(autouse=True)
+def quick_scores(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
+
+
+@pytest.fixture
+def steadygan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in an empty directory, on a terminal of 80 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str | Path) -> Result:
+        capsys.readouterr()
+        return Result(command(*arguments), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    path = tmp_path_factory.mktemp("trained") / "runs" / "first"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEADYGAN_CACHE", str(path.parent / "cache"))
+        patch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
+        assert command("train", "digits", *TINY, "--out", path) == 0
+    return path
+
+
+def folder(path: Path, count: int = 16, *, classes: int = 1, damaged: int = 0) -> Path:
+    """A folder of random grey images, a folder a class, some of them no images."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        file = path / (f"class{index % classes}" if classes > 1 else "") / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(file)
+        if index < damaged:
+            file.write_bytes(file.read_bytes()[:60])
+    return path
+
+
+def test_train_says_what_it_does_and_where_the_results_are(steadygan: Run) -> None:
+    result = steadygan("train", "digits", *TINY)
+    assert (result.status, result.err) == (0, "")
+    lines = dict(re.findall(r"^(\w+) {2,}(.+)$", result.out, re.MULTILINE))
+    assert lines["data"].startswith("24 images of 1×16×16, 10 classes, 180 held out")
+    assert re.search(r"G [\d,]+ parameters, D [\d,]+", lines["networks"])
+    assert "10·bcr_real" in lines["objective"]
+    assert "0.5·zcr_gen" in lines["objective"]
+    assert "FD-digits" in lines["scores"]
+    assert lines["protocol"].startswith("digits: 20 fakes against 24 train reals, ema weights, step 2")
+    assert Path(lines["samples"]).is_file()
+    assert list(Path(lines["generator"]).glob("step-00000002"))
+    assert lines["more"] == "steadygan sample runs/digits --num 64"
+
+
+def test_a_run_that_exists_is_refused_naming_both_ways_out(steadygan: Run, trained: Path) -> None:
+    before = (trained / "metrics.jsonl").read_bytes()
+    result = steadygan("train", "digits", *TINY, "--out", trained)
+    assert result.status == 2
+    assert f"steadygan train {trained} --resume" in result.err
+    assert "--out" in result.err
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_does(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from steadygan.train import loop
+
+    step = loop.train_step
+
+    def interrupt(state: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return step(state)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", interrupt)
+        result = steadygan("train", "digits", *TINY, "train.steps=5", "--out", "a [b]")
+    assert result.status == 130
+    assert "go on with steadygan train a [b] --resume" in result.out
+    assert (Path("a [b]") / "checkpoints/step-00000001").is_dir()
+    assert steadygan("train", "a [b]", "--resume").status == 0
+    assert (Path("a [b]") / "checkpoints/step-00000005").is_dir()
+
+
+def test_a_folder_of_images_is_trained_on_without_a_score(steadygan: Run, tmp_path: Path) -> None:
+    images = folder(tmp_path / "images", 20)
+    result = steadygan("train", "digits", *TINY, f"data.path={images}", "model.conditional=false", "--out", "run")
+    assert (result.status, result.err) == (0, "")
+    assert "scores" not in result.out
+    assert "samples     run/samples/step-00000002.png" in result.out
+    scored = steadygan("evaluate", "run")
+    assert scored.status == 2
+    assert "no extractor suits" in scored.err
+    assert str(images) in scored.err
+
+
+def test_dry_run_estimates_and_leaves_nothing(steadygan: Run, tmp_path: Path) -> None:
+    result = steadygan("train", "digits", *TINY, "--dry-run")
+    assert result.status == 0
+    assert re.search(r"^memory +[\d.]+ MiB of weights, [\d.]+ MiB at the peak", result.out, re.MULTILINE)
+    assert re.search(r"^time +[\d.]+ s a step, .* for 2 steps$", result.out, re.MULTILINE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> None:
+    result = steadygan("sample", trained, "--num", "12", "--out", "new/sheet.png")
+    assert result == Result(0, "12 images   new/sheet.png\n", "")
+    assert png_size("new/sheet.png") == (10 * 18 + 2, 2 * 18 + 2)
+    assert steadygan("sample", trained, "--num", "3", "--classes", "7,3", "--out", "several").status == 0
+    assert sorted(path.name for path in Path("several").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert png_size("several/000000.png") == (16, 16)
+    assert steadygan("sample", trained / "checkpoints/step-00000002", "--num", "1", "--out", "one.png").status == 0
+    assert png_size("one.png") == (20, 20)
+
+
+def test_evaluate_prints_and_records_a_score(steadygan: Run, trained: Path) -> None:
+    count = len((trained / "scores.jsonl").read_text().splitlines())
+    result = steadygan("evaluate", trained, "--weights", "raw")
+    assert result.status == 0
+    assert re.search(r"^scores +FD-digits [\d.]+", result.out, re.MULTILINE)
+    assert "raw weights, step 2" in result.out
+    assert len((trained / "scores.jsonl").read_text().splitlines()) == count + 1
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv"])
+def test_compare_prints_every_quantity_in_full_and_draws(steadygan: Run, trained: Path, form: str) -> None:
+    result = steadygan("compare", trained, trained, "--format", form, "--out", "curves.png")
+    assert result.status == 0
+    for name in ("step", "images_per_s", "FD-digits", "class_agreement"):
+        assert name in result.out
+    assert "first" in result.out
+    assert png_size("curves.png")[0] > 100
+
+
+def test_presets_are_listed_with_their_table_row(steadygan: Run) -> None:
+    result = steadygan("presets")
+    assert result.status == 0
+    (row,) = [line for line in result.out.splitlines() if line.split()[:1] == ["cifar10-sngan"]]
+    assert "17.50" in row
+    assert "Table 2" in row
+
+
+def test_a_preset_prints_as_it_can_be_run(steadygan: Run) -> None:
+    result = steadygan("presets", "digits-cr")
+    assert (result.status, result.err) == (0, "")
+    Path("mine.yaml").write_text(result.out)
+    assert steadygan("train", "mine.yaml", *TINY, "--dry-run").status == 0
+
+
+def test_data_info_is_json_and_fails_on_what_cannot_be_read(steadygan: Run, tmp_path: Path) -> None:
+    result = steadygan("data", "info", "digits")
+    assert result.status == 0
+    assert json.loads(result.out)["count"] == 1797
+    result = steadygan("data", "info", folder(tmp_path / "images", 10, classes=2, damaged=1))
+    assert result.status == 1
+    found = json.load(io.StringIO(result.out))
+    assert found["classes"] == {"class0": 5, "class1": 5}
+    assert list(found["unreadable"]) == ["class0/0.png"]
+
+
+def test_doctor_looks_at_the_machine(steadygan: Run) -> None:
+    result = steadygan("doctor")
+    assert result.status == 0
+    for subject in ("torch", "memory", "disk", "bfloat16"):
+        assert subject in result.out
+
+
+def test_help_names_every_command(steadygan: Run) -> None:
+    result = steadygan("--help")
+    assert result.status == 0
+    for name in ("train", "sample", "evaluate", "compare", "presets", "data", "doctor"):
+        assert name in result.out
+
+
+ERRORS = {
+    "unknown preset": (["train", "dgits"], ["'dgits'", "did you mean 'digits'"]),
+    "missing YAML file": (["train", "mine.yaml"], ["mine.yaml: no such file"]),
+    "unknown key": (["train", "digits", "train.stepz=4"], ["unknown key train.stepz", "did you mean 'steps'"]),
+    "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train'"]),
+    "wrong type": (["train", "digits", "train.steps=many"], ["train.steps", "'many'"]),
+    "out of range": (["train", "digits", "train.batch_size=0"], ["train.batch_size", "greater than 0"]),
+    "no equals sign": (["train", "digits", "train.steps"], ["'train.steps' is not of the form key.path=value"]),
+    "no YAML value": (["train", "digits", "data.path=[a"], ["data.path", "'[a' is not a YAML value"]),
+    "unknown term": (["train", "digits", "objective.terms.bcrr={}"], ["objective.terms.bcrr", "did you mean 'bcr'"]),
+    "unknown option": (["train", "digits", "objective.terms.bcr.reel=1"], ["bcr.reel", "did you mean 'real'"]),
+    "unknown module": (["train", "digits", "objective.terms.no_such:x={}"], ["no_such:x: cannot be imported"]),
+    "unknown loss": (["train", "digits", "objective.loss=hindge"], ["objective.loss", "did you mean 'hinge'"]),
+    "unknown backbone": (["train", "digits", "model.kind=dcgam"], ["model.kind", "did you mean 'dcgan'"]),
+    "unknown protocol": (["train", "digits", "eval.protocol=digit"], ["eval.protocol", "did you mean 'digits'"]),
+    "unusable device": (["train", "digits", "train.device=gpu"], ["train.device=gpu", "steadygan doctor"]),
+    "no such data": (["train", "digits", "data.path=nowhere"], ["nowhere does not exist"]),
+    "empty folder": (["train", "digits", "data.path=empty"], ["no images in empty"]),
+    "folder without images": (["train", "digits", "data.path=texts"], ["no images in texts", "1 other files"]),
+    "damaged images": (["train", "digits", "data.path=damaged"], ["too many images cannot be read", "0.png"]),
+    "data is a file": (
+        ["train", "digits", "data.path=texts/a.txt"],
+        ["texts/a.txt is neither a folder nor a sound zip"],
+    ),
+    "batch too large": (["train", "digits", "train.batch_size=5000"], ["train.batch_size is 5000", "at most 1617"]),
+    "no labels": (["train", "digits", "data.path=flat"], ["model.conditional", "flat has none"]),
+    "channels": (["train", "stacked-digits", "data.channels=1"], ["stacked-digits has 3 channels", "data.channels"]),
+    "run is a file": (["train", "digits", "--out", "texts/a.txt"], ["texts/a.txt is a file", "--out"]),
+    "run below a file": (["train", "digits", "--out", "texts/a.txt/run"], ["texts/a.txt/run: cannot be made"]),
+    "resume nothing": (["train", "nowhere", "--resume"], ["nowhere is not a run directory"]),
+    "resume a preset": (["train", "digits", "--resume"], ["digits is not a run directory"]),
+    "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume goes on in SOURCE itself"]),
+    "sample nothing": (["sample", "nowhere"], ["nowhere is neither a checkpoint nor a run directory"]),
+    "evaluate nothing": (["evaluate", "nowhere"], ["nowhere is not a run directory"]),
+    "compare nothing": (["compare", "nowhere"], ["nowhere is not a run directory"]),
+    "no such data to look at": (["data", "info", "nowhere"], ["nowhere does not exist"]),
+    "no such preset to print": (["presets", "digts"], ["unknown preset 'digts'", "did you mean 'digits'"]),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_a_mistake_is_named_and_leaves_nothing_behind(steadygan: Run, tmp_path: Path, case: str) -> None:
+    arguments, expected = ERRORS[case]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("no image")
+    folder(tmp_path / "flat")
+    folder(tmp_path / "damaged", 16, classes=2, damaged=3)
+    before = sorted(tmp_path.rglob("*"))
+    first = arguments[:2] + (TINY if arguments[0] == "train" and "--resume" not in arguments else [])
+    if case == "batch too large":
+        first.remove("data.max_images=24")
+    result = steadygan(*first, *arguments[2:])
+    assert result.status == 2
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    for part in expected:
+        assert part in result.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "RUN", "--resume"], "already reached step 2"),
+        (["train", "RUN", "--resume", "train.steps=4", "data.seed=1"], "content differs"),
+        (["train", "RUN", "--resume", "train.steps=4", "data.max_images=16"], "content differs"),
+        (["sample", "RUN", "--classes", "10"], "class 10 is out of range"),
+        (["sample", "RUN", "--classes", "cat"], "there is no class 'cat'"),
+        (["sample", "RUN", "--num", "0"], "cannot make 0 images"),
+        (["sample", "RUN", "--truncation", "-1"], "truncation must be positive"),
+        (["sample", "RUN", "--weights", "best"], "--weights must be ema or raw"),
+        (["sample", "RUN", "--out", "RUN/config.yaml"], "config.yaml is a file"),
+        (["evaluate", "RUN", "--weights", "best"], "--weights must be ema or raw"),
+        (["evaluate", "RUN", "--protocol", "fid"], "unknown protocol 'fid'"),
+        (["compare", "RUN", "--format", "html"], "--format must be table, markdown or csv"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_about_a_run_leaves_it_as_it_is(
+    steadygan: Run, trained: Path, arguments: list[str], expected: str
+) -> None:
+    def contents() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in trained.rglob("*") if file.is_file()}
+
+    before = contents()
+    result = steadygan(*(argument.replace("RUN", str(trained)) for argument in arguments))
+    assert result.status == 2
+    assert expected in result.err
+    assert contents() == before
+
+
+def test_two_mistakes_are_both_named(steadygan: Run) -> None:
+    result = steadygan("train", "digits", "train.stepz=1", "data.heldout=2")
+    assert "train.stepz" in result.err
+    assert "data.heldout" in result.err

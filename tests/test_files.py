@@ -1,0 +1,61 @@
+"""Files are there whole, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from steadygan.errors import UserError
+from steadygan.files import sha256, whole_directory, write_whole
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    write_whole(file, lambda path: path.write_text("old"))
+
+    def fail(path: Path) -> None:
+        path.write_text("ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"a\.txt: cannot be written: No space left on device"):
+        write_whole(file, fail)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_missing_folder_is_an_error_for_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written: No such file"):
+        write_whole(tmp_path / "nowhere" / "a.txt", lambda path: path.write_text(""))
+
+
+def test_a_directory_appears_with_everything_in_it(tmp_path: Path) -> None:
+    with whole_directory(tmp_path / "made") as temporary:
+        (temporary / "a").write_text("1")
+        assert not (tmp_path / "made").exists()
+    assert (tmp_path / "made" / "a").read_text() == "1"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_directory_replaces_the_one_before_or_leaves_it(tmp_path: Path) -> None:
+    for text in ("1", "2"):
+        with whole_directory(tmp_path / "made") as temporary:
+            (temporary / text).write_text(text)
+    assert [file.name for file in (tmp_path / "made").iterdir()] == ["2"]
+
+    def fail() -> None:
+        with whole_directory(tmp_path / "made") as temporary:
+            (temporary / "3").write_text("3")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [file.name for file in (tmp_path / "made").iterdir()] == ["2"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_digest_is_sha_256(tmp_path: Path) -> None:
+    """FIPS 180-2, appendix B.1."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

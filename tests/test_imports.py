@@ -1,0 +1,142 @@
+"""What may import what, and what the update step may know: read from the source, not from a run."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import steadygan
+
+ROOT = Path(steadygan.__file__).parent
+
+ORDER = ["errors", "files", "config", "machine", "data", "transforms", "nets", "objective", "train", "metrics"]
+ORDER += ["build", "run", "hub", "cli", "__main__"]
+"""From left to right; a module imports only what is left of it, or in its own package."""
+
+NOT_OF_EACH_OTHER = {("train", "metrics"), ("metrics", "train"), ("metrics", "objective"), ("metrics", "nets")}
+THE_PUBLIC_CALL = ("train", "hub")
+"""`steadygan.train` is a package and a function: called, the package hands over to the hub."""
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """Each module by its name below the package (`train.step`), parsed."""
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+MODULES = dict(sources())
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The dotted names of modules that anything below `tree` imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner.removeprefix("steadygan.") in MODULES else node.module or ""
+
+
+def top_level(tree: ast.Module) -> ast.Module:
+    """The module without its functions and without what only a type checker reads."""
+    kept = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.FunctionDef)
+        and not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    ]
+    return ast.Module(kept, [])
+
+
+def rooms() -> set[tuple[str, str]]:
+    """(who, whom) for every import from one package or module of the top level in another."""
+    pairs = set()
+    for name, tree in MODULES.items():
+        who = name.split(".")[0]
+        for target in imported(tree):
+            package, _, rest = target.partition(".")
+            whom = rest.split(".")[0]
+            if package == "steadygan" and whom in ORDER and whom != who and name != "__init__":
+                pairs.add((who, whom))
+    return pairs
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    places = {name.split(".")[0] for name in MODULES} - {"__init__"}
+    assert places <= set(ORDER), "give the new one a place"
+
+
+def test_imports_go_one_way() -> None:
+    against = {(a, b) for a, b in rooms() if ORDER.index(a) < ORDER.index(b)}
+    assert against == {THE_PUBLIC_CALL}
+
+
+def test_training_and_scoring_do_not_know_each_other() -> None:
+    assert not rooms() & NOT_OF_EACH_OTHER
+
+
+def test_nothing_imports_the_command_line_but_its_entry() -> None:
+    assert {who for who, whom in rooms() if whom == "cli"} == {"__main__"}
+
+
+def test_no_circles_between_modules() -> None:
+    graph = {
+        name: {target.removeprefix("steadygan.") for target in imported(top_level(tree))} & MODULES.keys() - {name}
+        for name, tree in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join((*path, name))
+        if name not in done:
+            for below in graph[name]:
+                visit(below, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("command", ["import steadygan.config", "import steadygan.cli", "--help", "presets"])
+def test_no_torch_before_it_is_needed(command: str) -> None:
+    run = (
+        f"import sys; sys.argv = ['steadygan', {command!r}]; from steadygan.cli import app; app(standalone_mode=False)"
+    )
+    code = command if command.startswith("import") else run
+    code += (
+        "; import sys; heavy = {'torch', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+METHODS = {"cr", "bcr", "zcr", "icr", "r1", "gp", "hinge", "wasserstein", "adversarial", "consistency", "penalty", "sn"}
+
+
+def test_the_update_step_fits_on_a_screen_and_knows_no_method() -> None:
+    functions = [node for node in MODULES["train.step"].body if isinstance(node, ast.FunctionDef)]
+    (phase,) = [function for function in functions if function.name == "run_phase"]
+    body = phase.body[1:]  # without the docstring
+    last = body[-1].end_lineno
+    assert last is not None
+    assert last - body[0].lineno + 1 <= 40
+    words = set()
+    for function in functions:
+        for node in ast.walk(ast.Module(function.body[1:], [])):
+            if isinstance(node, ast.Name):
+                words.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                words.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words.update(node.value.replace("/", " ").split())
+    assert not {word.lower() for word in words} & METHODS
+    objective = {name for name in imported(MODULES["train.step"]) if "objective" in name}
+    core = {"steadygan.objective", *(f"steadygan.objective.{part}" for part in ("views", "terms", "bundle"))}
+    assert objective <= core

@@ -1,0 +1,260 @@
+"""Checkpoints: whole or not at all, checked before use, and never executed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from steadygan import config as configuration
+from steadygan.build import build_images, build_state, describe_generator
+from steadygan.errors import UserError
+from steadygan.files import sha256
+from steadygan.train import checkpoint as module
+from steadygan.train.checkpoint import (
+    MANIFEST,
+    STATE,
+    WEIGHTS,
+    best_checkpoint,
+    checkpoints,
+    load_checkpoint,
+    read_manifest,
+    read_weights,
+    save_checkpoint,
+)
+from steadygan.train.state import TrainState
+from steadygan.train.step import train_step
+
+TINY = ["data.size=16", "data.max_images=24", "model.width=2", "model.latent=4", "train.batch_size=8"]
+
+
+def make(*overrides: str) -> tuple[TrainState, dict[str, Any]]:
+    config = configuration.load("digits", [*TINY, *overrides])
+    images = build_images(config, torch.device("cpu"))
+    return build_state(config, images.train, torch.device("cpu")), describe_generator(config, images.train)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[TrainState, Path]:
+    """A state after one step, and its checkpoint."""
+    state, description = make()
+    train_step(state)
+    return state, save_checkpoint(state, tmp_path / "checkpoints", description, keep=2)
+
+
+def forge(path: Path, **changes: Any) -> None:
+    """Rewrites the manifest so that the digests fit whatever the files now hold."""
+    manifest = json.loads((path / MANIFEST).read_text())
+    manifest["sha256"] = {name: sha256(path / name) for name in (WEIGHTS, STATE)}
+    (path / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+def test_a_checkpoint_brings_everything_back(saved: tuple[TrainState, Path]) -> None:
+    state, path = saved
+    other, _ = make()
+    load_checkpoint(other, path)
+    for key, value in state.weights().items():
+        torch.testing.assert_close(other.weights()[key], value, rtol=0, atol=0)
+    assert torch.equal(other.generator.get_state(), state.generator.get_state())
+    assert (other.step, other.images, other.counts) == (1, state.images, state.counts)
+    assert other.loader.state_dict() == state.loader.state_dict()
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, STATE])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_file_is_named(saved: tuple[TrainState, Path], name: str, damage: str) -> None:
+    state, path = saved
+    file = path / name
+    data = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    else:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data[: len(data) // 2] if damage == "truncated" else data)
+    with pytest.raises(UserError, match="the one before") as caught:
+        load_checkpoint(state, path)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"sha256": {}, "format": 1}', '{"sha256": 3}'])
+def test_a_damaged_manifest_is_named(saved: tuple[TrainState, Path], text: str) -> None:
+    _, path = saved
+    (path / MANIFEST).write_text(text)
+    with pytest.raises(UserError, match="manifest"):
+        read_manifest(path)
+
+
+def test_another_format_is_refused(saved: tuple[TrainState, Path]) -> None:
+    _, path = saved
+    forge(path, format=99)
+    with pytest.raises(UserError, match="format 99"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/b"])
+def test_a_manifest_that_points_elsewhere_is_refused(saved: tuple[TrainState, Path], name: str) -> None:
+    _, path = saved
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps(manifest | {"sha256": manifest["sha256"] | {name: "0" * 64}}))
+    with pytest.raises(UserError, match="manifest doesn't list"):
+        read_manifest(path)
+
+
+class Malicious:
+    """Unpickling it makes a directory."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_code_in_a_state_file_is_never_executed(saved: tuple[TrainState, Path], tmp_path: Path, writer: str) -> None:
+    state, path = saved
+    trace = tmp_path / "executed"
+    if writer == "torch":
+        torch.save({"step": 1, "extra": Malicious(trace)}, path / STATE)
+    else:
+        (path / STATE).write_bytes(pickle.dumps(Malicious(trace), protocol=2))
+    forge(path)
+    with pytest.raises(UserError, match="nothing in it was executed") as caught:
+        load_checkpoint(state, path)
+    assert not trace.exists()
+    assert "weights_only" not in str(caught.value)
+    pickle.loads(pickle.dumps(Malicious(trace)))
+    assert trace.exists(), "the attack itself must work, or the test proves nothing"
+
+
+def test_garbage_with_a_right_digest_is_an_error_for_the_user(saved: tuple[TrainState, Path]) -> None:
+    state, path = saved
+    (path / STATE).write_bytes(b"no zip, no pickle")
+    forge(path)
+    with pytest.raises(UserError):
+        load_checkpoint(state, path)
+    (path / WEIGHTS).write_bytes(b"no safetensors")
+    forge(path)
+    with pytest.raises(UserError, match="safetensors"):
+        read_weights(path)
+
+
+def test_a_checkpoint_of_other_networks_does_not_fit(saved: tuple[TrainState, Path]) -> None:
+    other, _ = make("model.width=4")
+    with pytest.raises(UserError, match="does not fit this run"):
+        load_checkpoint(other, saved[1])
+
+
+def test_old_checkpoints_go_and_the_best_stays(tmp_path: Path) -> None:
+    state, description = make()
+    for step in range(1, 6):
+        state.step = step
+        path = save_checkpoint(state, tmp_path, description, keep=2)
+        if step == 2:
+            (tmp_path / "best").write_text(path.name + "\n")
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000004", "step-00000005"]
+    best = best_checkpoint(tmp_path)
+    assert best is not None
+    assert best.name == "step-00000002"
+
+
+def test_a_copy_under_another_name_is_neither_counted_nor_removed(tmp_path: Path) -> None:
+    state, description = make()
+    mine = tmp_path / "step-00000001-backup"
+    mine.mkdir()
+    for step in (1, 2):
+        state.step = step
+        save_checkpoint(state, tmp_path, description, keep=1)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002"]
+    assert mine.is_dir()
+
+
+@pytest.mark.parametrize("pointer", [b"", b"..", b"../elsewhere", b"step-00000009", b"\xff\xfe"], ids=repr)
+def test_a_damaged_pointer_to_the_best_is_no_checkpoint(saved: tuple[TrainState, Path], pointer: bytes) -> None:
+    root = saved[1].parent
+    (root.parent / "elsewhere").mkdir()
+    (root / "best").write_bytes(pointer)
+    assert best_checkpoint(root) is None
+
+
+def assert_only_the_first_is_there(path: Path) -> None:
+    assert [entry.name for entry in path.parent.iterdir()] == ["step-00000001"]
+    fresh, _ = make()
+    load_checkpoint(fresh, path)
+    assert fresh.step == 1
+
+
+@pytest.mark.parametrize("where", ["torch.save", "os.fsync", "steadygan.train.checkpoint.save_file"])
+def test_a_full_disk_leaves_the_checkpoint_before(
+    saved: tuple[TrainState, Path], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    state, path = saved
+    state.step = 2
+    with monkeypatch.context() as patch:
+        patch.setattr(where, full)
+        with pytest.raises(UserError, match=r"step-00000002: cannot be written: No space left on device"):
+            save_checkpoint(state, path.parent, {}, keep=1)
+    assert_only_the_first_is_there(path)
+
+
+@pytest.mark.parametrize("writer", ["save_file", "torch.save"])
+def test_a_write_the_system_refuses_is_an_error_for_the_user(
+    saved: tuple[TrainState, Path], writer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a real limit on file sizes, for safetensors and torch have exceptions of their own."""
+    state, path = saved
+    state.step = 2
+    if writer == "torch.save":
+        monkeypatch.setattr(module, "save_file", lambda tensors, file: file.write_bytes(b""))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(UserError, match=r"step-00000002: cannot be written"):
+            save_checkpoint(state, path.parent, {}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_only_the_first_is_there(path)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+@pytest.mark.parametrize("moment", ["torch.save", "steadygan.train.checkpoint.sha256", "steadygan.files._sync"])
+def test_dying_between_two_files_shows_no_half_checkpoint(
+    saved: tuple[TrainState, Path], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*args: Any, **options: Any) -> None:
+        raise Killed
+
+    state, path = saved
+    state.step = 2
+    monkeypatch.setattr(moment, die)
+    # A killed process doesn't clean up either.
+    monkeypatch.setattr("shutil.rmtree", lambda *args, **options: None)
+    with pytest.raises(Killed):
+        save_checkpoint(state, path.parent, {}, keep=1)
+    assert len(list(path.parent.iterdir())) == 2
+    assert checkpoints(path.parent) == [path]
+    monkeypatch.undo()
+    load_checkpoint(state, path)
+    assert state.step == 1
+
+
+def test_the_same_step_can_be_saved_again(saved: tuple[TrainState, Path]) -> None:
+    state, path = saved
+    with torch.no_grad():
+        next(state.nets["D"].parameters()).zero_()
+    again = save_checkpoint(state, path.parent, {"kind": "dcgan"}, keep=2)
+    assert again == path
+    assert_only_the_first_is_there(path)
+    assert read_manifest(path)["generator"] == {"kind": "dcgan"}
