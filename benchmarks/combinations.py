@@ -24,9 +24,9 @@ from steadygan.nets import Score, create_critic, create_generator
 from steadygan.nets.layers import BatchNorm2d, Conv2d, Linear
 from steadygan.nets.prior import Prior
 from steadygan.objective import Parts, build_terms
-from steadygan.train.ema import EMA
-from steadygan.train.state import TrainState
-from steadygan.train.step import train_step
+from steadygan.training.ema import EMA
+from steadygan.training.state import TrainState
+from steadygan.training.step import train_step
 from steadygan.transforms import Consistency, DiffAugment
 
 SIZE, LATENT, BATCH, CHANNELS = 8, 6, 4, 3

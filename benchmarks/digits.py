@@ -50,7 +50,7 @@ def train(variant: str, seed: int, runs: Path, jobs: int, overrides: list[str]) 
         "batch_size": last["images"] // last["step"],
         "threads": threads,
         "jobs": jobs,
-        "protocol": f"{protocol['name']}: {protocol['num_fake']} fakes, {protocol['num_real']} {protocol['split']} reals",
+        "protocol": "{name}: {num_fake} fakes, {num_real} {split} reals".format(**protocol),
         "reals_sha256": protocol["reals_sha256"][:12],
         "commit": git("rev-parse", "--short", "HEAD"),
         "torch": protocol["torch"],

@@ -121,7 +121,7 @@ def test_a_run_that_exists_is_refused_naming_both_ways_out(steadygan: Run, train
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_does(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from steadygan.train import loop
+    from steadygan.training import loop
 
     step = loop.train_step
 

@@ -225,9 +225,9 @@ def test_a_presets_name_is_no_run_to_evaluate(tmp_path: Path, monkeypatch: pytes
 
 
 def test_train_stays_a_function_whatever_has_been_imported(tmp_path: Path) -> None:
-    """`steadygan.train` is also the package that importing `steadygan.train.step` puts there."""
-    import steadygan.train.step
+    """`steadygan.train` is also the package that importing `steadygan.training.step` puts there."""
+    import steadygan.training.step
 
-    assert callable(steadygan.train.step.run_phase)
+    assert callable(steadygan.training.step.run_phase)
     with pytest.raises(UserError, match="neither a preset"):
         steadygan.train(str(tmp_path / "nowhere"))

@@ -20,8 +20,8 @@ from steadygan.errors import UserError
 from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.prior import Prior
 from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
-from steadygan.train.ema import EMA
-from steadygan.train.state import TrainState
+from steadygan.training.ema import EMA
+from steadygan.training.state import TrainState
 from steadygan.transforms import Consistency, DiffAugment
 
 Notify = Callable[[int, int], None]

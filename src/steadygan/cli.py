@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from steadygan.build import Images
     from steadygan.config import Config
-    from steadygan.train.loop import Progress
-    from steadygan.train.state import TrainState
+    from steadygan.training.loop import Progress
+    from steadygan.training.state import TrainState
 
 app = typer.Typer(
     name="steadygan",
@@ -137,7 +137,7 @@ def _dry_run(config: Config) -> None:
     import time
 
     from steadygan.build import build_images, build_state, choose_device, resolve
-    from steadygan.train.step import train_step
+    from steadygan.training.step import train_step
 
     console = _console()
     config = resolve(config)

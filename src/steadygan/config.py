@@ -42,7 +42,7 @@ class DataConfig(Section):
     channels: Literal[1, 3] | None = Field(None, description="grey or RGB; null: what the images are")
     fraction: float = Field(1.0, gt=0, le=1, description="seeded share of the training images to use (low data)")
     max_images: Positive | None = Field(None, description="upper bound on the training images")
-    seed: int = Field(0, description="of the held-out split and the subset; train.seed leaves them as they are")
+    seed: NonNegative = Field(0, description="of the held-out split and the subset; train.seed leaves them as they are")
     heldout: float = Field(0.1, ge=0, lt=1, description="share kept away from training to watch D overfit")
     flip: bool = Field(False, description="flip training images at random (not for letters and digits)")
 
@@ -114,7 +114,7 @@ class TrainConfig(Section):
     batch_size: Positive = 64
     accumulate: Positive = Field(1, description="micro-batches per phase; batch_size stays the whole batch")
     phases: tuple[Literal["D", "G"], ...] = Field(("D", "G"), min_length=1, description="order of updates in a step")
-    seed: int = 0
+    seed: NonNegative = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     channels_last: bool = Field(True, description="memory format of images and kernels; never changes the result")
     ema: EMAConfig = EMAConfig()

@@ -21,8 +21,8 @@ from steadygan.nets.layers import has_batch_statistics
 from steadygan.nets.sampling import choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
 from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
-from steadygan.train.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
-from steadygan.train.rundir import RunDirectory
+from steadygan.training.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
+from steadygan.training.rundir import RunDirectory
 
 Classes = int | str | Sequence[int | str] | None
 

@@ -30,10 +30,10 @@ from steadygan.metrics import EXTRACTORS
 from steadygan.metrics.compare import read_lines
 from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
 from steadygan.nets.sampling import sample
-from steadygan.train.checkpoint import load_checkpoint, read_manifest
-from steadygan.train.loop import Progress, Trainer
-from steadygan.train.rundir import RunDirectory
-from steadygan.train.state import TrainState
+from steadygan.training.checkpoint import load_checkpoint, read_manifest
+from steadygan.training.loop import Progress, Trainer
+from steadygan.training.rundir import RunDirectory
+from steadygan.training.state import TrainState
 
 
 @dataclass(frozen=True)

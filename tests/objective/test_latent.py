@@ -16,7 +16,7 @@ from steadygan.nets import Score, create_generator
 from steadygan.nets.layers import BatchNorm2d
 from steadygan.nets.prior import Prior
 from steadygan.objective import TERMS, Bundle, Climb, Gen, Latent, Nudge, Parts, Real, Term, build_terms
-from steadygan.train.step import run_phase
+from steadygan.training.step import run_phase
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -15,8 +15,8 @@ from steadygan.errors import UserError
 from steadygan.nets import Score
 from steadygan.nets.prior import Prior
 from steadygan.objective import TERMS, Average, Bundle, Parts
-from steadygan.train.checkpoint import load_checkpoint, save_checkpoint
-from steadygan.train.step import run_phase, train_step
+from steadygan.training.checkpoint import load_checkpoint, save_checkpoint
+from steadygan.training.step import run_phase, train_step
 
 PARTS = Parts.of()
 

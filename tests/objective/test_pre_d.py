@@ -32,7 +32,7 @@ from steadygan.objective import (
     build_terms,
 )
 from steadygan.objective.views import origin
-from steadygan.train.step import run_phase, train_step
+from steadygan.training.step import run_phase, train_step
 from steadygan.transforms import Consistency, DiffAugment
 
 X, Z = Real(), Latent()

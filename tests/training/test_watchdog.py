@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steadygan.train.watchdog import Watchdog
+from steadygan.training.watchdog import Watchdog
 
 
 def test_a_few_skipped_phases_are_no_reason_to_roll_back() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steadygan.errors import UserError
-from steadygan.train.rundir import RunDirectory
+from steadygan.training.rundir import RunDirectory
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from steadygan import config as configuration
 from steadygan.build import build_images, build_state, describe_generator
 from steadygan.errors import UserError
 from steadygan.files import sha256
-from steadygan.train import checkpoint as module
-from steadygan.train.checkpoint import (
+from steadygan.training import checkpoint as module
+from steadygan.training.checkpoint import (
     MANIFEST,
     STATE,
     WEIGHTS,
@@ -28,8 +28,8 @@ from steadygan.train.checkpoint import (
     read_weights,
     save_checkpoint,
 )
-from steadygan.train.state import TrainState
-from steadygan.train.step import train_step
+from steadygan.training.state import TrainState
+from steadygan.training.step import train_step
 
 TINY = ["data.size=16", "data.max_images=24", "model.width=2", "model.latent=4", "train.batch_size=8"]
 
@@ -190,7 +190,7 @@ def assert_only_the_first_is_there(path: Path) -> None:
     assert fresh.step == 1
 
 
-@pytest.mark.parametrize("where", ["torch.save", "os.fsync", "steadygan.train.checkpoint.save_file"])
+@pytest.mark.parametrize("where", ["torch.save", "os.fsync", "steadygan.training.checkpoint.save_file"])
 def test_a_full_disk_leaves_the_checkpoint_before(
     saved: tuple[TrainState, Path], where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +229,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing may catch it."""
 
 
-@pytest.mark.parametrize("moment", ["torch.save", "steadygan.train.checkpoint.sha256", "steadygan.files._sync"])
+@pytest.mark.parametrize("moment", ["torch.save", "steadygan.training.checkpoint.sha256", "steadygan.files._sync"])
 def test_dying_between_two_files_shows_no_half_checkpoint(
     saved: tuple[TrainState, Path], moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from steadygan.errors import UserError
 from steadygan.files import write_whole
-from steadygan.train.checkpoint import best_checkpoint, checkpoints
+from steadygan.training.checkpoint import best_checkpoint, checkpoints
 
 
 class RunDirectory:

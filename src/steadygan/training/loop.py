@@ -21,11 +21,11 @@ from steadygan.data.grid import save_grid
 from steadygan.errors import UserError
 from steadygan.nets.sampling import choose_labels, sample, standing_statistics
 from steadygan.objective import LOSSES
-from steadygan.train.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
-from steadygan.train.rundir import RunDirectory
-from steadygan.train.state import TrainState
-from steadygan.train.step import train_step
-from steadygan.train.watchdog import Watchdog
+from steadygan.training.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
+from steadygan.training.rundir import RunDirectory
+from steadygan.training.state import TrainState
+from steadygan.training.step import train_step
+from steadygan.training.watchdog import Watchdog
 
 PROBE_IMAGES = 256
 """How many training and held-out images D's accuracy is read from."""

@@ -21,9 +21,9 @@ import torch
 import steadygan
 from steadygan.errors import UserError
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
-from steadygan.train.checkpoint import checkpoints, load_checkpoint, read_manifest
-from steadygan.train.loop import interruptible
-from steadygan.train.state import TrainState
+from steadygan.training.checkpoint import checkpoints, load_checkpoint, read_manifest
+from steadygan.training.loop import interruptible
+from steadygan.training.state import TrainState
 
 TINY = [
     "data.size=16",
@@ -145,7 +145,7 @@ def test_a_term_that_turns_nan_is_skipped_then_rolled_back_then_reported(
         rollbacks.append(path.name)
         load_checkpoint(state, path)
 
-    monkeypatch.setattr("steadygan.train.loop.load_checkpoint", noted)
+    monkeypatch.setattr("steadygan.training.loop.load_checkpoint", noted)
     options = [f"objective.terms.{third_party}.after=12", "train.phases=[D, D, G]"]
     options += ["train.checkpoint_every=10", "train.steps=100", "train.sample_every=100"]
     with pytest.raises(UserError, match=r"training diverged at step 20: no longer finite is G/brightness") as caught:
@@ -254,7 +254,7 @@ def test_kill_9_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest
     with running(path, monkeypatch, "train.checkpoint_every=1", "train.keep_checkpoints=3") as process:
         wait_for(process, path / "checkpoints/step-*", 3)
         with pytest.raises(UserError, match="another process is training"):
-            steadygan.train(path, resume=True)
+            steadygan.train(path, ["train.steps=1"], resume=True)
     assert process.exitcode == -signal.SIGKILL
     newest = checkpoints(path / "checkpoints")[-1]
     step = read_manifest(newest)["step"]

@@ -12,7 +12,7 @@ from steadygan.nets.layers import advance_spectral_norm
 from steadygan.objective import Bundle, Real, Term, View
 from steadygan.objective.bundle import ORIGINS
 from steadygan.objective.views import walk
-from steadygan.train.state import TrainState
+from steadygan.training.state import TrainState
 
 Given = dict[View, tuple[Tensor, Tensor | None]]
 

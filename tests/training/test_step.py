@@ -21,9 +21,9 @@ from steadygan.nets.layers import BatchNorm2d, Conv2d, SpectralNorm
 from steadygan.nets.prior import Prior
 from steadygan.nets.sampling import sample, standing_statistics
 from steadygan.objective import Parts, Real, Term, build_terms
-from steadygan.train.ema import EMA
-from steadygan.train.state import TrainState
-from steadygan.train.step import micro_batches, run_phase, train_step
+from steadygan.training.ema import EMA
+from steadygan.training.state import TrainState
+from steadygan.training.step import micro_batches, run_phase, train_step
 
 pytestmark = pytest.mark.usefixtures("float64")
 

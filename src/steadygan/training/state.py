@@ -15,7 +15,7 @@ from steadygan.errors import UserError
 from steadygan.nets.prior import Prior
 from steadygan.objective import PLACEMENTS, Term
 from steadygan.objective.views import Origin, Transform
-from steadygan.train.ema import EMA
+from steadygan.training.ema import EMA
 
 
 @dataclass

@@ -26,7 +26,7 @@ from torch import Tensor
 import steadygan
 from steadygan.errors import UserError
 from steadygan.files import sha256, whole_directory
-from steadygan.train.state import TrainState
+from steadygan.training.state import TrainState
 
 FORMAT = 1
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"

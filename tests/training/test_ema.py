@@ -8,7 +8,7 @@ from torch import nn
 
 from steadygan.nets import advance_spectral_norm
 from steadygan.nets.layers import BatchNorm2d, Linear
-from steadygan.train.ema import EMA
+from steadygan.training.ema import EMA
 
 pytestmark = pytest.mark.usefixtures("float64")
 
