@@ -124,11 +124,15 @@ def _facts(state: TrainState, images: Images) -> list[str]:
     classes = f", {len(train.class_names)} classes" if state.prior.label_pool is not None else ""
     skipped = f" [yellow]({len(train.skipped)} unreadable, skipped)[/]" if train.skipped else ""
     place = "streamed" if train.streamed else f"in memory ({state.device})"
-    terms = " + ".join(f"{t.weight:g}·{t.name}" if t.weight != 1 else t.name for t in state.terms)
+    players = [
+        f"{player}: " + " + ".join(f"{t.weight:g}·{t.name}" if t.weight != 1 else t.name for t in terms)
+        for player in state.players
+        if (terms := [term for term in state.terms if term.player == player])
+    ]
     return [
         f"data        {len(train)} images of {shape}{classes}{heldout}, {place}{skipped}",
         f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}",
-        f"objective   {terms}",
+        f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
     ]
 
