@@ -138,26 +138,24 @@ def _facts(state: TrainState, images: Images) -> list[str]:
 
 
 def _dry_run(config: Config) -> None:
-    import time
-
     from steadygan.build import build_images, build_state, choose_device, resolve
-    from steadygan.training.step import train_step
+    from steadygan.machine import keep_freed_memory
+    from steadygan.run import seconds_per_step
 
     console = _console()
     config = resolve(config)
     device = choose_device(config.train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     images = build_images(config, device)
     state = build_state(config, images.train, device)
     for line in _facts(state, images):
         console.print(line, highlight=False, soft_wrap=True)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in state.weights().values())
-    train_step(state)
-    began = time.perf_counter()
-    train_step(state)
-    seconds = time.perf_counter() - began
+    seconds = seconds_per_step(state)
     peak = _peak_memory(device)
     console.print(
-        f"memory      {weights / 2**20:.1f} MiB of weights, {peak / 2**20:.0f} MiB at the peak of two steps",
+        f"memory      {weights / 2**20:.1f} MiB of weights, {peak / 2**20:.0f} MiB at the peak",
         highlight=False,
     )
     total = _duration(seconds * config.train.steps)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -34,6 +36,7 @@ from steadygan.training.checkpoint import load_checkpoint, read_manifest
 from steadygan.training.loop import Progress, Trainer
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
+from steadygan.training.step import train_step
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,20 @@ def train_run(
         finished = trainer.fit(on_step)
     grids = sorted(run.samples.glob("step-*.png"))
     return Trained(path, finished, last_score(path), grids[-1] if grids else None)
+
+
+def seconds_per_step(state: TrainState, *, warm_up: int = 3, budget: float = 5.0) -> float:
+    """The median time of a training step over about `budget` seconds, three steps at least; moves the state."""
+    times: list[float] = []
+    for step in range(warm_up + 100):
+        began = time.perf_counter()
+        values = train_step(state)
+        sum(float(value) for value in values.values())  # waits for the device
+        if step >= warm_up:
+            times.append(time.perf_counter() - began)
+        if len(times) >= 3 and sum(times) > budget:
+            break
+    return median(times)
 
 
 def refuse_finished(path: Path, config: Config, step: int) -> None:

@@ -199,7 +199,7 @@ def csv(rows: Sequence[Row]) -> str:
 
 
 def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
-    """Draws losses of D and G, D's accuracy and every score against the step; a colour a run, a dash a term.
+    """Draws losses, D's accuracy, gradient norms and every score against the step; a colour a run, a dash a term.
 
     Long curves are drawn faint, with their running mean on top. Raises UserError for a missing or empty run.
     """
@@ -211,11 +211,15 @@ def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
     loaded = _read_runs(runs)
     colours = [colormaps["tab10"](index % 10) for index in range(len(loaded))]
     score_columns = _columns(loaded)
+    # A gradient norm is no loss, and far larger than most.
+    norms = ["D/grad_norm", "G/grad_norm"]
     panels = [
-        ("D losses", _terms(loaded, "D/")),
-        ("G losses", _terms(loaded, "G/")),
+        ("D losses", [term for term in _terms(loaded, "D/") if term not in norms]),
+        ("G losses", [term for term in _terms(loaded, "G/") if term not in norms]),
         ("D accuracy", _terms(loaded, "D_accuracy_")),
+        ("gradient norms", [term for term in norms if term in (*_terms(loaded, "D/"), *_terms(loaded, "G/"))]),
     ]
+    panels = [panel for panel in panels if panel[1]]
 
     across = 3
     down = math.ceil((len(panels) + len(score_columns)) / across)
