@@ -70,7 +70,8 @@ class Generator:
 
         classes: a class number or name, or several taken in turn; None takes all in turn. seed: the same seed gives
         the same images, whatever the batch size. truncation: elements of z beyond ±truncation are redrawn (BigGAN,
-        §3.1): smaller is cleaner and less varied. Raises `UserError` for a class or value that makes no sense.
+        §3.1), or w is pulled towards its average by ψ = truncation (StyleGAN2): smaller is cleaner and less varied.
+        Raises `UserError` for a class or value that makes no sense.
         """
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")

@@ -89,6 +89,7 @@ def train_run(
         images = build_images(config, device, on_load)
         protocol = protocol_for(config, images)
         state = build_state(config, images.train, device)
+        torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from while they train
         if run is None:
             run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device))
             stack.callback(run.close)

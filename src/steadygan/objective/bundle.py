@@ -40,10 +40,9 @@ class Bundle:
         pre_d: Transform | None = None,
         pre_d_on: Collection[Origin] = ORIGINS,
         joint: bool = True,
-        dtype: torch.dtype | None = None,
     ) -> None:
         self.nets, self.prior, self.generator, self.size = nets, prior, generator, size
-        self.pre_d, self.pre_d_on, self.joint, self.dtype = pre_d, pre_d_on, joint, dtype
+        self.pre_d, self.pre_d_on, self.joint = pre_d, pre_d_on, joint
         self._values: dict[View, Tensor] = {view: value for view, (value, _) in (given or {}).items()}
         self._labels: dict[View, Tensor | None] = {view: labels for view, (_, labels) in (given or {}).items()}
         self._seen: dict[View, Tensor] = {}

@@ -61,7 +61,7 @@ class Latent(View):
     draw: int = 0
 
     def compute(self, b: Bundle) -> Tensor:
-        return b.prior.latents(b.size, b.generator, dtype=b.dtype)
+        return b.prior.latents(b.size, b.generator)
 
     def labels(self, b: Bundle) -> Tensor | None:
         return b.prior.labels(b.size, b.generator)

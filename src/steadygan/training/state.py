@@ -90,6 +90,7 @@ class TrainState:
             "memories": {name: memory.state_dict() for name, memory in self.memories.items()},
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -100,6 +101,8 @@ class TrainState:
             memory.load_state_dict(state["memories"][name])
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
+        if state["cuda_rng"] is not None:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
         self.best_score = state["best_score"]
         self.counts = Counter(state["counts"])
