@@ -115,7 +115,7 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
 
 
 def _facts(state: TrainState, images: Images) -> list[str]:
-    """What is about to be trained, in four lines."""
+    """What is about to be trained, in a few lines."""
     from steadygan.nets import count_parameters
 
     train = images.train
@@ -129,11 +129,15 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         for player in state.players
         if (terms := [term for term in state.terms if term.player == player])
     ]
+    precision = "float32"
+    if state.autocast is not None:
+        precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
     return [
         f"data        {len(train)} images of {shape}{classes}{heldout}, {place}{skipped}",
         f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}",
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
+        f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
     ]
 
 

@@ -41,6 +41,14 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
+def set_tf32(allowed: bool) -> None:
+    """Whether NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits; for this process."""
+    import torch
+
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
 def examine() -> list[Finding]:
     """Everything about this machine that training depends on."""
     import torch

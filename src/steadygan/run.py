@@ -27,7 +27,7 @@ from steadygan.build import (
 )
 from steadygan.config import Config
 from steadygan.errors import UserError, nearest
-from steadygan.machine import keep_freed_memory
+from steadygan.machine import keep_freed_memory, set_tf32
 from steadygan.metrics import EXTRACTORS
 from steadygan.metrics.compare import read_lines
 from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
@@ -86,6 +86,8 @@ def train_run(
         device = choose_device(config.train.device)
         if device.type == "cpu":
             keep_freed_memory()
+        if device.type == "cuda":
+            set_tf32(config.train.tf32)
         images = build_images(config, device, on_load)
         protocol = protocol_for(config, images)
         state = build_state(config, images.train, device)

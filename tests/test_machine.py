@@ -1,0 +1,46 @@
+"""What the machine allows, and what a run makes of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from steadygan import build, machine
+from steadygan.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "has", "given"),
+    [
+        ("auto", True, torch.bfloat16),
+        ("auto", False, None),
+        ("float32", True, None),
+        ("float32", False, None),
+        ("bfloat16", True, torch.bfloat16),
+    ],
+)
+def test_precision_follows_the_hardware_unless_told(
+    asked: str, has: bool, given: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "has_bfloat16", lambda device: has)
+    assert build.choose_precision(asked, CPU) is given
+
+
+def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "has_bfloat16", lambda device: False)
+    with pytest.raises(UserError, match=r"train\.precision=bfloat16.*train\.precision=auto"):
+        build.choose_precision("bfloat16", CPU)
+
+
+def test_tf32_is_a_switch() -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        for allowed in (True, False):
+            machine.set_tf32(allowed)
+            assert torch.backends.cuda.matmul.allow_tf32 is allowed
+            assert torch.backends.cudnn.allow_tf32 is allowed
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
