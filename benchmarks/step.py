@@ -49,7 +49,7 @@ MODES: dict[str, dict[str, str]] = {
     "fast+compile": {"precision": "bfloat16", "compile": "true"},
 }
 """Settings below `train.`; what is not named is the default."""
-PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16")
+PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16", "peer+amp")
 
 Step = Callable[[], None]
 
@@ -72,7 +72,9 @@ class Job:
 
             if "malloc" in self.mode:
                 keep_freed_memory()
-            step, updates = studiogan_step(Path(self.studiogan), self.preset, batch=self.batch, device=self.device)
+            step, updates = studiogan_step(
+                Path(self.studiogan), self.preset, batch=self.batch, device=self.device, amp="amp" in self.mode
+            )
             return rounded(step, self.device) if "bf16" in self.mode else step, updates * self.batch
         if self.device == "cpu":
             keep_freed_memory()

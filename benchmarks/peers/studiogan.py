@@ -11,7 +11,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -51,11 +51,11 @@ class _EmptyFinder(importlib.abc.MetaPathFinder):
 
 
 def studiogan_step(
-    source: Path, config: str, *, batch: int, device: str, replace: Sequence[str] = ()
+    source: Path, config: str, *, batch: int, device: str, amp: bool = False
 ) -> tuple[Callable[[], None], int]:
     """A function that takes one whole StudioGAN iteration (its D updates, then G), and its number of D updates.
 
-    source: the checkout; config: a file below src/configs, e.g. CIFAR10/BigGAN-ICR.yaml; replace: `SECTION.key=value`.
+    source: the checkout; config: a file below src/configs, e.g. CIFAR10/BigGAN-ICR.yaml; amp: its `--mixed_precision`.
     """
     root = source / "src"
     sys.path.insert(0, str(root))
@@ -65,15 +65,11 @@ def studiogan_step(
     misc = importlib.import_module("utils.misc")
     cfgs = configuration.Configurations(str(root / "configs" / config))
     cfgs.OPTIMIZATION.batch_size, cfgs.OPTIMIZATION.world_size = batch, 1
-    for key, value in {"mixed_precision": False, "distributed_data_parallel": False, "synchronized_bn": False}.items():
+    for key, value in {"mixed_precision": amp, "distributed_data_parallel": False, "synchronized_bn": False}.items():
         setattr(cfgs.RUN, key, value)
     for name in ("batch_statistics", "empty_cache"):
         setattr(cfgs.RUN, name, False)
     cfgs.RUN.freezeD = -1
-    for setting in replace:
-        section, _, rest = setting.partition(".")
-        key, _, value = rest.partition("=")
-        setattr(getattr(cfgs, section), key, type(getattr(getattr(cfgs, section), key))(float(value)))
     cfgs.define_modules()
     cfgs.define_augments(device)
     cfgs.define_losses()
@@ -99,6 +95,8 @@ def studiogan_step(
     job.is_stylegan = cfgs.MODEL.backbone in ("stylegan2", "stylegan3")
     job.blur_init_sigma, job.adc_fake, job.effective_batch_size = "N/A", False, batch
     job.l2_loss, job.ce_loss = torch.nn.MSELoss(), torch.nn.CrossEntropyLoss()
+    if amp:
+        job.scaler = torch.cuda.amp.GradScaler()
     job.aa_p, job.aa_target, job.aa_interval = 0.0, None, 1
     job.pl_reg = losses.PathLengthRegularizer(device=device, pl_weight=cfgs.STYLEGAN.pl_weight, pl_no_weight_grad=True)
     updates, size = cfgs.OPTIMIZATION.d_updates_per_step, cfgs.DATA.img_size
