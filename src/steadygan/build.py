@@ -135,12 +135,14 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
     prior = Prior(config.model.latent, config.model.prior, pool)
+    diffaugment = config.augment.diffaugment
+    pre_d = DiffAugment(diffaugment.policy) if diffaugment.policy else None
     terms = build_terms(
-        Parts.of(transform if active else None, nets=nets, prior=prior),
+        Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d),
         loss=config.objective.loss,
         terms=config.objective.terms,
     )
-    train, diffaugment = config.train, config.augment.diffaugment
+    train = config.train
     return TrainState(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
@@ -152,7 +154,7 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         generator=torch.Generator(device).manual_seed(train.seed),
         ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
         accumulate=train.accumulate,
-        pre_d=DiffAugment(diffaugment.policy) if diffaugment.policy else None,
+        pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
