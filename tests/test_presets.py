@@ -6,7 +6,6 @@ import functools
 import json
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +19,7 @@ from steadygan.nets import count_parameters
 from steadygan.training.step import run_phase
 
 CLASSES = 3
-DOCS = Path(__file__).resolve().parents[1] / "docs"
 PRESETS = config.preset_names()
-# Words between backticks that look like a preset, with * for any ending.
-NAME = re.compile(r"`([a-z]+[0-9]*(?:-[a-z0-9*]+)*\*?)`")
 
 # D's last bias shifts all logits alike. While all are inside the hinge's margin, its gradients on reals and fakes are 1
 # and -1, and no consistency term sees a shift.
@@ -140,20 +136,3 @@ def test_the_header_names_the_published_score(name: str) -> None:
 def test_no_two_presets_are_of_one_row() -> None:
     rows = Counter((about.paper, about.table) for about in (config.load(name).about for name in PRESETS))
     assert [row for row, count in rows.items() if count > 1] == []
-
-
-def named_in_docs() -> dict[str, set[str]]:
-    """Which presets every word in the docs that looks like one stands for."""
-    families = {name.partition("-")[0] for name in PRESETS}
-    words = {word for page in DOCS.glob("*.md") for word in NAME.findall(page.read_text(encoding="utf-8"))}
-    return {
-        word: {name for name in PRESETS if re.fullmatch(re.escape(word).replace(r"\*", ".*"), name)}
-        for word in words
-        if "-" in word and word.partition("-")[0] in families
-    }
-
-
-def test_every_preset_named_in_the_docs_exists_and_every_preset_is_named_there() -> None:
-    named = named_in_docs()
-    assert [word for word, presets in named.items() if not presets] == []
-    assert set(PRESETS) - set().union(*named.values()) - {"digits"} == set()
