@@ -17,8 +17,10 @@ from torch import nn
 from steadygan.config import Config, PlayerConfig
 from steadygan.data import ImageSet, Loader, load_images, open_source, split
 from steadygan.errors import UserError
+from steadygan.machine import has_bfloat16
 from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.prior import Prior
+from steadygan.nets.resample import set_folding
 from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
@@ -46,6 +48,14 @@ def choose_device(name: str = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise UserError(f"train.device={name}: not usable here ({reason}); `steadygan doctor` lists devices") from error
     return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """To what networks are rounded while they train on this device; None: float32 throughout."""
+    has = has_bfloat16(device.type)
+    if name == "bfloat16" and not has:
+        raise UserError(f"train.precision=bfloat16: {device} has no units for it; set train.precision=auto")
+    return torch.bfloat16 if has and name != "float32" else None
 
 
 def resolve(config: Config) -> Config:
@@ -128,6 +138,7 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
     for net in nets.values():
         net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        set_folding(net, config.train.fold)
     classes = description["classes"]
     pool = None
     if classes:
@@ -157,6 +168,8 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
+        autocast=choose_precision(train.precision, device),
+        compiled={name: torch.compile(net) for name, net in nets.items()} if train.compile else {},
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 

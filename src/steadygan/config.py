@@ -120,6 +120,12 @@ class TrainConfig(Section):
     seed: NonNegative = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     channels_last: bool = Field(True, description="memory format of images and kernels; never changes the result")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="of networks while they train; auto: bfloat16 where the device has units for it"
+    )
+    tf32: bool = Field(True, description="let NVIDIA GPUs round float32 products to 10 bits")
+    fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
+    compile: bool = Field(False, description="compile the networks where nothing is differentiated twice")
     ema: EMAConfig = EMAConfig()
     log_every: Positive = 50
     sample_every: Positive = 1000

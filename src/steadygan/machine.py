@@ -103,13 +103,23 @@ def _memory() -> Finding:
     return Finding("memory", f"{total:.0f} GiB", "data sets up to a quarter of the free part stay in memory")
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether a kind of device ("cpu", "cuda", "mps") multiplies bfloat16 in hardware."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
 def _bfloat16() -> Finding:
     import torch
 
-    if torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        cpuinfo = Path("/proc/cpuinfo")
-        flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
-        native = any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
-    return Finding("bfloat16", "in hardware" if native else "not in hardware", "training runs in float32")
+    native = has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    if native:
+        return Finding("bfloat16", "in hardware", "train.precision=auto rounds networks to it; penalties stay float32")
+    return Finding("bfloat16", "not in hardware", "train.precision=auto trains in float32")

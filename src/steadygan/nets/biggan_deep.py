@@ -28,7 +28,8 @@ from steadygan.nets.layers import (
     batch_norm,
     required,
 )
-from steadygan.nets.resnet import SEED, upsample
+from steadygan.nets.resample import UpConv2d, downsample, upsample
+from steadygan.nets.resnet import SEED
 
 FAMILY = "biggan-deep"
 BOTTLENECK = 4
@@ -72,25 +73,22 @@ class UpBlock(nn.Module):
         middle = max(before // BOTTLENECK, 1)
         self.up, self.after = up, after
         self.norms = nn.ModuleList(norm(features) for features in (before, middle, middle, middle))
+        spectral: dict[str, Any] = {"spectral_norm": spectral_norm, "sn_eps": sn_eps}
         self.convs = nn.ModuleList(
-            Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, spectral_norm=spectral_norm, sn_eps=sn_eps)
-            for fan_in, fan_out, kernel in (
-                (before, middle, 1),
-                (middle, middle, 3),
-                (middle, middle, 3),
-                (middle, after, 1),
+            (
+                Conv2d(before, middle, 1, **spectral),
+                UpConv2d(middle, middle, **spectral) if up else Conv2d(middle, middle, 3, padding=1, **spectral),
+                Conv2d(middle, middle, 3, padding=1, **spectral),
+                Conv2d(middle, after, 1, **spectral),
             )
         )
 
     def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
         """x: (N, C, H, W); c: (N, F), what conditions the norms."""
         h, shortcut = x, x[:, : self.after]
-        for place, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
-            h = F.relu(norm(h, c))
-            if self.up and place == 1:
-                h, shortcut = upsample(h), upsample(shortcut)
-            h = conv(h)
-        return h + shortcut
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            h = conv(F.relu(norm(h, c)))
+        return h + (upsample(shortcut) if self.up else shortcut)
 
 
 class DownBlock(nn.Module):
@@ -123,7 +121,7 @@ class DownBlock(nn.Module):
         for place, conv in enumerate(self.convs):
             h = F.relu(h)
             if self.down and place == 3:
-                h, shortcut = F.avg_pool2d(h, 2), F.avg_pool2d(shortcut, 2)
+                h, shortcut = downsample(h), downsample(shortcut)
             h = conv(h)
         if self.more is not None:
             shortcut = torch.cat([shortcut, self.more(shortcut)], dim=1)

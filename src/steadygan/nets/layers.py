@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -42,6 +43,11 @@ def at_size(family: str, table: Mapping[int, T], size: int) -> T:
     return table[size]
 
 
+def full_precision(x: Tensor) -> AbstractContextManager[None]:
+    """Switches autocast off on the device of `x`."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
 class SpectralNorm(nn.Module):
     """The part shared by layers whose weight is divided by its largest singular value.
 
@@ -71,10 +77,10 @@ class SpectralNorm(nn.Module):
         """W / σ where spectral norm is on, W where it is off; shaped like `weight`, differentiable in it."""
         if not self.spectral_norm:
             return self.weight
-        # uᵀ W v as ⟨W, u vᵀ⟩: unlike a matrix product it stays in full precision under autocast, and what the
-        # graph keeps is u vᵀ, so that advancing u and v before the backward pass does no harm.
-        direction = torch.outer(self.u, self.v).view(self.weight.shape)
-        return self.weight / (self.weight * direction).sum()
+        # Clones, because u and v may advance before the backward pass that needs these.
+        u, v = self.u.clone(), self.v.clone()
+        with full_precision(self.weight):
+            return self.weight / u.dot(self.weight.flatten(1).mv(v))
 
 
 class Conv2d(SpectralNorm, nn.Conv2d):
@@ -124,7 +130,7 @@ def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
     layers = [m for m in module.modules() if isinstance(m, SpectralNorm) and m.spectral_norm]
     if not layers or layers[0].weight.is_meta:
         return
-    with torch.autocast(layers[0].weight.device.type, enabled=False):
+    with full_precision(layers[0].weight):
         eps = [layer.sn_eps for layer in layers]
         matrices = [layer.weight.flatten(1) for layer in layers]
         u = [layer.u for layer in layers]

@@ -8,22 +8,18 @@ demodulation and dense layers stay in the precision of the weights, as in the au
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from steadygan.nets.layers import full_precision
 
 SLOPE = 0.2
 # Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may
 # be given this gain in front, where it costs nothing: in the weights.
 ACTIVATION_GAIN = math.sqrt(2)
 EPS = 1e-8
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[None]:
-    """Switches autocast off on the device of `x`."""
-    return torch.autocast(x.device.type, enabled=False)
 
 
 def normalise_second_moment(x: Tensor) -> Tensor:

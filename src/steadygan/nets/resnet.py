@@ -26,6 +26,7 @@ from steadygan.nets.layers import (
     at_size,
     batch_norm,
 )
+from steadygan.nets.resample import DownConv2d, UpConv2d, downsample, upsample
 
 SEED = 4
 BATCH_NORM_EPS = 2e-5
@@ -45,11 +46,6 @@ def _initialise(network: nn.Module) -> None:
             if not isinstance(layer, Embedding) and layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     advance_spectral_norm(network, WARM_UP_ITERATIONS)
-
-
-def upsample(x: Tensor) -> Tensor:
-    """Nearest neighbour, ×2."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class UpBlock(nn.Module):
@@ -72,13 +68,13 @@ class UpBlock(nn.Module):
         super().__init__()
         norm = norm or functools.partial(batch_norm, classes=classes, eps=BATCH_NORM_EPS)
         self.norm1 = norm(before)
-        self.conv1 = Conv2d(before, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.conv1 = UpConv2d(before, after, spectral_norm=spectral_norm, sn_eps=sn_eps)
         self.norm2 = norm(after)
         self.conv2 = Conv2d(after, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
         self.shortcut = Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.conv1(upsample(F.relu(self.norm1(x, y))))
+        h = self.conv1(F.relu(self.norm1(x, y)))
         h = self.conv2(F.relu(self.norm2(h, y)))
         # Nearest upsampling commutes with a 1×1 convolution, which then costs a quarter.
         return h + upsample(self.shortcut(x))
@@ -107,7 +103,11 @@ class DownBlock(nn.Module):
         middle = after if first or wide else before
         self.down, self.first = down, first
         self.conv1 = Conv2d(before, middle, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
-        self.conv2 = Conv2d(middle, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.conv2 = (
+            DownConv2d(middle, after, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            if down
+            else Conv2d(middle, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        )
         self.shortcut = (
             Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
             if down or before != after
@@ -120,7 +120,7 @@ class DownBlock(nn.Module):
         if not self.down:
             return h + self.shortcut(x)
         # Mean pooling commutes with a 1×1 convolution, which then costs a quarter.
-        return F.avg_pool2d(h, 2) + self.shortcut(F.avg_pool2d(x, 2))
+        return h + self.shortcut(downsample(x))
 
 
 class Generator(nn.Module):

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import MinibatchStddev, Score, required
+from steadygan.nets.layers import MinibatchStddev, Score, full_precision, required
 from steadygan.nets.modulated import (
     ACTIVATION_GAIN,
     SLOPE,
@@ -34,7 +34,6 @@ from steadygan.nets.modulated import (
     EqualLinear,
     ModulatedConv2d,
     Resample,
-    full_precision,
     normalise_second_moment,
 )
 

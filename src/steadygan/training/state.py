@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ class TrainState:
 
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
     one step; pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has
-    had; images: reals shown to the critic so far.
+    had; images: reals shown to the critic so far; autocast, compiled: see `Bundle`.
     """
 
     nets: dict[str, nn.Module]
@@ -40,6 +40,8 @@ class TrainState:
     pre_d: Transform | None = None
     pre_d_on: Mapping[str, frozenset[Origin]] = field(default_factory=lambda: PLACEMENTS["both"])
     joint: bool = True
+    autocast: torch.dtype | None = None
+    compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     step: int = 0
     images: int = 0
     seconds: float = 0.0

@@ -53,6 +53,8 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
             pre_d=state.pre_d,
             pre_d_on=state.pre_d_on.get(player, ORIGINS),
             joint=state.joint,
+            autocast=state.autocast,
+            compiled=state.compiled,
         )
         b.prepare(live)
         losses = {term.name: term.loss(b) / state.accumulate for term in live}

@@ -1,0 +1,64 @@
+"""Convolutions next to a doubling or halving, done as one convolution of 2.25 times fewer multiplications.
+
+Nearest-neighbour doubling followed by a 3×3 convolution is a transposed 4×4 convolution of stride 2; a 3×3 convolution
+followed by the mean of 2×2 pixels is a 4×4 convolution of stride 2. Both 4×4 kernels are sums of four shifted copies of
+the 3×3 kernel, so that nothing but the order of summation changes: parameters, initialisation and spectral norm are
+those of the plain form, the edges agree, and every derivative does.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.nets.layers import Conv2d
+
+
+def upsample(x: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, C, 2H, 2W), nearest neighbour."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def downsample(x: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, C, H/2, W/2), the mean of 2×2 pixels."""
+    return F.avg_pool2d(x, 2)
+
+
+def spread(kernel: Tensor) -> Tensor:
+    """(…, 3, 3) → (…, 4, 4): the mean of the kernel's four copies in the corners, zero elsewhere."""
+    return F.avg_pool2d(kernel, 2, stride=1, padding=1)
+
+
+class ResamplingConv2d(Conv2d):
+    """A 3×3 convolution that keeps the side, next to a resampling by two. `fold` chooses the way, not the result."""
+
+    fold: bool = True
+
+    def __init__(self, before: int, after: int, *, spectral_norm: bool = False, sn_eps: float = 1e-12) -> None:
+        super().__init__(before, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+
+
+class UpConv2d(ResamplingConv2d):
+    """(N, C, H, W) → (N, C', 2H, 2W): nearest-neighbour doubling, then the convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.fold:
+            return super().forward(upsample(x))
+        kernel = spread(4 * self.normalised_weight().flip(2, 3)).transpose(0, 1)
+        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+
+
+class DownConv2d(ResamplingConv2d):
+    """(N, C, H, W) → (N, C', H/2, W/2): the convolution, then the mean of 2×2 pixels. Folded, H and W must be even."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.fold:
+            return downsample(super().forward(x))
+        return F.conv2d(x, spread(self.normalised_weight()), self.bias, stride=2, padding=1)
+
+
+def set_folding(module: nn.Module, fold: bool) -> None:
+    """Tells every resampling convolution in `module` whether to take the folded way."""
+    for layer in module.modules():
+        if isinstance(layer, ResamplingConv2d):
+            layer.fold = fold
