@@ -146,14 +146,14 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
     prior = Prior(config.model.latent, config.model.prior, pool)
-    diffaugment = config.augment.diffaugment
-    pre_d = DiffAugment(diffaugment.policy) if diffaugment.policy else None
+    policy = config.augment.diffaugment.policy
+    pre_d = DiffAugment(policy) if policy else None
     terms = build_terms(
         Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d),
         loss=config.objective.loss,
         terms=config.objective.terms,
     )
-    train = config.train
+    train, diffaugment = config.train, config.augment.diffaugment
     return TrainState(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},

@@ -52,11 +52,6 @@ CRITIC_WIDTHS = {
 }
 
 
-def rectified(x: Tensor, slope: float) -> Tensor:
-    """ReLU, or leaky with a slope below zero."""
-    return F.leaky_relu(x, slope) if slope else F.relu(x)
-
-
 class UpBlock(nn.Module):
     """(N, C, H, W) → (N, C', H, W), or (N, C', 2H, 2W) with `up`; C' ≤ C.
 
@@ -134,6 +129,11 @@ class DownBlock(nn.Module):
         if self.more is not None:
             shortcut = torch.cat([shortcut, self.more(shortcut)], dim=1)
         return h + shortcut
+
+
+def rectified(x: Tensor, slope: float) -> Tensor:
+    """ReLU, or leaky with a slope below zero."""
+    return F.leaky_relu(x, slope) if slope else F.relu(x)
 
 
 class Generator(nn.Module):

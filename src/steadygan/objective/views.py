@@ -42,14 +42,14 @@ class View:
         """What a critic sees of it: the tensor behind the bundle's `pre_d`, on a draw of its own."""
         return b.before_critic(b[self], origin(self))
 
+    def labels(self, b: Bundle) -> Tensor | None:
+        """Whose labels (N,) it has: those of its first input."""
+        return b.labels(self.inputs()[0])
+
     def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
         """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
         seen = b.seen(self).detach().requires_grad_()
         return seen, seen
-
-    def labels(self, b: Bundle) -> Tensor | None:
-        """Whose labels (N,) it has: those of its first input."""
-        return b.labels(self.inputs()[0])
 
 
 @dataclass(frozen=True)
