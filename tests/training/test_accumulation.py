@@ -65,7 +65,7 @@ class Rows(TorchFunctionMode):
         kwargs = kwargs or {}
         if func not in DRAWS or not self.size:
             return func(*args, **kwargs)
-        *bounds, shape = args if isinstance(args[-1], tuple) else (args,)
+        *bounds, shape = args if isinstance(args[-1], tuple | list) else (args,)
         (where,) = [place for place, length in enumerate(shape) if length == self.size]
         whole = [BATCH if place == where else length for place, length in enumerate(shape)]
         self.calls += 1
