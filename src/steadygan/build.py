@@ -123,11 +123,8 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         generator, _ = build_generator(description)
-        critic = create_critic(
-            model.kind,
-            **{key: description[key] for key in ("size", "channels", "classes", "width")},
-            **model.critic,
-        )
+        sizes = {key: description[key] for key in ("size", "channels", "classes", "width")}
+        critic = create_critic(model.kind, **(sizes | model.critic))  # an option `width` is of the critic alone
     return {"G": generator, "D": critic}
 
 

@@ -1,0 +1,116 @@
+"""StudioGAN's own training step, driven from here: its networks, losses, worker methods and optimisers, unchanged.
+
+Needs a checkout of POSTECH-CVLab/PyTorch-StudioGAN (nothing of it is copied here). Left out is what has no part in a
+step: logging services, evaluation, its data loader (batches lie in memory, as for us). See benchmarks/peer.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import torch
+
+UNUSED = ("wandb", "h5py", "tensorflow", "seaborn", "kornia")
+"""What StudioGAN imports and a step never calls: absent ones are replaced by empty modules."""
+
+
+class _Empty(types.ModuleType):
+    """A module whose every attribute exists and does nothing."""
+
+    __path__ = ()  # makes it a package
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MagicMock()
+
+
+class _EmptyLoader(importlib.abc.Loader):
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _Empty(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        return
+
+
+class _EmptyFinder(importlib.abc.MetaPathFinder):
+    """Comes last, and so finds only what is not installed."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        if name.partition(".")[0] not in UNUSED:
+            return None
+        return importlib.machinery.ModuleSpec(name, _EmptyLoader(), is_package=True)
+
+
+def studiogan_step(
+    source: Path, config: str, *, batch: int, device: str, replace: Sequence[str] = ()
+) -> tuple[Callable[[], None], int]:
+    """A function that takes one whole StudioGAN iteration (its D updates, then G), and its number of D updates.
+
+    source: the checkout; config: a file below src/configs, e.g. CIFAR10/BigGAN-ICR.yaml; replace: `SECTION.key=value`.
+    """
+    root = source / "src"
+    sys.path.insert(0, str(root))
+    sys.meta_path.append(_EmptyFinder())
+    configuration, models, worker = (importlib.import_module(name) for name in ("config", "models.model", "worker"))
+    losses = importlib.import_module("utils.losses")
+    misc = importlib.import_module("utils.misc")
+    cfgs = configuration.Configurations(str(root / "configs" / config))
+    cfgs.OPTIMIZATION.batch_size, cfgs.OPTIMIZATION.world_size = batch, 1
+    for key, value in {"mixed_precision": False, "distributed_data_parallel": False, "synchronized_bn": False}.items():
+        setattr(cfgs.RUN, key, value)
+    for name in ("batch_statistics", "empty_cache"):
+        setattr(cfgs.RUN, name, False)
+    cfgs.RUN.freezeD = -1
+    for setting in replace:
+        section, _, rest = setting.partition(".")
+        key, _, value = rest.partition("=")
+        setattr(getattr(cfgs, section), key, type(getattr(getattr(cfgs, section), key))(float(value)))
+    cfgs.define_modules()
+    cfgs.define_augments(device)
+    cfgs.define_losses()
+    nets = models.load_generator_discriminator(
+        DATA=cfgs.DATA,
+        OPTIMIZATION=cfgs.OPTIMIZATION,
+        MODEL=cfgs.MODEL,
+        STYLEGAN=cfgs.STYLEGAN,
+        MODULES=cfgs.MODULES,
+        RUN=cfgs.RUN,
+        device=device,
+        logger=MagicMock(),
+    )
+    names = ("Gen", "Gen_mapping", "Gen_synthesis", "Dis", "Gen_ema", "Gen_ema_mapping", "Gen_ema_synthesis", "ema")
+    nets = dict(zip(names, nets, strict=True))
+    cfgs.define_optimizer(nets["Gen"], nets["Dis"])
+
+    job = worker.WORKER.__new__(worker.WORKER)
+    vars(job).update(nets)
+    for section in ("DATA", "MODEL", "LOSS", "STYLEGAN", "OPTIMIZATION", "PRE", "AUG", "RUN", "MISC"):
+        setattr(job, section, getattr(cfgs, section))
+    job.cfgs, job.local_rank, job.global_rank, job.DDP = cfgs, device, 0, False
+    job.is_stylegan = cfgs.MODEL.backbone in ("stylegan2", "stylegan3")
+    job.blur_init_sigma, job.adc_fake, job.effective_batch_size = "N/A", False, batch
+    job.l2_loss, job.ce_loss = torch.nn.MSELoss(), torch.nn.CrossEntropyLoss()
+    job.aa_p, job.aa_target, job.aa_interval = 0.0, None, 1
+    job.pl_reg = losses.PathLengthRegularizer(device=device, pl_weight=cfgs.STYLEGAN.pl_weight, pl_no_weight_grad=True)
+    updates, size = cfgs.OPTIMIZATION.d_updates_per_step, cfgs.DATA.img_size
+    images = torch.rand(updates, batch, 3, size, size) * 2 - 1
+    labels = torch.randint(cfgs.DATA.num_classes, (updates, batch))
+    job.sample_data_basket = lambda: (list(images), list(labels))
+    misc.make_GAN_trainable(job.Gen, job.Gen_ema, job.Dis)
+    steps = iter(range(1 << 60))
+
+    def step() -> None:
+        current = next(steps)
+        job.train_discriminator(current)
+        job.train_generator(current)
+
+    return step, updates
