@@ -102,11 +102,12 @@ def tiny_state(
     torch.manual_seed(0)
     nets = dict(nets or {"G": Generator(), "D": Critic()})
     prior = prior or Prior(LATENT, "uniform")
+    parts = Parts.of(Consistency(), nets=nets, prior=prior, pre_d=options.get("pre_d"))
     return TrainState(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
         optimizers={name: torch.optim.Adam(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()},
-        terms=build_terms(Parts.of(Consistency(), nets=nets, prior=prior), loss=loss, terms=terms),
+        terms=build_terms(parts, loss=loss, terms=terms),
         phases=("D", "G"),
         prior=prior,
         loader=Loader(images(), batch_size=BATCH, seed=0),
@@ -148,9 +149,10 @@ def requirements() -> dict[str, str]:
     sizes: dict[str, Any] = {"size": SIZE, "channels": 1, "classes": 0, "width": 1}
     nets = {"G": create_generator("dcgan", latent=LATENT, **sizes), "D": create_critic("dcgan", **sizes)}
     said = {}
-    for term in ("unet", "cutmix", "path_length", "logan"):
+    wanting = {"unet": {}, "cutmix": {}, "path_length": {}, "logan": {}, "cr": {"target": "bare"}}
+    for term, given in wanting.items():
         try:
-            tiny_state({term: {}}, nets=nets, prior=Prior(LATENT, "normal"))
+            tiny_state({term: given}, nets=nets, prior=Prior(LATENT, "normal"))
         except UserError as error:
             said[term] = str(error)
     return said

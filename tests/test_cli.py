@@ -197,6 +197,16 @@ def test_presets_are_listed_with_their_table_row(steadygan: Run) -> None:
     assert "Table 2" in row
 
 
+def test_presets_are_listed_by_a_word_in_their_row(steadygan: Run) -> None:
+    result = steadygan("presets", "FFHQ-256")
+    assert result.status == 0
+    names = [line.split()[0] for line in result.out.splitlines() if line.startswith("  ")]
+    assert names[:5] == [f"ffhq256-stylegan2-{size}" for size in ("1k", "5k", "10k", "30k", "70k")]
+    assert names[-1] == "ffhq256-unet"
+    assert all(name.startswith("ffhq256") for name in names)
+    assert f"{len(names)} presets" in result.out
+
+
 def test_a_preset_prints_as_it_can_be_run(steadygan: Run) -> None:
     result = steadygan("presets", "digits-cr")
     assert (result.status, result.err) == (0, "")

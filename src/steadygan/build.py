@@ -143,8 +143,10 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
     prior = Prior(config.model.latent, config.model.prior, pool)
+    policy = config.augment.diffaugment.policy
+    pre_d = DiffAugment(policy) if policy else None
     terms = build_terms(
-        Parts.of(transform if active else None, nets=nets, prior=prior),
+        Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d),
         loss=config.objective.loss,
         terms=config.objective.terms,
     )
@@ -160,7 +162,7 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         generator=torch.Generator(device).manual_seed(train.seed),
         ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
         accumulate=train.accumulate,
-        pre_d=DiffAugment(diffaugment.policy) if diffaugment.policy else None,
+        pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
         autocast=choose_precision(train.precision, device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -263,20 +264,40 @@ def compare(
 
 
 @app.command()
-def presets(name: Annotated[str | None, typer.Argument(help="print this one's YAML")] = None) -> None:
+def presets(
+    name: Annotated[
+        str | None, typer.Argument(help="print this one's YAML, or list those with this in their row")
+    ] = None,
+) -> None:
     """List the presets with the paper, table row and published score they reproduce."""
     from steadygan import config as configuration
 
-    if name is not None:
+    names = configuration.preset_names()
+    if name in names:
         typer.echo(configuration.preset_text(name), nl=False)
         return
-    known = {preset: configuration.load(preset).about for preset in configuration.preset_names()}
-    names, scores = (max(map(len, column)) for column in (known, [about.score for about in known.values()]))
+    known = {preset: configuration.load(preset).about for preset in sorted(names, key=_numerically)}
+    if name is not None:
+        wanted = name.casefold()
+        known = {
+            preset: about
+            for preset, about in known.items()
+            if wanted in f"{preset}\n{about.paper}\n{about.table}".casefold()
+        }
+        if not known:
+            configuration.preset_text(name)  # says what is nearest
+    width, scores = (max(map(len, column)) for column in (known, [about.score for about in known.values()]))
     for paper in dict.fromkeys(about.paper for about in known.values()):
         typer.echo(f"\n{paper}")
         for preset, about in known.items():
             if about.paper == paper:
-                typer.echo(f"  {preset:<{names}}  {about.score:<{scores}}  {about.table}")
+                typer.echo(f"  {preset:<{width}}  {about.score:<{scores}}  {about.table}")
+    typer.echo(f"\n{len(known)} presets; `steadygan presets WORD` lists some, `steadygan presets NAME` prints one")
+
+
+def _numerically(name: str) -> list[str]:
+    """A key that sorts 5k before 10k."""
+    return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 @data_app.command("info")

@@ -209,6 +209,28 @@ def test_logit_of_an_image_does_not_depend_on_its_batch(classes: int) -> None:
     torch.testing.assert_close(score.features, 16 * h.clamp(min=0).mean((2, 3)))
 
 
+def test_with_a_slope_of_one_the_critic_is_affine() -> None:
+    """No ReLU, the head's included, is left without the slope: D((a + b)/2) = (D(a) + D(b))/2."""
+    critic = create_critic("biggan-deep", size=32, channels=3, classes=0, width=4, slope=1.0).double()
+    a, b = torch.randn(2, 5, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(critic((a + b) / 2).logit, (critic(a).logit + critic(b).logit) / 2)
+    bent = create_critic("biggan-deep", size=32, channels=3, classes=0, width=4, slope=0.2).double()
+    assert not torch.allclose(bent((a + b) / 2).logit, (bent(a).logit + bent(b).logit) / 2)
+
+
+def test_the_slope_is_that_of_every_relu_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"size": 32, "channels": 3, "classes": 0, "latent": 8, "width": 4}
+    leaky = create_generator("biggan-deep", **options, slope=0.2)
+    plain = create_generator("biggan-deep", **options)
+    plain.load_state_dict(leaky.state_dict())
+    z = torch.randn(4, 8)
+    with monkeypatch.context() as patched:
+        patched.setattr(F, "relu", lambda x: torch.where(x > 0, x, 0.2 * x))
+        expected = plain(z)
+    torch.testing.assert_close(leaky(z), expected)
+    assert not torch.allclose(plain(z), expected)
+
+
 def test_errors_name_this_family() -> None:
     shape = {"size": 48, "channels": 1, "classes": 0, "width": 1}
     with pytest.raises(UserError, match="biggan-deep: size must be one of 32, 64, 128, 256, 512, got 48"):

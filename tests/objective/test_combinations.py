@@ -54,6 +54,7 @@ def test_the_document_is_that_of_these_results(
         ("cutmix", r"cutmix needs a critic that judges pixels.*model\.kind=unet"),
         ("path_length", r"path_length needs a generator with mapped latents.*model\.kind=stylegan2"),
         ("logan", r"logan keeps latents inside \[-1, 1\]; set model\.prior=uniform"),
+        ("cr", r"cr\.target=bare .*augment\.diffaugment\.policy is empty"),
     ],
 )
 def test_what_a_method_needs_is_said_without_it(term: str, message: str, combinations: ModuleType) -> None:

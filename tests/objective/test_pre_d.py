@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -9,15 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from steadygan import build, config
 from steadygan.data import load_images, open_source
 from steadygan.errors import UserError
+from steadygan.nets import Score, advance_spectral_norm
 from steadygan.nets.prior import Prior
 from steadygan.objective import (
     PLACEMENTS,
     Aug,
+    Bare,
     Bundle,
     CutMix,
     Gen,
@@ -28,6 +32,7 @@ from steadygan.objective import (
     Nudge,
     Parts,
     Real,
+    Through,
     View,
     build_terms,
 )
@@ -52,6 +57,8 @@ class Paler:
     [
         (X, "real"),
         (Aug(Paler(), X), "real"),
+        (Bare(X), "real"),
+        (Through(X), "real"),
         (Jitter(X), "real"),
         (G, "fake"),
         (Gen("G", Nudge(Z, 0.1)), "fake"),
@@ -105,6 +112,88 @@ def test_consistency_is_between_a_view_and_the_transform_of_the_same_draw() -> N
     # Where the placement leaves reals alone, so does their augmentation.
     bare = Bundle({}, Prior(2), torch.Generator(), size=3, given={X: (x, None)}, pre_d=transform, pre_d_on=("fake",))
     assert torch.equal(bare.seen(Aug(Paler(), X)), x / 2)
+
+
+@pytest.mark.parametrize("placement", list(PLACEMENTS))
+def test_consistency_with_the_bare_real_is_that_of_the_official_code(placement: str, combinations: ModuleType) -> None:
+    """One batch [A(g), A(x), x] with one draw of A for both: the loss is 10·mean (D(x) - D(A(x)))²."""
+    terms = {"cr": {"weight": 10.0, "target": "bare"}}
+    state = combinations.tiny_state(terms, pre_d=Paler(), pre_d_on=PLACEMENTS[placement])
+    twin = copy.deepcopy(state)
+    shown: list[Tensor] = []
+    state.nets["D"].register_forward_hook(lambda _, args, out: shown.append(args[0].detach()))
+    values = run_phase(state, "D")
+
+    x, _ = twin.loader.next()
+    z = twin.prior.latents(combinations.BATCH, twin.generator)
+    D = twin.nets["D"]
+    advance_spectral_norm(D)
+    g = twin.nets["G"](z).detach()
+    fake = g / 2 if "fake" in PLACEMENTS[placement]["D"] else g
+    (batch,) = shown
+    assert torch.equal(batch, torch.cat([x / 2, fake, x]))
+    on_real, on_fake, on_bare = D(batch).logit.chunk(3)
+    consistency = (on_bare - on_real).square().mean()
+    torch.testing.assert_close(values["D/cr"], consistency.detach())
+    loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean() + 10.0 * consistency
+    expected = torch.autograd.grad(loss, list(D.parameters()), allow_unused=True)
+    for parameter, gradient in zip(state.nets["D"].parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_the_bare_real_is_compared_with_the_draw_that_the_game_sees(combinations: ModuleType) -> None:
+    state = combinations.tiny_state({"cr": {"target": "bare"}}, pre_d=DiffAugment(("translation", "cutout")))
+    shown: list[Tensor] = []
+    state.nets["D"].register_forward_hook(lambda _, args, out: shown.append(args[0].detach()))
+    x, _ = copy.deepcopy(state.loader).next()
+    run_phase(state, "D")
+    seen, _, bare = shown[0].chunk(3)
+    assert torch.equal(bare, x)
+    assert not torch.equal(seen, x)
+
+
+def test_the_bare_real_needs_an_augmentation_to_differ_from() -> None:
+    with pytest.raises(UserError, match=r"cr\.target=bare.*diffaugment\.policy is empty.*target: augmented"):
+        build_terms(Parts.of(), loss="hinge", terms={"cr": {"target": "bare"}})
+    bare = build_terms(Parts.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "bare"}})
+    assert bare[-1].score == (X, Bare(X))
+    with pytest.raises(UserError, match=r"objective\.terms\.cr\.target: .*'bare'"):
+        build_terms(Parts.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "naked"}})
+
+
+class LinearCritic(nn.Module):
+    """D(x) = ⟨w, x⟩: its gradient is w everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(16))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        return Score(x.flatten(1) @ self.w)
+
+
+@pytest.mark.parametrize(("through", "factor"), [(False, 1.0), (True, 0.25)])
+def test_r1_is_of_the_image_seen_or_goes_through_to_the_image_itself(through: bool, factor: float) -> None:
+    """Behind A(x) = x/2 the slope with respect to A(x) is w, with respect to x it is w/2."""
+    D = LinearCritic()
+    (*_, term) = build_terms(Parts.of(pre_d=Paler()), loss="hinge", terms={"r1": {"through": through}})
+    x = torch.randn(3, 1, 4, 4)
+    b = Bundle({"D": D}, Prior(2), torch.Generator(), size=3, given={X: (x, None)}, pre_d=Paler())
+    b.prepare([term])
+    torch.testing.assert_close(term.loss(b), factor * 0.5 * D.w.square().sum())
+    (gradient,) = torch.autograd.grad(term.loss(b), D.w)
+    torch.testing.assert_close(gradient, factor * D.w.detach())
+
+
+def test_through_cutout_what_was_cut_has_no_slope() -> None:
+    D, transform = LinearCritic(), DiffAugment(("cutout",))
+    (*_, term) = build_terms(Parts.of(pre_d=transform), loss="hinge", terms={"r1": {"through": True}})
+    x = torch.ones(5, 1, 4, 4)
+    b = Bundle({"D": D}, Prior(2), torch.Generator().manual_seed(3), size=5, given={X: (x, None)}, pre_d=transform)
+    b.prepare([term])
+    kept = transform(x, torch.Generator().manual_seed(3))
+    assert torch.equal(b.grad(Through(X)), kept * D.w.detach().view(1, 1, 4, 4))
+    assert (kept == 0).any(dim=(1, 2, 3)).all()
 
 
 def generator_gradient(combinations: ModuleType, **options: Any) -> Tensor:

@@ -84,6 +84,57 @@ def test_every_image_is_drawn_on_its_own_and_a_generator_repeats_it() -> None:
     assert torch.equal(out, everything(x, generator(3)))
 
 
+def brightness_of(x: torch.Tensor) -> torch.Tensor:
+    return x.mean((1, 2, 3))
+
+
+def shifts_of(x: torch.Tensor) -> torch.Tensor:
+    """Where the one bright pixel, at first in the middle, went (N, 2)."""
+    place, side = x[:, 0].flatten(1).argmax(1), x.shape[-1]
+    return torch.stack([place // side, place % side], 1) - side // 2
+
+
+def cut_corners_of(x: torch.Tensor) -> torch.Tensor:
+    """First row and column that the grey square covers (N, 2)."""
+    cut = x[:, 0] == 0
+    return torch.stack([cut.any(2).int().argmax(1), cut.any(1).int().argmax(1)], 1)
+
+
+def frequencies(values: torch.Tensor) -> torch.Tensor:
+    return torch.unique(values, dim=0, return_counts=True)[1] / len(values)
+
+
+def test_brightness_is_uniform_and_images_do_not_share_it() -> None:
+    draws = brightness_of(color(torch.zeros(20_000, 3, 2, 2), generator())) + 0.5
+    ranks = (torch.arange(len(draws)) + 0.5) / len(draws)
+    assert (draws.sort().values - ranks).abs().max() < 1.63 / len(draws) ** 0.5  # Kolmogorov-Smirnov at 1 %
+    assert abs(torch.corrcoef(torch.stack([draws[:-1], draws[1:]]))[0, 1]) < 0.03
+
+
+def test_shifts_are_uniform_in_the_plane_and_images_do_not_share_them() -> None:
+    x = torch.zeros(20_000, 1, 16, 16)
+    x[:, :, 8, 8] = 1
+    shifts = shifts_of(DiffAugment(("translation",))(x, generator()))
+    share = frequencies(shifts)
+    assert len(share) == 25  # ±2 along each axis
+    assert (share - 1 / 25).abs().max() < 0.006
+    together = frequencies(torch.cat([shifts[:-1:2, :1], shifts[1::2, :1]], 1))
+    assert len(together) == 25
+    assert (together - 1 / 25).abs().max() < 0.008
+
+
+def test_the_square_is_anywhere_and_images_do_not_share_it() -> None:
+    """A square of 4 in 8 pixels has its centre in one of 9 places an axis; in three of them it begins at 0."""
+    corners = cut_corners_of(DiffAugment(("cutout",))(torch.ones(20_000, 1, 8, 8), generator()))
+    expected = torch.tensor([3, 1, 1, 1, 1, 1, 1]) / 9
+    for axis in (0, 1):
+        assert (frequencies(corners[:, axis]) - expected).abs().max() < 0.012
+    joint = frequencies(torch.cat([corners[:-1:2, :1], corners[1::2, :1]], 1)).view(7, 7)
+    assert (joint - expected[:, None] * expected).abs().max() < 0.012
+    planar = frequencies(corners).view(7, 7)
+    assert (planar - expected[:, None] * expected).abs().max() < 0.012
+
+
 def test_the_gradient_reaches_the_image_through_every_policy() -> None:
     x = images(2, side=4).requires_grad_()
     everything = DiffAugment(("color", "translation", "cutout"))

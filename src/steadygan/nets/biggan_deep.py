@@ -68,10 +68,11 @@ class UpBlock(nn.Module):
         norm: Callable[[int], nn.Module],
         spectral_norm: bool,
         sn_eps: float,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         middle = max(before // BOTTLENECK, 1)
-        self.up, self.after = up, after
+        self.up, self.after, self.slope = up, after, slope
         self.norms = nn.ModuleList(norm(features) for features in (before, middle, middle, middle))
         spectral: dict[str, Any] = {"spectral_norm": spectral_norm, "sn_eps": sn_eps}
         self.convs = nn.ModuleList(
@@ -87,7 +88,7 @@ class UpBlock(nn.Module):
         """x: (N, C, H, W); c: (N, F), what conditions the norms."""
         h, shortcut = x, x[:, : self.after]
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            h = conv(F.relu(norm(h, c)))
+            h = conv(rectified(norm(h, c), self.slope))
         return h + (upsample(shortcut) if self.up else shortcut)
 
 
@@ -98,10 +99,12 @@ class DownBlock(nn.Module):
     channels it lacks from a 1×1 convolution of itself.
     """
 
-    def __init__(self, before: int, after: int, *, down: bool, spectral_norm: bool, sn_eps: float) -> None:
+    def __init__(
+        self, before: int, after: int, *, down: bool, spectral_norm: bool, sn_eps: float, slope: float = 0.0
+    ) -> None:
         super().__init__()
         middle = max(after // BOTTLENECK, 1)
-        self.down = down
+        self.down, self.slope = down, slope
         self.convs = nn.ModuleList(
             Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, spectral_norm=spectral_norm, sn_eps=sn_eps)
             for fan_in, fan_out, kernel in (
@@ -119,7 +122,7 @@ class DownBlock(nn.Module):
         """x: (N, C, H, W)."""
         h, shortcut = x, x
         for place, conv in enumerate(self.convs):
-            h = F.relu(h)
+            h = rectified(h, self.slope)
             if self.down and place == 3:
                 h, shortcut = downsample(h), downsample(shortcut)
             h = conv(h)
@@ -128,13 +131,19 @@ class DownBlock(nn.Module):
         return h + shortcut
 
 
+def rectified(x: Tensor, slope: float) -> Tensor:
+    """ReLU, or leaky with a slope below zero."""
+    return F.leaky_relu(x, slope) if slope else F.relu(x)
+
+
 class Generator(nn.Module):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     The latent, together with a 128-d class embedding where there are classes, goes to the linear layer and to every
     batch norm of the blocks, which projects it, linearly, to gains and biases. Two `UpBlock`s per doubling, then BN
     (unconditional), ReLU, conv3, tanh. `width` and latent of 128 are the published ones. attention: by default at
-    64², from 128² on, after the block that gets there. init: orthogonal, normal or xavier.
+    64², from 128² on, after the block that gets there. init: orthogonal, normal or xavier. slope: of every ReLU below
+    zero; LOGAN's is 0.2.
     """
 
     def __init__(
@@ -150,10 +159,12 @@ class Generator(nn.Module):
         sn_generator: bool = True,
         sn_eps: float = 1e-8,
         bn_eps: float = 1e-5,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         widths = [multiple * width for multiple in at_size(FAMILY, GENERATOR_WIDTHS, size)]
         self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        self.slope = slope
         self.embedding = Embedding(classes, CLASS_EMBEDDING) if classes else None
         condition = latent + (CLASS_EMBEDDING if classes else 0)
         spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
@@ -166,7 +177,7 @@ class Generator(nn.Module):
 
         self.linear = Linear(condition, widths[0] * SEED**2, **spectral)
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, up=i % 2 == 1, norm=norm, **spectral)
+            UpBlock(before, after, up=i % 2 == 1, norm=norm, slope=slope, **spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
@@ -186,14 +197,14 @@ class Generator(nn.Module):
         h = self.linear(c).view(len(z), -1, SEED, SEED)
         for block, attention in zip(self.blocks, self.attention, strict=True):
             h = attention(block(h, c))
-        return torch.tanh(self.out(F.relu(self.norm(h))))
+        return torch.tanh(self.out(rectified(self.norm(h), self.slope)))
 
 
 class Critic(nn.Module):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     A 3×3 convolution, two `DownBlock`s per halving down to 4×4, projection head. `width` 128 is the published one.
-    attention: by default at 64², from 128² on, before the block that leaves it.
+    attention: by default at 64², from 128² on, before the block that leaves it. slope: of every ReLU below zero.
     """
 
     def __init__(
@@ -207,14 +218,15 @@ class Critic(nn.Module):
         init: str = "orthogonal",
         sn_critic: bool = True,
         sn_eps: float = 1e-8,
+        slope: float = 0.0,
     ) -> None:
         super().__init__()
         widths = [multiple * width for multiple in at_size(FAMILY, CRITIC_WIDTHS, size)]
-        self.size, self.channels, self.classes = size, channels, classes
+        self.size, self.channels, self.classes, self.slope = size, channels, classes, slope
         spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
         self.stem = Conv2d(channels, widths[0], 3, padding=1, **spectral)
         self.blocks = nn.ModuleList(
-            DownBlock(before, after, down=i % 2 == 0, **spectral)
+            DownBlock(before, after, down=i % 2 == 0, slope=slope, **spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
@@ -233,5 +245,5 @@ class Critic(nn.Module):
         h = self.stem(x)
         for block, attention in zip(self.blocks, self.attention, strict=True):
             h = attention(block(h))
-        h = F.relu(h).sum((2, 3))
+        h = rectified(h, self.slope).sum((2, 3))
         return Score(self.head(h, y), features=h)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -44,8 +44,8 @@ def at_size(family: str, table: Mapping[int, T], size: int) -> T:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
-    """Switches autocast off on the device of `x`."""
-    return torch.autocast(x.device.type, enabled=False)
+    """Switches autocast off on the device of `x`; the meta device has none."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 class SpectralNorm(nn.Module):

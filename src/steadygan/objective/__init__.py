@@ -26,6 +26,7 @@ from steadygan.objective.pixels import cutmix, unet
 from steadygan.objective.terms import Parts, Term, rewrites
 from steadygan.objective.views import (
     Aug,
+    Bare,
     CutMix,
     Gen,
     Jitter,
@@ -36,6 +37,7 @@ from steadygan.objective.views import (
     Origin,
     Real,
     Relabel,
+    Through,
     View,
 )
 from steadygan.objective.weights import ortho
@@ -46,6 +48,7 @@ __all__ = [
     "TERMS",
     "Aug",
     "Average",
+    "Bare",
     "Bundle",
     "Climb",
     "CutMix",
@@ -59,6 +62,7 @@ __all__ = [
     "Real",
     "Relabel",
     "Term",
+    "Through",
     "View",
     "adversarial",
     "build_terms",

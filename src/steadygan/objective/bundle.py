@@ -73,7 +73,9 @@ class Bundle:
         return self._lookup(self._scores, view, critic, "score")
 
     def grad(self, view: View, critic: str = "D") -> Tensor:
-        """∂(sum of logits)/∂(view as the critic sees it), with a graph; the term must have declared it in `grads`."""
+        """∂(sum of logits)/∂(view as the critic sees it, see `View.leaf`), with a graph; the term must have declared it
+        in `grads`.
+        """
         return self._lookup(self._gradients, view, critic, "grads")
 
     def seen(self, view: View) -> Tensor:
@@ -130,11 +132,12 @@ class Bundle:
         """Apart from the joint pass: leaves of their own, and a graph of the gradient."""
         if not views:
             return
-        leaves, net = [self.seen(view).detach().requires_grad_() for view in views], self.nets[critic]
+        leaves, images = zip(*(view.leaf(self) for view in views), strict=True)
+        net = self.nets[critic]
         if self.joint:
-            scores = self._call(net, leaves, views)
+            scores = self._call(net, images, views)
         else:
-            scores = [self._call(net, [leaf], [view])[0] for leaf, view in zip(leaves, views, strict=True)]
+            scores = [self._call(net, [image], [view])[0] for image, view in zip(images, views, strict=True)]
         total = torch.stack([score.logit.sum() for score in scores]).sum()
         gradients = torch.autograd.grad(total, leaves, create_graph=True)
         for view, score, gradient in zip(views, scores, gradients, strict=True):

@@ -10,16 +10,18 @@ from torch import Tensor
 from steadygan.errors import UserError
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Jitter, Lerp, View
+from steadygan.objective.views import Jitter, Lerp, Through, View
 
 
-def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1) -> tuple[Term, ...]:
+def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
     """(γ/2)·E_x ‖∇D(x)‖² on reals (Mescheder et al., ICML 2018, eq. 9).
 
     `every` = 16 is StyleGAN2's lazy schedule (Karras et al., CVPR 2020, §3.1). The gradient is that of the summed
-    logits, with respect to the image as the critic sees it.
+    logits. Under DiffAugment, A, it is taken with respect to A(x), the image as the critic sees it, or `through` A with
+    respect to x. The official code of DiffAugment (Zhao et al., NeurIPS 2020) has both: the one for CIFAR and FFHQ, the
+    other for low-shot data.
     """
-    x = parts.real
+    x: View = Through(parts.real) if through else parts.real
 
     def penalty(b: Bundle) -> Tensor:
         return 0.5 * _squared_norm(b, x).mean()

@@ -63,9 +63,10 @@ class Term:
 class Parts:
     """What the terms of an unpaired image GAN are written from.
 
-    real, fake: the two sides of the game; augment: the T of consistency terms; loss: the adversarial loss by name;
-    game: the weight of the adversarial pair; nets, prior: those of the run, for builders that must refuse some
-    (None: nothing is refused, and labels are taken not to exist).
+    real, fake: the two sides of the game; augment: the T of consistency terms; pre_d: what everything the critic sees
+    passes through, if anything; loss: the adversarial loss by name; game: the weight of the adversarial pair; nets,
+    prior: those of the run, for builders that must refuse some (None: nothing is refused, and labels are taken not to
+    exist).
     """
 
     real: Real
@@ -75,6 +76,7 @@ class Parts:
     game: float = 1.0
     nets: Mapping[str, nn.Module] | None = None
     prior: Prior | None = None
+    pre_d: Transform | None = None
 
     @classmethod
     def of(
@@ -83,9 +85,10 @@ class Parts:
         *,
         nets: Mapping[str, nn.Module] | None = None,
         prior: Prior | None = None,
+        pre_d: Transform | None = None,
     ) -> Parts:
         """Reals `x` against `G` of a latent."""
-        return cls(Real(), Gen("G", Latent()), augment, nets=nets, prior=prior)
+        return cls(Real(), Gen("G", Latent()), augment, nets=nets, prior=prior, pre_d=pre_d)
 
     @property
     def conditional(self) -> bool:

@@ -46,6 +46,11 @@ class View:
         """Whose labels (N,) it has: those of its first input."""
         return b.labels(self.inputs()[0])
 
+    def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
+        """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
+        seen = b.seen(self).detach().requires_grad_()
+        return seen, seen
+
 
 @dataclass(frozen=True)
 class Real(View):
@@ -96,6 +101,33 @@ class Aug(View):
     def seen(self, b: Bundle) -> Tensor:
         """Augmented *after* `pre_d`, on the same draw as its source: a consistency pair differs by T alone."""
         return self.transform(b.seen(self.source), b.generator)
+
+
+@dataclass(frozen=True)
+class Bare(View):
+    """`source` as it is, which a critic sees without `pre_d`, with the source's labels."""
+
+    source: View
+
+    def compute(self, b: Bundle) -> Tensor:
+        return b[self.source]
+
+    def seen(self, b: Bundle) -> Tensor:
+        return b[self.source]
+
+
+@dataclass(frozen=True)
+class Through(View):
+    """`source`, whose critic gradient goes on through a draw of `pre_d` to the image itself."""
+
+    source: View
+
+    def compute(self, b: Bundle) -> Tensor:
+        return b[self.source]
+
+    def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
+        image = b[self.source].detach().requires_grad_()
+        return image, b.before_critic(image, origin(self))
 
 
 @dataclass(frozen=True)
