@@ -1,0 +1,40 @@
+"""The command line: the only place that talks to the terminal. torch is imported inside the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from steadygan.cli.about import doctor, presets
+from steadygan.cli.data import data_app
+from steadygan.cli.sampling import sample
+from steadygan.cli.scores import compare, evaluate
+from steadygan.cli.terminal import escape, make_console
+from steadygan.cli.training import train
+from steadygan.errors import UserError
+
+app = typer.Typer(
+    name="steadygan",
+    help="GAN training with consistency regularisation: from a folder of images to a trained, scored generator.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich help pages would cost half a second before the first word
+)
+for command in (train, sample, evaluate, compare, presets, doctor):
+    app.command()(command)
+app.add_typer(data_app, name="data")
+
+
+def main() -> NoReturn:
+    """Runs the command line; a `UserError` becomes a message and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        make_console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)

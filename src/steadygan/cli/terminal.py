@@ -1,0 +1,56 @@
+"""What the commands share: arguments, the console, and how numbers are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …", show_default=False)]
+RunOrCheckpoint = Annotated[Path, typer.Argument(help="a run directory or a checkpoint", show_default=False)]
+Weights = Annotated[str, typer.Option(help="ema or raw")]
+
+
+def print_scores(console: Console, record: dict[str, Any]) -> None:
+    protocol = record.get("protocol", {})
+    scores = {k: v for k, v in record.items() if isinstance(v, int | float) and k != "step"}
+    if scores:
+        console.print(
+            "scores      " + "  ".join(f"{name} {cell(value)}" for name, value in scores.items()),
+            highlight=False,
+        )
+        console.print(
+            f"protocol    {protocol.get('name')}: {protocol.get('num_fake')} fakes against {protocol.get('num_real')} "
+            f"{protocol.get('split')} reals, {protocol.get('weights')} weights, step {record.get('step')}",
+            highlight=False,
+        )
+
+
+def cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def duration(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, emoji=False)  # `module:x:` is a term, not a picture
+
+
+def escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,149 @@
+"""`steadygan train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steadygan.cli.terminal import Overrides, duration, escape, make_console, print_scores
+from steadygan.errors import UserError
+
+if TYPE_CHECKING:
+    from steadygan.build import Images
+    from steadygan.config import Config
+    from steadygan.training.loop import Progress
+    from steadygan.training.state import TrainState
+
+LOGGED_LINES = 20
+"""How often progress is reported where there is no terminal to draw a bar on."""
+
+
+def train(
+    source: Annotated[str, typer.Argument(help="a preset, a YAML file, or with --resume a run directory")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="the run directory  [default: runs/NAME]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in SOURCE")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show sizes and a time estimate, then stop")] = False,
+) -> None:
+    """Train a GAN: `steadygan train digits`, or `steadygan train PRESET data.path=FOLDER`."""
+    from steadygan import config as configuration
+
+    if resume and (out is not None or dry_run):
+        raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
+    config = None if resume else configuration.load(source, overrides or [])
+    if dry_run and config is not None:
+        _dry_run(config)
+        return
+    path = Path(source) if config is None else out or Path("runs") / config.name
+    _train(config, path, overrides or [])
+
+
+def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
+    from rich import progress as bars
+
+    from steadygan.run import train_run
+
+    console = make_console()
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(bar_width=None),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[note]}"),
+    )
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        loading = bar.add_task("reading images", total=None, note="", visible=False)
+        training = bar.add_task("training", total=None, note="", visible=False)
+
+        def on_load(done: int, total: int) -> None:
+            bar.update(loading, completed=done, total=total, visible=done < total)
+
+        def on_ready(state: TrainState, images: Images) -> None:
+            bar.remove_task(loading)
+            for line in _facts(state, images):
+                console.print(line, highlight=False, soft_wrap=True)
+
+        def on_step(now: Progress) -> None:
+            losses = "  ".join(
+                f"{name[0]} {now.values[name]:.2f}" for name in ("D/adversarial", "G/adversarial") if name in now.values
+            )
+            note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
+            bar.update(training, completed=now.step, total=now.steps, note=note, visible=True)
+            if bar.disable and (now.step * LOGGED_LINES) // now.steps > ((now.step - 1) * LOGGED_LINES) // now.steps:
+                typer.echo(f"step        {now.step}/{now.steps}  {note}".rstrip())
+
+        result = train_run(config, path, overrides=overrides, on_load=on_load, on_ready=on_ready, on_step=on_step)
+    if not result.finished:
+        command = f"steadygan train {escape(str(result.path))} --resume"
+        console.print(f"stopped; go on with [bold]{command}[/]", highlight=False, soft_wrap=True)
+        raise typer.Exit(130)
+    print_scores(console, result.scores)
+    typer.echo(f"samples     {result.grid}")
+    typer.echo(f"generator   {result.path / 'checkpoints'}")
+    typer.echo(f"more        steadygan sample {result.path} --num 64")
+
+
+def _facts(state: TrainState, images: Images) -> list[str]:
+    """What is about to be trained, in a few lines."""
+    from steadygan.nets import count_parameters
+
+    train = images.train
+    shape = f"{train.channels}×{train.size}×{train.size}"
+    heldout = f", {len(images.heldout)} held out" if images.heldout is not None else ""
+    classes = f", {len(train.class_names)} classes" if state.prior.label_pool is not None else ""
+    skipped = f" [yellow]({len(train.skipped)} unreadable, skipped)[/]" if train.skipped else ""
+    place = "streamed" if train.streamed else f"in memory ({state.device})"
+    players = [
+        f"{player}: " + " + ".join(f"{t.weight:g}·{t.name}" if t.weight != 1 else t.name for t in terms)
+        for player in state.players
+        if (terms := [term for term in state.terms if term.player == player])
+    ]
+    precision = "float32"
+    if state.autocast is not None:
+        precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
+    return [
+        f"data        {len(train)} images of {shape}{classes}{heldout}, {place}{skipped}",
+        f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}",
+        f"objective   {';  '.join(players)}",
+        f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
+        f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
+    ]
+
+
+def _dry_run(config: Config) -> None:
+    from steadygan.build import build_images, build_state, choose_device, resolve
+    from steadygan.machine import keep_freed_memory
+    from steadygan.run import seconds_per_step
+
+    console = make_console()
+    config = resolve(config)
+    device = choose_device(config.train.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    images = build_images(config, device)
+    state = build_state(config, images.train, device)
+    for line in _facts(state, images):
+        console.print(line, highlight=False, soft_wrap=True)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in state.weights().values())
+    seconds = seconds_per_step(state)
+    peak = _peak_memory(device)
+    console.print(
+        f"memory      {weights / 2**20:.1f} MiB of weights, {peak / 2**20:.0f} MiB at the peak",
+        highlight=False,
+    )
+    total = duration(seconds * config.train.steps)
+    console.print(f"time        {seconds:.2f} s a step, {total} for {config.train.steps:,} steps", highlight=False)
+
+
+def _peak_memory(device: Any) -> float:
+    """Bytes at the peak so far: of the accelerator's memory, or of this process."""
+    import resource
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
