@@ -23,8 +23,9 @@ import steadygan
 from steadygan.data.grid import grid
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERYWHERE = ("train.sample_every=100", "train.checkpoint_every=500", "train.log_every=25")
-EVERYWHERE += ("train.ema.start=100", "train.ema.half_life=50")
+EVERYWHERE = (
+    "train.sample_every=100 train.checkpoint_every=500 train.log_every=25 train.ema.start=100 train.ema.half_life=50"
+)
 
 
 @dataclass(frozen=True)
@@ -35,47 +36,58 @@ class Entry:
     caption: str
     preset: str
     data: str
-    overrides: tuple[str, ...]
+    overrides: str
 
-    def command(self, paths: dict[str, Path], out: Path) -> list[str]:
-        where = f"data.path={paths[self.data]}"
-        return ["train", self.preset, where, *self.overrides, *EVERYWHERE, "--out", str(out)]
-
-
-def entry(name: str, caption: str, preset: str, data: str, overrides: str) -> Entry:
-    return Entry(name, caption, preset, data, tuple(overrides.split()))
+    def command(self, path: Path, out: Path) -> list[str]:
+        settings = f"{self.overrides} {EVERYWHERE}".split()
+        return ["train", self.preset, f"data.path={path}", *settings, "--out", str(out)]
 
 
 FAMILIES = (
-    entry(
-        *("sagan", "SAGAN, Imagenette 64 px, by class", "imagenet128-sagan", "imagenette"),
-        "data.size=64 data.flip=true model.width=16 train.batch_size=16 optim.g.lr=2e-4 optim.d.lr=4e-4 train.steps=2000",
+    Entry(
+        "sagan",
+        "SAGAN, Imagenette 64 px, by class",
+        "imagenet128-sagan",
+        "imagenette",
+        "data.size=64 data.flip=true model.width=16 train.batch_size=16 train.steps=2000 optim.g.lr=2e-4",
     ),
-    entry(
-        *("biggan", "BigGAN + ICR, CIFAR-10, by class", "cifar10-biggan-icr", "cifar10"),
-        "data.max_images=20000 model.width=16 train.batch_size=16 optim.g.lr=4e-4 optim.d.lr=4e-4 train.steps=900",
+    Entry(
+        "biggan",
+        "BigGAN + ICR, CIFAR-10, by class",
+        "cifar10-biggan-icr",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.steps=900 optim.g.lr=4e-4 optim.d.lr=4e-4",
     ),
-    entry(
-        *("biggan-deep", "BigGAN-deep + ortho, CelebA 128 px", "imagenet128-biggan-deep", "celeba"),
-        "data.flip=true model.conditional=false model.width=16 train.batch_size=8 train.accumulate=1 train.phases=[D,G] "
-        "optim.g.lr=2e-4 optim.d.lr=4e-4 train.steps=700",
+    Entry(
+        "biggan-deep",
+        "BigGAN-deep + ortho, CelebA 128 px",
+        "imagenet128-biggan-deep",
+        "celeba",
+        "data.flip=true model.conditional=false model.width=16 train.batch_size=8 train.accumulate=1 "
+        "train.phases=[D,G] train.steps=700 optim.g.lr=2e-4 optim.d.lr=4e-4",
     ),
-    entry(
-        *("unet", "U-Net GAN + CutMix, CelebA 64 px", "celeba128-unet", "celeba"),
-        "data.size=64 data.flip=true model.width=16 train.batch_size=8 optim.g.lr=2e-4 optim.d.lr=5e-4 train.steps=2000",
+    Entry(
+        "unet",
+        "U-Net GAN + CutMix, CelebA 64 px",
+        "celeba128-unet",
+        "celeba",
+        "data.size=64 data.flip=true model.width=16 train.batch_size=8 train.steps=2000 optim.g.lr=2e-4 optim.d.lr=5e-4",
     ),
-    entry(
-        *("stylegan2", "StyleGAN2 + DiffAugment + R1 + path length, CelebA 64 px", "ffhq256-stylegan2-diffaugment1k"),
-        *(
-            "celeba",
-            "data.size=64 data.max_images=null model.width=2 train.batch_size=16 "
-            "objective.terms.path_length.every=4 train.steps=1000",
-        ),
+    Entry(
+        "stylegan2",
+        "StyleGAN2 + DiffAugment + R1 + path length, CelebA 64 px",
+        "ffhq256-stylegan2-diffaugment1k",
+        "celeba",
+        "data.size=64 data.max_images=null model.width=2 train.batch_size=16 train.steps=1000 "
+        "objective.terms.path_length.every=4",
     ),
-    entry(
-        *("logan", "SNGAN-ResNet + LOGAN, CIFAR-10", "cifar10-logan", "cifar10"),
-        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] optim.g.lr=4e-4 "
-        "optim.d.lr=4e-4 train.steps=900",
+    Entry(
+        "logan",
+        "SNGAN-ResNet + LOGAN, CIFAR-10",
+        "cifar10-logan",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=900 "
+        "optim.g.lr=4e-4 optim.d.lr=4e-4",
     ),
 )
 
@@ -108,13 +120,13 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = {name: getattr(arguments, name) for name in ("celeba", "cifar10", "imagenette")}
     methods = [
-        entry(f"m-{name}", name, "celeba64-dcgan-icr", "celeba", ON_DCGAN + added) for name, added in METHODS.items()
+        Entry(f"m-{name}", name, "celeba64-dcgan-icr", "celeba", ON_DCGAN + added) for name, added in METHODS.items()
     ]
     rows = []
     for one in (*FAMILIES, *methods):
         out = arguments.runs / one.name
         if not (out / "checkpoints").is_dir():
-            subprocess.run([sys.executable, "-m", "steadygan", *one.command(paths, out)], check=True)
+            subprocess.run([sys.executable, "-m", "steadygan", *one.command(paths[one.data], out)], check=True)
         rows.append(row(one, out, arguments.machine))
     sheet(FAMILIES, arguments.runs, ROOT / "docs/images/families.png", across=3, images=(8, 4))
     sheet(methods, arguments.runs, ROOT / "docs/images/methods.png", across=4, images=(6, 3))
@@ -126,7 +138,7 @@ def row(one: Entry, run: Path, machine: str) -> dict[str, object]:
     """What the run's own files say of it, in the columns of results/cpu-real-images.csv."""
     last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     origin = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    command = ["steadygan", *one.command({one.data: Path(f"{one.data}.zip")}, Path("runs") / one.name)]
+    command = ["steadygan", *one.command(Path(f"{one.data}.zip"), Path("runs") / one.name)]
     head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     return {
         "preset": one.preset,
