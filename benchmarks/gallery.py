@@ -45,6 +45,14 @@ class Entry:
 
 FAMILIES = (
     Entry(
+        "resnet",
+        "SNGAN-ResNet + ICR, CIFAR-10",
+        "cifar10-resnet-icr",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=900 "
+        "optim.g.lr=4e-4 optim.d.lr=4e-4",
+    ),
+    Entry(
         "sagan",
         "SAGAN, Imagenette 64 px, by class",
         "imagenet128-sagan",
@@ -71,7 +79,7 @@ FAMILIES = (
         "U-Net GAN + CutMix, CelebA 64 px",
         "celeba128-unet",
         "celeba",
-        "data.size=64 data.flip=true model.width=16 train.batch_size=8 train.steps=2000 optim.g.lr=2e-4 optim.d.lr=5e-4",
+        "data.size=64 data.flip=true model.width=16 train.batch_size=8 train.steps=2000 optim.g.lr=2e-4",
     ),
     Entry(
         "stylegan2",
