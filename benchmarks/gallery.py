@@ -79,7 +79,8 @@ FAMILIES = (
         "U-Net GAN + CutMix, CelebA 64 px",
         "celeba128-unet",
         "celeba",
-        "data.size=64 data.flip=true model.width=16 train.batch_size=8 train.steps=2000 optim.g.lr=2e-4",
+        "data.size=64 data.flip=true model.width=16 train.batch_size=8 train.steps=2000 "
+        "optim.g.lr=2e-4 optim.d.lr=5e-4",
     ),
     Entry(
         "stylegan2",
