@@ -5,25 +5,31 @@ from __future__ import annotations
 import datetime
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from steadygan.config import Config, PlayerConfig
-from steadygan.data import ImageSet, Loader, load_images, open_source, split
+from steadygan.data import ImageSet, Loader, PairLoader, PairSet, load_images, open_source, split
+from steadygan.data.pairs import choose, load_domains, open_domains
 from steadygan.errors import UserError
 from steadygan.machine import has_bfloat16
-from steadygan.nets import create_critic, create_generator, has_batch_statistics
+from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_batch_statistics
 from steadygan.nets.prior import Prior
 from steadygan.nets.resample import set_folding
-from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
+from steadygan.nets.translating import critic_name, generator_name
+from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
+from steadygan.training.task import Sampling, Task
+from steadygan.training.translating import Translating
 from steadygan.transforms import Consistency, DiffAugment
 
 Notify = Callable[[int, int], None]
@@ -33,8 +39,8 @@ Notify = Callable[[int, int], None]
 class Images:
     """The real images of a run: those trained on, and those kept away (None when nothing is held out)."""
 
-    train: ImageSet
-    heldout: ImageSet | None
+    train: ImageSet | PairSet
+    heldout: ImageSet | PairSet | None
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -60,6 +66,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
 
 def resolve(config: Config) -> Config:
     """The same configuration with every option of every term written out."""
+    if (config.data.domains is None) == (config.model.kind in TRANSLATORS):
+        raise UserError(
+            f"model.kind={config.model.kind} and data.domains={config.data.domains or 'null'} do not fit: "
+            f"{' or '.join(TRANSLATORS)} goes with domains, paired or unpaired, and every other kind with none"
+        )
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     return config.model_copy(update={"objective": objective})
 
@@ -67,6 +78,8 @@ def resolve(config: Config) -> Config:
 def build_images(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
     """Opens, splits and loads the data."""
     data = config.data
+    if data.domains is not None:
+        return build_domains(config, device, notify)
     source = open_source(data.path, size=data.size, channels=data.channels)
     if config.model.conditional and source.labels is None:
         raise UserError(
@@ -74,18 +87,44 @@ def build_images(config: Config, device: torch.device, notify: Notify | None = N
             "dataset.json, or set model.conditional=false"
         )
     train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images)
-    if config.train.batch_size > len(train):
-        raise UserError(
-            f"train.batch_size is {config.train.batch_size}, but there are only {len(train)} training images in "
-            f"{data.path}; lower it to at most {len(train)}"
-        )
+    _refuse_batch(config, len(train))
     return Images(
         load_images(source, train, device=device, progress=notify),
         load_images(source, heldout, device=device) if len(heldout) else None,
     )
 
 
-def describe_generator(config: Config, images: ImageSet) -> dict[str, Any]:
+def build_domains(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
+    """Opens and loads the two domains of a translation; held out is the test split, or a share of the training's."""
+    data, paired = config.data, config.data.domains == "paired"
+    load_size = round(data.size * data.jitter)
+    splits = open_domains(
+        data.path, size=data.size, channels=data.channels, paired=paired, fit=data.fit, load_size=load_size
+    )
+    share = 0.0 if "test" in splits else data.heldout
+    train, heldout = choose(
+        splits["train"], paired, heldout=share, fraction=data.fraction, seed=data.seed, max_images=data.max_images
+    )
+    _refuse_batch(config, min(map(len, train.values())))
+    together = load_domains(splits["train"], train, size=data.size, paired=paired, device=device, progress=notify)
+    rest, belong, part = splits["train"], paired, "heldout"
+    if "test" in splits:
+        rest, belong, part = splits["test"], splits["test"].aligned, "test"
+        heldout = {"a": np.arange(len(rest.a)), "b": np.arange(len(rest.b))}
+    if not all(map(len, heldout.values())):
+        return Images(together, None)
+    return Images(together, load_domains(rest, heldout, size=data.size, paired=belong, part=part, device=device))
+
+
+def _refuse_batch(config: Config, images: int) -> None:
+    if config.train.batch_size > images:
+        raise UserError(
+            f"train.batch_size is {config.train.batch_size}, but there are only {images} training images in "
+            f"{config.data.path}; lower it to at most {images}"
+        )
+
+
+def describe_generator(config: Config, images: ImageSet | PairSet) -> dict[str, Any]:
     """All that is needed to build the generator again, in plain JSON values; kept in every checkpoint."""
     model = config.model
     classes = len(images.class_names) if model.conditional else 0
@@ -99,14 +138,19 @@ def describe_generator(config: Config, images: ImageSet) -> dict[str, Any]:
         "options": dict(model.generator),
         "prior": model.prior,
         "class_names": list(images.class_names) if classes else [],
+        **({"directions": list(model.directions), "latent": 0} if model.kind in TRANSLATORS else {}),
     }
 
 
 def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
-    """A generator with fresh weights, and its prior, from what `describe_generator` wrote."""
+    """A generator with fresh weights, and its prior, from what `describe_generator` wrote.
+
+    Of a translation: all generators in an `nn.ModuleDict`, and a prior over nothing.
+    """
     try:
         sizes = {key: int(description[key]) for key in ("size", "channels", "classes", "latent", "width")}
         kind, prior, options = description["kind"], description["prior"], dict(description["options"])
+        names = [generator_name(direction) for direction in description.get("directions", ())]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the description of the generator is incomplete or damaged: {error}") from error
     if any(value > 1 << 16 for value in sizes.values()) or prior not in ("normal", "uniform"):
@@ -114,7 +158,10 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
     classes = sizes["classes"]
     pool = torch.arange(classes) if classes else None
     arguments: dict[str, Any] = sizes | options
-    return create_generator(kind, **arguments), Prior(sizes["latent"], prior, pool)
+    prior_of = Prior(sizes["latent"], prior, pool)
+    if names:
+        return nn.ModuleDict({name: create_generator(kind, **arguments) for name in names}), prior_of
+    return create_generator(kind, **arguments), prior_of
 
 
 def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -124,11 +171,41 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
         torch.manual_seed(config.train.seed)
         generator, _ = build_generator(description)
         sizes = {key: description[key] for key in ("size", "channels", "classes", "width")}
-        critic = create_critic(model.kind, **(sizes | model.critic))  # an option `width` is of the critic alone
-    return {"G": generator, "D": critic}
+        critic = partial(create_critic, model.kind, **(sizes | model.critic))  # its `width` is of the critic alone
+        if isinstance(generator, nn.ModuleDict):
+            critics = {critic_name(direction): critic() for direction in model.directions}
+            return {**dict(generator.items()), **critics}
+        return {"G": generator, "D": critic()}
 
 
-def build_state(config: Config, images: ImageSet, device: torch.device) -> TrainState:
+def build_games(config: Config, parts: Parts) -> tuple[Parts, ...]:
+    """What terms are written from: once, or for each direction of a translation."""
+    if config.data.domains is None:
+        return (parts,)
+    model, aligned = config.model, config.data.domains == "paired"
+    if (beside := model.critic.get("images", 1) > 1) and not aligned:
+        raise UserError("model.critic.images=2 judges an image beside its input; set data.domains=paired")
+    shared = {field.name: getattr(parts, field.name) for field in fields(Parts)}
+    return tuple(
+        Direction(
+            **shared
+            | {
+                "real": Real(direction[-1]),
+                "fake": Gen(generator_name(direction), Real(direction[0])),
+                "game": Direction.share(config.objective.loss),
+                "critic": critic_name(direction),
+                "suffix": f"_{direction}",
+                "back": generator_name(direction[::-1]) if direction[::-1] in model.directions else None,
+                "history": config.objective.history,
+                "beside": beside,
+                "aligned": aligned,
+            }
+        )
+        for direction in model.directions
+    )
+
+
+def build_state(config: Config, images: ImageSet | PairSet, device: torch.device) -> TrainState:
     """A run before its first step."""
     description = describe_generator(config, images)
     nets = build_nets(config, description)
@@ -144,31 +221,40 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
     active = transform.flip or transform.shift or transform.cutout
     prior = Prior(config.model.latent, config.model.prior, pool)
     policy = config.augment.diffaugment.policy
-    pre_d = DiffAugment(policy) if policy else None
+    pre_d = DiffAugment(policy, config.model.critic.get("images", 1)) if policy else None
+    parts = Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d)
     terms = build_terms(
-        Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d),
+        *build_games(config, parts),
         loss=config.objective.loss,
         terms=config.objective.terms,
     )
     train, diffaugment = config.train, config.augment.diffaugment
+    players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
+    sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
+    order: dict[str, Any] = {"batch_size": train.batch_size, "seed": train.seed, "flip": config.data.flip}
     return TrainState(
         nets=nets,
-        players={"D": ("D",), "G": ("G",)},
-        optimizers={"D": adam(nets["D"], config.optim.d), "G": adam(nets["G"], config.optim.g)},
+        players=players,
+        optimizers={"D": adam(sides["D"], config.optim.d), "G": adam(sides["G"], config.optim.g)},
         terms=terms,
         phases=train.phases,
         prior=prior,
-        loader=Loader(images, batch_size=train.batch_size, seed=train.seed, flip=config.data.flip),
+        loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order),
         generator=torch.Generator(device).manual_seed(train.seed),
-        ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
+        ema=EMA(sides["G"], start=train.ema.start, half_life=train.ema.half_life),
+        averaged=sides["G"],
         accumulate=train.accumulate,
         pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
-        joint=not has_batch_statistics(nets["D"]),
+        joint=not has_batch_statistics(sides["D"]),
         autocast=choose_precision(train.precision, device),
         compiled={name: torch.compile(net) for name, net in nets.items()} if train.compile else {},
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
+
+
+def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:
+    return nn.ModuleDict({name: nets[name] for name in names})
 
 
 def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
@@ -176,6 +262,17 @@ def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
     return torch.optim.Adam(
         net.parameters(), lr=player.lr, betas=(player.beta1, player.beta2), eps=player.eps, fused=True
     )
+
+
+def build_task(config: Config, images: Images) -> Task:
+    """What the loop shows of this kind of run."""
+    generator = describe_generator(config, images.train)
+    if isinstance(images.train, PairSet):
+        assert not isinstance(images.heldout, ImageSet)
+        beside = config.model.critic.get("images", 1) > 1
+        return Translating(images.train, images.heldout, generator, config.model.directions, beside)
+    assert not isinstance(images.heldout, PairSet)
+    return Sampling(images.train, images.heldout, generator, config.train.seed)
 
 
 PACKAGES = ("steadygan", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")

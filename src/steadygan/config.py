@@ -48,6 +48,11 @@ class DataConfig(Section):
     seed: NonNegative = Field(0, description="of the held-out split and the subset; train.seed leaves them as they are")
     heldout: float = Field(0.1, ge=0, lt=1, description="share kept away from training to watch D overfit")
     flip: bool = Field(False, description="flip training images at random (not for letters and digits)")
+    domains: Literal["paired", "unpaired"] | None = Field(
+        None, description="translation: the path holds domains A and B, whose images belong together or not; null: one"
+    )
+    fit: Literal["crop", "squash"] = Field("crop", description="translation: how images become square")
+    jitter: float = Field(1.0, ge=1, le=2, description="translation: enlarge by this, then cut the size out at random")
 
 
 class ModelConfig(Section):
@@ -59,10 +64,14 @@ class ModelConfig(Section):
     fake_labels: Literal["uniform", "data"] = Field("uniform", description="how labels of fakes are drawn")
     generator: dict[str, Any] = Field({}, description="options of the family's generator")
     critic: dict[str, Any] = Field({}, description="options of the family's critic")
+    directions: tuple[Literal["a2b", "b2a"], ...] = Field(
+        ("a2b", "b2a"), min_length=1, description="translation: a generator and a critic for each"
+    )
 
 
 class ObjectiveConfig(Section):
     loss: str = Field("hinge", description="non-saturating, hinge, wasserstein or least-squares")
+    history: NonNegative = Field(50, description="translation: how many earlier fakes D's phase is shown some of")
     terms: dict[str, dict[str, Any]] = Field({}, description="what is added to it: {cr: {weight: 10}, …}")
 
     @model_validator(mode="before")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan import config as configuration
 from steadygan.build import build_generator, build_images, choose_device
-from steadygan.data import to_float
+from steadygan.data import PairSet, to_float
 from steadygan.data.grid import save_grid
 from steadygan.errors import UserError, nearest
 from steadygan.metrics.protocol import choose_protocol
@@ -23,6 +23,7 @@ from steadygan.nets.sampling import sample as draw
 from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
 from steadygan.training.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
 from steadygan.training.rundir import RunDirectory
+from steadygan.translation import Translator, evaluate_translation, is_translation
 
 Classes = int | str | Sequence[int | str] | None
 
@@ -119,9 +120,21 @@ class Generator:
 def load(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Generator:
     """The generator of a checkpoint, or of a run's best checkpoint (its newest when none has been scored).
 
-    weights: the averaged ones, or those training left. Raises `UserError` when there is none or it is damaged.
+    weights: the averaged ones, or those training left. Raises `UserError` when there is none, it is damaged, or it is
+    of a translation (`load_translator`).
     """
-    return Generator(find_checkpoint(Path(path)), choose_device(device), weights)
+    checkpoint = find_checkpoint(Path(path))
+    if is_translation(checkpoint):
+        raise UserError(f"{path} makes images of images: use `steadygan translate`, or load_translator in Python")
+    return Generator(checkpoint, choose_device(device), weights)
+
+
+def load_translator(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Translator:
+    """The generators of a translation's checkpoint, or of a run's best one; arguments and errors as for `load`."""
+    checkpoint = find_checkpoint(Path(path))
+    if not is_translation(checkpoint):
+        raise UserError(f"{path} is not of a translation: use `steadygan sample`, or load in Python")
+    return Translator(checkpoint, choose_device(device), weights)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -165,8 +178,12 @@ def evaluate(
     protocol: str | None = None,
     weights: Literal["ema", "raw"] = "ema",
     device: str = "auto",
+    lpips: Path | None = None,
 ) -> dict[str, Any]:
     """Scores a run's best (else newest) checkpoint against the images it was trained on, and records it.
+
+    A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
+    first ones goes to the run's samples.
 
     protocol: a name from `metrics.protocol.PROTOCOLS`; the one made for the data by default. Appends to the run's
     scores.jsonl and returns the record. Raises `UserError` when no extractor suits the data.
@@ -179,6 +196,10 @@ def evaluate(
     if protocol is not None:
         config = config.model_copy(update={"eval": config.eval.model_copy(update={"protocol": protocol})})
     images = build_images(config, torch.device("cpu"))
+    if isinstance(images.train, PairSet):
+        check_same_data(path, images)
+        translator = load_translator(path, device=device, weights=weights)
+        return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
     chosen = protocol_for(config, images)
     if chosen is None:
         chosen = choose_protocol(config.data.path, images.train.channels, images.train.size)

@@ -20,12 +20,13 @@ from steadygan.build import (
     Notify,
     build_images,
     build_state,
+    build_task,
     choose_device,
-    describe_generator,
     provenance,
     resolve,
 )
 from steadygan.config import Config
+from steadygan.data import ImageSet, PairSet
 from steadygan.errors import UserError, nearest
 from steadygan.machine import keep_freed_memory, set_tf32
 from steadygan.metrics import EXTRACTORS
@@ -37,16 +38,21 @@ from steadygan.training.loop import Progress, Trainer
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
+from steadygan.translation import score_translation
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left: its directory, whether it reached its last step, its newest scores and sample grid."""
+    """What a run left: its directory, whether it reached its last step, its newest scores and sample grid.
+
+    translates: its generators make images of images.
+    """
 
     path: Path
     finished: bool
     scores: dict[str, Any]
     grid: Path | None
+    translates: bool = False
 
 
 def open_run(path: Path, overrides: Sequence[str]) -> tuple[Config, RunDirectory]:
@@ -89,7 +95,7 @@ def train_run(
         if device.type == "cuda":
             set_tf32(config.train.tf32)
         images = build_images(config, device, on_load)
-        protocol = protocol_for(config, images)
+        score = scorer(config, images)
         state = build_state(config, images.train, device)
         torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from while they train
         if run is None:
@@ -100,20 +106,12 @@ def train_run(
             load_checkpoint(state, checkpoint)
             run.forget_after(state.step)
             run.write_config(config.to_yaml())
-        trainer = Trainer(
-            config,
-            state,
-            run,
-            images.train,
-            images.heldout,
-            describe_generator(config, images.train),
-            score=None if protocol is None else lambda state: score_state(state, images, protocol),
-        )
+        trainer = Trainer(config, state, run, build_task(config, images), score=score)
         if on_ready is not None:
             on_ready(state, images)
         finished = trainer.fit(on_step)
     grids = sorted(run.samples.glob("step-*.png"))
-    return Trained(path, finished, last_score(path), grids[-1] if grids else None)
+    return Trained(path, finished, last_score(path), grids[-1] if grids else None, config.data.domains is not None)
 
 
 def seconds_per_step(state: TrainState, *, warm_up: int = 3, budget: float = 5.0) -> float:
@@ -152,6 +150,17 @@ def check_same_data(path: Path, images: Images) -> None:
         )
 
 
+def scorer(config: Config, images: Images) -> Callable[[TrainState], tuple[dict[str, Any], float]] | None:
+    """What scores the averaged weights of this run in training, if anything can."""
+    if isinstance(images.train, PairSet):
+        test = images.heldout
+        if not isinstance(test, PairSet) or not test.aligned:
+            return None
+        return lambda state: score_translation(state.ema.net, test, config)
+    protocol = protocol_for(config, images)
+    return None if protocol is None else lambda state: score_state(state, images, protocol)
+
+
 def protocol_for(config: Config, images: Images) -> Protocol | None:
     """The protocol to score a run by: the one asked for, else the one made for the data, None when there is none."""
     name, train = config.eval.protocol or config.data.path, images.train
@@ -187,6 +196,7 @@ def score_state(state: TrainState, images: Images, protocol: Protocol) -> tuple[
 def score_generator(generate: Generate, images: Images, protocol: Protocol, *, classes: int) -> dict[str, Any]:
     """Scores any generator against the training images, by the protocol."""
     real = images.train
+    assert isinstance(real, ImageSet)
     if real.streamed:
         pixels = torch.cat([real.take(part).cpu() for part in torch.arange(len(real)).split(1024)])
     else:

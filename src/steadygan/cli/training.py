@@ -67,7 +67,9 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
 
         def on_step(now: Progress) -> None:
             losses = "  ".join(
-                f"{name[0]} {now.values[name]:.2f}" for name in ("D/adversarial", "G/adversarial") if name in now.values
+                f"{name[0]} {value:.2f}"
+                for name, value in sorted(now.values.items())
+                if name.startswith(("D/adversarial", "G/adversarial"))
             )
             note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
             bar.update(training, completed=now.step, total=now.steps, note=note, visible=True)
@@ -82,7 +84,8 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
     print_scores(console, result.scores)
     typer.echo(f"samples     {result.grid}")
     typer.echo(f"generator   {result.path / 'checkpoints'}")
-    typer.echo(f"more        steadygan sample {result.path} --num 64")
+    use = "translate {} --input FOLDER --out FOLDER" if result.translates else "sample {} --num 64"
+    typer.echo(f"more        steadygan {use.format(result.path)}")
 
 
 def _facts(state: TrainState, images: Images) -> list[str]:
@@ -100,12 +103,14 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         for player in state.players
         if (terms := [term for term in state.terms if term.player == player])
     ]
+    sizes = [f"{name} {count_parameters(net):,}" for name, net in state.nets.items()]
+    networks = ", ".join([f"{sizes[0]} parameters", *sizes[1:]])
     precision = "float32"
     if state.autocast is not None:
         precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
     return [
-        f"data        {len(train)} images of {shape}{classes}{heldout}, {place}{skipped}",
-        f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}",
+        f"data        {len(train)} {train.noun} of {shape}{classes}{heldout}, {place}{skipped}",
+        f"networks    {networks}",
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
         f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",

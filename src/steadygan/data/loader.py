@@ -22,6 +22,9 @@ CHUNK = 256
 ASSUMED_FREE_BYTES = 8 << 30
 PREFETCHED_BATCHES = 4
 
+Batch = dict[str, tuple[Tensor, Tensor | None]]
+"""Images (B, C, H, W) float32 in [-1, 1] and labels (B,) int64 or None, by domain."""
+
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 0…255 to float32 in [-1, 1]: x / 127.5 − 1, on the images' device."""
@@ -40,6 +43,8 @@ class ImageSet:
     not be read, which have no index; `fingerprint` is the content's, the same whether streamed or not;
     `indices` (N,) are the images' numbers in `source`.
     """
+
+    noun = "images"
 
     def __init__(
         self,
@@ -229,6 +234,10 @@ class Loader:
         if self.flip:
             x_nchw = torch.where(flips[:, None, None, None], x_nchw.flip(3), x_nchw)
         return to_float(x_nchw), None if images.labels is None else images.labels.index_select(0, indices)
+
+    def batch(self) -> Batch:
+        """`next()` by the name of its domain, of which there is one."""
+        return {"x": self.next()}
 
     def _draw(self, position: int) -> tuple[Tensor, Tensor]:
         share, size = self.batch_size // self.world_size, len(self.images)

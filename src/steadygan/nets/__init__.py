@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.nets import biggan, biggan_deep, dcgan, resnet, sagan, stylegan2, unet
+from steadygan.nets import biggan, biggan_deep, dcgan, resnet, sagan, stylegan2, translate, unet
 from steadygan.nets.layers import (
     Score,
     advance_spectral_norm,
@@ -21,6 +21,7 @@ from steadygan.nets.layers import (
 
 __all__ = [
     "FAMILIES",
+    "TRANSLATORS",
     "Family",
     "Score",
     "advance_spectral_norm",
@@ -51,6 +52,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     }
 )
 
+TRANSLATORS: Mapping[str, Family] = MappingProxyType({"translate": Family(translate.Generator, translate.Critic)})
+"""Families whose generator makes images of images; called like the others, with latent = 0."""
+
 SHARED_KEYS = ("size", "channels", "classes", "latent", "width")
 
 
@@ -61,13 +65,14 @@ def _create(
     options: dict[str, object],
     rng: torch.Generator | None,
 ) -> nn.Module:
-    if kind not in FAMILIES:
-        raise UserError(f"model.kind: no backbone is called {kind!r}; {nearest(kind, FAMILIES)}")
+    families = {**FAMILIES, **TRANSLATORS}
+    if kind not in families:
+        raise UserError(f"model.kind: no backbone is called {kind!r}; {nearest(kind, families)}")
     for key, value in sizes.items():
-        least = 0 if key == "classes" else 1
+        least = 0 if key == "classes" or (key == "latent" and kind in TRANSLATORS) else 1
         if value < least:
             raise UserError(f"{key} must be at least {least}, got {value}")
-    build = getattr(FAMILIES[kind], role)
+    build = getattr(families[kind], role)
     known = [name for name in inspect.signature(build).parameters if name not in SHARED_KEYS]
     for name in options:
         if name not in known:

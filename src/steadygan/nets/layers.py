@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Score(NamedTuple):
     """What a critic says of N images.
 
-    logit: (N,), unbounded, before any sigmoid. features: (N, F), what the last linear layer sees.
-    pixels: (N, 1, H, W), one logit per pixel, of critics that have them.
+    logit: (N,), or (N, 1, h, w) of a critic of patches, unbounded, before any sigmoid. features: (N, F), what the last
+    linear layer sees. pixels: (N, 1, H, W), one logit per pixel, of critics that have them.
     """
 
     logit: Tensor

@@ -18,16 +18,19 @@ from steadygan.errors import UserError, nearest
 from steadygan.objective.adversarial import LOSSES, adversarial
 from steadygan.objective.bundle import ORIGINS, Bundle
 from steadygan.objective.consistency import bcr, cr, squared_difference, zcr
+from steadygan.objective.cycle import Direction, cycle, identity, paired, synthesised
 from steadygan.objective.gradient import dragan, gp, jsreg, r1
 from steadygan.objective.latent import Climb, logan, path_length
 from steadygan.objective.lecam import lecam
-from steadygan.objective.memory import Average
+from steadygan.objective.memory import Average, History
 from steadygan.objective.pixels import cutmix, unet
 from steadygan.objective.terms import Parts, Term, rewrites
 from steadygan.objective.views import (
     Aug,
     Bare,
+    Beside,
     CutMix,
+    Detach,
     Gen,
     Jitter,
     Latent,
@@ -35,6 +38,7 @@ from steadygan.objective.views import (
     Mask,
     Nudge,
     Origin,
+    Pool,
     Real,
     Relabel,
     Through,
@@ -49,16 +53,21 @@ __all__ = [
     "Aug",
     "Average",
     "Bare",
+    "Beside",
     "Bundle",
     "Climb",
     "CutMix",
+    "Detach",
+    "Direction",
     "Gen",
+    "History",
     "Jitter",
     "Latent",
     "Lerp",
     "Mask",
     "Nudge",
     "Parts",
+    "Pool",
     "Real",
     "Relabel",
     "Term",
@@ -87,6 +96,10 @@ TERMS: dict[str, TermBuilder] = {
     "cutmix": cutmix,
     "ortho": ortho,
     "lecam": lecam,
+    "cycle": cycle,
+    "synthesised": synthesised,
+    "identity": identity,
+    "paired": paired,
 }
 
 # Which images DiffAugment transforms in whose phases: the three rows of its ablation (Zhao et al., NeurIPS 2020, §3.1).
@@ -107,19 +120,28 @@ def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
     return {name: _options(name, options or {}) for name, options in terms.items()}
 
 
-def build_terms(parts: Parts, *, loss: str, terms: Mapping[str, Mapping[str, Any] | None]) -> tuple[Term, ...]:
-    """All terms of an objective: the adversarial pair and what is added to it. Terms of weight 0 are left out."""
+def build_terms(*games: Parts, loss: str, terms: Mapping[str, Mapping[str, Any] | None]) -> tuple[Term, ...]:
+    """All terms of an objective: of each game the adversarial pair and what is added to it.
+
+    Terms of weight 0 are left out.
+    """
     resolved = resolve_options(terms)
-    parts = _rewrite(replace(parts, loss=loss), resolved)
-    game = adversarial(parts, loss=loss)
-    added = [
-        term for name, options in resolved.items() for term in _builder(name)(parts, **options) if term.weight != 0
-    ]
-    objective = (*game, *added)
+    objective = tuple(term for parts in games for term in _play(parts, loss, resolved))
     keys = [(term.player, term.name) for term in objective]
     if twice := {f"{player}/{name}" for player, name in keys if keys.count((player, name)) > 1}:
         raise UserError(f"objective.terms: two terms are called {', '.join(sorted(twice))}; rename one of them")
     return objective
+
+
+def _play(parts: Parts, loss: str, terms: Mapping[str, Mapping[str, Any]]) -> list[Term]:
+    """The terms of one game, with its critic and its suffix."""
+    parts.refuse(terms)
+    parts = _rewrite(replace(parts, loss=loss), terms)
+    added = [term for name, options in terms.items() for term in _builder(name)(parts, **options) if term.weight != 0]
+    return [
+        replace(term, name=term.name + parts.suffix, critic=parts.critic if term.critic == "D" else term.critic)
+        for term in (*adversarial(parts, loss=loss), *added)
+    ]
 
 
 def _rewrite(parts: Parts, terms: Mapping[str, Mapping[str, Any]]) -> Parts:

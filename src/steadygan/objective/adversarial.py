@@ -47,15 +47,15 @@ def adversarial(parts: Parts, *, loss: str = "hinge") -> tuple[Term, ...]:
     if loss not in LOSSES:
         raise UserError(f"objective.loss: unknown adversarial loss {loss!r}; {nearest(loss, LOSSES)}")
     real, fake, generator, _ = LOSSES[loss]
-    x, g = parts.real, parts.fake
+    x, g, judged = parts.judged_real, parts.shown_fake, parts.judged_fake
 
     def critic_loss(b: Bundle) -> Tensor:
         return real(b.D(x).logit).mean() + fake(b.D(g).logit).mean()
 
     def generator_loss(b: Bundle) -> Tensor:
-        return generator(b.D(g).logit).mean()
+        return generator(b.D(judged).logit).mean()
 
     return (
         Term("adversarial", "D", critic_loss, score=(x, g), weight=parts.game),
-        Term("adversarial", "G", generator_loss, score=(g,), weight=parts.game),
+        Term("adversarial", "G", generator_loss, score=(judged,), weight=parts.generator_game),
     )

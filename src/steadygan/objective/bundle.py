@@ -28,8 +28,9 @@ class Bundle:
     as `Real()`; pre_d: a transform through which images pass on their way into a critic (DiffAugment, Zhao et al.,
     NeurIPS 2020); pre_d_on: which images do, by origin; joint: score all views in one pass (wrong for a critic with
     batch statistics, which must see each view by itself); autocast: to what networks are rounded when they make images
-    and scores (None: not at all); compiled: what to call for these in place of some of `nets`. Gradients that are
-    differentiated again always come from the plain networks in full precision, as do images and logits.
+    and scores (None: not at all); compiled: what to call for these in place of some of `nets`; memories: of views that
+    remember earlier batches (`View.memory`). Gradients that are differentiated again always come from the plain
+    networks in full precision, as do images and logits.
     """
 
     def __init__(
@@ -45,8 +46,9 @@ class Bundle:
         joint: bool = True,
         autocast: torch.dtype | None = None,
         compiled: Mapping[str, Callable[..., Any]] | None = None,
+        memories: Mapping[View, nn.Module] | None = None,
     ) -> None:
-        self.autocast, self.compiled = autocast, compiled or {}
+        self.autocast, self.compiled, self.memories = autocast, compiled or {}, memories or {}
         self.nets, self.prior, self.generator, self.size = nets, prior, generator, size
         self.pre_d, self.pre_d_on, self.joint = pre_d, pre_d_on, joint
         self._values: dict[View, Tensor] = {view: value for view, (value, _) in (given or {}).items()}
@@ -54,6 +56,7 @@ class Bundle:
         self._seen: dict[View, Tensor] = {}
         self._scores: dict[tuple[str, View], Score] = {}
         self._gradients: dict[tuple[str, View], Tensor] = {}
+        self._critic = "D"
 
     def __getitem__(self, view: View) -> Tensor:
         """The view's tensor, computed at the first request."""
@@ -68,15 +71,20 @@ class Bundle:
             self._labels[view] = view.labels(self)
         return self._labels[view]
 
-    def D(self, view: View, critic: str = "D") -> Score:
-        """What the critic says of the view; the term must have declared it in `score` or `grads`."""
-        return self._lookup(self._scores, view, critic, "score")
+    def loss(self, term: Term) -> Tensor:
+        """The term's scalar, before its weight. What it asks of D and `grad` is asked of its own critic."""
+        self._critic = term.critic
+        return term.loss(self)
 
-    def grad(self, view: View, critic: str = "D") -> Tensor:
+    def D(self, view: View, critic: str | None = None) -> Score:
+        """What the critic says of the view; the term must have declared it in `score` or `grads`."""
+        return self._lookup(self._scores, view, critic or self._critic, "score")
+
+    def grad(self, view: View, critic: str | None = None) -> Tensor:
         """∂(sum of logits)/∂(view as the critic sees it, see `View.leaf`), with a graph; the term must have declared it
         in `grads`.
         """
-        return self._lookup(self._gradients, view, critic, "grads")
+        return self._lookup(self._gradients, view, critic or self._critic, "grads")
 
     def seen(self, view: View) -> Tensor:
         """The view as a critic sees it: behind `pre_d`, as the view itself says."""

@@ -27,7 +27,7 @@ def cr(parts: Parts, *, weight: float = 10.0, target: Literal["augmented", "bare
     λ‖D(A(x)) - D(x)‖² instead: A itself is what the score must not depend on, and `augment.consistency` has no part in
     it. The official code of DiffAugment (Zhao et al., NeurIPS 2020) trains CR-BigGAN on 20 % and 10 % of CIFAR so.
     """
-    x = parts.real
+    x = parts.judged_real
     if target == "augmented":
         pair: tuple[View, View] = (x, Aug(_augment(parts, "cr"), x))
     elif parts.pre_d is None:
@@ -43,7 +43,7 @@ def cr(parts: Parts, *, weight: float = 10.0, target: Literal["augmented", "bare
 def bcr(parts: Parts, *, real: float = 10.0, fake: float = 10.0) -> tuple[Term, ...]:
     """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for the critic; G's loss is unchanged (ICR, Alg. 1)."""
     transform = _augment(parts, "bcr")
-    x, g = parts.real, parts.fake
+    x, g = parts.judged_real, parts.shown_fake
     reals, fakes = (x, Aug(transform, x)), (g, Aug(transform, g))
     return (
         Term("bcr_real", "D", squared_difference(*reals), score=reals, weight=real),
@@ -69,9 +69,17 @@ def zcr(parts: Parts, *, dis: float = 5.0, gen: float = 0.5, sigma: float = 0.03
     )
 
 
-def squared_difference(a: View, b: View, critic: str = "D") -> Callable[[Bundle], Tensor]:
-    """The loss mean (D(a) - D(b))² over the batch."""
-    return lambda bundle: F.mse_loss(bundle.D(b, critic).logit, bundle.D(a, critic).logit)
+def squared_difference(a: View, b: View) -> Callable[[Bundle], Tensor]:
+    """The loss mean (D(a) - D(b))² over the batch, of the critic of its term.
+
+    A map of logits counts as its mean: an augmentation moves what a patch shows to another patch.
+    """
+    return lambda bundle: F.mse_loss(_whole(bundle.D(b).logit), _whole(bundle.D(a).logit))
+
+
+def _whole(logit: Tensor) -> Tensor:
+    """One logit (N,) for each image."""
+    return logit if logit.dim() == 1 else logit.flatten(1).mean(1)
 
 
 def _augment(parts: Parts, term: str) -> Transform:

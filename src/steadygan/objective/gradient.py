@@ -21,7 +21,7 @@ def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1, through: bool = Fal
     respect to x. The official code of DiffAugment (Zhao et al., NeurIPS 2020) has both: the one for CIFAR and FFHQ, the
     other for low-shot data.
     """
-    x: View = Through(parts.real) if through else parts.real
+    x: View = Through(parts.judged_real) if through else parts.judged_real
 
     def penalty(b: Bundle) -> Tensor:
         return 0.5 * _squared_norm(b, x).mean()
@@ -36,7 +36,7 @@ def gp(
 
     `one_sided` penalises only norms above the target. x̂ carries the real's label.
     """
-    between = Lerp(parts.real, parts.fake)
+    between = Lerp(parts.judged_real, parts.shown_fake)
     penalty = _distance_from(target, between, one_sided)
     return (Term("gp", "D", penalty, grads=(between,), weight=weight, every=every),)
 
@@ -56,7 +56,7 @@ def dragan(
     towards x_p = x + ½·std·U by a random share. The noise only brightens. Public variants: compare_gan has
     std·(U - ½) without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here.
     """
-    near = Jitter(parts.real, scale)
+    near = Jitter(parts.judged_real, scale)
     penalty = _distance_from(target, near, one_sided)
     return (Term("dragan", "D", penalty, grads=(near,), weight=weight, every=every),)
 

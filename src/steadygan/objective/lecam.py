@@ -21,7 +21,7 @@ def lecam(
     (D(x) - α_F)₊ and (α_R - D(g))₊; `one_sided: false` is the formula of the paper. Averages are taken from the first
     phase on (the authors start theirs at `start`), once per micro-batch.
     """
-    x, g = parts.real, parts.fake
+    x, g = parts.judged_real, parts.shown_fake
 
     def started(step: int) -> float:
         return float(step > start)

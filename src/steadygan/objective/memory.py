@@ -1,6 +1,8 @@
-"""What a term remembers from phase to phase."""
+"""What a term or a view remembers from phase to phase."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,3 +33,50 @@ class Average(nn.Module):
         self.mean.copy_(torch.where(finite, moved, self.mean))
         self.started.logical_or_(finite)
         return self.mean.clone()
+
+
+class History(nn.Module):
+    """The history buffer of fakes (Shrivastava et al., CVPR 2017, §2.3), by the law of CycleGAN's code.
+
+    Until it holds `size` images, each is stored and handed on. After that each, one after the other, is handed on with
+    probability ½; otherwise it takes the place of a stored one, drawn uniformly, which is handed on instead. (The paper
+    replaces half of a batch.) Images that are not finite are handed on and not stored: the phase is skipped.
+    """
+
+    images: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        # How large images are is known when the first comes; a checkpoint brings its own.
+        self.register_buffer("images", torch.zeros(size, 0), persistent=False)
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x: (N, …), generator: on its device. Returns (N, …) without a graph; never waits for the device."""
+        if self.images.shape[1:] != x.shape[1:]:
+            self.images = x.new_zeros(self.size, *x.shape[1:])
+        chosen = []
+        for new in x.detach():
+            filling = self.count < self.size
+            drawn = torch.randint(self.size, (), generator=generator, device=x.device)
+            swapped = torch.rand((), generator=generator, device=x.device) < 0.5
+            place = torch.where(filling, self.count, drawn).view(1)
+            old = self.images.index_select(0, place)[0]
+            chosen.append(torch.where(~filling & swapped, old, new))
+            kept = (filling | swapped) & new.isfinite().all()
+            self.images.index_copy_(0, place, torch.where(kept, new, old)[None])
+            self.count += filling & kept
+        return torch.stack(chosen)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Images and their number, whatever their size."""
+        return {"images": self.images, "count": self.count}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        if len(state["images"]) != self.size:
+            raise ValueError(f"the history was of {len(state['images'])} images and is of {self.size} now")
+        self.images = state["images"].to(self.count.device).clone()
+        self.count.copy_(state["count"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -61,12 +61,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Parts:
-    """What the terms of an unpaired image GAN are written from.
+    """What the terms of one game, a generator against a critic, are written from.
 
     real, fake: the two sides of the game; augment: the T of consistency terms; pre_d: what everything the critic sees
     passes through, if anything; loss: the adversarial loss by name; game: the weight of the adversarial pair; nets,
     prior: those of the run, for builders that must refuse some (None: nothing is refused, and labels are taken not to
-    exist).
+    exist). critic: the network that judges; suffix: what the names of the terms end in, where there are several games.
     """
 
     real: Real
@@ -77,6 +77,8 @@ class Parts:
     nets: Mapping[str, nn.Module] | None = None
     prior: Prior | None = None
     pre_d: Transform | None = None
+    critic: str = "D"
+    suffix: str = ""
 
     @classmethod
     def of(
@@ -89,6 +91,29 @@ class Parts:
     ) -> Parts:
         """Reals `x` against `G` of a latent."""
         return cls(Real(), Gen("G", Latent()), augment, nets=nets, prior=prior, pre_d=pre_d)
+
+    def refuse(self, terms: Collection[str]) -> None:
+        """Raises `UserError` when this kind of game has no room for one of the terms, by name."""
+
+    @property
+    def judged_real(self) -> View:
+        """The reals as the critic is given them."""
+        return self.real
+
+    @property
+    def judged_fake(self) -> View:
+        """The fakes as the critic is given them in G's phase."""
+        return self.fake
+
+    @property
+    def shown_fake(self) -> View:
+        """The fakes as the critic is given them in its own phase."""
+        return self.judged_fake
+
+    @property
+    def generator_game(self) -> float:
+        """The weight of G's side of the adversarial pair."""
+        return self.game
 
     @property
     def conditional(self) -> bool:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from steadygan.objective.memory import History
 
 if TYPE_CHECKING:
     from steadygan.objective.bundle import Bundle
@@ -46,6 +48,10 @@ class View:
         """Whose labels (N,) it has: those of its first input."""
         return b.labels(self.inputs()[0])
 
+    def memory(self) -> nn.Module | None:
+        """A fresh one of what it keeps from batch to batch, part of every checkpoint; None: each batch is by itself."""
+        return None
+
     def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
         """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
         seen = b.seen(self).detach().requires_grad_()
@@ -54,7 +60,7 @@ class View:
 
 @dataclass(frozen=True)
 class Real(View):
-    """The batch's training images, float (N, C, H, W) in [-1, 1], with their own labels."""
+    """The batch's training images of a domain, float (N, C, H, W) in [-1, 1], with their own labels."""
 
     domain: str = "x"
 
@@ -128,6 +134,56 @@ class Through(View):
     def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
         image = b[self.source].detach().requires_grad_()
         return image, b.before_critic(image, origin(self))
+
+
+@dataclass(frozen=True)
+class Detach(View):
+    """`source` as a constant: no gradient flows back through it."""
+
+    source: View
+
+    def compute(self, b: Bundle) -> Tensor:
+        return b[self.source].detach()
+
+    def seen(self, b: Bundle) -> Tensor:
+        return b.seen(self.source).detach()
+
+
+@dataclass(frozen=True)
+class Beside(View):
+    """`image` with what it was made from or belongs to, stacked along channels: (N, C_condition + C_image, H, W).
+
+    What the critic of pix2pix judges (Isola et al., CVPR 2017, eq. 1). A `pre_d` treats the two alike when it knows how
+    many images there are (`DiffAugment.images`).
+    """
+
+    condition: View
+    image: View
+
+    def compute(self, b: Bundle) -> Tensor:
+        return torch.cat([b[self.condition], b[self.image]], 1)
+
+
+@dataclass(frozen=True)
+class Pool(View):
+    """`source` or, from a history of `size` images, an earlier one (Shrivastava et al., CVPR 2017, §2.3).
+
+    Its law is that of `History`, its images are constants. For critics only, and for images without labels.
+    """
+
+    source: View
+    size: int = 50
+
+    def compute(self, b: Bundle) -> Tensor:
+        return b.memories[self](b[self.source], b.generator)
+
+    def labels(self, b: Bundle) -> Tensor | None:
+        if b.labels(self.source) is not None:
+            raise ValueError("a history of images keeps no labels")
+        return None
+
+    def memory(self) -> nn.Module:
+        return History(self.size)
 
 
 @dataclass(frozen=True)

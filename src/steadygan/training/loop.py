@@ -12,23 +12,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from steadygan.config import Config
-from steadygan.data import ImageSet, to_float
 from steadygan.data.grid import save_grid
 from steadygan.errors import UserError
-from steadygan.nets.sampling import choose_labels, sample, standing_statistics
 from steadygan.objective import LOSSES
 from steadygan.training.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
+from steadygan.training.task import Task
 from steadygan.training.watchdog import Watchdog
-
-PROBE_IMAGES = 256
-"""How many training and held-out images D's accuracy is read from."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +41,14 @@ class Progress:
 class Trainer:
     """One run: a state that moves, a directory that remembers.
 
-    train, heldout: the real images; generator: what a checkpoint says of its generator (plain JSON values);
-    score: scores the averaged generator as it stands, returning one record and the value to rank checkpoints by
-    (lower is better), or None when there is no protocol for this data.
+    task: what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one record
+    and the value to rank checkpoints by (lower is better), or None when there is no protocol for this data.
     """
 
     config: Config
     state: TrainState
     run: RunDirectory
-    train: ImageSet
-    heldout: ImageSet | None
-    generator: Mapping[str, Any]
+    task: Task
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
 
@@ -120,7 +112,6 @@ class Trainer:
         self.run.append("metrics.jsonl", record | {name: _json_number(value) for name, value in values.items()})
         return values
 
-    @torch.no_grad()
     def _accuracy(self) -> dict[str, float]:
         """The share of real images that D takes for real, among those it trains on and those it has never seen.
 
@@ -129,26 +120,12 @@ class Trainer:
         boundary = LOSSES[self.config.objective.loss].boundary
         if boundary is None:
             return {}
-        conditional = self.state.prior.label_pool is not None
-        accuracy = {}
-        for name, images in (("train", self.train), ("heldout", self.heldout)):
-            if images is not None and len(images):
-                index = torch.arange(min(PROBE_IMAGES, len(images)))
-                y = images.labels[index.to(images.labels.device)] if conditional and images.labels is not None else None
-                logit = self.state.nets["D"](to_float(images.take(index)), y).logit
-                accuracy[f"D_accuracy_{name}"] = float((logit > boundary).float().mean())
-        return accuracy
-
-    def refresh_average(self) -> None:
-        """Gathers the averaged generator's batch-norm statistics for the weights it has now."""
-        standing_statistics(self.state.ema.net, self.state.prior)
+        logits = self.task.real_logits(self.state)
+        return {f"D_accuracy_{name}": float((logit > boundary).float().mean()) for name, logit in logits.items()}
 
     def _sample(self) -> None:
-        self.refresh_average()
-        classes = self.generator["classes"]
-        columns = min(classes, 10) if classes else 8
-        labels = choose_labels(columns * 8, list(range(columns)) if classes else None, classes)
-        images = sample(self.state.ema.net, self.state.prior, columns * 8, labels=labels, seed=self.config.train.seed)
+        self.task.refresh_average(self.state)
+        images, columns = self.task.preview(self.state)
         save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
 
     def _saved(self) -> bool:
@@ -158,8 +135,8 @@ class Trainer:
 
     def checkpoint(self, *, scored: bool = False) -> Path:
         """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good."""
-        state = self.state
-        self.refresh_average()
+        state, keep = self.state, self.config.train.keep_checkpoints
+        self.task.refresh_average(state)
         best = False
         try:
             if scored and self.score is not None:
@@ -169,7 +146,7 @@ class Trainer:
                 state.best_score = min(rank, state.best_score)
         finally:
             # A score that fails must not cost the steps since the last checkpoint.
-            path = save_checkpoint(state, self.run.checkpoints, self.generator, keep=self.config.train.keep_checkpoints)
+            path = save_checkpoint(state, self.run.checkpoints, self.task.generator, keep=keep)
         if best:
             self.run.mark_best(path)
         return path

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.data import Loader
+from steadygan.data import Loader, PairLoader
 from steadygan.errors import UserError
 from steadygan.nets.prior import Prior
 from steadygan.objective import PLACEMENTS, Term
-from steadygan.objective.views import Origin, Transform
+from steadygan.objective.views import Origin, Transform, View, walk
 from steadygan.training.ema import EMA
 
 
@@ -23,8 +23,9 @@ class TrainState:
     """Networks, players, objective, data position and randomness of one run.
 
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
-    one step; pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has
-    had; images: reals shown to the critic so far; autocast, compiled: see `Bundle`.
+    one step; ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators;
+    pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has had;
+    images: reals shown to the critic so far; pools: what views remember; autocast, compiled: see `Bundle`.
     """
 
     nets: dict[str, nn.Module]
@@ -33,9 +34,10 @@ class TrainState:
     terms: tuple[Term, ...]
     phases: tuple[str, ...]
     prior: Prior
-    loader: Loader
+    loader: Loader | PairLoader
     generator: torch.Generator
     ema: EMA
+    averaged: nn.Module = field(default=None)  # type: ignore[assignment]
     accumulate: int = 1
     pre_d: Transform | None = None
     pre_d_on: Mapping[str, frozenset[Origin]] = field(default_factory=lambda: PLACEMENTS["both"])
@@ -48,8 +50,13 @@ class TrainState:
     best_score: float = float("inf")
     counts: Counter[str] = field(default_factory=Counter)
     skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    pools: dict[View, nn.Module] = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.averaged is None:
+            self.averaged = self.nets["G"]
+        views = walk(view for term in self.terms for view in term.needs)
+        self.pools = {view: memory for view in views if (memory := view.memory()) is not None}
         for term in self.terms:
             if term.player not in self.players or term.critic not in self.nets:
                 raise UserError(
@@ -65,8 +72,9 @@ class TrainState:
 
     @property
     def memories(self) -> dict[str, nn.Module]:
-        """What terms remember from phase to phase, by `player/term`."""
-        return {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
+        """What terms remember from phase to phase, by `player/term`, and what views do, by their expression."""
+        terms = {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
+        return terms | {str(view): memory for view, memory in self.pools.items()}
 
     def weights(self) -> dict[str, Tensor]:
         """All network tensors by `network.parameter`; the averaged generator is `G_ema`."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from steadygan.nets.layers import advance_spectral_norm
 from steadygan.objective import Bundle, Real, Term, View
 from steadygan.objective.bundle import ORIGINS
-from steadygan.objective.views import walk
+from steadygan.objective.views import origin, walk
 from steadygan.training.state import TrainState
 
 Given = dict[View, tuple[Tensor, Tensor | None]]
@@ -55,9 +55,10 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
             joint=state.joint,
             autocast=state.autocast,
             compiled=state.compiled,
+            memories=state.pools,
         )
         b.prepare(live)
-        losses = {term.name: term.loss(b) / state.accumulate for term in live}
+        losses = {term.name: b.loss(term) / state.accumulate for term in live}
         torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum().backward()
         for name, loss in losses.items():
             values[f"{player}/{name}"] += loss.detach()
@@ -68,17 +69,24 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     state.skipped += optimizer.found_inf.to(state.skipped)  # type: ignore[attr-defined]
     state.counts[player] += 1
     if player == "G":
-        state.ema.update(state.nets["G"], state.step)
+        state.ema.update(state.averaged, state.step)
     return {**values, f"{player}/grad_norm": norm}
 
 
 def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[tuple[Given, int]]:
-    """The phase's batch in `accumulate` equal parts. Reals are only fetched when a term looks at them."""
+    """The phase's batch in `accumulate` equal parts. Reals are only fetched when a term looks at them.
+
+    They count as shown (`state.images`) when a critic judges them, not when a generator is given them alone.
+    """
     loader, parts = state.loader, state.accumulate
     size = loader.batch_size // loader.world_size // parts
     if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
         return [({}, size)] * parts
-    x, y = loader.next()
-    state.images += loader.batch_size
-    labels = [None] * parts if y is None or state.prior.label_pool is None else y.chunk(parts)
-    return [({Real(): pair}, size) for pair in zip(x.chunk(parts), labels, strict=True)]
+    if any(origin(view) == "real" for term in terms for view in term.score + term.grads):
+        state.images += loader.batch_size
+    batches: list[Given] = [{} for _ in range(parts)]
+    for domain, (x, y) in loader.batch().items():
+        labels = [None] * parts if y is None or state.prior.label_pool is None else y.chunk(parts)
+        for given, pair in zip(batches, zip(x.chunk(parts), labels, strict=True), strict=True):
+            given[Real(domain)] = pair
+    return [(given, size) for given in batches]

@@ -43,11 +43,13 @@ class DiffAugment:
     """T of D(T(x)) and D(T(G(z))): the named policies one after the other, each always on, drawn anew for each image.
 
     policy: names of `POLICIES`, in order. color: see there. translation: integer shifts of up to ±1/8 of the side, zero
-    (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. Raises UserError for an
-    unknown policy. Source: the paper's §3 and its official code, which agree.
+    (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. images: how many are stacked
+    along the channels of each x, such as an input and what was made of it (pix2pix); they share one draw. Raises
+    UserError for an unknown policy. Source: the paper's §3 and its official code, which agree.
     """
 
     policy: tuple[str, ...]
+    images: int = 1
 
     def __post_init__(self) -> None:
         for name in self.policy:
@@ -55,7 +57,14 @@ class DiffAugment:
                 raise UserError(f"augment.diffaugment.policy: unknown {name!r}; {nearest(name, POLICIES)}")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x: (N, C, H, W) floating in [-1, 1]; generator: on x's device. Same shape; color can leave [-1, 1]."""
+        """x: (N, images·C, H, W) floating in [-1, 1]; generator: on x's device. Same shape; color can leave [-1, 1]."""
+        # The others repeat the first one's random numbers.
+        repeats = [generator.clone_state() for _ in range(self.images - 1)]
+        parts = zip(x.chunk(self.images, 1), (generator, *repeats), strict=True)
+        transformed = [self._draw(part, numbers) for part, numbers in parts]
+        return transformed[0] if self.images == 1 else torch.cat(transformed, 1)
+
+    def _draw(self, x: Tensor, generator: torch.Generator) -> Tensor:
         for name in self.policy:
             x = POLICIES[name](x, generator)
         return x

@@ -1,0 +1,167 @@
+"""Image-to-image networks: the ResNet generator of Johnson et al. (ECCV 2016) as in CycleGAN, and the PatchGAN critic.
+
+Zhu et al., ICCV 2017, app. 7.2, with the layers of its public code; CSGAN (arXiv 1901.03554) takes both as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets.layers import WARM_UP_ITERATIONS, BatchNorm2d, Conv2d, Score, advance_spectral_norm, full_precision
+
+Norm = Literal["instance", "batch", "none"]
+CriticNorm = Literal["instance", "batch", "none", "spectral"]
+
+SLOPE = 0.2
+STRIDE = 4
+"""How many pixels of the image one of the generator's innermost features stands for, along each side."""
+LEAST_SIDE = 2 * STRIDE
+"""Below it there is nothing to mirror at the edges of the innermost features."""
+
+
+def _norm(name: str, channels: int) -> list[nn.Module]:
+    if name == "instance":
+        return [nn.InstanceNorm2d(channels)]
+    return [BatchNorm2d(channels)] if name == "batch" else []
+
+
+def _refuse(value: str, allowed: object, what: str) -> None:
+    if value not in get_args(allowed):
+        raise UserError(f"{what}: norm must be one of {', '.join(get_args(allowed))}, got {value!r}")
+
+
+def _initialise(network: nn.Module) -> None:
+    """Kernels N(0, 0.02²), biases 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    advance_spectral_norm(network, WARM_UP_ITERATIONS)
+
+
+class Block(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), 3×3, mirrored at the edges."""
+
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            *_norm(norm, channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            *_norm(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        body: Tensor = self.body(x)
+        return x + body
+
+
+class Generator(nn.Module):
+    """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
+
+    A 7×7 convolution to `width` channels, two of stride 2, residual blocks, two transposed convolutions, a 7×7 one and
+    tanh: c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 in the paper's words. blocks: 9 from 256 pixels on and 6
+    below, by default. norm: "instance" (without gain and bias), "batch" or "none". Sides that are no multiple of 4 are
+    mirrored on to the next one, and the result is cut. Raises UserError for an option that makes no sense, ValueError
+    for an image with a side below `LEAST_SIDE`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int,
+        blocks: int | None = None,
+        norm: Norm = "instance",
+    ) -> None:
+        super().__init__()
+        if classes or latent:
+            raise UserError("translate: images are made of images; set model.conditional=false")
+        blocks = (9 if size >= 256 else 6) if blocks is None else blocks
+        if blocks < 0:
+            raise UserError(f"translate: blocks must be at least 0, got {blocks}")
+        if size < LEAST_SIDE:
+            raise UserError(f"translate: size must be at least {LEAST_SIDE}, got {size}")
+        _refuse(norm, Norm, "translate generator")
+        self.size, self.channels = size, channels
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 7, padding=3, padding_mode="reflect")]
+        layers += [*_norm(norm, width), nn.ReLU()]
+        for inner in (width, 2 * width):
+            layers += [nn.Conv2d(inner, 2 * inner, 3, stride=2, padding=1), *_norm(norm, 2 * inner), nn.ReLU()]
+        layers += [Block(4 * width, norm) for _ in range(blocks)]
+        for inner in (2 * width, width):
+            layers += [nn.ConvTranspose2d(2 * inner, inner, 3, stride=2, padding=1, output_padding=1)]
+            layers += [*_norm(norm, inner), nn.ReLU()]
+        layers += [nn.Conv2d(width, channels, 7, padding=3, padding_mode="reflect")]
+        self.layers = nn.Sequential(*layers)
+        _initialise(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """y is not looked at."""
+        height, width = x.shape[2:]
+        if min(height, width) < LEAST_SIDE:
+            raise ValueError(f"an image of {width}×{height} pixels is too small: sides must be at least {LEAST_SIDE}")
+        right, bottom = -width % STRIDE, -height % STRIDE
+        if right or bottom:
+            x = F.pad(x, (0, right, 0, bottom), mode="reflect")
+        return torch.tanh(self.layers(x))[:, :, :height, :width]
+
+
+class Critic(nn.Module):
+    """Image (N, images·channels, H, W) → a logit for each patch, (N, 1, H/2^layers - 2, W/2^layers - 2).
+
+    4×4 convolutions: `layers` of stride 2 with width, 2·width, 4·width, … channels (8·width at most), one of stride 1
+    and one to the logit; LeakyReLU 0.2, no norm after the first: C64-C128-C256-C512. A logit of three layers sees 70×70
+    pixels. images: how many are judged together, stacked along the channels (2: pix2pix's, which sees the input too).
+    norm: "instance", "batch", "none" or "spectral" (of every kernel). Raises UserError for a size that leaves no
+    patches, or an option that makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int,
+        images: int = 1,
+        layers: int = 3,
+        norm: CriticNorm = "instance",
+    ) -> None:
+        super().__init__()
+        _refuse(norm, CriticNorm, "translate critic")
+        if layers < 1:
+            raise UserError(f"translate: the critic's layers must be at least 1, got {layers}")
+        if size < 3 << layers:
+            raise UserError(
+                f"translate: a critic of {layers} layers needs images of at least {3 << layers} pixels, got {size}; "
+                "raise data.size or lower model.critic.layers"
+            )
+        self.size, self.channels = size, channels
+        spectral = norm == "spectral"
+        outputs = [width * min(2**layer, 8) for layer in range(layers + 1)]
+        body: list[nn.Module] = [Conv2d(images * channels, width, 4, stride=2, padding=1, spectral_norm=spectral)]
+        body += [nn.LeakyReLU(SLOPE)]
+        for layer in range(1, layers + 1):
+            before, after, stride = outputs[layer - 1], outputs[layer], 2 if layer < layers else 1
+            body += [Conv2d(before, after, 4, stride=stride, padding=1, spectral_norm=spectral)]
+            body += [*_norm(norm, after), nn.LeakyReLU(SLOPE)]
+        self.body = nn.Sequential(*body)
+        self.head = Conv2d(outputs[-1], 1, 4, padding=1, spectral_norm=spectral)
+        _initialise(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """y is not looked at."""
+        h = self.body(x)
+        with full_precision(h):
+            return Score(self.head(h.to(x.dtype)))
