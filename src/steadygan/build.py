@@ -22,6 +22,7 @@ from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.prior import Prior
 from steadygan.nets.resample import set_folding
 from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
+from steadygan.share import WHOLE, Share, Sharing, stream
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.transforms import Consistency, DiffAugment
@@ -128,8 +129,8 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
     return {"G": generator, "D": critic}
 
 
-def build_state(config: Config, images: ImageSet, device: torch.device) -> TrainState:
-    """A run before its first step."""
+def build_state(config: Config, images: ImageSet, device: torch.device, share: Share = WHOLE) -> TrainState:
+    """A run before its first step; share: what this process has of every batch."""
     description = describe_generator(config, images)
     nets = build_nets(config, description)
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
@@ -158,17 +159,32 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         terms=terms,
         phases=train.phases,
         prior=prior,
-        loader=Loader(images, batch_size=train.batch_size, seed=train.seed, flip=config.data.flip),
-        generator=torch.Generator(device).manual_seed(train.seed),
+        loader=Loader(
+            images,
+            batch_size=train.batch_size,
+            seed=train.seed,
+            flip=config.data.flip,
+            rank=share.rank,
+            world_size=share.size,
+            parts=train.accumulate,
+        ),
+        generator=stream(device, share).manual_seed(train.seed),
         ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
         accumulate=train.accumulate,
         pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
         autocast=choose_precision(train.precision, device),
-        compiled={name: torch.compile(net) for name, net in nets.items()} if train.compile else {},
+        compiled={name: torch.compile(net) for name, net in nets.items() if compilable(net, share)}
+        if train.compile
+        else {},
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
+
+
+def compilable(net: nn.Module, share: Share) -> bool:
+    """Exchanges between processes are not compiled, and so neither are networks that make some."""
+    return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())
 
 
 def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
