@@ -197,12 +197,13 @@ def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
 PACKAGES = ("steadygan", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")
 
 
-def provenance(config: Config, images: Images, device: torch.device) -> dict[str, Any]:
+def provenance(config: Config, images: Images, device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Where a run comes from: versions, machine, seed and the content of its data."""
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "seed": config.train.seed,
         "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),

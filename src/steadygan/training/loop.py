@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +22,9 @@ from steadygan.data.grid import save_grid
 from steadygan.errors import UserError
 from steadygan.nets.sampling import choose_labels, sample, standing_statistics
 from steadygan.objective import LOSSES
+from steadygan.share import unshared
 from steadygan.training.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
+from steadygan.training.distributed import Replicas
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -48,7 +51,8 @@ class Trainer:
 
     train, heldout: the real images; generator: what a checkpoint says of its generator (plain JSON values);
     score: scores the averaged generator as it stands, returning one record and the value to rank checkpoints by
-    (lower is better), or None when there is no protocol for this data.
+    (lower is better), or None when there is no protocol for this data; replicas: the processes that train together,
+    each with a Trainer, of which the first one's writes.
     """
 
     config: Config
@@ -59,6 +63,7 @@ class Trainer:
     generator: Mapping[str, Any]
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
+    replicas: Replicas = field(default_factory=Replicas)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
         """Trains to `train.steps`; true when it got there, false when SIGINT or SIGTERM ended it at a checkpoint."""
@@ -67,8 +72,8 @@ class Trainer:
         values: dict[str, float] = {}
         speed = Speed(state.images)
         self.watchdog.begin(int(state.skipped), state.step)
-        with interruptible() as interrupted, closing(self.run):
-            while state.step < config.steps and not interrupted:
+        with interruptible(once=self.replicas.size > 1) as interrupted, closing(self.run):
+            while state.step < config.steps and not (stopped := self.replicas.any(interrupted)):
                 began = time.perf_counter()
                 self._set_learning_rates()
                 losses.update(train_step(state))
@@ -93,7 +98,7 @@ class Trainer:
                     per_step = state.images / max(state.step, 1)
                     left = (config.steps - state.step) * per_step / rate if rate else float("inf")
                     on_step(Progress(state.step, config.steps, rate, left, values))
-            if state.step < config.steps and interrupted and not self._saved():
+            if state.step < config.steps and stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
         return state.step >= config.steps
 
@@ -108,7 +113,7 @@ class Trainer:
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> dict[str, float]:
         state = self.state
-        values = {name: float(value) for name, value in losses.items()}
+        values = self.replicas.mean(losses)
         values |= self._accuracy()
         record = {
             "step": state.step,
@@ -135,7 +140,8 @@ class Trainer:
             if images is not None and len(images):
                 index = torch.arange(min(PROBE_IMAGES, len(images)))
                 y = images.labels[index.to(images.labels.device)] if conditional and images.labels is not None else None
-                logit = self.state.nets["D"](to_float(images.take(index)), y).logit
+                with unshared(self.state.nets["D"]):
+                    logit = self.state.nets["D"](to_float(images.take(index)), y).logit
                 accuracy[f"D_accuracy_{name}"] = float((logit > boundary).float().mean())
         return accuracy
 
@@ -145,6 +151,9 @@ class Trainer:
 
     def _sample(self) -> None:
         self.refresh_average()
+        self.replicas.lead(self._draw_grid)
+
+    def _draw_grid(self) -> None:
         classes = self.generator["classes"]
         columns = min(classes, 10) if classes else 8
         labels = choose_labels(columns * 8, list(range(columns)) if classes else None, classes)
@@ -158,9 +167,11 @@ class Trainer:
 
     def checkpoint(self, *, scored: bool = False) -> Path:
         """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good."""
-        state = self.state
         self.refresh_average()
-        best = False
+        return self.replicas.lead(partial(self._save, scored))
+
+    def _save(self, scored: bool) -> Path:
+        state, best = self.state, False
         try:
             if scored and self.score is not None:
                 record, rank = self.score(state)
@@ -176,6 +187,14 @@ class Trainer:
 
     def _roll_back(self, culprits: Sequence[str]) -> None:
         """Back to the last checkpoint, with other random numbers from there on; what was skipped stays counted."""
+        skipped = int(self.state.skipped)
+        load_checkpoint(self.state, self.replicas.lead(partial(self._way_back, culprits)))
+        self.state.skipped.fill_(skipped)
+        self.watchdog.rolled_back(skipped, self.state.step)
+        self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
+        self.run.forget_after(self.state.step)
+
+    def _way_back(self, culprits: Sequence[str]) -> Path:
         step, skipped = self.state.step, int(self.state.skipped)
         if not checkpoints(self.run.checkpoints) or self.watchdog.rollbacks == self.watchdog.patience:
             raise UserError(
@@ -183,11 +202,7 @@ class Trainer:
                 f"{skipped} phases were skipped, and {self.watchdog.rollbacks} rollbacks did not help; lower "
                 "optim.g.lr and optim.d.lr, or add regularisation (r1, gp); a term of your own may be at fault"
             )
-        load_checkpoint(self.state, self.run.newest_checkpoint())
-        self.state.skipped.fill_(skipped)
-        self.watchdog.rolled_back(skipped, self.state.step)
-        self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
-        self.run.forget_after(self.state.step)
+        return self.run.newest_checkpoint()
 
 
 class Speed:
@@ -218,9 +233,10 @@ class Flag:
 
 
 @contextmanager
-def interruptible() -> Iterator[Flag]:
+def interruptible(*, once: bool = False) -> Iterator[Flag]:
     """A flag that the first SIGINT or SIGTERM raises, so that a run ends at a step boundary; the second acts at once.
 
+    once: further signals do nothing; launchers and schedulers send several, and kill in the end.
     Outside the main thread, where Python cannot catch signals, the flag stays down.
     """
     flag = Flag()
@@ -228,7 +244,8 @@ def interruptible() -> Iterator[Flag]:
 
     def catch(number: int, frame: FrameType | None) -> None:
         flag.raised = True
-        signal.signal(number, previous[number])
+        if not once:
+            signal.signal(number, previous[number])
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):
