@@ -14,7 +14,19 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = ["errors", "files", "config", "machine", "share", "data", "transforms", "nets", "objective", "training", "metrics"]
+ORDER = [
+    "errors",
+    "files",
+    "config",
+    "machine",
+    "share",
+    "data",
+    "transforms",
+    "nets",
+    "objective",
+    "training",
+    "metrics",
+]
 ORDER += ["build", "run", "hub", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 

@@ -15,7 +15,11 @@ class LostProcess(UserError):
 
 
 class SaidElsewhere(UserError):
-    """An error that another of these processes tells the user."""
+    """An error that another of these processes, number `speaker`, tells the user."""
+
+    def __init__(self, message: str, speaker: int) -> None:
+        super().__init__(message)
+        self.speaker = speaker
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

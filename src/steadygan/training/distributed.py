@@ -111,7 +111,7 @@ class Replicas:
         said = self._gather_objects(None if error is None else str(error))
         failed = [rank for rank, text in enumerate(said) if text is not None]
         if failed and failed[0] != self.rank:
-            raise SaidElsewhere(said[failed[0]])
+            raise SaidElsewhere(said[failed[0]], failed[0])
         if error is not None:
             where = "" if len(failed) == self.size else f"process {self.rank} on {socket.gethostname()}: "
             raise UserError(f"{where}{error}") from error
@@ -227,7 +227,7 @@ class Replicas:
             if kind == "done":
                 return value
             if kind == "failed":
-                raise SaidElsewhere(value)
+                raise SaidElsewhere(value, 0)
             if kind == "help":
                 part = self._part(*value)
                 with reaching():
@@ -288,11 +288,11 @@ def joined() -> Iterator[Replicas]:
             ) from error
     try:
         yield Replicas(dist.get_rank(), dist.get_world_size())
-    except SaidElsewhere:
-        # torchrun ends all processes when one has: the one that speaks should come first.
+    except SaidElsewhere as error:
+        # torchrun ends all processes when one has: the one that speaks should come first. It sends nothing and ends.
         with suppress(RuntimeError):
-            if speaks := dist.irecv(torch.zeros(1)):
-                speaks.wait(timedelta(seconds=5))
+            if end := dist.irecv(torch.zeros(1), src=error.speaker):
+                end.wait(timedelta(seconds=5))
         raise
     # Not after an error, when others may never come.
     if mine:
