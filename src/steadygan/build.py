@@ -26,6 +26,7 @@ from steadygan.nets.prior import Prior
 from steadygan.nets.resample import set_folding
 from steadygan.nets.translating import critic_name, generator_name
 from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
+from steadygan.share import WHOLE, Share, Sharing, stream
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.task import Sampling, Task
@@ -205,8 +206,12 @@ def build_games(config: Config, parts: Parts) -> tuple[Parts, ...]:
     )
 
 
-def build_state(config: Config, images: ImageSet | PairSet, device: torch.device) -> TrainState:
-    """A run before its first step."""
+def build_state(config: Config, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE) -> TrainState:
+    """A run before its first step; share: what this process has of every batch."""
+    if share.size > 1 and isinstance(images, PairSet):
+        raise UserError(
+            f"a translation (data.domains) trains in one process, and there are {share.size}; start it without torchrun"
+        )
     description = describe_generator(config, images)
     nets = build_nets(config, description)
     memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
@@ -232,6 +237,7 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
     order: dict[str, Any] = {"batch_size": train.batch_size, "seed": train.seed, "flip": config.data.flip}
+    part: dict[str, Any] = {"rank": share.rank, "world_size": share.size, "parts": train.accumulate}
     return TrainState(
         nets=nets,
         players=players,
@@ -239,8 +245,8 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         terms=terms,
         phases=train.phases,
         prior=prior,
-        loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order),
-        generator=torch.Generator(device).manual_seed(train.seed),
+        loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order, **part),
+        generator=stream(device, share).manual_seed(train.seed),
         ema=EMA(sides["G"], start=train.ema.start, half_life=train.ema.half_life),
         averaged=sides["G"],
         accumulate=train.accumulate,
@@ -248,13 +254,20 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(sides["D"]),
         autocast=choose_precision(train.precision, device),
-        compiled={name: torch.compile(net) for name, net in nets.items()} if train.compile else {},
+        compiled={name: torch.compile(net) for name, net in nets.items() if compilable(net, share)}
+        if train.compile
+        else {},
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:
     return nn.ModuleDict({name: nets[name] for name in names})
+
+
+def compilable(net: nn.Module, share: Share) -> bool:
+    """Exchanges between processes are not compiled, and so neither are networks that make some."""
+    return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())
 
 
 def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
@@ -278,12 +291,13 @@ def build_task(config: Config, images: Images) -> Task:
 PACKAGES = ("steadygan", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")
 
 
-def provenance(config: Config, images: Images, device: torch.device) -> dict[str, Any]:
+def provenance(config: Config, images: Images, device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Where a run comes from: versions, machine, seed and the content of its data."""
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "seed": config.train.seed,
         "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),

@@ -140,6 +140,9 @@ class TrainConfig(Section):
     sample_every: Positive = 1000
     checkpoint_every: Positive = 5000
     keep_checkpoints: Positive = Field(2, description="how many of the newest checkpoints stay (the best always does)")
+    collective_timeout: float = Field(
+        600, gt=0, description="several processes: seconds after which one that does not answer is lost, and all end"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:

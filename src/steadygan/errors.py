@@ -10,6 +10,18 @@ class UserError(Exception):
     """Something the user can put right; the message says what and how. The CLI prints it and exits with status 2."""
 
 
+class LostProcess(UserError):
+    """One of several processes that train together ended, or no longer answers."""
+
+
+class SaidElsewhere(UserError):
+    """An error that another of these processes, number `speaker`, tells the user."""
+
+    def __init__(self, message: str, speaker: int) -> None:
+        super().__init__(message)
+        self.speaker = speaker
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint naming the known word closest to `name`, or the list of them: for the end of an error message."""
     known = sorted(known)

@@ -22,6 +22,7 @@ from steadygan.nets.sampling import choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
 from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
 from steadygan.training.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
+from steadygan.training.distributed import joined
 from steadygan.training.rundir import RunDirectory
 from steadygan.translation import Translator, evaluate_translation, is_translation
 
@@ -164,12 +165,14 @@ def train(
     """Trains what a preset, a YAML file or (with `resume`) a run directory describes; the same as `steadygan train`.
 
     overrides: `key.path=value` strings. out: the run directory, `runs/NAME` by default. on_step: called with a
-    `Progress` after each step. Returns the run's directory, last scores and newest sample grid.
+    `Progress` after each step. Returns the run's directory, last scores and newest sample grid. In a script that
+    torchrun starts in several processes, each calls this, and they train one run together.
     """
-    if resume:
-        return train_run(None, Path(source), overrides=overrides, on_step=on_step)
-    config = configuration.load(source, overrides)
-    return train_run(config, Path(out) if out is not None else Path("runs") / config.name, on_step=on_step)
+    with joined() as replicas:
+        with replicas.together():
+            config = None if resume else configuration.load(source, overrides)
+        path = Path(source) if config is None else Path("runs") / config.name if out is None else Path(out)
+        return train_run(config, path, overrides=overrides, replicas=replicas, on_step=on_step)
 
 
 def evaluate(

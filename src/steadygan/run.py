@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from steadygan import __version__
 from steadygan import config as configuration
 from steadygan.build import (
     Images,
@@ -22,20 +25,22 @@ from steadygan.build import (
     build_state,
     build_task,
     choose_device,
+    choose_precision,
     provenance,
     resolve,
 )
 from steadygan.config import Config
 from steadygan.data import ImageSet, PairSet
-from steadygan.errors import UserError, nearest
+from steadygan.errors import LostProcess, UserError, nearest
 from steadygan.machine import keep_freed_memory, set_tf32
 from steadygan.metrics import EXTRACTORS
 from steadygan.metrics.compare import read_lines
 from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
 from steadygan.nets.sampling import sample
-from steadygan.training.checkpoint import load_checkpoint, read_manifest
+from steadygan.training.checkpoint import checkpoints, load_checkpoint, read_manifest
+from steadygan.training.distributed import Replicas
 from steadygan.training.loop import Progress, Trainer
-from steadygan.training.rundir import RunDirectory
+from steadygan.training.rundir import Onlooker, RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 from steadygan.translation import score_translation
@@ -55,12 +60,14 @@ class Trained:
     translates: bool = False
 
 
-def open_run(path: Path, overrides: Sequence[str]) -> tuple[Config, RunDirectory]:
-    """The configuration of an existing run, with overrides, and its locked directory."""
+def open_run(
+    path: Path, overrides: Sequence[str], kind: type[RunDirectory] = RunDirectory
+) -> tuple[Config, RunDirectory]:
+    """The configuration of an existing run, with overrides, and its directory, which a writer locks."""
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path} is not a run directory: it has no config.yaml")
     config = resolve(configuration.load(path, overrides))
-    run = RunDirectory(path)
+    run = kind(path)
     run.lock()
     run.tidy()
     return config, run
@@ -71,6 +78,7 @@ def train_run(
     path: Path,
     *,
     overrides: Sequence[str] = (),
+    replicas: Replicas | None = None,
     on_load: Notify | None = None,
     on_ready: Callable[[TrainState, Images], None] | None = None,
     on_step: Callable[[Progress], None] | None = None,
@@ -78,38 +86,61 @@ def train_run(
     """Trains `config` in a new run directory, or, without one, goes on with the run that is there.
 
     on_load(done, total) is called as images are read, on_ready when everything is built, on_step after each step.
+    replicas: the processes that train together (`training.distributed.joined`), each of which calls this.
     """
+    replicas = replicas or Replicas()
     with ExitStack() as stack:
-        run = None
-        if config is None:
-            config, run = open_run(path, overrides)
-            stack.callback(run.close)
-            checkpoint = run.newest_checkpoint()
-            refuse_finished(path, config, int(read_manifest(checkpoint)["step"]))
-        else:
-            config = resolve(config)
-            RunDirectory.refuse_existing(path)
-        device = choose_device(config.train.device)
-        if device.type == "cpu":
-            keep_freed_memory()
-        if device.type == "cuda":
-            set_tf32(config.train.tf32)
-        images = build_images(config, device, on_load)
-        score = scorer(config, images)
-        state = build_state(config, images.train, device)
-        torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from while they train
-        if run is None:
-            run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device))
-            stack.callback(run.close)
-        else:
-            check_same_data(path, images)
-            load_checkpoint(state, checkpoint)
-            run.forget_after(state.step)
-            run.write_config(config.to_yaml())
-        trainer = Trainer(config, state, run, build_task(config, images), score=score)
+        run: RunDirectory | None = None
+        with replicas.together():
+            if config is None:
+                config, run = open_run(path, overrides, RunDirectory if replicas.first else Onlooker)
+                stack.callback(run.close)
+                checkpoint = run.newest_checkpoint()
+                refuse_finished(path, config, int(read_manifest(checkpoint)["step"]))
+            else:
+                config = resolve(config)
+                RunDirectory.refuse_existing(path)
+            device = choose_device(replicas.device_name(config.train.device))
+            if device.type == "cpu":
+                keep_freed_memory()
+            if device.type == "cuda":
+                set_tf32(config.train.tf32)
+            images = build_images(config, device, on_load)
+            score = scorer(config, images, replicas)
+        assert config is not None
+        replicas.connect(device, config.train.collective_timeout)
+        replicas.agree(
+            {
+                "version": f"{__version__} on torch {torch.__version__}",
+                "configuration": hashlib.sha256(config.to_yaml().encode()).hexdigest(),
+                "content of the images": images.train.fingerprint,
+                "checkpoint to go on from": checkpoint.name if run is not None else "none",
+                "precision": str(choose_precision(config.train.precision, device)),
+            }
+        )
+        with replicas.together():
+            state = build_state(config, images.train, device, replicas.share)
+            torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from
+            if run is not None:
+                check_same_data(path, images)
+                load_checkpoint(state, checkpoint)
+                run.forget_after(state.step)
+                run.write_config(config.to_yaml())
+            elif replicas.first:
+                run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device, replicas.size))
+                stack.callback(run.close)
+            else:
+                run = Onlooker(path)
+        assert run is not None
+        replicas.copy_first(state.weights().values())
+        replicas.helper = partial(fakes, state)
+        trainer = Trainer(config, state, run, build_task(config, images), score=score, replicas=replicas)
         if on_ready is not None:
             on_ready(state, images)
-        finished = trainer.fit(on_step)
+        try:
+            finished = trainer.fit(on_step)
+        except LostProcess as lost:
+            raise LostProcess(f"{lost}; {how_to_go_on(run)}") from lost
     grids = sorted(run.samples.glob("step-*.png"))
     return Trained(path, finished, last_score(path), grids[-1] if grids else None, config.data.domains is not None)
 
@@ -126,6 +157,14 @@ def seconds_per_step(state: TrainState, *, warm_up: int = 3, budget: float = 5.0
         if len(times) >= 3 and sum(times) > budget:
             break
     return median(times)
+
+
+def how_to_go_on(run: RunDirectory) -> str:
+    """What to do after a process was lost."""
+    found = checkpoints(run.checkpoints)
+    if not found:
+        return f"there is no checkpoint yet: remove {run.path} and start again"
+    return f"start as many as you like again with `… -m steadygan train {run.path} --resume`, from {found[-1].name}"
 
 
 def refuse_finished(path: Path, config: Config, step: int) -> None:
@@ -150,7 +189,9 @@ def check_same_data(path: Path, images: Images) -> None:
         )
 
 
-def scorer(config: Config, images: Images) -> Callable[[TrainState], tuple[dict[str, Any], float]] | None:
+def scorer(
+    config: Config, images: Images, replicas: Replicas | None = None
+) -> Callable[[TrainState], tuple[dict[str, Any], float]] | None:
     """What scores the averaged weights of this run in training, if anything can."""
     if isinstance(images.train, PairSet):
         test = images.heldout
@@ -158,7 +199,7 @@ def scorer(config: Config, images: Images) -> Callable[[TrainState], tuple[dict[
             return None
         return lambda state: score_translation(state.ema.net, test, config)
     protocol = protocol_for(config, images)
-    return None if protocol is None else lambda state: score_state(state, images, protocol)
+    return None if protocol is None else lambda state: score_state(state, images, protocol, replicas)
 
 
 def protocol_for(config: Config, images: Images) -> Protocol | None:
@@ -183,11 +224,23 @@ def protocol_for(config: Config, images: Images) -> Protocol | None:
     return replace(protocol, batch_norm="standing")
 
 
-def score_state(state: TrainState, images: Images, protocol: Protocol) -> tuple[dict[str, Any], float]:
-    """Scores the averaged generator of a run in training; touches nothing that training reads."""
+def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, rows: Tensor) -> Tensor:
+    """Those rows of `num` images by the averaged generator of a run in training."""
+    return sample(state.ema.net, state.prior, num, labels=labels, seed=seed, rows=rows)
+
+
+def score_state(
+    state: TrainState, images: Images, protocol: Protocol, replicas: Replicas | None = None
+) -> tuple[dict[str, Any], float]:
+    """Scores the averaged generator of a run in training; touches nothing that training reads.
+
+    With several processes the first calls this, inside `Replicas.lead`, and each makes its part of the fakes.
+    """
 
     def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:
-        return sample(state.ema.net, state.prior, num, labels=labels, seed=seed)
+        if replicas is None:
+            return fakes(state, num, labels, seed, torch.arange(num))
+        return replicas.fakes(num, labels, seed)
 
     record = score_generator(generate, images, protocol, classes=_classes(state, images))
     return record, record[f"FD-{protocol.extractor}"]

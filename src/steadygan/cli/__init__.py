@@ -13,7 +13,7 @@ from steadygan.cli.sampling import sample
 from steadygan.cli.scores import compare, evaluate
 from steadygan.cli.terminal import escape, make_console
 from steadygan.cli.training import train
-from steadygan.errors import UserError
+from steadygan.errors import SaidElsewhere, UserError
 
 app = typer.Typer(
     name="steadygan",
@@ -32,6 +32,8 @@ def main() -> NoReturn:
     """Runs the command line; a `UserError` becomes a message and exit status 2."""
     try:
         app()
+    except SaidElsewhere:
+        sys.exit(2)
     except UserError as error:
         make_console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)

@@ -44,10 +44,10 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{rest:02d}"
 
 
-def make_console(*, stderr: bool = False) -> Console:
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, emoji=False)  # `module:x:` is a term, not a picture
+    return Console(stderr=stderr, emoji=False, quiet=quiet)  # `module:x:` is a term, not a picture
 
 
 def escape(text: str) -> str:

@@ -14,6 +14,7 @@ from steadygan.errors import UserError
 if TYPE_CHECKING:
     from steadygan.build import Images
     from steadygan.config import Config
+    from steadygan.training.distributed import Replicas
     from steadygan.training.loop import Progress
     from steadygan.training.state import TrainState
 
@@ -30,30 +31,37 @@ def train(
 ) -> None:
     """Train a GAN: `steadygan train digits`, or `steadygan train PRESET data.path=FOLDER`."""
     from steadygan import config as configuration
+    from steadygan.training.distributed import joined, restarted
 
     if resume and (out is not None or dry_run):
         raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
-    config = None if resume else configuration.load(source, overrides or [])
-    if dry_run and config is not None:
-        _dry_run(config)
-        return
-    path = Path(source) if config is None else out or Path("runs") / config.name
-    _train(config, path, overrides or [])
+    with joined() as replicas:
+        with replicas.together():
+            if dry_run and replicas.size > 1:
+                raise UserError("--dry-run tries one process; call it without torchrun")
+            config = None if resume else configuration.load(source, overrides or [])
+        if dry_run and config is not None:
+            _dry_run(config)
+            return
+        path = Path(source) if config is None else out or Path("runs") / config.name
+        if config is not None and restarted() and (path / "config.yaml").is_file():
+            config = None  # overrides are those the run was started with
+        _train(config, path, overrides or [], replicas)
 
 
-def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
+def _train(config: Config | None, path: Path, overrides: list[str], replicas: Replicas) -> None:
     from rich import progress as bars
 
     from steadygan.run import train_run
 
-    console = make_console()
+    console = make_console(quiet=not replicas.first)
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(bar_width=None),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[note]}"),
     )
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with bars.Progress(*columns, console=console, disable=console.quiet or not console.is_terminal) as bar:
         loading = bar.add_task("reading images", total=None, note="", visible=False)
         training = bar.add_task("training", total=None, note="", visible=False)
 
@@ -76,11 +84,21 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
             if bar.disable and (now.step * LOGGED_LINES) // now.steps > ((now.step - 1) * LOGGED_LINES) // now.steps:
                 typer.echo(f"step        {now.step}/{now.steps}  {note}".rstrip())
 
-        result = train_run(config, path, overrides=overrides, on_load=on_load, on_ready=on_ready, on_step=on_step)
+        result = train_run(
+            config,
+            path,
+            overrides=overrides,
+            replicas=replicas,
+            on_load=on_load,
+            on_ready=on_ready,
+            on_step=on_step if replicas.first else None,
+        )
     if not result.finished:
         command = f"steadygan train {escape(str(result.path))} --resume"
         console.print(f"stopped; go on with [bold]{command}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
+    if not replicas.first:
+        return
     print_scores(console, result.scores)
     typer.echo(f"samples     {result.grid}")
     typer.echo(f"generator   {result.path / 'checkpoints'}")
@@ -112,7 +130,8 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         f"data        {len(train)} {train.noun} of {shape}{classes}{heldout}, {place}{skipped}",
         f"networks    {networks}",
         f"objective   {';  '.join(players)}",
-        f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
+        f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}"
+        + (f" over {state.share.size} processes" if state.share.size > 1 else ""),
         f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
     ]
 

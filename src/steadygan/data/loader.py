@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,8 +120,11 @@ def load_images(
     """
     device, indices = torch.device(device), np.asarray(indices, np.int64)
     shape = (len(indices), source.channels, source.size, source.size)
-    limit = _free_memory(device) // 4 if memory_limit is None else memory_limit
-    pixels = torch.empty(shape, dtype=torch.uint8, device=device) if math.prod(shape) <= limit else None
+    if memory_limit is None:
+        # Processes that torchrun started on one machine share its memory.
+        sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        memory_limit = _free_memory(device) // 4 // sharers
+    pixels = torch.empty(shape, dtype=torch.uint8, device=device) if math.prod(shape) <= memory_limit else None
     kept: list[int] = []
     failures: list[UnreadableImage] = []
 
@@ -184,15 +188,18 @@ def _shuffle(seed: int, size: int, device: torch.device, epoch: int) -> tuple[Te
 
 
 class Loader:
-    """An endless stream of shuffled epochs in global batches, of which each rank takes its contiguous slice.
+    """An endless stream of shuffled epochs in global batches, of which each rank takes its share.
 
     Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of
     (seed, p, N) alone, so `position` is all there is to save, and neither world size nor batch size changes
     them. A streamed set is decoded a few batches ahead; an error in a decoding thread is raised by the
     `next()` that needs the image.
 
+    A batch is `parts` equal consecutive micro-batches, of each of which a rank takes its contiguous slice: the
+    micro-batches of all ranks together are those of one process alone.
+
     `flip` mirrors each image left–right with probability ½. Raises UserError if a batch is larger than the
-    set or not divisible by `world_size`.
+    set or not divisible by `world_size` and `parts`.
     """
 
     def __init__(
@@ -204,13 +211,17 @@ class Loader:
         flip: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        parts: int = 1,
     ) -> None:
         if batch_size > len(images):
             raise UserError(f"a batch of {batch_size} is larger than the {len(images)} images: lower train.batch_size")
-        if batch_size % world_size:
-            raise UserError(f"train.batch_size {batch_size} is not divisible by the {world_size} processes")
+        if batch_size % (world_size * parts):
+            raise UserError(
+                f"train.batch_size {batch_size} is not divisible by the {world_size} processes"
+                + (f" times train.accumulate {parts}" if parts > 1 else "")
+            )
         self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
-        self.rank, self.world_size, self.position = rank, world_size, 0
+        self.rank, self.world_size, self.parts, self.position = rank, world_size, parts, 0
         # Decoding threads need the order on the CPU; otherwise it is on the device and a step copies nothing.
         device = torch.device("cpu") if images.streamed else images.device
         self._epoch = lru_cache(maxsize=2)(partial(_shuffle, seed, len(images), device))
@@ -240,14 +251,16 @@ class Loader:
         return {"x": self.next()}
 
     def _draw(self, position: int) -> tuple[Tensor, Tensor]:
-        share, size = self.batch_size // self.world_size, len(self.images)
-        first = position + self.rank * share
-        last, pieces = first + share, []
-        while first < last:
-            epoch, place = divmod(first, size)
-            stop = min(size, place + last - first)
-            pieces.append([column[place:stop] for column in self._epoch(epoch)])
-            first += stop - place
+        size, part = len(self.images), self.batch_size // self.parts
+        share, pieces = part // self.world_size, []
+        for start in range(position, position + self.batch_size, part):
+            first = start + self.rank * share
+            last = first + share
+            while first < last:
+                epoch, place = divmod(first, size)
+                stop = min(size, place + last - first)
+                pieces.append([column[place:stop] for column in self._epoch(epoch)])
+                first += stop - place
         indices, flips = zip(*pieces, strict=True)
         return torch.cat(indices), torch.cat(flips)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.share import Sharing
 
 WARM_UP_ITERATIONS = 15
 
@@ -142,23 +143,61 @@ def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
             torch._foreach_copy_([layer.v for layer in layers], v)
 
 
-class BatchNorm2d(nn.BatchNorm2d):
-    """torch's BatchNorm2d for batches made of several batches.
+class OfBatch(Sharing):
+    """A layer that looks at the whole batch, or draws random numbers for it.
 
-    In training mode the batch is `groups` equal consecutive chunks, each normalised by its own statistics,
-    and the running statistics move chunk after chunk: the outcome of one call per chunk, in one call.
+    groups: the batch is so many equal consecutive batches; share: what this process has of each.
     """
 
     groups: int = 1
 
+    def draw(self, law: Callable[..., Tensor], like: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+        """Random numbers of torch's global generator, shaped like `like` (N, …)."""
+        return self.share.rows(law, like.shape, views=self.groups, device=like.device, dtype=dtype or like.dtype)
+
+
+class BatchNorm2d(OfBatch, nn.BatchNorm2d):
+    """torch's BatchNorm2d for batches made of several batches, shared by several processes or not.
+
+    In training mode the batch is `groups` equal consecutive chunks, each normalised by its own statistics (those of
+    all processes' parts of it), and the running statistics move chunk after chunk: the outcome of one call per chunk,
+    in one call.
+    """
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """x: (N, C, H, W); y is not looked at, so that plain and conditional norms are called alike."""
-        if self.groups == 1 or not self.training:
+        if not self.training or (self.groups == 1 and self.share.size == 1):
             return super().forward(x)
         if x.shape[0] % self.groups:
             raise ValueError(f"a batch of {x.shape[0]} does not split into {self.groups} equal groups")
+        if self.share.size > 1:
+            return self._shared(x)
         normalise = super().forward
         return torch.cat([normalise(chunk) for chunk in x.chunk(self.groups)])
+
+    def _shared(self, x: Tensor) -> Tensor:
+        """With one exchange for all chunks; differentiable as often as wanted."""
+        with full_precision(x):
+            h = x.to(self.running_mean.dtype).unflatten(0, (self.groups, -1))  # type: ignore[union-attr]
+            var, mean = self.share.var_mean(h, (1, 3, 4))
+            self._follow(var.detach(), mean.detach(), self.share.size * h[0, :, 0].numel())
+            mean, scale = (moment[:, None, :, None, None] for moment in (mean, (var + self.eps).rsqrt()))
+            h = ((h - mean) * scale).flatten(0, 1)
+            if self.affine:
+                h = h * self.weight[:, None, None] + self.bias[:, None, None]
+        return h.to(x.dtype)
+
+    @torch.no_grad()
+    def _follow(self, var: Tensor, mean: Tensor, count: int) -> None:
+        """Moves the running statistics by those of the chunks (groups, C), each of `count` values a channel."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        for k in range(self.groups):
+            self.running_mean.lerp_(mean[k], self.momentum)
+            self.running_var.lerp_(var[k] * (count / (count - 1)), self.momentum)
+        self.num_batches_tracked += self.groups
 
 
 class ConditionalBatchNorm2d(BatchNorm2d):
@@ -205,16 +244,14 @@ class ModulatedBatchNorm2d(BatchNorm2d):
         return h * (1 + gain) + shift
 
 
-class MinibatchStddev(nn.Module):
+class MinibatchStddev(OfBatch, nn.Module):
     """Appends a map that says how much the images of a group differ: (N, C, H, W) → (N, C + 1, H, W).
 
     The batch is dealt out in turn to the fewest groups of at most `group_size` images, so that groups differ by one
     image at most; each gets the mean over features and pixels of its standard deviations (Karras et al., Progressive
     Growing of GANs, ICLR 2018, §3). As in batch norm, the batch may be `groups` equal consecutive batches, here in
-    evaluation mode too.
+    evaluation mode too, and several processes may share it.
     """
-
-    groups: int = 1
 
     def __init__(self, group_size: int) -> None:
         super().__init__()
@@ -223,7 +260,9 @@ class MinibatchStddev(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if len(x) % self.groups:
             raise ValueError(f"a batch of {len(x)} does not split into {self.groups} equal groups")
-        stddev = torch.cat([self._stddev(chunk) for chunk in x.chunk(self.groups)])
+        count, rank = len(x) // self.groups, self.share.rank
+        batches = self.share.gather(x).unflatten(1, (self.groups, count)).transpose(0, 1).flatten(1, 2)
+        stddev = torch.cat([self._stddev(batch)[rank * count :][:count] for batch in batches])
         return torch.cat([x, stddev.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
 
     def _stddev(self, x: Tensor) -> Tensor:
@@ -246,7 +285,7 @@ def set_batch_groups(module: nn.Module, groups: int) -> None:
     Raises TypeError when `groups` > 1 and `module` holds a batch norm that knows nothing of groups.
     """
     for name, layer in module.named_modules():
-        if isinstance(layer, BatchNorm2d | MinibatchStddev):
+        if isinstance(layer, OfBatch):
             layer.groups = groups
         elif groups > 1 and isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise TypeError(f"{name}: {type(layer).__name__} has no groups; use steadygan.nets.layers.BatchNorm2d")

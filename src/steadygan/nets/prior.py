@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from steadygan.share import rows
 
 PriorKind = Literal["normal", "uniform"]
 
@@ -43,10 +46,10 @@ class Prior:
             raise ValueError(f"truncation must be positive, got {truncation}")
         if self.kind == "uniform":
             bound = min(truncation or 1.0, 1.0)
-            return torch.rand(shape, generator=generator, device=device, dtype=dtype).mul_(2 * bound).sub_(bound)
+            return rows(torch.rand, shape, generator, dtype=dtype).mul_(2 * bound).sub_(bound)
         if truncation is None:
-            return torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        uniform = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+            return rows(torch.randn, shape, generator, dtype=dtype)
+        uniform = rows(torch.rand, shape, generator, dtype=torch.float64)
         tail = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64, device=device))
         z = torch.special.ndtri(tail + uniform * (1 - 2 * tail)).clamp_(-truncation, truncation)
         return z.to(dtype or torch.get_default_dtype())
@@ -55,5 +58,4 @@ class Prior:
         """y (num,) int64, or None when unconditional."""
         if self.label_pool is None:
             return None
-        index = torch.randint(len(self.label_pool), (num,), generator=generator, device=generator.device)
-        return self.label_pool[index]
+        return self.label_pool[rows(partial(torch.randint, len(self.label_pool)), (num,), generator)]

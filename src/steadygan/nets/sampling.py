@@ -40,12 +40,13 @@ def sample(
     seed: int = 0,
     truncation: float | None = None,
     batch_size: int = 64,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode.
 
     All latents are drawn on the CPU from `seed` first: neither the device nor the batch size changes what is drawn.
     `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where the network says so by
-    `truncates_in_w` (StyleGAN2's ψ).
+    `truncates_in_w` (StyleGAN2's ψ). rows: the numbers of the only images among them to make.
     """
     if num < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
@@ -54,6 +55,8 @@ def sample(
     if truncation is not None and getattr(net, "truncates_in_w", False):
         truncated_inside, truncation = {"truncation": truncation}, None
     latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)
+    if rows is not None:
+        latents, labels, num = latents[rows], None if labels is None else labels[rows], len(rows)
     images = []
     for start in range(0, num, batch_size):
         z = latents[start : start + batch_size].to(device)

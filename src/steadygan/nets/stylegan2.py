@@ -20,13 +20,14 @@ All use `latent` 512, which is also the dimension of w. `fmap_max` is an option 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import MinibatchStddev, Score, full_precision, required
+from steadygan.nets.layers import MinibatchStddev, OfBatch, Score, full_precision, required
 from steadygan.nets.modulated import (
     ACTIVATION_GAIN,
     SLOPE,
@@ -83,7 +84,7 @@ class Mapping(nn.Module):
         return self.layers(torch.cat(parts, 1))
 
 
-class SynthesisLayer(nn.Module):
+class SynthesisLayer(OfBatch, nn.Module):
     """x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up`: modulated conv3, noise, leaky ReLU.
 
     The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: fresh from
@@ -102,12 +103,12 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         h = self.conv(x, w)
         if self.strength is not None:
-            noise = torch.randn_like(h[:, :1]) if self.training else self.noise
+            noise = self.draw(torch.randn, h[:, :1]) if self.training else self.noise
             h = h + (noise * (self.strength * ACTIVATION_GAIN)).to(h.dtype)
         return F.leaky_relu(h, SLOPE)
 
 
-class Generator(nn.Module):
+class Generator(OfBatch, nn.Module):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1].
 
     Nothing bounds the image, as there is no tanh: values may stand out of [−1, 1], and are clamped only when turned
@@ -192,14 +193,14 @@ class Generator(nn.Module):
         """
         mix = self.training and self.style_mixing > 0
         if mix:
-            z, y = torch.cat([z, torch.randn_like(z)]), None if y is None else torch.cat([y, y])
+            z, y = torch.cat([z, self.draw(torch.randn, z)]), None if y is None else torch.cat([y, y])
         w = self.map(z, y)
         other = w
         if mix:
             w, other = w.chunk(2)
         if self.training:
             with torch.no_grad():
-                self.w_avg.lerp_(w[:, 0].mean(0), 1 - self.w_avg_beta)
+                self.w_avg.lerp_(self.share.mean(w[:, 0].mean(0)), 1 - self.w_avg_beta)
         if mix:
             w = self._mix(w, other)
         if truncation is not None:
@@ -208,9 +209,9 @@ class Generator(nn.Module):
 
     def _mix(self, w: Tensor, other: Tensor) -> Tensor:
         """`w` up to a random layer after the first, `other` from there on; for a share of the images."""
-        shape, layers = (len(w), 1, 1), self.num_layers
-        crossover = torch.randint(1, layers, shape, device=w.device)
-        mixed = torch.rand(shape, device=w.device) < self.style_mixing
+        each, layers = w[:, :1, :1], self.num_layers
+        crossover = self.draw(partial(torch.randint, 1, layers), each, dtype=torch.int64)
+        mixed = self.draw(torch.rand, each) < self.style_mixing
         return torch.where(mixed & (torch.arange(layers, device=w.device)[:, None] >= crossover), other, w)
 
 

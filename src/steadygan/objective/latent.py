@@ -16,6 +16,7 @@ from steadygan.objective.bundle import Bundle
 from steadygan.objective.memory import Average
 from steadygan.objective.terms import Parts, Term, rewrites
 from steadygan.objective.views import Gen, Latent, View
+from steadygan.share import rows
 
 # Wu et al., LOGAN, 2019: Δz from g (N, latent), α and β. The curvature of NGD is F' = g·gᵀ + βI for each sample, and
 # F'⁻¹g = g/(β + ‖g‖²).
@@ -62,7 +63,7 @@ class Climb(View):
             z = z.detach().requires_grad_()
         count = max(1, round(self.fraction * z.shape[1]))
         # The ranks of independent draws are a random permutation.
-        ranks = torch.rand(z.shape, generator=b.generator, device=z.device).argsort(1).argsort(1)
+        ranks = rows(torch.rand, z.shape, b.generator).argsort(1).argsort(1)
         moved = (ranks < count).to(z.dtype)
         for _ in range(self.steps):
             image = b.before_critic(b.nets[self.net](z, y), "fake")
@@ -141,9 +142,10 @@ class PathLength(nn.Module):
     def forward(self, b: Bundle) -> Tensor:
         z, y, G = b[self.z], b.labels(self.z), b.nets[self.net]
         count = max(1, len(z) // self.shrink)
-        w = G.map(z[:count], None if y is None else y[:count])  # type: ignore[operator]
+        some = slice(0, count * self.shrink, self.shrink)  # the same latents, however many processes share them
+        w = G.map(z[some], None if y is None else y[some])  # type: ignore[operator]
         images = G.synthesise(w)  # type: ignore[operator]
-        noise = torch.randn(images.shape, generator=b.generator, device=images.device, dtype=images.dtype)
+        noise = rows(torch.randn, images.shape, b.generator, dtype=images.dtype)
         noise = noise / math.sqrt(images.shape[2] * images.shape[3])
         (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
         lengths = gradient.square().sum(2).mean(1).sqrt()

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from steadygan.share import Sharing
 
-class Average(nn.Module):
-    """Exponential moving average of a scalar: mean ← decay·mean + (1 - decay)·value.
+
+class Average(Sharing, nn.Module):
+    """Exponential moving average of a scalar, a mean over the batch: mean ← decay·mean + (1 - decay)·value.
 
     decay: in [0, 1), per call, which is once per phase and micro-batch; initial: the mean before the first value, None
     to begin with that value itself. Values that are not finite are passed over: the phase they come from is skipped.
@@ -27,7 +29,7 @@ class Average(nn.Module):
     @torch.no_grad()
     def forward(self, value: Tensor) -> Tensor:
         """Takes in a scalar and returns the mean, that value included and without a graph."""
-        value = value.to(self.mean.dtype)
+        value = self.share.mean(value.to(self.mean.dtype))
         finite = value.isfinite()
         moved = torch.where(self.started, value.lerp(self.mean, self.decay), value)
         self.mean.copy_(torch.where(finite, moved, self.mean))

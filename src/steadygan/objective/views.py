@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
 from steadygan.objective.memory import History
+from steadygan.share import rows, share_of
 
 if TYPE_CHECKING:
     from steadygan.objective.bundle import Bundle
@@ -195,7 +197,7 @@ class Nudge(View):
 
     def compute(self, b: Bundle) -> Tensor:
         z = b[self.source]
-        return z + self.sigma * torch.randn(z.shape, generator=b.generator, device=z.device, dtype=z.dtype)
+        return z + self.sigma * rows(torch.randn, z.shape, b.generator, dtype=z.dtype)
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ class Lerp(View):
     def compute(self, b: Bundle) -> Tensor:
         start, end = b[self.a], b[self.b]
         shape = (len(start),) + (1,) * (start.dim() - 1)
-        return start.lerp(end, torch.rand(shape, generator=b.generator, device=start.device, dtype=start.dtype))
+        return start.lerp(end, rows(torch.rand, shape, b.generator, dtype=start.dtype))
 
 
 @dataclass(frozen=True)
@@ -223,10 +225,11 @@ class Jitter(View):
 
     def compute(self, b: Bundle) -> Tensor:
         x = b[self.source]
-        noise = torch.rand(x.shape, generator=b.generator, device=x.device, dtype=x.dtype)
+        noise = rows(torch.rand, x.shape, b.generator, dtype=x.dtype)
         shape = (len(x),) + (1,) * (x.dim() - 1)
-        share = torch.rand(shape, generator=b.generator, device=x.device, dtype=x.dtype)
-        return x + share * (self.scale * x.std(correction=0) * noise)
+        share = rows(torch.rand, shape, b.generator, dtype=x.dtype)
+        variance, _ = share_of(b.generator).var_mean(x, range(x.dim()))
+        return x + share * (self.scale * variance.sqrt() * noise)
 
 
 @dataclass(frozen=True)
@@ -258,16 +261,16 @@ class Mask(View):
     def compute(self, b: Bundle) -> Tensor:
         x = b[self.like]
         n, device = len(x), x.device
-        root = (1 - torch.rand(n, 1, generator=b.generator, device=device)).sqrt()
+        root = (1 - rows(torch.rand, (n, 1), b.generator)).sqrt()
 
         def inside(side: int) -> Tensor:
             half = (root * side).long() // 2
-            centre = torch.randint(side, (n, 1), generator=b.generator, device=device)
+            centre = rows(partial(torch.randint, side), (n, 1), b.generator)
             at = torch.arange(side, device=device)
             return (at >= centre - half) & (at < centre + half)
 
         box = inside(x.shape[2])[:, None, :, None] & inside(x.shape[3])[:, None, None, :]
-        inverted = torch.rand(n, 1, 1, 1, generator=b.generator, device=device) < 0.5
+        inverted = rows(torch.rand, (n, 1, 1, 1), b.generator) < 0.5
         return (box == inverted).to(x.dtype)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +20,7 @@ from steadygan.data.grid import save_grid
 from steadygan.errors import UserError
 from steadygan.objective import LOSSES
 from steadygan.training.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
+from steadygan.training.distributed import Replicas
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -42,7 +44,8 @@ class Trainer:
     """One run: a state that moves, a directory that remembers.
 
     task: what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one record
-    and the value to rank checkpoints by (lower is better), or None when there is no protocol for this data.
+    and the value to rank checkpoints by (lower is better), or None when there is no protocol for this data; replicas:
+    the processes that train together, each with a Trainer, of which the first one's writes.
     """
 
     config: Config
@@ -51,6 +54,7 @@ class Trainer:
     task: Task
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
     watchdog: Watchdog = field(default_factory=Watchdog)
+    replicas: Replicas = field(default_factory=Replicas)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
         """Trains to `train.steps`; true when it got there, false when SIGINT or SIGTERM ended it at a checkpoint."""
@@ -59,8 +63,8 @@ class Trainer:
         values: dict[str, float] = {}
         speed = Speed(state.images)
         self.watchdog.begin(int(state.skipped), state.step)
-        with interruptible() as interrupted, closing(self.run):
-            while state.step < config.steps and not interrupted:
+        with interruptible(once=self.replicas.size > 1) as interrupted, closing(self.run):
+            while state.step < config.steps and not (stopped := self.replicas.any(interrupted)):
                 began = time.perf_counter()
                 self._set_learning_rates()
                 losses.update(train_step(state))
@@ -85,7 +89,7 @@ class Trainer:
                     per_step = state.images / max(state.step, 1)
                     left = (config.steps - state.step) * per_step / rate if rate else float("inf")
                     on_step(Progress(state.step, config.steps, rate, left, values))
-            if state.step < config.steps and interrupted and not self._saved():
+            if state.step < config.steps and stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
         return state.step >= config.steps
 
@@ -100,7 +104,7 @@ class Trainer:
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> dict[str, float]:
         state = self.state
-        values = {name: float(value) for name, value in losses.items()}
+        values = self.replicas.mean(losses)
         values |= self._accuracy()
         record = {
             "step": state.step,
@@ -125,6 +129,9 @@ class Trainer:
 
     def _sample(self) -> None:
         self.task.refresh_average(self.state)
+        self.replicas.lead(self._draw_grid)
+
+    def _draw_grid(self) -> None:
         images, columns = self.task.preview(self.state)
         save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
 
@@ -135,9 +142,11 @@ class Trainer:
 
     def checkpoint(self, *, scored: bool = False) -> Path:
         """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good."""
-        state, keep = self.state, self.config.train.keep_checkpoints
-        self.task.refresh_average(state)
-        best = False
+        self.task.refresh_average(self.state)
+        return self.replicas.lead(partial(self._save, scored))
+
+    def _save(self, scored: bool) -> Path:
+        state, best, keep = self.state, False, self.config.train.keep_checkpoints
         try:
             if scored and self.score is not None:
                 record, rank = self.score(state)
@@ -153,6 +162,14 @@ class Trainer:
 
     def _roll_back(self, culprits: Sequence[str]) -> None:
         """Back to the last checkpoint, with other random numbers from there on; what was skipped stays counted."""
+        skipped = int(self.state.skipped)
+        load_checkpoint(self.state, self.replicas.lead(partial(self._way_back, culprits)))
+        self.state.skipped.fill_(skipped)
+        self.watchdog.rolled_back(skipped, self.state.step)
+        self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
+        self.run.forget_after(self.state.step)
+
+    def _way_back(self, culprits: Sequence[str]) -> Path:
         step, skipped = self.state.step, int(self.state.skipped)
         if not checkpoints(self.run.checkpoints) or self.watchdog.rollbacks == self.watchdog.patience:
             raise UserError(
@@ -160,11 +177,7 @@ class Trainer:
                 f"{skipped} phases were skipped, and {self.watchdog.rollbacks} rollbacks did not help; lower "
                 "optim.g.lr and optim.d.lr, or add regularisation (r1, gp); a term of your own may be at fault"
             )
-        load_checkpoint(self.state, self.run.newest_checkpoint())
-        self.state.skipped.fill_(skipped)
-        self.watchdog.rolled_back(skipped, self.state.step)
-        self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
-        self.run.forget_after(self.state.step)
+        return self.run.newest_checkpoint()
 
 
 class Speed:
@@ -195,9 +208,10 @@ class Flag:
 
 
 @contextmanager
-def interruptible() -> Iterator[Flag]:
+def interruptible(*, once: bool = False) -> Iterator[Flag]:
     """A flag that the first SIGINT or SIGTERM raises, so that a run ends at a step boundary; the second acts at once.
 
+    once: further signals do nothing; launchers and schedulers send several, and kill in the end.
     Outside the main thread, where Python cannot catch signals, the flag stays down.
     """
     flag = Flag()
@@ -205,7 +219,8 @@ def interruptible() -> Iterator[Flag]:
 
     def catch(number: int, frame: FrameType | None) -> None:
         flag.raised = True
-        signal.signal(number, previous[number])
+        if not once:
+            signal.signal(number, previous[number])
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):

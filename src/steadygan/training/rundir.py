@@ -129,6 +129,28 @@ class RunDirectory:
         return best_checkpoint(self.checkpoints)
 
 
+class Onlooker(RunDirectory):
+    """The run directory for the processes of a run that do not write in it."""
+
+    def lock(self) -> None:
+        pass
+
+    def write_config(self, config_yaml: str) -> None:
+        pass
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        pass
+
+    def tidy(self) -> None:
+        pass
+
+    def forget_after(self, step: int) -> None:
+        pass
+
+    def mark_best(self, checkpoint: Path) -> None:
+        pass
+
+
 def _write_text(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 

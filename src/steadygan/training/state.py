@@ -15,6 +15,7 @@ from steadygan.errors import UserError
 from steadygan.nets.prior import Prior
 from steadygan.objective import PLACEMENTS, Term
 from steadygan.objective.views import Origin, Transform, View, walk
+from steadygan.share import Share, set_share, share_of
 from steadygan.training.ema import EMA
 
 
@@ -65,10 +66,17 @@ class TrainState:
                 )
         for memory in self.memories.values():
             memory.to(self.device)
+        for module in (*self.nets.values(), *self.memories.values()):
+            set_share(module, self.share)
 
     @property
     def device(self) -> torch.device:
         return self.generator.device
+
+    @property
+    def share(self) -> Share:
+        """What this process has of every batch."""
+        return share_of(self.generator)
 
     @property
     def memories(self) -> dict[str, nn.Module]:

@@ -63,7 +63,9 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
         for name, loss in losses.items():
             values[f"{player}/{name}"] += loss.detach()
 
-    norm = torch.nn.utils.get_total_norm([p.grad for net in trained for p in net.parameters() if p.grad is not None])
+    gradients = [p.grad for net in trained for p in net.parameters() if p.grad is not None]
+    state.share.average_(gradients)
+    norm = torch.nn.utils.get_total_norm(gradients)
     optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # the fused step skips on it
     optimizer.step()
     state.skipped += optimizer.found_inf.to(state.skipped)  # type: ignore[attr-defined]

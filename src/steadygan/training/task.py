@@ -10,6 +10,7 @@ from torch import Tensor
 
 from steadygan.data import ImageSet, to_float
 from steadygan.nets.sampling import choose_labels, sample, standing_statistics
+from steadygan.share import unshared
 from steadygan.training.state import TrainState
 
 PROBE_IMAGES = 256
@@ -62,5 +63,6 @@ class Sampling:
             if images is not None and len(images):
                 index = torch.arange(min(PROBE_IMAGES, len(images)))
                 y = images.labels[index.to(images.labels.device)] if conditional and images.labels is not None else None
-                logits[name] = state.nets["D"](to_float(images.take(index)), y).logit
+                with unshared(state.nets["D"]):
+                    logits[name] = state.nets["D"](to_float(images.take(index)), y).logit
         return logits

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
+from steadygan.share import rows as draw
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Consistency:
         keep: Tensor | None = None
 
         if self.flip:
-            flipped = torch.rand(n, 1, generator=generator, device=device) < self.flip
+            flipped = draw(torch.rand, (n, 1), generator) < self.flip
         if self.shift:
             # Read at the shifted place what the flip left there: indices are composed last step first.
             rows, row_inside = self._shifted(rows, height, generator)
@@ -75,7 +77,7 @@ class Consistency:
     def _shifted(self, index: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Where each of `side` places reads after a random shift (N, side), and whether that is inside."""
         radius = int(self.shift * side + 0.5)
-        offset = torch.randint(-radius, radius + 1, (len(index), 1), generator=generator, device=index.device)
+        offset = draw(partial(torch.randint, -radius, radius + 1), (len(index), 1), generator)
         index = index - offset
         inside = (index >= 0) & (index < side)
         if self.padding == "zero":
@@ -86,7 +88,7 @@ class Consistency:
         """Which of `side` places along one axis the square covers (N, side)."""
         length = int(self.cutout * side + 0.5)
         # An even square is centred between two pixels, or on the image's edge: one more place than pixels.
-        centre = torch.randint(0, side + 1 - length % 2, (n, 1), generator=generator, device=device)
+        centre = draw(partial(torch.randint, 0, side + 1 - length % 2), (n, 1), generator)
         from_start = torch.arange(side, device=device) - (centre - length // 2)
         return (from_start >= 0) & (from_start < length)
 

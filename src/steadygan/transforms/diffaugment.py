@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError, nearest
+from steadygan.share import rows
 from steadygan.transforms.consistency import Consistency
 
 
@@ -19,9 +20,7 @@ def color(x: Tensor, generator: torch.Generator) -> Tensor:
     x + U(-0.5, 0.5); the distance from the pixel's mean over channels times U(0, 2); the distance from the image's mean
     times U(0.5, 1.5). x: (N, C, H, W) in [-1, 1], differentiable.
     """
-    brightness, saturation, contrast = torch.rand(
-        (3, len(x), 1, 1, 1), generator=generator, device=x.device, dtype=x.dtype
-    )
+    brightness, saturation, contrast = rows(torch.rand, (3, len(x), 1, 1, 1), generator, dim=1, dtype=x.dtype)
     x = x + (brightness - 0.5)
     grey = x.mean(1, keepdim=True)
     x = (x - grey) * (2 * saturation) + grey
