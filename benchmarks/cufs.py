@@ -58,7 +58,7 @@ def train(method: str, seed: int, data: Path, runs: Path, overrides: list[str]) 
         "threads": torch.get_num_threads(),
         "protocol": "{name}: all {split} pairs, {fit}, {weights}, torchmetrics {torchmetrics}".format(**protocol),
         "reals_sha256": protocol["reals_sha256"][:12],
-        "commit": git("rev-parse", "--short", "HEAD"),
+        "commit": COMMIT,
         "torch": protocol["torch"],
         "command": " ".join(["steadygan train", PRESETS[method], f"data.path={data.name}", *options]),
     }
@@ -66,6 +66,10 @@ def train(method: str, seed: int, data: Path, runs: Path, overrides: list[str]) 
 
 def git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+
+COMMIT = git("rev-parse", "--short", "HEAD")
+"""Of the code that runs, read when it starts."""
 
 
 def summary(rows: list[dict[str, str]]) -> str:
