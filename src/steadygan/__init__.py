@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Generator", "UserError", "evaluate", "load", "sample", "train"]
+__all__ = ["Generator", "Translator", "UserError", "evaluate", "load", "load_translator", "sample", "train"]
 
 if TYPE_CHECKING:
     from steadygan.errors import UserError as UserError
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
         Generator as Generator,
     )
     from steadygan.hub import (
+        Translator as Translator,
+    )
+    from steadygan.hub import (
         evaluate as evaluate,
     )
     from steadygan.hub import (
         load as load,
+    )
+    from steadygan.hub import (
+        load_translator as load_translator,
     )
     from steadygan.hub import (
         sample as sample,

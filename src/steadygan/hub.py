@@ -1,4 +1,4 @@
-"""The library in four calls: `train`, `evaluate`, `load`, `sample`."""
+"""The library in a few calls: `train`, `evaluate`, `load`, `sample`, `load_translator`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from steadygan.run import Trained, check_same_data, protocol_for, score_generato
 from steadygan.training.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
 from steadygan.training.distributed import joined
 from steadygan.training.rundir import RunDirectory
-from steadygan.translation import Translator, evaluate_translation, is_translation
+from steadygan.translation import Translator as Translator
+from steadygan.translation import evaluate_translation, is_translation
 
 Classes = int | str | Sequence[int | str] | None
 

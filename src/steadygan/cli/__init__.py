@@ -13,6 +13,7 @@ from steadygan.cli.sampling import sample
 from steadygan.cli.scores import compare, evaluate
 from steadygan.cli.terminal import escape, make_console
 from steadygan.cli.training import train
+from steadygan.cli.translation import translate
 from steadygan.errors import SaidElsewhere, UserError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
-for command in (train, sample, evaluate, compare, presets, doctor):
+for command in (train, sample, translate, evaluate, compare, presets, doctor):
     app.command()(command)
 app.add_typer(data_app, name="data")
 

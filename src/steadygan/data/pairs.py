@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,11 +20,13 @@ from steadygan.data.sources import (
     Source,
     UnreadableImage,
     _eight_bit,
+    _Folder,
     _hidden,
     _open_files,
     _open_image,
     _probe_channels,
     _reason,
+    _Zip,
     split,
 )
 from steadygan.errors import UserError
@@ -77,6 +80,35 @@ def square(image: Image.Image, *, size: int, channels: int, fit: Fit) -> np.ndar
     return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1).copy()
 
 
+@dataclass(frozen=True, eq=False)
+class Whole(Source):
+    """Images as they are, of any size, to be translated."""
+
+    def read(self, index: int) -> np.ndarray:
+        """Image `index` as (channels, H, W) uint8. Raises UnreadableImage if it cannot be decoded."""
+        assert self.files is not None
+        name = self.names[index]
+        try:
+            image = _eight_bit(_open_image(self.files.read(name)), "L" if self.channels == 1 else "RGB")
+        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+            raise UnreadableImage(name, _reason(error)) from error
+        return np.asarray(image).reshape(image.height, image.width, self.channels).transpose(2, 0, 1).copy()
+
+
+def open_whole(path: Path, *, channels: int) -> Whole:
+    """The images of a folder or zip, in order, or one image by its path, each of its own size.
+
+    Raises UserError when there are none.
+    """
+    one = path.is_file() and path.suffix.lower() in EXTENSIONS
+    files = _open_files(str(path.parent if one else path))
+    names = [path.name] if one else _image_names(files)
+    if not names:
+        known = " ".join(EXTENSIONS)
+        raise UserError(f"there are no images in {path}: give a folder or zip with files ending in {known}")
+    return Whole(path.name, 0, channels, names=tuple(names), files=files)
+
+
 class Layout(NamedTuple):
     """Where the images of A and B are: file names, in order, and which half of them, if they show both."""
 
@@ -105,8 +137,7 @@ def open_domains(
     training image has no partner.
     """
     files = _open_files(path)
-    names = sorted(name for name in files.names() if not _hidden(name) and name.lower().endswith(EXTENSIONS))
-    layouts = _find(names)
+    layouts = _find(_image_names(files))
     if "train" not in layouts:
         raise UserError(f"there are no two domains in {path}: expected {LAYOUTS}")
     found = {}
@@ -134,6 +165,10 @@ def open_domains(
         part: DomainSources(domain(part, layout.a, "left", layout), domain(part, layout.b, "right", layout), aligned)
         for part, (layout, aligned) in found.items()
     }
+
+
+def _image_names(files: _Folder | _Zip) -> list[str]:
+    return sorted(name for name in files.names() if not _hidden(name) and name.lower().endswith(EXTENSIONS))
 
 
 def _find(names: Sequence[str]) -> dict[str, Layout]:

@@ -1,0 +1,45 @@
+"""`steadygan translate`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.cli.terminal import RunOrCheckpoint, Weights
+from steadygan.errors import UserError
+
+
+def translate(
+    path: RunOrCheckpoint,
+    source: Annotated[Path, typer.Option("--input", help="a folder or zip of images, or one image")],
+    out: Annotated[Path, typer.Option(help="the folder for what is made of them, PNG under the same names")],
+    direction: Annotated[str, typer.Option(help="a2b or b2a")] = "a2b",
+    tile: Annotated[int, typer.Option(help="larger images go through in overlapping tiles of this side")] = 1024,
+    overlap: Annotated[int, typer.Option(help="by how many pixels tiles overlap")] = 128,
+    weights: Weights = "ema",
+) -> None:
+    """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
+    from steadygan.data.grid import to_pil
+    from steadygan.data.pairs import open_whole
+    from steadygan.files import write_whole
+    from steadygan.hub import load_translator
+
+    if weights not in ("ema", "raw"):
+        raise UserError(f"--weights must be ema or raw, not {weights!r}")
+    translator = load_translator(path, weights=weights)  # type: ignore[arg-type]
+    images = open_whole(source, channels=translator.channels)
+    if out.is_file():
+        raise UserError(f"--out {out} is a file: name a folder")
+    targets = [out / Path(name).with_suffix(".png") for name in images.names]
+    if strays := [target for target in targets if ".." in target.parts or not target.is_relative_to(out)]:
+        raise UserError(f"{source} holds an image that would be written outside {out}: {strays[0]}")
+    if len(set(targets)) < len(targets):
+        raise UserError(f"two images in {source} differ only in their ending: rename one, as both would become one PNG")
+    for index, target in enumerate(targets):
+        made = translator.translate(images.read(index), direction, tile=tile, overlap=overlap)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, partial(to_pil(made).save, format="PNG"))
+    typer.echo(f"{len(targets)} images   {out}")
