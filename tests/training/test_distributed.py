@@ -135,6 +135,11 @@ def test_a_phase_that_is_broken_in_one_process_is_skipped_by_both(two: Any) -> N
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_a_phase_exchanges_statistics_once_for_all_views_and_gradients_once(two: Any) -> None:
+    """G has one batch norm; in its own phase the gradient of what was gathered goes back as well."""
+    assert {player: counts.tolist() for player, counts in two[0]["exchanges"].items()} == {"D": [1, 1], "G": [1, 2]}
+
+
 def test_processes_agree_wait_and_end_together(tmp_path: Path) -> None:
     with processes(tmp_path, "wait_and_agree", str(tmp_path)) as started:
         assert finish(started) == [0, 0], said(tmp_path)
