@@ -34,7 +34,7 @@ def test_the_scripts_are_scripts() -> None:
 def test_torchrun_knows_what_it_is_told() -> None:
     known = {option for action in get_args_parser()._actions for option in action.option_strings}
     for text in scripts().values():
-        (line,) = re.findall(r"torchrun .*?-m steadygan train", text.replace("\\\n", ""), re.DOTALL)
+        (line,) = re.findall(r"torchrun +--nnodes.*?-m steadygan train", text.replace("\\\n", ""), re.DOTALL)
         assert set(re.findall(r"--[a-z-]+", line)) <= known
         assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE" in (DEPLOY / "slurm.sbatch").read_text(encoding="utf-8")
 
