@@ -153,12 +153,14 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The tensors in order, by kind, as many at a time as fill a bucket."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         bucket: list[Tensor] = []
+        filled = 0
         for tensor in tensors:
             if tensor.dtype == dtype:
-                if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET:
+                if bucket and filled + tensor.numel() > BUCKET:
                     yield bucket
-                    bucket = []
+                    bucket, filled = [], 0
                 bucket.append(tensor)
+                filled += tensor.numel()
         yield bucket
 
 

@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import steadygan
+from steadygan import share
 from steadygan.data import Loader
 from steadygan.errors import UserError
 from steadygan.share import WHOLE, Share
@@ -325,6 +326,12 @@ def test_only_the_first_signal_counts_where_several_are_sent() -> None:
         for _ in range(3):
             signal.raise_signal(signal.SIGTERM)
         assert flag
+
+
+def test_gradients_travel_in_buckets_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "BUCKET", 10)
+    tensors = [torch.zeros(n) for n in (4, 5, 2, 30, 1)] + [torch.zeros(3, dtype=torch.float64)]
+    assert [[len(tensor) for tensor in bucket] for bucket in share._buckets(tensors)] == [[4, 5], [2], [30], [1], [3]]
 
 
 def test_alone_nothing_is_exchanged() -> None:

@@ -38,6 +38,7 @@ def main() -> NoReturn:
     except UserError as error:
         make_console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if isinstance(error, LostProcess):
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(2)  # tidying up may wait for a device, and that for the lost process
         sys.exit(2)
