@@ -120,7 +120,8 @@ def train_run(
         )
         with replicas.together():
             state = build_state(config, images.train, device, replicas.share)
-            torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from
+            # What networks with inner noise (StyleGAN2) draw from while they train.
+            torch.manual_seed(config.train.seed)
             if run is not None:
                 check_same_data(path, images)
                 load_checkpoint(state, checkpoint)

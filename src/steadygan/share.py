@@ -8,6 +8,7 @@ through a generator's batch norms twice. What is summed over the batch is left t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ def reaching() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+        # Without the place in torch's source, and without its advice.
+        reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostProcess(f"another process of this run ended or no longer answers ({reason})") from error
 
 
@@ -151,12 +153,14 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The tensors in order, by kind, as many at a time as fill a bucket."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         bucket: list[Tensor] = []
+        filled = 0
         for tensor in tensors:
             if tensor.dtype == dtype:
-                if bucket and sum(t.numel() for t in bucket) + tensor.numel() > BUCKET:
+                if bucket and filled + tensor.numel() > BUCKET:
                     yield bucket
-                    bucket = []
+                    bucket, filled = [], 0
                 bucket.append(tensor)
+                filled += tensor.numel()
         yield bucket
 
 
@@ -166,11 +170,10 @@ class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: Share) -> Tensor:
         ctx.share = share
-        x = x.contiguous()
-        out = x.new_empty((share.size, *x.shape))
+        out = x.new_empty(share.size * x.numel())
         with reaching():
-            dist.all_gather(list(out.unbind(0)), x, group=share.group)
-        return out
+            dist.all_gather_into_tensor(out, x.contiguous().view(-1), group=share.group)
+        return out.view(share.size, *x.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:

@@ -9,12 +9,16 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from steadygan.data import Loader
@@ -26,7 +30,7 @@ from steadygan.objective import Real, Term
 from steadygan.share import Share, stream
 from steadygan.training.distributed import Replicas, joined
 from steadygan.training.state import TrainState
-from steadygan.training.step import train_step
+from steadygan.training.step import run_phase, train_step
 from steadygan.transforms import DiffAugment
 
 BATCH, STEPS = 8, 2
@@ -138,7 +142,26 @@ def train_everything(out: str) -> None:
             "moved": (state.nets["D"].linear.weight - before).abs().sum().detach(),
             **left(state, {}),
         }
+
+        state = state_of(tiny, {"bcr": {}, "zcr": {}}, {}, replicas.share)
+        results["exchanges"] = {player: torch.tensor(exchanges(partial(run_phase, state, player))) for player in "DG"}
     torch.save(results, f"{out}/{replicas.rank}.pt")
+
+
+def exchanges(act: Callable[[], object]) -> tuple[int, int]:
+    """How often tensors are gathered, and how often added up."""
+    counts = dict.fromkeys(("all_gather_into_tensor", "all_reduce"), 0)
+    with ExitStack() as stack:
+        for name in counts:
+            plain = getattr(dist, name)
+
+            def counted(*args: Any, name: str = name, plain: Any = plain, **options: Any) -> Any:
+                counts[name] += 1
+                return plain(*args, **options)
+
+            stack.enter_context(mock.patch.object(dist, name, counted))
+        act()
+    return counts["all_gather_into_tensor"], counts["all_reduce"]
 
 
 def wait_and_agree(out: str) -> None:

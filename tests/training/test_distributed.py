@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import steadygan
+from steadygan import share
 from steadygan.data import Loader
 from steadygan.errors import UserError
 from steadygan.share import WHOLE, Share
@@ -133,6 +134,11 @@ def test_a_phase_that_is_broken_in_one_process_is_skipped_by_both(two: Any) -> N
     assert not first["moved"]
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_phase_exchanges_statistics_once_for_all_views_and_gradients_once(two: Any) -> None:
+    """G has one batch norm; in its own phase the gradient of what was gathered goes back as well."""
+    assert {player: counts.tolist() for player, counts in two[0]["exchanges"].items()} == {"D": [1, 1], "G": [1, 2]}
 
 
 def test_processes_agree_wait_and_end_together(tmp_path: Path) -> None:
@@ -320,6 +326,12 @@ def test_only_the_first_signal_counts_where_several_are_sent() -> None:
         for _ in range(3):
             signal.raise_signal(signal.SIGTERM)
         assert flag
+
+
+def test_gradients_travel_in_buckets_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "BUCKET", 10)
+    tensors = [torch.zeros(n) for n in (4, 5, 2, 30, 1)] + [torch.zeros(3, dtype=torch.float64)]
+    assert [[len(tensor) for tensor in bucket] for bucket in share._buckets(tensors)] == [[4, 5], [2], [30], [1], [3]]
 
 
 def test_alone_nothing_is_exchanged() -> None:

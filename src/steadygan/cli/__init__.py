@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ from steadygan.cli.scores import compare, evaluate
 from steadygan.cli.terminal import escape, make_console
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
-from steadygan.errors import SaidElsewhere, UserError
+from steadygan.errors import LostProcess, SaidElsewhere, UserError
 
 app = typer.Typer(
     name="steadygan",
@@ -37,6 +38,10 @@ def main() -> NoReturn:
         sys.exit(2)
     except UserError as error:
         make_console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        if isinstance(error, LostProcess):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(2)  # tidying up may wait for a device, and that for the lost process
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

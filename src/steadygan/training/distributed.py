@@ -174,7 +174,7 @@ class Replicas:
     def lead(self, work: Callable[[], T]) -> T:
         """What `work` returns in the first process, for all; the others wait, however long it takes, and `help`.
 
-        They know that the first is at work by a sign of life from time to time. Its `UserError` ends all.
+        They know that the first is at work by a sign of life from time to time. An error of its ends all.
         """
         if self.size == 1:
             return work()
@@ -185,8 +185,9 @@ class Replicas:
         alive.start()
         try:
             value = work()
-        except UserError as error:
-            self._finish(done, alive, ("failed", str(error)))
+        except BaseException as error:
+            with suppress(LostProcess):  # then the others know already
+                self._finish(done, alive, ("failed", str(error)))
             raise
         self._finish(done, alive, ("done", value))
         return value
