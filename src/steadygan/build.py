@@ -19,6 +19,7 @@ from steadygan.data import ImageSet, Loader, load_images, open_source, split
 from steadygan.errors import UserError
 from steadygan.machine import has_bfloat16
 from steadygan.nets import create_critic, create_generator, has_batch_statistics
+from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
 from steadygan.nets.prior import Prior
 from steadygan.nets.resample import set_folding
 from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
@@ -160,15 +161,25 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         prior=prior,
         loader=Loader(images, batch_size=train.batch_size, seed=train.seed, flip=config.data.flip),
         generator=torch.Generator(device).manual_seed(train.seed),
-        ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
+        # A fine-tuned average goes on from the source's.
+        ema=EMA(nets["G"], start=0 if train.init_from else train.ema.start, half_life=train.ema.half_life),
         accumulate=train.accumulate,
         pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
         autocast=choose_precision(train.precision, device),
         compiled={name: torch.compile(net) for name, net in nets.items()} if train.compile else {},
+        frozen=frozen_parameters(config, nets),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
+
+
+def frozen_parameters(config: Config, nets: Mapping[str, nn.Module]) -> frozenset[str]:
+    """What stays as it is in `train.init_from`, as `network.parameter`."""
+    resting = {"D": lower_blocks(config.model.kind, nets["D"], config.train.freeze_critic)}
+    if config.train.adapt == "scale-shift":
+        resting["G"] = all_but_scale_and_shift(nets["G"])
+    return frozenset(f"{net}.{name}" for net, names in resting.items() for name in names)
 
 
 def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:

@@ -21,7 +21,7 @@ from steadygan.nets.layers import has_batch_statistics
 from steadygan.nets.sampling import choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
 from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
-from steadygan.training.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
+from steadygan.training.checkpoint import find_checkpoint, read_manifest, read_weights
 from steadygan.training.rundir import RunDirectory
 
 Classes = int | str | Sequence[int | str] | None
@@ -122,17 +122,6 @@ def load(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw
     weights: the averaged ones, or those training left. Raises `UserError` when there is none or it is damaged.
     """
     return Generator(find_checkpoint(Path(path)), choose_device(device), weights)
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
-    if (path / MANIFEST).is_file():
-        return path
-    root = path / "checkpoints"
-    found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
-    if found is None:
-        raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
-    return found
 
 
 def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:

@@ -37,6 +37,7 @@ from steadygan.training.loop import Progress, Trainer
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
+from steadygan.training.transfer import start_from
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,12 @@ def train_run(
         protocol = protocol_for(config, images)
         state = build_state(config, images.train, device)
         torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from while they train
+        generator = describe_generator(config, images.train)
         if run is None:
-            run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device))
+            origin = provenance(config, images, device)
+            if config.train.init_from is not None:
+                origin["init_from"] = start_from(state, Path(config.train.init_from).expanduser(), generator)
+            run = RunDirectory.create(path, config.to_yaml(), origin)
             stack.callback(run.close)
         else:
             check_same_data(path, images)
@@ -106,7 +111,7 @@ def train_run(
             run,
             images.train,
             images.heldout,
-            describe_generator(config, images.train),
+            generator,
             score=None if protocol is None else lambda state: score_state(state, images, protocol),
         )
         if on_ready is not None:

@@ -86,6 +86,17 @@ def best_checkpoint(root: Path) -> Path | None:
     return next((path for path in checkpoints(root) if path.name == name), None)
 
 
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
+    if (path / MANIFEST).is_file():
+        return path
+    root = path / "checkpoints"
+    found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
+    if found is None:
+        raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
+    return found
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a checkpoint whose files are the ones that were written; `UserError` if not."""
     try:

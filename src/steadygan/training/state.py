@@ -24,7 +24,8 @@ class TrainState:
 
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
     one step; pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has
-    had; images: reals shown to the critic so far; autocast, compiled: see `Bundle`.
+    had; images: reals shown to the critic so far; autocast, compiled: see `Bundle`; frozen: parameters that no phase
+    moves, as `network.parameter`.
     """
 
     nets: dict[str, nn.Module]
@@ -42,6 +43,7 @@ class TrainState:
     joint: bool = True
     autocast: torch.dtype | None = None
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -58,6 +60,8 @@ class TrainState:
                 )
         for memory in self.memories.values():
             memory.to(self.device)
+        places = [name.split(".", 1) for name in sorted(self.frozen)]
+        self._frozen = [self.nets[net].get_parameter(name) for net, name in places]
 
     @property
     def device(self) -> torch.device:
@@ -67,6 +71,13 @@ class TrainState:
     def memories(self) -> dict[str, nn.Module]:
         """What terms remember from phase to phase, by `player/term`."""
         return {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
+
+    def let_learn(self, player: str) -> None:
+        """Gradients reach what the optimiser of `player` moves and nothing else: not the other player, not `frozen`."""
+        for name, net in self.nets.items():
+            net.requires_grad_(name in self.players[player])
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
 
     def weights(self) -> dict[str, Tensor]:
         """All network tensors by `network.parameter`; the averaged generator is `G_ema`."""
