@@ -66,6 +66,8 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
                 console.print(line, highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
+            if now.notice:
+                console.print(f"[yellow]notice[/]      {escape(now.notice)}", highlight=False, soft_wrap=True)
             losses = "  ".join(
                 f"{name[0]} {now.values[name]:.2f}" for name in ("D/adversarial", "G/adversarial") if name in now.values
             )

@@ -66,7 +66,7 @@ def read_run(path: Path, name: str | None = None) -> Run:
     """
     if not (path / "metrics.jsonl").is_file():
         raise UserError(f"{path} is not a run directory: it has no metrics.jsonl")
-    metrics = {row["step"]: row for row in read_lines(path / "metrics.jsonl")}
+    metrics = {row["step"]: row for row in read_lines(path / "metrics.jsonl") if "event" not in row}
     if not metrics:
         raise UserError(f"{path / 'metrics.jsonl'} is empty: the run has not reached its first report yet")
     scored = read_lines(path / "scores.jsonl") if (path / "scores.jsonl").is_file() else []

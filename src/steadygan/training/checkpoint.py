@@ -65,6 +65,11 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def checkpoint_step(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.name.removeprefix("step-"))
+
+
 @contextmanager
 def _as_oserror() -> Iterator[None]:
     """On a full disk safetensors and torch raise errors of their own."""
