@@ -93,7 +93,7 @@ class Recovery:
     def _kept(self) -> str:
         best = self.run.best()
         if best is None:
-            return "No checkpoint from before is left"
+            return "There is no checkpoint from before it"
         score = self.state.best_score
         what = f"the best one, of score {score:.4g}," if math.isfinite(score) else "the last one from before"
         return f"{best} is {what} and stays; `steadygan sample {self.run.path}` takes it"
@@ -118,4 +118,6 @@ class Recovery:
 
 
 def _lasting(collapse: Collapse) -> str:
-    return f", in every line since step {collapse.since}" if collapse.since >= 0 else ""
+    if collapse.since < 0:
+        return ""
+    return f", in every line since step {collapse.since}" if collapse.since else ", in every line from the start"
