@@ -107,11 +107,13 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
         assert {f"{term.player}/{term.name}" for term in state.terms if term.player == player} < losses.keys()
         assert all(loss.isfinite() for loss in losses.values()), losses
         trained = {n for n, p in state.nets[player].named_parameters() if p.grad is not None and p.grad.any()}
+        assert not {f"{player}.{name}" for name in trained} & state.frozen
         assert moved(before[player], state.nets[player]) >= trained
         assert not moved(before[other], state.nets[other])
     assert int(state.skipped) == 0
     for player, net in state.nets.items():
-        assert start[player].keys() - moved(start[player], net) <= MAY_REST[player]
+        frozen = {name.removeprefix(f"{player}.") for name in state.frozen if name.startswith(f"{player}.")}
+        assert frozen <= start[player].keys() - moved(start[player], net) <= frozen | MAY_REST[player]
 
 
 @pytest.mark.parametrize("name", PRESETS)
