@@ -65,4 +65,5 @@ def draw(axes: Axes, spectra: Spectra) -> None:
             label=f"{layer} ×{growth(points):.2f}" if loud else None,
         )
     axes.set_yscale("log")
+    axes.tick_params(axis="y", which="both", labelsize=7)
     axes.legend(fontsize=7, framealpha=0.7, title=f"{len(layers)} weights; grown most:", title_fontsize=7)
