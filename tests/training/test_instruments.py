@@ -97,10 +97,13 @@ def test_names_and_values_of_what_is_recorded() -> None:
     assert found["grad/D/0"] == pytest.approx(float(weight.grad.norm()), rel=1e-5)
 
 
-def test_a_weight_that_is_not_finite_is_recorded_as_null() -> None:
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_what_is_not_finite_is_recorded_as_null(value: float) -> None:
     net = Linear(2, 1)
-    net(torch.full((1, 2), math.inf)).sum().backward()
+    net(torch.full((1, 2), value)).sum().backward()
     assert instability({"G": net})["grad/G/"] is None
+    nn.init.constant_(net.weight, value)
+    assert instability({"G": net})["sigma/G/"] == [None]
 
 
 def test_the_spread_is_the_root_mean_square_distance_of_all_pairs() -> None:

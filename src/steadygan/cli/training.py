@@ -102,12 +102,16 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         for player in state.players
         if (terms := [term for term in state.terms if term.player == player])
     ]
+    places = [key.split(".", 1) for key in state.frozen]
+    resting = sum(state.nets[net].get_parameter(name).numel() for net, name in places)
+    frozen = f", {resting:,} of them frozen" if resting else ""
     precision = "float32"
     if state.autocast is not None:
         precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
     return [
         f"data        {len(train)} images of {shape}{classes}{heldout}, {place}{skipped}",
-        f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}",
+        f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}"
+        + frozen,
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
         f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",

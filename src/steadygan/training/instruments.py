@@ -40,20 +40,21 @@ def weight_matrices(net: nn.Module) -> Iterator[tuple[str, nn.Parameter, Tensor]
 
 @torch.no_grad()
 def singular_values(matrix: Tensor, count: int = SINGULAR_VALUES) -> Tensor:
-    """The largest `count` singular values (count,), falling; all there are of a matrix with fewer.
+    """The largest `count` singular values (count,), falling; all of a matrix with fewer, NaN of one that is not finite.
 
     Block power iteration with a Gram-Schmidt step (QR) after each product, from a block that is the same every time,
     then the singular values within the block found (Halko et al., SIAM Review 2011, alg. 4.4). Small matrices exactly.
     """
     with full_precision(matrix):
-        matrix = matrix.float()
+        broken = 0 * matrix.float().sum()  # NaN when an element is not finite, which svdvals would not take
+        matrix = matrix.float().nan_to_num(0, 0, 0)
         if min(matrix.shape) > EXACT_UP_TO:
             start = torch.randn(matrix.shape[1], BLOCK, generator=torch.Generator().manual_seed(0)).to(matrix)
             basis = torch.linalg.qr(matrix @ start).Q
             for _ in range(ITERATIONS):
                 basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.t() @ basis).Q).Q
             matrix = basis.t() @ matrix
-        return torch.linalg.svdvals(matrix)[:count]
+        return torch.linalg.svdvals(matrix)[:count] + broken
 
 
 def instability(nets: Mapping[str, nn.Module]) -> dict[str, Any]:
