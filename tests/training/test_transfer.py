@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import steadygan
 from steadygan import build, config
+from steadygan.cli.training import _size
 from steadygan.errors import UserError
 from steadygan.files import sha256
 from steadygan.training.step import run_phase
@@ -149,6 +150,9 @@ def test_a_frozen_weight_gets_no_gradient_and_costs_no_moments(source: Path) -> 
     state = build.build_state(cfg, build.build_images(cfg, device).train, device)
     frozen = {name.removeprefix("D.") for name in state.frozen}
     assert frozen == {f"convs.{i}.{part}" for i in range(2) for part in ("weight", "bias")}
+    resting = sum(state.nets["D"].get_parameter(name).numel() for name in frozen)
+    assert _size(state, "D").endswith(f" ({resting} frozen)")
+    assert "frozen" not in _size(state, "G")
     for player in ("D", "G", "D", "G"):
         run_phase(state, player)
         for net in ("G", "D"):

@@ -89,8 +89,6 @@ def _train(config: Config | None, path: Path, overrides: list[str]) -> None:
 
 def _facts(state: TrainState, images: Images) -> list[str]:
     """What is about to be trained, in a few lines."""
-    from steadygan.nets import count_parameters
-
     train = images.train
     shape = f"{train.channels}×{train.size}×{train.size}"
     heldout = f", {len(images.heldout)} held out" if images.heldout is not None else ""
@@ -102,20 +100,25 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         for player in state.players
         if (terms := [term for term in state.terms if term.player == player])
     ]
-    places = [key.split(".", 1) for key in state.frozen]
-    resting = sum(state.nets[net].get_parameter(name).numel() for net, name in places)
-    frozen = f", {resting:,} of them frozen" if resting else ""
     precision = "float32"
     if state.autocast is not None:
         precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
     return [
         f"data        {len(train)} images of {shape}{classes}{heldout}, {place}{skipped}",
-        f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}"
-        + frozen,
+        f"networks    G {_size(state, 'G')} parameters, D {_size(state, 'D')}",
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
         f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
     ]
+
+
+def _size(state: TrainState, net: str) -> str:
+    """How many parameters a network has, and how many of them do not learn."""
+    from steadygan.nets import count_parameters
+
+    names = [name.removeprefix(f"{net}.") for name in state.frozen if name.startswith(f"{net}.")]
+    resting = sum(state.nets[net].get_parameter(name).numel() for name in names)
+    return f"{count_parameters(state.nets[net]):,}" + (f" ({resting:,} frozen)" if resting else "")
 
 
 def _dry_run(config: Config) -> None:
