@@ -17,6 +17,7 @@ from steadygan.cli.training import _size
 from steadygan.errors import UserError
 from steadygan.files import sha256
 from steadygan.training.step import run_phase
+from steadygan.training.transfer import start_from
 
 TINY = [
     "data.size=16",
@@ -114,6 +115,16 @@ def test_networks_that_do_not_fit_are_refused_by_their_first_tensor(
     with pytest.raises(UserError, match=message):
         steadygan.train("digits", [*FINE, f"train.init_from={source}", *change], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_scalar_that_is_missing_is_told_from_one_that_is_there(source: Path) -> None:
+    cfg = build.resolve(config.load("digits", FINE))
+    device = torch.device("cpu")
+    images = build.build_images(cfg, device).train
+    state = build.build_state(cfg, images, device)
+    state.nets["D"].register_buffer("odd", torch.zeros(()))
+    with pytest.raises(UserError, match=r"D\.odd is not there in the source and \[\] here"):
+        start_from(state, source, build.describe_generator(cfg, images))
 
 
 @pytest.mark.parametrize("option", ["train.freeze_critic=1", "train.adapt=scale-shift"])

@@ -41,7 +41,9 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
     weights = read_weights(checkpoint)
     mine = state.weights()
     for name in sorted(mine.keys() | weights.keys()):
-        here, there = (list(tensors[name].shape) if name in tensors else None for tensors in (mine, weights))
+        here, there = (
+            str(list(tensors[name].shape)) if name in tensors else "not there" for tensors in (mine, weights)
+        )
         if here != there:
             settings = [
                 f"{setting} is {source.get(key)!r} there, {generator[key]!r} here"
@@ -50,7 +52,7 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
             ]
             raise UserError(
                 f"train.init_from={path}: its networks are not of this architecture; {name} is "
-                f"{there or 'not there'} in the source and {here or 'not there'} here"
+                f"{there} in the source and {here} here"
                 + (f" ({'; '.join(settings)})" if settings else "; compare model.critic of the two runs")
             )
     state.load_weights(weights)
