@@ -107,11 +107,13 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
         assert {f"{term.player}/{term.name}" for term in state.terms if term.player == player} < losses.keys()
         assert all(loss.isfinite() for loss in losses.values()), losses
         trained = {n for n, p in state.nets[player].named_parameters() if p.grad is not None and p.grad.any()}
+        assert not {f"{player}.{name}" for name in trained} & state.frozen
         assert moved(before[player], state.nets[player]) >= trained
         assert not moved(before[other], state.nets[other])
     assert int(state.skipped) == 0
     for player, net in state.nets.items():
-        assert start[player].keys() - moved(start[player], net) <= MAY_REST[player]
+        frozen = {name.removeprefix(f"{player}.") for name in state.frozen if name.startswith(f"{player}.")}
+        assert frozen <= start[player].keys() - moved(start[player], net) <= frozen | MAY_REST[player]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -131,6 +133,42 @@ def test_the_header_names_the_published_score(name: str) -> None:
         assert "UNCONFIRMED" in header
     else:
         assert set(score.split(", ")) == set(re.findall(r"(?:IS|FID) [\d.]*\d", header.partition("Published")[2]))
+
+
+LOW_DATA = [f"{data}-{net}" for data in ("cifar10", "cifar100") for net in ("biggan", "crbiggan", "stylegan2")]
+SUBSETS = {"ffhq256": ("70k", "30k", "10k", "5k", "1k"), "lsuncat256": ("30k", "10k", "5k", "1k")}
+FEW = ("obama", "grumpycat", "panda", "animalfacecat", "animalfacedog")
+TABLES = {
+    "ICR, unconditional": [
+        f"{backbone}-{method}"
+        for backbone in ("cifar10-dcgan", "cifar10-resnet", "celeba-dcgan")
+        for method in ("none", "gp", "dragan", "jsreg", "cr", "icr")
+    ],
+    "ICR, conditional": [
+        f"{data}-{method}"
+        for data in ("cifar10", "imagenet128")
+        for method in ("sngan", "biggan", "biggan-cr", "biggan-bcr", "biggan-zcr", "biggan-icr")
+    ],
+    "BigGAN": [f"imagenet{size}-biggan{deep}" for size in (128, 256, 512) for deep in ("", "-deep")],
+    "SAGAN, LOGAN": ["imagenet128-sagan", "imagenet128-logan", "cifar10-logan"],
+    "U-Net GAN": ["ffhq256-unet", "celeba128-unet", "cocoanimals128-unet"],
+    "DiffAugment, CIFAR": [f"{model}-diffaugment{share}" for model in LOW_DATA for share in (100, 20, 10)],
+    "DiffAugment, FFHQ and LSUN": [
+        f"{data}-stylegan2-{row}{size}"
+        for data, sizes in SUBSETS.items()
+        for size in sizes
+        for row in ("", "diffaugment")
+    ],
+    "DiffAugment, ImageNet": [
+        f"imagenet128-biggan-{row}" for share in (100, 50, 25) for row in (f"{share}pct", f"diffaugment{share}")
+    ],
+    "DiffAugment, low-shot": [f"{data}256-stylegan2{row}" for data in FEW for row in ("", "-diffaugment")],
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_of_the_table_has_its_preset(table: str) -> None:
+    assert set(TABLES[table]) <= set(PRESETS)
 
 
 def test_no_two_presets_are_of_one_row() -> None:

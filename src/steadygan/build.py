@@ -22,6 +22,7 @@ from steadygan.data.pairs import choose, load_domains, open_domains
 from steadygan.errors import UserError
 from steadygan.machine import has_bfloat16
 from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_batch_statistics
+from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
 from steadygan.nets.prior import Prior
 from steadygan.nets.resample import set_folding
 from steadygan.nets.translating import critic_name, generator_name
@@ -247,7 +248,8 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         prior=prior,
         loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order, **part),
         generator=stream(device, share).manual_seed(train.seed),
-        ema=EMA(sides["G"], start=train.ema.start, half_life=train.ema.half_life),
+        # A fine-tuned average goes on from the source's.
+        ema=EMA(sides["G"], start=0 if train.init_from else train.ema.start, half_life=train.ema.half_life),
         averaged=sides["G"],
         accumulate=train.accumulate,
         pre_d=pre_d,
@@ -257,6 +259,7 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         compiled={name: torch.compile(net) for name, net in nets.items() if compilable(net, share)}
         if train.compile
         else {},
+        frozen=frozen_parameters(config, nets),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 
@@ -268,6 +271,19 @@ def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:
 def compilable(net: nn.Module, share: Share) -> bool:
     """Exchanges between processes are not compiled, and so neither are networks that make some."""
     return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())
+
+
+def frozen_parameters(config: Config, nets: Mapping[str, nn.Module]) -> frozenset[str]:
+    """What stays as it is in `train.init_from`, as `network.parameter`."""
+    kind, blocks, adapt = config.model.kind, config.train.freeze_critic, config.train.adapt
+    if config.data.domains is not None:
+        if blocks or adapt != "all":
+            raise UserError("train.freeze_critic and train.adapt are not for translations (data.domains); leave them")
+        return frozenset()
+    resting = {"D": lower_blocks(kind, nets["D"], blocks)}
+    if adapt == "scale-shift":
+        resting["G"] = all_but_scale_and_shift(nets["G"])
+    return frozenset(f"{net}.{name}" for net, names in resting.items() for name in names)
 
 
 def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:

@@ -136,6 +136,11 @@ class TrainConfig(Section):
     fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
     compile: bool = Field(False, description="compile the networks where nothing is differentiated twice")
     ema: EMAConfig = EMAConfig()
+    init_from: str | None = Field(None, description="a run or checkpoint whose networks this run starts from")
+    freeze_critic: NonNegative = Field(0, description="how many of D's first blocks stay as they are in init_from")
+    adapt: Literal["all", "scale-shift"] = Field("all", description="what of G learns; scale-shift: what scales maps")
+    collapse: Literal["stop", "rollback", "continue"] = Field("stop", description="what to do when training collapses")
+    instruments_every: NonNegative = Field(0, description="singular values and gradient norms of each weight; 0: never")
     log_every: Positive = 50
     sample_every: Positive = 1000
     checkpoint_every: Positive = 5000
@@ -150,6 +155,8 @@ class TrainConfig(Section):
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
         if missing := {"D", "G"} - set(self.phases):
             raise ValueError(f"phases must update both players; {missing.pop()} is missing")
+        if self.init_from is None and (self.freeze_critic or self.adapt != "all"):
+            raise ValueError("freeze_critic and adapt keep what another run has learnt; set init_from to that run")
         return self
 
 

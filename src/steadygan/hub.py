@@ -21,7 +21,7 @@ from steadygan.nets.layers import has_batch_statistics
 from steadygan.nets.sampling import choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
 from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
-from steadygan.training.checkpoint import MANIFEST, best_checkpoint, checkpoints, read_manifest, read_weights
+from steadygan.training.checkpoint import find_checkpoint, read_manifest, read_weights
 from steadygan.training.distributed import joined
 from steadygan.training.rundir import RunDirectory
 from steadygan.translation import Translator as Translator
@@ -137,17 +137,6 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
     if not is_translation(checkpoint):
         raise UserError(f"{path} is not of a translation: use `steadygan sample`, or load in Python")
     return Translator(checkpoint, choose_device(device), weights)
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
-    if (path / MANIFEST).is_file():
-        return path
-    root = path / "checkpoints"
-    found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
-    if found is None:
-        raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
-    return found
 
 
 def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:

@@ -43,6 +43,7 @@ from steadygan.training.loop import Progress, Trainer
 from steadygan.training.rundir import Onlooker, RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
+from steadygan.training.transfer import start_from
 from steadygan.translation import score_translation
 
 
@@ -119,7 +120,7 @@ def train_run(
             }
         )
         with replicas.together():
-            state = build_state(config, images.train, device, replicas.share)
+            state, task = build_state(config, images.train, device, replicas.share), build_task(config, images)
             # What networks with inner noise (StyleGAN2) draw from while they train.
             torch.manual_seed(config.train.seed)
             if run is not None:
@@ -127,15 +128,18 @@ def train_run(
                 load_checkpoint(state, checkpoint)
                 run.forget_after(state.step)
                 run.write_config(config.to_yaml())
-            elif replicas.first:
-                run = RunDirectory.create(path, config.to_yaml(), provenance(config, images, device, replicas.size))
-                stack.callback(run.close)
             else:
-                run = Onlooker(path)
+                origin = provenance(config, images, device, replicas.size)
+                if config.train.init_from is not None:
+                    source = Path(config.train.init_from).expanduser()
+                    origin["init_from"] = start_from(state, source, task.generator)
+                kind = RunDirectory if replicas.first else Onlooker
+                run = kind.create(path, config.to_yaml(), origin)
+                stack.callback(run.close)
         assert run is not None
         replicas.copy_first(state.weights().values())
         replicas.helper = partial(fakes, state)
-        trainer = Trainer(config, state, run, build_task(config, images), score=score, replicas=replicas)
+        trainer = Trainer(config, state, run, task, score=score, replicas=replicas)
         if on_ready is not None:
             on_ready(state, images)
         try:

@@ -145,7 +145,7 @@ def test_a_term_that_turns_nan_is_skipped_then_rolled_back_then_reported(
         rollbacks.append(path.name)
         load_checkpoint(state, path)
 
-    monkeypatch.setattr("steadygan.training.loop.load_checkpoint", noted)
+    monkeypatch.setattr("steadygan.training.recovery.load_checkpoint", noted)
     options = [f"objective.terms.{third_party}.after=12", "train.phases=[D, D, G]"]
     options += ["train.checkpoint_every=10", "train.steps=100", "train.sample_every=100"]
     with pytest.raises(UserError, match=r"training diverged at step 20: no longer finite is G/brightness") as caught:

@@ -39,11 +39,3 @@ def test_a_resumed_run_starts_counting_where_it_resumes() -> None:
     watchdog = Watchdog()
     watchdog.begin(skipped=900, step=1000)
     assert not watchdog.must_roll_back(skipped=900, step=1050)
-
-
-def test_a_rollback_is_counted_and_restarts_the_count() -> None:
-    watchdog = Watchdog()
-    assert watchdog.must_roll_back(skipped=50, step=50)
-    watchdog.rolled_back(skipped=50, step=0)
-    assert watchdog.rollbacks == 1
-    assert not watchdog.must_roll_back(skipped=50, step=50)

@@ -74,6 +74,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                 console.print(line, highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
+            if now.notice:
+                console.print(f"[yellow]notice[/]      {escape(now.notice)}", highlight=False, soft_wrap=True)
             losses = "  ".join(
                 f"{name[0]} {value:.2f}"
                 for name, value in sorted(now.values.items())
@@ -108,8 +110,6 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
 
 def _facts(state: TrainState, images: Images) -> list[str]:
     """What is about to be trained, in a few lines."""
-    from steadygan.nets import count_parameters
-
     train = images.train
     shape = f"{train.channels}×{train.size}×{train.size}"
     heldout = f", {len(images.heldout)} held out" if images.heldout is not None else ""
@@ -121,7 +121,7 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         for player in state.players
         if (terms := [term for term in state.terms if term.player == player])
     ]
-    sizes = [f"{name} {count_parameters(net):,}" for name, net in state.nets.items()]
+    sizes = [f"{name} {_size(state, name)}" for name in state.nets]
     networks = ", ".join([f"{sizes[0]} parameters", *sizes[1:]])
     precision = "float32"
     if state.autocast is not None:
@@ -134,6 +134,15 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         + (f" over {state.share.size} processes" if state.share.size > 1 else ""),
         f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
     ]
+
+
+def _size(state: TrainState, net: str) -> str:
+    """How many parameters a network has, and how many of them do not learn."""
+    from steadygan.nets import count_parameters
+
+    names = [name.removeprefix(f"{net}.") for name in state.frozen if name.startswith(f"{net}.")]
+    resting = sum(state.nets[net].get_parameter(name).numel() for name in names)
+    return f"{count_parameters(state.nets[net]):,}" + (f" ({resting:,} frozen)" if resting else "")
 
 
 def _dry_run(config: Config) -> None:

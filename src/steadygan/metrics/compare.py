@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steadygan.errors import UserError
+from steadygan.metrics import instruments
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +67,7 @@ def read_run(path: Path, name: str | None = None) -> Run:
     """
     if not (path / "metrics.jsonl").is_file():
         raise UserError(f"{path} is not a run directory: it has no metrics.jsonl")
-    metrics = {row["step"]: row for row in read_lines(path / "metrics.jsonl")}
+    metrics = {row["step"]: row for row in read_lines(path / "metrics.jsonl") if "event" not in row}
     if not metrics:
         raise UserError(f"{path / 'metrics.jsonl'} is empty: the run has not reached its first report yet")
     scored = read_lines(path / "scores.jsonl") if (path / "scores.jsonl").is_file() else []
@@ -201,7 +202,8 @@ def csv(rows: Sequence[Row]) -> str:
 def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
     """Draws losses, D's accuracy, gradient norms and every score against the step; a colour a run, a dash a term.
 
-    Long curves are drawn faint, with their running mean on top. Raises UserError for a missing or empty run.
+    Singular values, where a run has them, get a panel a network. Long curves are drawn faint, with their running mean
+    on top. Raises UserError for a missing or empty run.
     """
     # Imported here: matplotlib is slow to import, and tables do not need it.
     from matplotlib import colormaps
@@ -217,12 +219,16 @@ def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
         ("D losses", [term for term in _terms(loaded, "D/") if term not in norms]),
         ("G losses", [term for term in _terms(loaded, "G/") if term not in norms]),
         ("D accuracy", _terms(loaded, "D_accuracy_")),
+        ("G diversity, as a share of the reals'", _terms(loaded, "G_diversity")),
         ("gradient norms", [term for term in norms if term in (*_terms(loaded, "D/"), *_terms(loaded, "G/"))]),
     ]
     panels = [panel for panel in panels if panel[1]]
 
+    spectra = [part for run in loaded for part in instruments.read_spectra(run.name, run.metrics)]
+    drawn = len(panels) + len(score_columns)
+
     across = 3
-    down = math.ceil((len(panels) + len(score_columns)) / across)
+    down = math.ceil((drawn + len(spectra)) / across)
     figure = Figure(figsize=(5.2 * across, 3.6 * down + 0.5), dpi=110, layout="constrained")
     grid = figure.subplots(down, across, squeeze=False).flatten()
 
@@ -243,7 +249,11 @@ def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
                 axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3)
         _finish(axes, column)
 
-    for axes in grid[len(panels) + len(score_columns) :]:
+    for axes, part in zip(grid[drawn:], spectra, strict=False):
+        instruments.draw(axes, part)
+        _finish(axes, f"largest singular values of {part.net}, {part.run}")
+
+    for axes in grid[drawn + len(spectra) :]:
         axes.remove()
     keys = [Line2D([], [], color=colour, label=run.name) for run, colour in zip(loaded, colours, strict=True)]
     figure.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 5), frameon=False)

@@ -65,6 +65,11 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def checkpoint_step(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.name.removeprefix("step-"))
+
+
 @contextmanager
 def _as_oserror() -> Iterator[None]:
     """On a full disk safetensors and torch raise errors of their own."""
@@ -84,6 +89,17 @@ def best_checkpoint(root: Path) -> Path | None:
     pointer = root / "best"
     name = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else None
     return next((path for path in checkpoints(root) if path.name == name), None)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
+    if (path / MANIFEST).is_file():
+        return path
+    root = path / "checkpoints"
+    found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
+    if found is None:
+        raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
+    return found
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -17,26 +15,31 @@ from torch import Tensor
 
 from steadygan.config import Config
 from steadygan.data.grid import save_grid
-from steadygan.errors import UserError
 from steadygan.objective import LOSSES
-from steadygan.training.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
+from steadygan.training.checkpoint import checkpoint_name, checkpoints, save_checkpoint
+from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.distributed import Replicas
+from steadygan.training.instruments import instability, json_number
+from steadygan.training.recovery import Recovery
 from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 from steadygan.training.task import Task
-from steadygan.training.watchdog import Watchdog
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after a step: for a progress bar. `values` are those of the last logged step."""
+    """Where a run stands after a step: for a progress bar. `values` are those of the last logged step.
+
+    notice: what went wrong and was taken care of, in one line; empty when all is well.
+    """
 
     step: int
     steps: int
     images_per_s: float
     seconds_left: float
     values: Mapping[str, float]
+    notice: str = ""
 
 
 @dataclass
@@ -53,8 +56,11 @@ class Trainer:
     run: RunDirectory
     task: Task
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
-    watchdog: Watchdog = field(default_factory=Watchdog)
     replicas: Replicas = field(default_factory=Replicas)
+    recovery: Recovery = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recovery = Recovery(self.config, self.state, self.run, self.replicas)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
         """Trains to `train.steps`; true when it got there, false when SIGINT or SIGTERM ended it at a checkpoint."""
@@ -62,7 +68,6 @@ class Trainer:
         losses: dict[str, Tensor] = {}
         values: dict[str, float] = {}
         speed = Speed(state.images)
-        self.watchdog.begin(int(state.skipped), state.step)
         with interruptible(once=self.replicas.size > 1) as interrupted, closing(self.run):
             while state.step < config.steps and not (stopped := self.replicas.any(interrupted)):
                 began = time.perf_counter()
@@ -70,10 +75,9 @@ class Trainer:
                 losses.update(train_step(state))
                 done = state.step == config.steps
                 if done or state.step % config.log_every == 0:
-                    values = self._log(losses, speed)
+                    row, values = self._log(losses, speed)
                     losses.clear()  # a lazy term reports if it was live since the last line
-                    if self.watchdog.must_roll_back(int(state.skipped), state.step):
-                        self._roll_back([name for name, value in values.items() if not math.isfinite(value)])
+                    if self.recovery.logged(row, values):
                         continue
                 if done or state.step % config.sample_every == 0:
                     self._sample()
@@ -83,12 +87,14 @@ class Trainer:
                 )
                 state.seconds += time.perf_counter() - began
                 if due or scored:
-                    self.checkpoint(scored=bool(scored))
+                    collapse = self.checkpoint(scored=bool(scored))
+                    if collapse is not None and not done and self.recovery.collapsed(collapse):
+                        continue
                 if on_step is not None:
                     rate = speed.rate(state.images)
                     per_step = state.images / max(state.step, 1)
                     left = (config.steps - state.step) * per_step / rate if rate else float("inf")
-                    on_step(Progress(state.step, config.steps, rate, left, values))
+                    on_step(Progress(state.step, config.steps, rate, left, values, self.recovery.take_notice()))
             if state.step < config.steps and stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
         return state.step >= config.steps
@@ -102,30 +108,29 @@ class Trainer:
             for group in self.state.optimizers[player].param_groups:
                 group["lr"] = section.lr * factor
 
-    def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> dict[str, float]:
+    def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> tuple[dict[str, Any], dict[str, float]]:
+        """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""
         state = self.state
         values = self.replicas.mean(losses)
-        values |= self._accuracy()
-        record = {
+        values |= self.task.probe(state, LOSSES[self.config.objective.loss].boundary)
+        record: dict[str, Any] = {
             "step": state.step,
             "images": state.images,
             "seconds": round(state.seconds, 3),
             "images_per_s": round(speed.lap(state.images), 2),
             "skipped": int(state.skipped),
         }
-        self.run.append("metrics.jsonl", record | {name: _json_number(value) for name, value in values.items()})
-        return values
+        record |= {name: json_number(value) for name, value in values.items()}
+        if self._instruments_are_due():
+            record |= instability(state.nets)
+        self.run.append("metrics.jsonl", record)
+        return record, values
 
-    def _accuracy(self) -> dict[str, float]:
-        """The share of real images that D takes for real, among those it trains on and those it has never seen.
-
-        A gap between the two is D memorising its data (Zhao et al., DiffAugment, NeurIPS 2020, Fig. 1).
-        """
-        boundary = LOSSES[self.config.objective.loss].boundary
-        if boundary is None:
-            return {}
-        logits = self.task.real_logits(self.state)
-        return {f"D_accuracy_{name}": float((logit > boundary).float().mean()) for name, logit in logits.items()}
+    def _instruments_are_due(self) -> bool:
+        """Whether a multiple of `train.instruments_every` was reached since the last line."""
+        every, log_every, step = self.config.train.instruments_every, self.config.train.log_every, self.state.step
+        last = (step - 1) // log_every * log_every
+        return every > 0 and step // every > last // every
 
     def _sample(self) -> None:
         self.task.refresh_average(self.state)
@@ -140,44 +145,28 @@ class Trainer:
         found = checkpoints(self.run.checkpoints)
         return bool(found) and found[-1].name == checkpoint_name(self.state.step)
 
-    def checkpoint(self, *, scored: bool = False) -> Path:
-        """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good."""
+    def checkpoint(self, *, scored: bool = False) -> Collapse | None:
+        """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good.
+
+        Returns the collapse that the score tells of, if it does.
+        """
         self.task.refresh_average(self.state)
         return self.replicas.lead(partial(self._save, scored))
 
-    def _save(self, scored: bool) -> Path:
-        state, best, keep = self.state, False, self.config.train.keep_checkpoints
+    def _save(self, scored: bool) -> Collapse | None:
+        state, best, collapse, keep = self.state, False, None, self.config.train.keep_checkpoints
         try:
             if scored and self.score is not None:
                 record, rank = self.score(state)
                 self.run.append("scores.jsonl", {"step": state.step, **record})
-                best = rank < state.best_score
+                best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)
         finally:
             # A score that fails must not cost the steps since the last checkpoint.
             path = save_checkpoint(state, self.run.checkpoints, self.task.generator, keep=keep)
         if best:
             self.run.mark_best(path)
-        return path
-
-    def _roll_back(self, culprits: Sequence[str]) -> None:
-        """Back to the last checkpoint, with other random numbers from there on; what was skipped stays counted."""
-        skipped = int(self.state.skipped)
-        load_checkpoint(self.state, self.replicas.lead(partial(self._way_back, culprits)))
-        self.state.skipped.fill_(skipped)
-        self.watchdog.rolled_back(skipped, self.state.step)
-        self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
-        self.run.forget_after(self.state.step)
-
-    def _way_back(self, culprits: Sequence[str]) -> Path:
-        step, skipped = self.state.step, int(self.state.skipped)
-        if not checkpoints(self.run.checkpoints) or self.watchdog.rollbacks == self.watchdog.patience:
-            raise UserError(
-                f"training diverged at step {step}: no longer finite is {', '.join(culprits) or 'the gradient'}, "
-                f"{skipped} phases were skipped, and {self.watchdog.rollbacks} rollbacks did not help; lower "
-                "optim.g.lr and optim.d.lr, or add regularisation (r1, gp); a term of your own may be at fault"
-            )
-        return self.run.newest_checkpoint()
+        return collapse
 
 
 class Speed:
@@ -232,8 +221,3 @@ def interruptible(*, once: bool = False) -> Iterator[Flag]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _json_number(value: float) -> float | None:
-    """JSON has no NaN or infinity."""
-    return float(f"{value:.6g}") if math.isfinite(value) else None

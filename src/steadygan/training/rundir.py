@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from steadygan.errors import UserError
 from steadygan.files import write_whole
-from steadygan.training.checkpoint import best_checkpoint, checkpoints
+from steadygan.training.checkpoint import best_checkpoint, checkpoint_step, checkpoints
 
 
 class RunDirectory:
@@ -92,6 +92,12 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"{self.path / name}: cannot be written: {error.strerror}") from error
 
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl` or `scores.jsonl`, but for those cut short by a crash."""
+        path = self.path / name
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines if _step(line) < float("inf")]
+
     def tidy(self) -> None:
         """Removes what a killed writer left half written; for the one who holds the lock."""
         for leftover in self.checkpoints.glob(".step-*"):
@@ -102,7 +108,10 @@ class RunDirectory:
                     leftover.unlink()
 
     def forget_after(self, step: int) -> None:
-        """Drops what was recorded after `step`, so that a resumed run has no step twice."""
+        """Drops what was recorded or saved after `step`, so that a run that goes on from there has no step twice."""
+        for checkpoint in checkpoints(self.checkpoints):
+            if checkpoint_step(checkpoint) > step:
+                shutil.rmtree(checkpoint)
         for name in ("metrics.jsonl", "scores.jsonl"):
             path = self.path / name
             if path.is_file():
@@ -131,6 +140,10 @@ class RunDirectory:
 
 class Onlooker(RunDirectory):
     """The run directory for the processes of a run that do not write in it."""
+
+    @classmethod
+    def create(cls, path: Path, config_yaml: str, provenance: Mapping[str, Any]) -> Onlooker:
+        return cls(path)
 
     def lock(self) -> None:
         pass

@@ -26,7 +26,8 @@ class TrainState:
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
     one step; ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators;
     pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has had;
-    images: reals shown to the critic so far; pools: what views remember; autocast, compiled: see `Bundle`.
+    images: reals shown to the critic so far; pools: what views remember; autocast, compiled: see `Bundle`; frozen:
+    parameters that no phase moves, as `network.parameter`.
     """
 
     nets: dict[str, nn.Module]
@@ -45,6 +46,7 @@ class TrainState:
     joint: bool = True
     autocast: torch.dtype | None = None
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -68,6 +70,8 @@ class TrainState:
             memory.to(self.device)
         for module in (*self.nets.values(), *self.memories.values()):
             set_share(module, self.share)
+        places = [name.split(".", 1) for name in sorted(self.frozen)]
+        self._frozen = [self.nets[net].get_parameter(name) for net, name in places]
 
     @property
     def device(self) -> torch.device:
@@ -83,6 +87,13 @@ class TrainState:
         """What terms remember from phase to phase, by `player/term`, and what views do, by their expression."""
         terms = {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
         return terms | {str(view): memory for view, memory in self.pools.items()}
+
+    def let_learn(self, player: str) -> None:
+        """Gradients reach what the optimiser of `player` moves and nothing else: not the other player, not `frozen`."""
+        for name, net in self.nets.items():
+            net.requires_grad_(name in self.players[player])
+        for parameter in self._frozen:
+            parameter.requires_grad_(False)
 
     def weights(self) -> dict[str, Tensor]:
         """All network tensors by `network.parameter`; the averaged generator is `G_ema`."""

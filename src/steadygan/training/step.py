@@ -36,8 +36,7 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     trained = [state.nets[name] for name in state.players[player]]
     optimizer = state.optimizers[player]
 
-    for name, net in state.nets.items():
-        net.requires_grad_(name in state.players[player])
+    state.let_learn(player)
     for net in trained:
         advance_spectral_norm(net)
 

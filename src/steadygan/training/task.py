@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from steadygan.data import ImageSet, to_float
 from steadygan.nets.sampling import choose_labels, sample, standing_statistics
 from steadygan.share import unshared
+from steadygan.training.instruments import look_at_fakes, spread
 from steadygan.training.state import TrainState
 
 PROBE_IMAGES = 256
@@ -31,8 +33,8 @@ class Task(Protocol):
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
         """Uint8 images (N, C, H, W) of the averaged weights and the columns of their sheet; the same all run long."""
 
-    def real_logits(self, state: TrainState) -> dict[str, Tensor]:
-        """What the critics say of up to `PROBE_IMAGES` reals: of "train" and, when there are some, of "heldout"."""
+    def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
+        """What a line of metrics.jsonl says beside the losses; boundary: the logit above which D takes for real."""
 
 
 class Sampling:
@@ -55,8 +57,24 @@ class Sampling:
         labels = choose_labels(columns * 8, list(range(columns)) if classes else None, classes)
         return sample(state.ema.net, state.prior, columns * 8, labels=labels, seed=self.seed), columns
 
+    def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
+        """`D_accuracy_train`, `D_accuracy_heldout` (Zhao et al., DiffAugment, NeurIPS 2020, Fig. 1), and of fakes.
+
+        The share of real images that D takes for real, among those it trains on and those it has never seen: a gap is
+        D memorising its data. Fakes: see `look_at_fakes`.
+        """
+        accuracy = {}
+        if boundary is not None:
+            for name, logit in self._real_logits(state).items():
+                accuracy[f"D_accuracy_{name}"] = float((logit > boundary).float().mean())
+        return accuracy | look_at_fakes(state, seed=self.seed, boundary=boundary, reals_spread=self._reals_spread)
+
+    @cached_property
+    def _reals_spread(self) -> Tensor:
+        return spread(to_float(self.train.take(torch.arange(min(PROBE_IMAGES, len(self.train))))))
+
     @torch.no_grad()
-    def real_logits(self, state: TrainState) -> dict[str, Tensor]:
+    def _real_logits(self, state: TrainState) -> dict[str, Tensor]:
         conditional = state.prior.label_pool is not None
         logits = {}
         for name, images in (("train", self.train), ("heldout", self.heldout)):

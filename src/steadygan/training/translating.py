@@ -45,8 +45,11 @@ class Translating:
         return sheet(state.ema.net, self.heldout or self.train, self.directions, PREVIEWED)
 
     @torch.no_grad()
-    def real_logits(self, state: TrainState) -> dict[str, Tensor]:
-        logits = {}
+    def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
+        """The share of real images, or of patches of them, that the critics take for real."""
+        accuracy: dict[str, float] = {}
+        if boundary is None:
+            return accuracy
         for name, images in (("train", self.train), ("heldout", self.heldout)):
             if images is not None and (images.aligned or not self.beside):
                 domains = by_name(images, min(PROBED, len(images)))
@@ -55,5 +58,5 @@ class Translating:
                     source, target = (to_float(domains[domain].to(state.device)) for domain in direction.split("2"))
                     seen = torch.cat([source, target], 1) if self.beside else target
                     scores += [state.nets[critic_name(direction)](part).logit for part in seen.split(16)]
-                logits[name] = torch.cat(scores)
-        return logits
+                accuracy[f"D_accuracy_{name}"] = float((torch.cat(scores) > boundary).float().mean())
+        return accuracy

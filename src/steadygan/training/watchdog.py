@@ -11,13 +11,11 @@ class Watchdog:
 
     A phase with a non-finite gradient is skipped and training goes on. When there were more skipped phases than half
     the steps since the last look, one player at least has mostly stood still, the weights are beyond saving and the
-    run is to be rolled back; after `patience` rollbacks it has diverged for good. `window`: looks that are fewer steps
-    apart are put together, so that a single skipped phase never counts as most of them.
+    run is to be rolled back. `window`: looks that are fewer steps apart are put together, so that a single skipped
+    phase never counts as most of them.
     """
 
-    patience: int = 3
     window: int = 10
-    rollbacks: int = 0
     _skipped: int = 0
     _step: int = 0
 
@@ -32,8 +30,3 @@ class Watchdog:
             return False
         self.begin(skipped, step)
         return new_skipped > new_steps / 2
-
-    def rolled_back(self, skipped: int, step: int) -> None:
-        """Notes a rollback to these totals."""
-        self.begin(skipped, step)
-        self.rollbacks += 1

@@ -1,0 +1,104 @@
+"""Recognising a training that has collapsed, from what is logged anyway."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from steadygan.objective import LOSSES
+
+LEAST_DIVERSITY = 0.1
+"""Fakes whose spread is below this share of the reals' look all alike."""
+SATURATED_LOSS = 0.02
+"""D has nothing left to learn when its loss is below this share of what an undecided D pays."""
+SCORE_JUMP = 5.0
+"""A score so many times worse than the best one has not merely wavered."""
+LINES, STEPS = 10, 500
+"""In how many log lines in a row, and over how many steps, a symptom must show: GANs go through bad moments."""
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """What happened at `step`: the symptom in words, with its numbers. since: the last step at which it didn't show."""
+
+    step: int
+    since: int
+    symptom: str
+
+
+@dataclass
+class Lasting:
+    """How long a symptom has been showing."""
+
+    since: int = 0
+    lines: int = 0
+    told: bool = False
+
+    def look(self, step: int, shows: bool) -> bool:
+        """True once, when the symptom has shown for long enough; it must be gone before it can be told again."""
+        if not shows:
+            self.since, self.lines, self.told = step, 0, False
+            return False
+        self.lines += 1
+        if self.told or self.lines < LINES or step - self.since < STEPS:
+            return False
+        self.told = True
+        return True
+
+
+@dataclass
+class CollapseDetector:
+    """Is shown every line of metrics.jsonl and says when training has collapsed.
+
+    loss: the adversarial loss, at whose boundary D is undecided (Wasserstein's has none: D cannot be saturated). What
+    it says depends on the lines alone, so that one shown those of a resumed run goes on as if it had never stopped.
+    """
+
+    loss: str
+    _alike: Lasting = field(default_factory=Lasting)
+    _saturated: Lasting = field(default_factory=Lasting)
+
+    def look(self, row: Mapping[str, Any]) -> Collapse | None:
+        """Takes one line; lines without the values in question (events, other objectives) change nothing."""
+        step, diversity = row["step"], row.get("G_diversity")
+        if diversity is not None and self._alike.look(step, diversity < LEAST_DIVERSITY):
+            return Collapse(
+                step,
+                self._alike.since,
+                f"G's images look all alike (G_diversity {diversity:.2g}: the spread of its images as a share of the "
+                f"reals', below {LEAST_DIVERSITY:g})",
+            )
+        accuracies = [row.get("D_accuracy_train"), row.get("D_accuracy_fake")]
+        critic, generator = row.get("D/adversarial"), row.get("G/adversarial")
+        if None in accuracies or critic is None:
+            return None
+        saturated = accuracies == [1, 1] and critic < SATURATED_LOSS * undecided(self.loss)
+        if self._saturated.look(step, saturated):
+            pays = "" if generator is None else f", G/adversarial is {generator:.2g}"
+            return Collapse(
+                step,
+                self._saturated.since,
+                "D tells all reals from all fakes and has nothing left to learn (D_accuracy_train and D_accuracy_fake "
+                f"are 1, D/adversarial is {critic:.2g}{pays})",
+            )
+        return None
+
+
+def undecided(loss: str) -> float:
+    """What a D that takes no side pays for a real and a fake: 2 for the hinge, 2 log 2 for the non-saturating loss."""
+    real, fake, _, boundary = LOSSES[loss]
+    if boundary is None:
+        return -math.inf
+    at_boundary = torch.tensor(boundary)
+    return float(real(at_boundary) + fake(at_boundary))
+
+
+def score_jump(step: int, score: float, best: float) -> Collapse | None:
+    """The collapse that a score (lower is better) tells of by itself; best: of those before, infinite without any."""
+    if not 0 < best < math.inf or score <= SCORE_JUMP * best:
+        return None
+    return Collapse(step, -1, f"the score jumped to {score:.4g}, more than {SCORE_JUMP:g} times the best, {best:.4g}")

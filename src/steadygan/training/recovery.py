@@ -1,0 +1,152 @@
+"""What is done when training goes wrong by itself: rolling back, stopping with the best checkpoint kept, going on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from steadygan.config import Config
+from steadygan.errors import UserError
+from steadygan.training.checkpoint import checkpoint_step, checkpoints, load_checkpoint
+from steadygan.training.collapse import Collapse, CollapseDetector
+from steadygan.training.distributed import Replicas
+from steadygan.training.rundir import RunDirectory
+from steadygan.training.state import TrainState
+from steadygan.training.watchdog import Watchdog
+
+PATIENCE = 3
+"""How many rollbacks to one checkpoint may fail."""
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Back to the checkpoint `target`, for the `number`-th time in the run; `skipped` phases stay counted."""
+
+    target: Path
+    number: int
+    skipped: int
+    reason: str
+
+
+class Recovery:
+    """Watches one run, by what is logged, and acts on its state and its directory.
+
+    Everything it remembers is in metrics.jsonl: a rollback is a line with `event`, the `step` it went back to, the step
+    it came `from`, its `number` in the run and the `reason`. notice: what happened last, in one line, until taken.
+    Of several processes the first decides, and all do the same.
+    """
+
+    def __init__(self, config: Config, state: TrainState, run: RunDirectory, replicas: Replicas | None = None) -> None:
+        self.config, self.state, self.run, self.replicas = config, state, run, replicas or Replicas()
+        self.watchdog = Watchdog()
+        self._notice = ""
+        self.begin()
+
+    def begin(self) -> None:
+        """Goes on from what the directory remembers of symptoms and rollbacks, right after a checkpoint was loaded."""
+        last = self.replicas.lead(self._remember)
+        if last is not None and last["step"] == self.state.step:
+            # What follows this checkpoint has failed: other random numbers from here on. What was skipped is counted.
+            self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * last["number"])
+            self.state.skipped.fill_(last["skipped"])
+        self.watchdog.begin(int(self.state.skipped), self.state.step)
+
+    def _remember(self) -> dict[str, Any] | None:
+        """Reads what was logged; returns the last rollback."""
+        rows = self.run.records("metrics.jsonl")
+        self._detector = CollapseDetector(self.config.objective.loss)
+        for row in rows:
+            self._detector.look(row)
+        self._rollbacks = [row for row in rows if row.get("event") == "rollback"]
+        return next(reversed(self._rollbacks), None)
+
+    def take_notice(self) -> str:
+        """What has happened since the last call, empty when nothing has."""
+        notice, self._notice = self._notice, ""
+        return notice
+
+    def logged(self, row: Mapping[str, Any], values: Mapping[str, float]) -> bool:
+        """Looks at a line that was logged and at the unrounded values in it; true when it rolled the run back."""
+        return self._follow(self.replicas.lead(partial(self._look, row, values)))
+
+    def collapsed(self, collapse: Collapse) -> bool:
+        """Does as `train.collapse` says; true when it rolled the run back. Raises UserError to stop it.
+
+        Whatever it says, the best checkpoint stays: the one with the best score, or without scores the last from before
+        the collapse.
+        """
+        return self._follow(self.replicas.lead(partial(self._judge, collapse)))
+
+    def _look(self, row: Mapping[str, Any], values: Mapping[str, float]) -> Rollback | None:
+        if self.watchdog.must_roll_back(int(self.state.skipped), self.state.step):
+            culprits = ", ".join(name for name, value in values.items() if not math.isfinite(value))
+            reason = f"no longer finite is {culprits or 'the gradient'}, {int(self.state.skipped)} phases were skipped"
+            return self._way_back(reason, next(reversed(checkpoints(self.run.checkpoints)), None))
+        collapse = self._detector.look(row)
+        return None if collapse is None else self._judge(collapse)
+
+    def _judge(self, collapse: Collapse) -> Rollback | None:
+        policy, healthy = self.config.train.collapse, self._healthy(collapse)
+        if healthy is not None and self.run.best() is None:
+            self.run.mark_best(healthy)
+        if policy == "rollback":
+            return self._way_back(collapse.symptom, healthy)
+        event = {"event": "collapse", "since": collapse.since, "symptom": collapse.symptom, "policy": policy}
+        self.run.append("metrics.jsonl", {"step": collapse.step, **event})
+        if policy == "stop" and self.state.step < self.config.train.steps:
+            raise UserError(
+                f"training collapsed at step {collapse.step}: {collapse.symptom}{_lasting(collapse)}. {self._kept()}. "
+                "Lower optim.d.lr or optim.g.lr, regularise D (objective.terms.r1, gp or bcr), or with few images "
+                "augment what it sees (augment.diffaugment.policy). To go on all the same: "
+                f"`steadygan train {self.run.path} --resume train.collapse=rollback`, or continue"
+            )
+        self._notice = f"collapsed at step {collapse.step}: {collapse.symptom}; going on (train.collapse={policy})"
+        return None
+
+    def _healthy(self, collapse: Collapse) -> Path | None:
+        """The newest checkpoint from before the symptom, or the best one if that is newer."""
+        before = [path for path in checkpoints(self.run.checkpoints) if checkpoint_step(path) <= collapse.since]
+        known = [path for path in (*before[-1:], self.run.best()) if path is not None]
+        return max(known, key=checkpoint_step, default=None)
+
+    def _kept(self) -> str:
+        best = self.run.best()
+        if best is None:
+            return "There is no checkpoint from before it"
+        score = self.state.best_score
+        what = f"the best one, of score {score:.4g}," if math.isfinite(score) else "the last one from before"
+        return f"{best} is {what} and stays; `steadygan sample {self.run.path}` takes it"
+
+    def _way_back(self, reason: str, target: Path | None) -> Rollback:
+        failed = [] if target is None else [row for row in self._rollbacks if row["step"] == checkpoint_step(target)]
+        if target is None or len(failed) == PATIENCE:
+            tried = f"{len(failed)} rollbacks did not help" if failed else "there is no checkpoint to go back to"
+            raise UserError(
+                f"training diverged at step {self.state.step}: {reason}, and {tried}; lower optim.g.lr and optim.d.lr, "
+                "or add regularisation (r1, gp); a term of your own may be at fault"
+            )
+        number = 1 + max((row["number"] for row in self._rollbacks), default=0)
+        return Rollback(target, number, int(self.state.skipped), reason)
+
+    def _follow(self, rollback: Rollback | None) -> bool:
+        """Back to a checkpoint, if at all; those that came after it are removed with everything recorded since."""
+        if rollback is None:
+            return False
+        state, step = self.state, self.state.step
+        load_checkpoint(state, rollback.target)
+        self.run.forget_after(state.step)
+        event = {"event": "rollback", "from": step, "number": rollback.number, "skipped": rollback.skipped}
+        self.run.append("metrics.jsonl", {"step": state.step, **event, "reason": rollback.reason})
+        self.begin()
+        self._notice = f"rolled back from step {step} to {state.step}: {rollback.reason}"
+        return True
+
+
+def _lasting(collapse: Collapse) -> str:
+    if collapse.since < 0:
+        return ""
+    return f", in every line since step {collapse.since}" if collapse.since else ", in every line from the start"
