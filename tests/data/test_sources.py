@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data import describe, digits, fingerprint, load_images, open_source, split
-from steadygan.data.sources import UnreadableImage, decode
+from steadygan.data import UnreadableImage, describe, digits, fingerprint, load_images, open_source, split
+from steadygan.data.decoding import decode
 from steadygan.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

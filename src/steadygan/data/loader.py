@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steadygan.data.sources import THREADS, Source, UnreadableImage, check_unreadable, fingerprint
+from steadygan.data.content import fingerprint
+from steadygan.data.decoding import UnreadableImage, check_unreadable
+from steadygan.data.source import THREADS, Source
 from steadygan.errors import UserError
 
 CHUNK = 256
