@@ -7,6 +7,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from steadygan.config import Config, PlayerConfig
-from steadygan.data import ImageSet, Loader, load_images, open_source, split
+from steadygan.data import ImageSet, Loader, cache_root, is_name, load_images, open_source, split
 from steadygan.errors import UserError
 from steadygan.machine import has_bfloat16
 from steadygan.nets import create_critic, create_generator, has_batch_statistics
@@ -67,7 +68,7 @@ def resolve(config: Config) -> Config:
 def build_images(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
     """Opens, splits and loads the data."""
     data = config.data
-    source = open_source(data.path, size=data.size, channels=data.channels)
+    source = open_source(data.path, size=data.size, channels=data.channels, root=data.root)
     if config.model.conditional and source.labels is None:
         raise UserError(
             f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
@@ -79,10 +80,15 @@ def build_images(config: Config, device: torch.device, notify: Notify | None = N
             f"train.batch_size is {config.train.batch_size}, but there are only {len(train)} training images in "
             f"{data.path}; lower it to at most {len(train)}"
         )
-    return Images(
-        load_images(source, train, device=device, progress=notify),
-        load_images(source, heldout, device=device) if len(heldout) else None,
+    load = partial(
+        load_images,
+        source,
+        device=device,
+        cache=cache_root() if data.cache else None,
+        max_unreadable=data.max_unreadable,
+        total=len(train) + len(heldout),
     )
+    return Images(load(train, progress=notify), load(heldout) if len(heldout) else None)
 
 
 def describe_generator(config: Config, images: ImageSet) -> dict[str, Any]:
@@ -191,7 +197,9 @@ def provenance(config: Config, images: Images, device: torch.device) -> dict[str
         "seed": config.train.seed,
         "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),
         "data": {
-            "path": str(Path(config.data.path).expanduser().resolve()) if "/" in config.data.path else config.data.path,
+            "path": config.data.path
+            if is_name(config.data.path)
+            else str(Path(config.data.path).expanduser().resolve()),
             "fingerprint": images.train.fingerprint,
             "train": len(images.train),
             "heldout": len(images.heldout) if images.heldout is not None else 0,

@@ -1,10 +1,13 @@
-"""Images: from a folder, a zip or the embedded digits to batches on a device."""
+"""Images: from a folder, an archive or a data set's name to batches on a device."""
 
+from steadygan.data.containers import is_name
 from steadygan.data.content import fingerprint, split
 from steadygan.data.decoding import UnreadableImage
 from steadygan.data.describe import describe
 from steadygan.data.digits import digits, stacked_digits
 from steadygan.data.loader import ImageSet, Loader, load_images, to_float, to_uint8
+from steadygan.data.pack import pack
+from steadygan.data.places import cache_root
 from steadygan.data.source import Source, open_source
 
 __all__ = [
@@ -12,11 +15,14 @@ __all__ = [
     "Loader",
     "Source",
     "UnreadableImage",
+    "cache_root",
     "describe",
     "digits",
     "fingerprint",
+    "is_name",
     "load_images",
     "open_source",
+    "pack",
     "split",
     "stacked_digits",
     "to_float",

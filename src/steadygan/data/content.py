@@ -34,11 +34,13 @@ def split(
 def fingerprint(images: Iterable[np.ndarray], labels: Iterable[int] | None = None) -> str:
     """SHA-256 (hex) of the content: (C, H, W) uint8 images one by one, how many, their shape, and the labels.
 
-    An (N, C, H, W) array and any iterable over its images have the same fingerprint; names play no part. The
-    labels are iterated over after the last image.
+    An (N, C, H, W) array and any iterable over its images have the same fingerprint; names play no part. Images of
+    several shapes are told apart by them. The labels are iterated over after the last image.
     """
     digest, count, shape = hashlib.sha256(), 0, None
     for image in images:
+        if shape not in (None, image.shape):
+            digest.update(repr((shape, image.shape)).encode())
         digest.update(np.asarray(image, np.uint8).tobytes())
         count, shape = count + 1, image.shape
     digest.update(repr((count, shape, labels is not None)).encode())

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from steadygan.data.containers import Container, open_container
-from steadygan.data.decoding import FORMATS, UnreadableImage, decode, reason
+from steadygan.data.containers import Container, is_name, open_container
+from steadygan.data.decoding import UnreadableImage, reason, square, whole
 from steadygan.data.digits import digits, stacked_digits
 from steadygan.data.listing import list_images
 from steadygan.errors import UserError
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 PROBED_IMAGES = 64
-THREADS = min(16, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,26 +42,42 @@ class Source:
     def __len__(self) -> int:
         return len(self.names) if self.images is None else len(self.images)
 
-    def read(self, index: int) -> np.ndarray:
-        """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded."""
+    def read(self, index: int, *, crop: bool = True) -> np.ndarray:
+        """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded.
+
+        With `crop` False the whole image, its shorter side of that size.
+        """
         if self.images is not None:
             image: np.ndarray = self.images[index]
             return image
         assert self.files is not None
         name = self.names[index]
         try:
-            return decode(self.files.read(name), size=self.size, channels=self.channels)
+            fit = square if crop else whole
+            return fit(self.files.image(name), size=self.size, channels=self.channels)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
             raise UnreadableImage(name, reason(error)) from error
 
+    def try_read(self, index: int, *, crop: bool = True) -> np.ndarray | UnreadableImage:
+        """The same, but returns the error instead of raising it."""
+        try:
+            return self.read(index, crop=crop)
+        except UnreadableImage as error:
+            # A fresh one: the traceback would keep the file's bytes in memory.
+            return UnreadableImage(error.name, error.reason)
 
-def open_source(path: str, *, size: int, channels: int | None = None) -> Source:
-    """The images of `path`: "digits", "stacked-digits", a folder, or a zip.
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the stored bytes of all files, undecoded; computed once."""
+        assert self.files is not None
+        return self.files.digest(self.names)
 
-    Labels come from a `dataset.json` (StyleGAN's: {"labels": [[name, int], …] or null, "classes": [names]}),
-    or else from class folders, numbered in sorted order, if every image lies exactly one folder down and
-    there are at least two folders; any other arrangement is read whole and unlabelled. `channels` None: 1 if
-    the first 64 images are all greyscale, else 3. Raises UserError if there is nothing to read there.
+
+def open_source(path: str, *, size: int, channels: int | None = None, root: str | None = None) -> Source:
+    """The images of `path`: "digits", "stacked-digits", or what `open_container` takes, in a fixed order.
+
+    Where labels come from is `list_images`' to say. `channels` None: 1 if the first 64 images are all greyscale, else
+    3. `root` is where torchvision's data sets lie. Raises UserError if there is nothing to read there.
     """
     if path == "digits":
         images, labels = digits(size)
@@ -76,10 +89,10 @@ def open_source(path: str, *, size: int, channels: int | None = None) -> Source:
         images, modes = stacked_digits(size)
         return Source(path, size, 3, modes=modes, images=images)
 
-    files = open_container(path)
+    files = open_container(path, root)
     listing = list_images(files, path)
     return Source(
-        name=Path(path).expanduser().resolve().name.removesuffix(".zip"),
+        name=path if is_name(path) else Path(path).expanduser().resolve().name.removesuffix(".zip"),
         size=size,
         channels=probe_channels(files, listing.names) if channels is None else channels,
         class_names=listing.class_names,
@@ -91,9 +104,10 @@ def open_source(path: str, *, size: int, channels: int | None = None) -> Source:
 
 
 def probe_channels(files: Container, names: Sequence[str]) -> int:
+    """1 if the first 64 images are all greyscale, else 3; unreadable ones do not count."""
     for name in names[:PROBED_IMAGES]:
         try:
-            mode = Image.open(io.BytesIO(files.read(name)), formats=FORMATS).mode
+            mode = files.mode(name)
         except Exception:  # Damaged files are counted and named when the images are loaded.
             continue
         if mode not in GREY_MODES:

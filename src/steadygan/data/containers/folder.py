@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
+from steadygan.data.containers.base import Container, check_size
 from steadygan.errors import UserError
 
 
-class Folder:
+class Folder(Container):
+    """Links are followed, as everything here is the user's own, but not in circles."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def names(self) -> Iterator[str]:
+        return iter(self._names)
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self._walk())
+
+    def _walk(self) -> Iterator[str]:
         for folder, folders, files in os.walk(self.root, onerror=self._refuse, followlinks=True):
             real = Path(folder).resolve()
             # A link to one of its own ancestors would be walked for ever.
@@ -25,4 +37,10 @@ class Folder:
         raise UserError(f"cannot list the folder {error.filename}: {error.strerror}")
 
     def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        path = self.root / name
+        status = path.stat()
+        # Opening a pipe would wait for ever, a device might never end.
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a plain file")
+        check_size(status.st_size)
+        return path.read_bytes()
