@@ -89,7 +89,7 @@ def open_cache(
         with _locked(root / f".{path.name}.lock"):
             try:
                 return _open(path, source)
-            except (OSError, ValueError, KeyError, DamagedCache):
+            except (OSError, ValueError, EOFError, DamagedCache):
                 shutil.rmtree(path, ignore_errors=True)
             _check_room(source, root)
             with whole_directory(path) as temporary:

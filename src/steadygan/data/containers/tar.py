@@ -10,7 +10,9 @@ import posixpath
 import shutil
 import tarfile
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -52,6 +54,7 @@ class Tar(Container):
                     opener = next((o for magic, o in OPENERS.items() if file.peek(6).startswith(magic)), None)
                     if opener is not None:
                         self._unpacked[number] = _unpack(shard, opener)
+                        weakref.finalize(self, self._unpacked[number].close)
                     self._index(number, self._unpacked.get(number, file))
             except DAMAGE as error:
                 raise UserError(f"{shard} is not a sound tar ({error}): pack it again") from None
@@ -104,21 +107,17 @@ class Tar(Container):
 def _unpack(path: Path, opener: Callable[[Path], Any]) -> IO[bytes]:
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
-    limit = max(UNBOUNDED_BYTES, MAX_RATIO * path.stat().st_size)
-    room = shutil.disk_usage(root).free
-    unpacked: IO[bytes] = tempfile.TemporaryFile(dir=root)  # noqa: SIM115 - it lives as long as the container
-    with opener(path) as packed:
-        while chunk := packed.read(1 << 20):
-            if unpacked.tell() + len(chunk) > min(limit, room):
-                unpacked.close()
-                raise UserError(
-                    f"{path} unpacks to over {unpacked_size(min(limit, room))}: unpack it yourself if it is sound, "
-                    f"or set STEADYGAN_CACHE to a folder with room"
-                )
-            unpacked.write(chunk)
-    unpacked.seek(0)
+    limit = min(max(UNBOUNDED_BYTES, MAX_RATIO * path.stat().st_size), shutil.disk_usage(root).free)
+    with ExitStack() as unless_whole:
+        unpacked: IO[bytes] = unless_whole.enter_context(tempfile.TemporaryFile(dir=root))
+        with opener(path) as packed:
+            while chunk := packed.read(1 << 20):
+                if unpacked.tell() + len(chunk) > limit:
+                    raise UserError(
+                        f"{path} unpacks to over {limit / 2**30:.1f} GiB: unpack it yourself if it is sound, or "
+                        "set STEADYGAN_CACHE to a folder with room"
+                    )
+                unpacked.write(chunk)
+        unpacked.seek(0)
+        unless_whole.pop_all()
     return unpacked
-
-
-def unpacked_size(size: int) -> str:
-    return f"{size / (1 << 30):.1f} GiB"
