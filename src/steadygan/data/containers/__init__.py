@@ -78,7 +78,9 @@ def _open_file(place: Path) -> Container:
         if place.name.lower().endswith(tar.SUFFIXES) or (not zipfile.is_zipfile(place) and tarfile.is_tarfile(place)):
             return Tar([place])
         return Zip(place)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # zipfile and tarfile raise nearly anything on damaged bytes.
         raise UserError(
             f"{place} is neither a folder nor a sound zip, tar or parquet file ({error}): give one of them"
         ) from None

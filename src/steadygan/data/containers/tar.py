@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import tempfile
 import weakref
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +29,7 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {
 }
 MAX_RATIO, UNBOUNDED_BYTES = 100, 1 << 30
 """A compressed tar may grow to MAX_RATIO times its size, and to UNBOUNDED_BYTES in any case."""
-DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, lzma.LZMAError)
+DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, lzma.LZMAError, zlib.error)
 
 
 class _Place(NamedTuple):
