@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     torch.set_num_threads(1)
     source = source_of(options.count, options.size)
     counts = dict.fromkeys(PLACES, options.count) | {"decoding": min(options.count, options.decoding_count)}
@@ -111,7 +112,6 @@ def main() -> None:
                 rates[place].append(rate(loader, options.batches))
                 loader.close()
 
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     rows = [
         {
             "place": place,

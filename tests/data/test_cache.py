@@ -6,6 +6,7 @@ import os
 import shutil
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from steadygan.data import ImageSet, Loader, cache, cache_root, load_images, open_source
+from steadygan import config
+from steadygan.build import Images, build_images
+from steadygan.data import ImageSet, Loader, cache, cache_root, load_images, loader, open_source
 from steadygan.data.cache import cache_key
 from steadygan.errors import UserError
 
@@ -126,7 +129,7 @@ def test_a_damaged_cache_is_noticed_and_built_again(folder: Path, root: Path, da
 
 def test_a_disk_that_keeps_nothing_is_an_error(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counter = count()
-    monkeypatch.setattr(cache.zlib, "crc32", lambda _: next(counter))
+    monkeypatch.setattr(cache, "zlib", SimpleNamespace(crc32=lambda _: next(counter)))
     with pytest.raises(UserError, match="does not keep what is written"):
         mapped(folder, root)
 
@@ -185,3 +188,31 @@ def test_data_in_memory_need_no_cache(root: Path) -> None:
     images = load_images(open_source("digits", size=8), range(20), memory_limit=0, cache=root)
     assert images.streamed
     assert not root.exists()
+
+
+def test_a_killed_builder_s_remains_are_removed(folder: Path, root: Path) -> None:
+    first = mapped(folder, root)
+    (path,) = caches(root)
+    path.rename(root / f".{path.name}-k1ll3d")
+    assert mapped(folder, root).fingerprint == first.fingerprint
+    assert caches(root) == [path]
+
+
+def test_a_run_is_told_how_to_read_by_its_configuration(
+    folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STEADYGAN_CACHE", str(root))
+    monkeypatch.setattr(loader, "_free_memory", lambda _: 0)
+    (folder / "a" / "100.png").write_bytes(b"")
+    overrides = [f"data.path={folder}", "data.size=8", "train.batch_size=8", "data.heldout=0.5"]
+
+    def images(*more: str) -> Images:
+        return build_images(config.load("digits", [*overrides, *more]), torch.device("cpu"))
+
+    built, anew = images(), images("data.cache=false")
+    assert (built.train.place, anew.train.place) == ("in a memory-mapped file", "decoded at each use")
+    assert built.train.fingerprint == anew.train.fingerprint
+    assert built.heldout is not None
+    assert built.train.skipped + built.heldout.skipped == ["a/100.png"]  # one of 150, of 75 it would be too many
+    with pytest.raises(UserError, match=r"data\.max_unreadable"):
+        images("data.max_unreadable=0")

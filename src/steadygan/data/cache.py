@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import mmap
 import shutil
 import zlib
@@ -28,7 +29,7 @@ from steadygan.files import whole_directory
 
 VERSION = 1
 PART = 64
-PIXELS, CHECKSUMS, UNREADABLE = "pixels.npy", "crc32.npy", "unreadable.json"
+PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
 
 
 class DamagedCache(Exception):
@@ -44,12 +45,25 @@ class Cache:
 
     path: Path
     source: Source
+    mapping: mmap.mmap
     pixels: Tensor
     checksums: np.ndarray
     unreadable: dict[int, str]
 
+    def take(self, indices: np.ndarray) -> Tensor:
+        """Images by number, in any order: (B, C, H, W) uint8."""
+        if hasattr(mmap, "MADV_WILLNEED"):
+            # What is not in memory yet is read at once and exactly; page faults would read it piece by piece, with
+            # more around it than random order has a use for.
+            length = self.pixels[0].numel()
+            for index in indices.tolist():
+                start = index * length
+                first = start - start % mmap.PAGESIZE
+                self.mapping.madvise(mmap.MADV_WILLNEED, first, start + length - first)
+        return self.pixels.index_select(0, torch.from_numpy(indices))
+
     def read(self, indices: np.ndarray) -> list[np.ndarray | UnreadableImage]:
-        """Images by number, each checked against what was written. Raises DamagedCache."""
+        """Images by number, in order, each checked against what was written. Raises DamagedCache."""
         images = self.pixels[torch.from_numpy(indices)].numpy()
         for index, image in zip(indices, images, strict=True):
             if zlib.crc32(image) != self.checksums[index]:
@@ -90,7 +104,8 @@ def open_cache(
             try:
                 return _open(path, source)
             except (OSError, ValueError, EOFError, DamagedCache):
-                shutil.rmtree(path, ignore_errors=True)
+                for leftover in (path, *root.glob(f".{path.name}-*")):  # a killed builder's
+                    shutil.rmtree(leftover, ignore_errors=True)
             _check_room(source, root)
             with whole_directory(path) as temporary:
                 _build(source, temporary, max_unreadable, progress, threads)
@@ -112,22 +127,15 @@ def _shape(source: Source) -> tuple[int, int, int, int]:
 
 
 def _open(path: Path, source: Source) -> Cache:
-    # Copy on write, as torch warns of arrays it may not write to; nothing ever does.
-    pixels, checksums = np.load(path / PIXELS, mmap_mode="c"), np.load(path / CHECKSUMS)
+    shape, checksums = _shape(source), np.load(path / CHECKSUMS)
     unreadable = json.loads((path / UNREADABLE).read_text(encoding="utf-8"))
-    if pixels.shape != _shape(source) or pixels.dtype != np.uint8 or checksums.shape != (len(source),):
-        raise DamagedCache("its shape")
-    _advise(pixels)
-    return Cache(
-        path, source, torch.from_numpy(pixels), checksums, {int(index): why for index, why in unreadable.items()}
-    )
-
-
-def _advise(pixels: np.memmap) -> None:
-    """Batches are drawn in random order: reading ahead would read most pages for nothing."""
-    mapping = pixels._mmap  # type: ignore[attr-defined]
-    if hasattr(mmap, "MADV_RANDOM"):
-        mapping.madvise(mmap.MADV_RANDOM)
+    with (path / PIXELS).open("rb") as file:
+        # Copy on write, as torch warns of memory it may not write to; nothing ever does.
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if len(mapping) != math.prod(shape) or checksums.shape != shape[:1]:
+        raise DamagedCache("its length")
+    pixels = torch.frombuffer(mapping, dtype=torch.uint8).view(shape)
+    return Cache(path, source, mapping, pixels, checksums, {int(index): why for index, why in unreadable.items()})
 
 
 def _build(
@@ -139,8 +147,6 @@ def _build(
     unreadable: dict[int, str] = {}
     parts = (range(start, min(start + PART, len(source))) for start in range(0, len(source), PART))
     with (folder / PIXELS).open("wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
         for entries in in_order(partial(_read, source), parts, threads):
             for entry in entries:
                 if isinstance(entry, UnreadableImage):
@@ -166,7 +172,7 @@ def _read(source: Source, part: range) -> list[np.ndarray | UnreadableImage]:
 
 
 def _check_room(source: Source, root: Path) -> None:
-    needed, free = int(np.prod(_shape(source), dtype=np.int64)), shutil.disk_usage(root).free
+    needed, free = math.prod(_shape(source)), shutil.disk_usage(root).free
     if needed > free:
         raise UserError(
             f"the decoded images take {needed / 2**30:.1f} GiB, but {root} has room for {free / 2**30:.1f}: set "

@@ -42,7 +42,7 @@ def open_image(data: bytes) -> Image.Image:
     No more than Pillow's MAX_IMAGE_PIXELS are ever decoded, whatever the header says, and only in FORMATS. Raises
     whatever Pillow does on damaged files.
     """
-    if data.count(b"\xff\xda") > MAX_SCANS and data.startswith(b"\xff\xd8"):
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError(f"over {MAX_SCANS} scans in one JPEG")
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steadygan.data.cache import DamagedCache, open_cache, remove_cache
+from steadygan.data.cache import Cache, DamagedCache, open_cache, remove_cache
 from steadygan.data.content import fingerprint
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
 from steadygan.data.parallel import THREADS
@@ -40,7 +40,7 @@ def to_uint8(images: Tensor) -> Tensor:
 class ImageSet:
     """Images with labels, by index, on a device: `pixels` (N, C, H, W) uint8 there, or None when streamed.
 
-    Made by `load_images`. Streamed images come from a memory-mapped file, `mapped` (all images of the source), or
+    Made by `load_images`. Streamed images come from a memory-mapped file, `mapped` (of all images of the source), or
     are decoded at each use. `labels` is (N,) int64 on the device or None; `skipped` names the images that could not
     be read, which have no index; `fingerprint` is the content's, the same wherever it lies; `indices` (N,) are the
     images' numbers in `source`.
@@ -52,7 +52,7 @@ class ImageSet:
         indices: np.ndarray,
         *,
         pixels: Tensor | None,
-        mapped: Tensor | None = None,
+        mapped: Cache | None = None,
         device: torch.device,
         skipped: list[str],
         fingerprint: str,
@@ -91,7 +91,7 @@ class ImageSet:
         assert self._pool is not None
         numbers = self.indices[indices.cpu().numpy()]
         if self.mapped is not None:
-            return [self._pool.submit(self.mapped.index_select, 0, torch.from_numpy(numbers))]
+            return [self._pool.submit(self.mapped.take, numbers)]
         return [self._pool.submit(self._read, part) for part in np.array_split(numbers, self._threads) if len(part)]
 
     def gather(self, parts: Sequence[Future[Tensor]]) -> Tensor:
@@ -154,7 +154,7 @@ def load_images(
     for attempt in range(2):
         stored = open_cache(source, cache, max_unreadable=max_unreadable, progress=progress, threads=threads)
         try:
-            return gather(stored.read, mapped=stored.pixels)
+            return gather(stored.read, mapped=stored)
         except DamagedCache as damage:
             remove_cache(stored)
             if attempt:
@@ -171,7 +171,7 @@ def _gather(
     read: Callable[[np.ndarray], list[Entry]],
     *,
     pixels: Tensor | None = None,
-    mapped: Tensor | None = None,
+    mapped: Cache | None = None,
     share: float,
     total: int,
     device: torch.device,
