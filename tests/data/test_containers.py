@@ -101,6 +101,14 @@ def sharded_tar(root: Path) -> Path:
     return root / "shard-*.tar"
 
 
+def compressed_shards(root: Path) -> Path:
+    names = list(CLASS_FOLDERS)
+    for number, mode in enumerate(("w:gz", "w:xz", "w")):
+        part = {name: CLASS_FOLDERS[name] for name in names[2 * number : 2 * number + 2]}
+        as_tar(root / f"{number}.tar.gz", part, mode)  # its content tells, not its name
+    return root / "[0-9].tar.gz"
+
+
 def tar_folder(root: Path) -> Path:
     sharded_tar(root)
     return root
@@ -145,6 +153,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "tar.bz2": lambda root: as_tar(root / "a.tar.bz2", CLASS_FOLDERS, "w:bz2"),
     "tar.xz": lambda root: as_tar(root / "a.tar.xz", CLASS_FOLDERS, "w:xz"),
     "shards by glob": sharded_tar,
+    "compressed shards": compressed_shards,
     "folder of shards": tar_folder,
     "webdataset .cls": lambda root: webdataset(root, "cls"),
     "webdataset .json": lambda root: webdataset(root, "json", "w:gz"),
@@ -432,6 +441,23 @@ def test_splits_of_parquet_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="several splits"):
         open_source(str(tmp_path), size=8)
     assert len(open_source(str(tmp_path / "data" / "train-*.parquet"), size=8)) == 1
+
+
+@pytest.mark.parametrize("stems", [("0000", "0001"), ("train-00000-of-00002", "train-00001-of-00002"), ("a_1", "a_2")])
+def test_shards_of_one_split_are_one_set(tmp_path: Path, stems: tuple[str, str]) -> None:
+    for seed, stem in enumerate(stems):
+        as_parquet(tmp_path / f"{stem}.parquet", [seed], [0])
+    source = open_source(str(tmp_path), size=8)
+    np.testing.assert_array_equal(source.read(1), noise(1).transpose(2, 0, 1))
+
+
+def test_files_of_one_name_in_two_folders_are_not_mixed(tmp_path: Path) -> None:
+    for folder in "ab":
+        as_parquet(tmp_path / folder / "0000.parquet", [0], [0])
+    with pytest.raises(UserError, match="several splits"):
+        open_source(str(tmp_path), size=8)
+    with pytest.raises(UserError, match=r"called 0000\.parquet"):
+        open_source(str(tmp_path / "*" / "0000.parquet"), size=8)
 
 
 def test_a_path_in_parquet_is_not_followed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from steadygan.errors import UserError
 from steadygan.files import whole_directory
 
 VERSION = 1
-PART = 64
+PART_IMAGES, PART_BYTES = 64, 4 << 20
 PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
 
 
@@ -145,7 +145,8 @@ def _build(
     checksums: list[int] = []
     failures: list[UnreadableImage] = []
     unreadable: dict[int, str] = {}
-    parts = (range(start, min(start + PART, len(source))) for start in range(0, len(source), PART))
+    length = max(1, min(PART_IMAGES, PART_BYTES // math.prod(shape[1:])))
+    parts = (range(start, min(start + length, len(source))) for start in range(0, len(source), length))
     with (folder / PIXELS).open("wb") as file:
         for entries in in_order(partial(_read, source), parts, threads):
             for entry in entries:

@@ -31,7 +31,7 @@ def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: flo
     if failures and len(failures) >= share * total:
         named = "\n".join(f"  {failure.name}: {failure.reason}" for failure in failures[:5])
         raise UserError(
-            f"too many images cannot be read: at least {len(failures)} of {total} (under {share:.3g} of them are "
+            f"too many images cannot be read: at least {len(failures)} of {total} (under {100 * share:g} % are "
             f"skipped, see data.max_unreadable). Repair or remove\n{named}" + ("\n  …" if len(failures) > 5 else "")
         )
 

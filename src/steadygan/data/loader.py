@@ -242,7 +242,7 @@ class Loader:
 
     Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of
     (seed, p, N) alone, so `position` is all there is to save, and neither world size nor batch size changes
-    them. A streamed set is decoded a few batches ahead; an error in a decoding thread is raised by the
+    them. A streamed set is read a few batches ahead; an error in a reading thread is raised by the
     `next()` that needs the image.
 
     `flip` mirrors each image left–right with probability ½. Raises UserError if a batch is larger than the

@@ -58,7 +58,6 @@ def pack(
     """
     if out.exists() and not force:
         raise UserError(f"{out} exists: choose another name, or --force to replace it")
-    out.parent.mkdir(parents=True, exist_ok=True)
     failures: list[UnreadableImage] = []
     names: list[str] = []
     kept: list[int] = []

@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = min(16, os.cpu_count() or 1)
-AHEAD = 3
+AHEAD = 2
 """Items begun for each thread before the first result is taken."""
 
 

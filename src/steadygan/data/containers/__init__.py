@@ -11,7 +11,7 @@ from pathlib import Path
 from steadygan.data.containers import hub, tar, vision
 from steadygan.data.containers.base import EXTENSIONS, Container, Listing
 from steadygan.data.containers.folder import Folder
-from steadygan.data.containers.parquet import Parquet
+from steadygan.data.containers.parquet import Parquet, check_one_split
 from steadygan.data.containers.tar import Tar
 from steadygan.data.containers.zip import Zip
 from steadygan.data.digits import EMBEDDED
@@ -57,6 +57,8 @@ def _open_folder(place: Path) -> Container:
     if not any(name.lower().endswith(EXTENSIONS) for name in names):
         for suffixes in (tar.SUFFIXES, PARQUET):
             if shards := [place / name for name in sorted(names) if name.lower().endswith(suffixes)]:
+                if suffixes == PARQUET:
+                    check_one_split(shards)
                 return _open_shards(shards, str(place))
     return folder
 

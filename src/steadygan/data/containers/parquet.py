@@ -34,12 +34,9 @@ class Parquet(Container):
     def __init__(self, shards: Sequence[Path]) -> None:
         self._parquet = _pyarrow()
         self.shards = tuple(shards)
-        parts = {str(shard.parent / re.sub(r"-\d+-of-\d+$", "-*", shard.stem)) for shard in self.shards}
-        if len({part for part in parts if part.endswith("-*")}) > 1 or len({s.parent for s in self.shards}) > 1:
-            raise UserError(
-                f"these parquet files are of several splits ({', '.join(sorted(parts)[:3])}): give those of one, "
-                f"such as '{sorted(parts)[0].removesuffix('-*')}*.parquet'"
-            )
+        self._number = {shard.name: number for number, shard in enumerate(self.shards)}
+        if len(self._number) < len(self.shards):
+            raise UserError(f"several of these files are called {self.shards[0].name}: give those of one folder")
         self._starts: list[list[int]] = []
         for shard in self.shards:
             try:
@@ -51,7 +48,6 @@ class Parquet(Container):
             if any(rows < 0 or not 0 <= size <= MAX_GROUP_BYTES for rows, size in sizes):
                 raise UserError(f"{shard} has row groups over {MAX_GROUP_BYTES >> 30} GiB: write it with smaller ones")
             self._starts.append([0, *accumulate(rows for rows, _ in sizes)])
-        self._number = {shard.name: number for number, shard in enumerate(self.shards)}
         self._lock, self._groups = threading.Lock(), OrderedDict[tuple[int, int], Any]()
         self._schema = self._parquet.read_schema(self.shards[0])
         self._column, self._field = self._image_column()
@@ -125,6 +121,16 @@ class Parquet(Container):
 
     def digest(self, names: Sequence[str]) -> str:
         return digest_of_files(self.shards)
+
+
+def check_one_split(shards: Sequence[Path]) -> None:
+    """Raises UserError if a folder's files are those of several splits, such as train and test."""
+    splits = sorted({str(shard.parent / re.sub(r"[-_.]?\d*(-of-\d+)?$", "", shard.stem)) for shard in shards})
+    if len(splits) > 1:
+        raise UserError(
+            f"these parquet files are of several splits, {' and '.join(splits[:2])}: give those of one, such as "
+            f"'{splits[0]}*.parquet'"
+        )
 
 
 def _features(metadata: dict[bytes, bytes] | None) -> dict[str, dict[str, Any]]:

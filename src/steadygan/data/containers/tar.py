@@ -13,7 +13,6 @@ import tempfile
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -41,22 +40,26 @@ class _Place(NamedTuple):
 class Tar(Container):
     """Members are read where they lie, never extracted; all shards together are one folder.
 
-    A compressed shard is unpacked once, into a nameless file below the cache's folder that ends with the process.
+    Compressed shards are unpacked once, into one nameless file below the cache's folder that ends with the process.
     Raises UserError for a damaged or hostile archive and for a name that two shards give.
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
         self.shards = tuple(shards)
-        self._unpacked: dict[int, IO[bytes]] = {}
+        self._unpacked: IO[bytes] | None = None
+        self._packed: set[int] = set()
         self._places: dict[str, _Place] = {}
         for number, shard in enumerate(self.shards):
             try:
                 with shard.open("rb") as file:
                     opener = next((o for magic, o in OPENERS.items() if file.peek(6).startswith(magic)), None)
-                    if opener is not None:
-                        self._unpacked[number] = _unpack(shard, opener)
-                        weakref.finalize(self, self._unpacked[number].close)
-                    self._index(number, self._unpacked.get(number, file))
+                    if opener is None:
+                        self._index(number, file)
+                    else:
+                        self._unpacked = self._unpacked or self._nameless_file(shard)
+                        self._packed.add(number)
+                        _unpack(shard, opener, self._unpacked)
+                        self._index(number, self._unpacked)
             except DAMAGE as error:
                 raise UserError(f"{shard} is not a sound tar ({error}): pack it again") from None
 
@@ -89,14 +92,26 @@ class Tar(Container):
             if any(file.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
 
+    def _nameless_file(self, shard: Path) -> IO[bytes]:
+        root = cache_root()
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            file: IO[bytes] = tempfile.TemporaryFile(dir=root)  # noqa: SIM115 - it lives as long as this object
+        except OSError as error:
+            raise UserError(
+                f"{shard} cannot be unpacked in {root} ({error.strerror}): set STEADYGAN_CACHE to another folder"
+            ) from None
+        weakref.finalize(self, file.close)
+        return file
+
     def names(self) -> Iterator[str]:
         return iter(self._places)
 
     def read(self, name: str) -> bytes:
         shard, offset, size = self._places[name]
         check_size(size)
-        if (unpacked := self._unpacked.get(shard)) is not None:
-            return os.pread(unpacked.fileno(), size, offset)
+        if self._unpacked is not None and shard in self._packed:
+            return os.pread(self._unpacked.fileno(), size, offset)
         with self.shards[shard].open("rb") as file:
             file.seek(offset)
             return file.read(size)
@@ -105,20 +120,19 @@ class Tar(Container):
         return digest_of_files(self.shards)
 
 
-def _unpack(path: Path, opener: Callable[[Path], Any]) -> IO[bytes]:
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    limit = min(max(UNBOUNDED_BYTES, MAX_RATIO * path.stat().st_size), shutil.disk_usage(root).free)
-    with ExitStack() as unless_whole:
-        unpacked: IO[bytes] = unless_whole.enter_context(tempfile.TemporaryFile(dir=root))
-        with opener(path) as packed:
-            while chunk := packed.read(1 << 20):
-                if unpacked.tell() + len(chunk) > limit:
-                    raise UserError(
-                        f"{path} unpacks to over {limit / 2**30:.1f} GiB: unpack it yourself if it is sound, or "
-                        "set STEADYGAN_CACHE to a folder with room"
-                    )
-                unpacked.write(chunk)
-        unpacked.seek(0)
-        unless_whole.pop_all()
-    return unpacked
+def _unpack(path: Path, opener: Callable[[Path], Any], file: IO[bytes]) -> None:
+    """Adds the tar inside a compressed file to the end of `file` and goes to its start there.
+
+    Raises DAMAGE, and UserError if it is too large.
+    """
+    start, room = file.seek(0, os.SEEK_END), shutil.disk_usage(cache_root()).free
+    limit = min(max(UNBOUNDED_BYTES, MAX_RATIO * path.stat().st_size), room)
+    with opener(path) as packed:
+        while chunk := packed.read(1 << 20):
+            if file.tell() - start + len(chunk) > limit:
+                raise UserError(
+                    f"{path} unpacks to over {limit / 2**30:.1f} GiB: unpack it yourself if it is sound, or "
+                    "set STEADYGAN_CACHE to a folder with room"
+                )
+            file.write(chunk)
+    file.seek(start)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ class Vision(Container):
 
     def listing(self) -> Listing:
         names = tuple(self.names())
-        found = (getattr(self._data, key, None) for key in ("targets", "labels", "_labels", "y"))
+        found = (getattr(self._data, key, None) for key in ("targets", "labels", "_labels"))
         values = next((np.asarray(entry) for entry in found if entry is not None and len(entry) == len(names)), None)
         if values is None or values.ndim != 1 or values.dtype.kind not in "iu" or values.min() < 0:
             return Listing("torchvision", names)
@@ -70,6 +72,8 @@ def open_vision(path: str, root: Path) -> Vision:
         raise UserError(f"{path}: {name} has no split {split!r}; give train or test")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return Vision(kind(**{key: value for key, value in options.items() if key in parameters}), path)
-    except (RuntimeError, ValueError, TypeError, OSError, ImportError) as error:
+        with contextlib.redirect_stdout(sys.stderr):  # what it says of downloads is no part of a command's output
+            data = kind(**{key: value for key, value in options.items() if key in parameters})
+        return Vision(data, path)
+    except (RuntimeError, ValueError, TypeError, LookupError, OSError, ImportError) as error:
         raise UserError(f"{path} cannot be opened below {root}: {str(error).splitlines()[0]}") from None
