@@ -314,20 +314,22 @@ def hostile_tar(path: Path, **fields: Any) -> Path:
     ],
 )
 def test_a_hostile_tar_is_refused_and_nothing_is_written(tmp_path: Path, fields: Any, complaint: str) -> None:
-    path = hostile_tar(tmp_path / "a.tar", **fields)
-    before = sorted(tmp_path.parent.rglob("*"))
+    (tmp_path / "inner").mkdir()
+    path = hostile_tar(tmp_path / "inner/a.tar", **fields)
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=f"is refused.*{complaint}"):
         open_source(str(path), size=8)
-    assert sorted(tmp_path.parent.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "a/../../evil.png", "/abs.png", "\\abs.png", "c:/abs.png"])
 def test_a_zip_that_points_outside_is_refused_and_nothing_is_written(tmp_path: Path, name: str) -> None:
-    path = as_zip(tmp_path / "a.zip", {"a.png": png(0), name: png(1)})
-    before = sorted(tmp_path.parent.rglob("*"))
+    (tmp_path / "inner").mkdir()
+    path = as_zip(tmp_path / "inner/a.zip", {"a.png": png(0), name: png(1)})
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UserError, match=r"is refused.*points outside"):
         open_source(str(path), size=8)
-    assert sorted(tmp_path.parent.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("kind", "complaint"), [(stat.S_IFLNK, "is a link"), (stat.S_IFCHR, "is no plain file")])
