@@ -17,7 +17,17 @@ import torch
 from torch import nn
 
 from steadygan.config import Config, PlayerConfig
-from steadygan.data import ImageSet, Loader, PairLoader, PairSet, load_images, open_source, split
+from steadygan.data import (
+    ImageSet,
+    Loader,
+    PairLoader,
+    PairSet,
+    cache_root,
+    is_name,
+    load_images,
+    open_source,
+    split,
+)
 from steadygan.data.pairs import choose, load_domains, open_domains
 from steadygan.errors import UserError
 from steadygan.machine import has_bfloat16
@@ -82,7 +92,7 @@ def build_images(config: Config, device: torch.device, notify: Notify | None = N
     data = config.data
     if data.domains is not None:
         return build_domains(config, device, notify)
-    source = open_source(data.path, size=data.size, channels=data.channels)
+    source = open_source(data.path, size=data.size, channels=data.channels, root=data.root)
     if config.model.conditional and source.labels is None:
         raise UserError(
             f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
@@ -90,10 +100,15 @@ def build_images(config: Config, device: torch.device, notify: Notify | None = N
         )
     train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images)
     _refuse_batch(config, len(train))
-    return Images(
-        load_images(source, train, device=device, progress=notify),
-        load_images(source, heldout, device=device) if len(heldout) else None,
+    load = partial(
+        load_images,
+        source,
+        device=device,
+        cache=cache_root() if data.cache else None,
+        max_unreadable=data.max_unreadable,
+        total=len(train) + len(heldout),
     )
+    return Images(load(train, progress=notify), load(heldout) if len(heldout) else None)
 
 
 def build_domains(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
@@ -318,7 +333,9 @@ def provenance(config: Config, images: Images, device: torch.device, processes: 
         "seed": config.train.seed,
         "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),
         "data": {
-            "path": str(Path(config.data.path).expanduser().resolve()) if "/" in config.data.path else config.data.path,
+            "path": config.data.path
+            if is_name(config.data.path)
+            else str(Path(config.data.path).expanduser().resolve()),
             "fingerprint": images.train.fingerprint,
             "train": len(images.train),
             "heldout": len(images.heldout) if images.heldout is not None else 0,

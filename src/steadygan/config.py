@@ -40,13 +40,16 @@ class About(Section):
 
 
 class DataConfig(Section):
-    path: str = Field("digits", description="digits, stacked-digits, a folder or a zip of images")
+    path: str = Field("digits", description="digits, a folder, zip, tar or parquet; torchvision:NAME; hf:USER/NAME")
+    root: str | None = Field(None, description="folder of torchvision's data sets; null: STEADYGAN_DATA")
     size: Positive = Field(32, description="side of the square training images, pixels")
     channels: Literal[1, 3] | None = Field(None, description="grey or RGB; null: what the images are")
     fraction: float = Field(1.0, gt=0, le=1, description="seeded share of the training images to use (low data)")
     max_images: Positive | None = Field(None, description="upper bound on the training images")
     seed: NonNegative = Field(0, description="of the held-out split and the subset; train.seed leaves them as they are")
     heldout: float = Field(0.1, ge=0, lt=1, description="share kept away from training to watch D overfit")
+    max_unreadable: Fraction = Field(0.01, description="share of images from which on unreadable ones are an error")
+    cache: bool = Field(True, description="keep decoded images that do not fit in memory in a file; false: decode anew")
     flip: bool = Field(False, description="flip training images at random (not for letters and digits)")
     domains: Literal["paired", "unpaired"] | None = Field(
         None, description="translation: the path holds domains A and B, whose images belong together or not; null: one"

@@ -1,4 +1,4 @@
-"""From a path to images: layouts, pixel modes, geometry, damage, splits, fingerprints, descriptions."""
+"""From a path to images: layouts, pixel modes, geometry, damage, splits, fingerprints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data import describe, digits, fingerprint, load_images, open_source, split
-from steadygan.data.sources import UnreadableImage, decode
+from steadygan.data import UnreadableImage, digits, fingerprint, load_images, open_source, split
+from steadygan.data.decoding import open_image, square
 from steadygan.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -26,6 +26,10 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def decode(data: bytes, *, size: int, channels: int) -> np.ndarray:
+    return square(open_image(data), size=size, channels=channels)
 
 
 def noise(seed: int, height: int = 8, width: int = 8, channels: int = 3) -> np.ndarray:
@@ -316,16 +320,6 @@ def test_no_images_is_refused(tmp_path: Path, pack: Packing) -> None:
         open_source(str(pack(tmp_path, {"readme.txt": b"-"})), size=8)
 
 
-def test_zip_members_are_never_written_to_disk(tmp_path: Path) -> None:
-    path = as_zip(tmp_path, {"../evil.png": png(2), "/abs.png": png(0), "a/b.png": png(1)})
-    before = sorted(tmp_path.parent.rglob("*"))
-    source = open_source(str(path), size=8)
-    assert source.names == ("/abs.png", "a/b.png")
-    for index in (0, 1):
-        np.testing.assert_array_equal(source.read(index), noise(index).transpose(2, 0, 1))
-    assert sorted(tmp_path.parent.rglob("*")) == before
-
-
 def test_a_zip_is_read_from_many_threads(tmp_path: Path) -> None:
     source = open_source(str(as_zip(tmp_path, {f"{i:03}.png": png(i) for i in range(60)})), size=8)
     with ThreadPoolExecutor(8) as pool:
@@ -472,7 +466,7 @@ def test_an_impossible_split_names_the_key(heldout: float, fraction: float, key:
         split(10, heldout, fraction)
 
 
-# Fingerprint and description
+# Fingerprint
 
 
 def test_the_fingerprint_is_of_the_content() -> None:
@@ -492,40 +486,6 @@ def test_the_fingerprint_ignores_names_and_packing(tmp_path: Path) -> None:
     packed = as_zip(tmp_path, {"cat/1.png": png(0), "dog/2.png": encoded(Image.fromarray(noise(1)), "TIFF")})
     prints = [load_images(open_source(str(path), size=8), [0, 1]).fingerprint for path in (folder, packed)]
     assert prints[0] == prints[1]
-
-
-@packings
-def test_describe_tells_everything(tmp_path: Path, pack: Packing) -> None:
-    files = {f"cat/{i}.png": png(i) for i in range(3)} | {
-        "dog/big.png": png(0, height=20, width=30),
-        "dog/small.png": encoded(Image.new("L", (4, 5))),
-        "dog/zero.png": b"",
-        "readme.txt": b"-",
-    }
-    path = str(pack(tmp_path, files))
-    assert json.loads(json.dumps(describe(path))) == {
-        "path": path,
-        "layout": "class folders",
-        "count": 6,
-        "ignored": 1,
-        "labelled": True,
-        "classes": {"cat": 3, "dog": 3},
-        "width_height": {"smallest": [4, 5], "largest": [30, 20], "most_common": [8, 8]},
-        "pixel_modes": {"RGB": 4, "L": 1},
-        "channels": 3,
-        "unreadable": {"dog/zero.png": "not an image in a known format"},
-    }
-
-
-def test_describe_survives_a_folder_of_nothing_readable(tmp_path: Path) -> None:
-    assert describe(str(as_folder(tmp_path, {"a.png": b""})))["width_height"] == {}
-
-
-def test_describe_knows_the_embedded_data() -> None:
-    info = describe("digits")
-    assert (info["count"], info["layout"], info["channels"]) == (1797, "embedded", 1)
-    assert sum(info["classes"].values()) == 1797
-    assert describe("stacked-digits")["labelled"] is False
 
 
 # Real data, where it is at hand

@@ -1,21 +1,100 @@
-"""`steadygan data`: look at data before training on it."""
+"""`steadygan data`: look at data before training on it, and pack it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-data_app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+from steadygan.cli.terminal import make_console
+
+data_app = typer.Typer(help="Look at data before training on it, and pack it.", no_args_is_help=True)
+
+Where = Annotated[
+    str, typer.Argument(help="digits, a folder, zip, tar or parquet, a glob of shards, torchvision:NAME, hf:USER/NAME")
+]
+Root = Annotated[str | None, typer.Option(help="folder of torchvision's data sets", show_default="STEADYGAN_DATA")]
+Threads = Annotated[int | None, typer.Option(min=1, help="decoding threads", show_default="one for each core")]
+
+
+class Crop(StrEnum):
+    CENTER = "center"
+    NONE = "none"
+
+
+class Format(StrEnum):
+    PNG = "png"
+    WEBP = "webp"
 
 
 @data_app.command("info")
-def data_info(path: Annotated[str, typer.Argument(help="digits, stacked-digits, a folder or a zip")]) -> None:
-    """Count, sizes, classes, channels, and every unreadable file by name."""
-    from steadygan.data import describe
+def data_info(
+    path: Where,
+    sheet: Annotated[Path | None, typer.Option(help="also write a contact sheet as PNG")] = None,
+    root: Root = None,
+    threads: Threads = None,
+) -> None:
+    """Count, sizes, classes, colours, duplicates, fingerprint, and every unreadable file by name, as JSON."""
+    from steadygan.data.describe import contact_sheet, describe
+    from steadygan.data.parallel import THREADS
 
-    found = describe(path)
+    with _bar("looking") as progress:
+        found = describe(path, root=root, progress=progress, threads=threads or THREADS)
+    if sheet is not None:
+        contact_sheet(path, sheet, root=root)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     if found["unreadable"]:
         raise typer.Exit(1)
+
+
+@data_app.command("pack")
+def data_pack(
+    src: Where,
+    out: Annotated[Path, typer.Argument(help="the zip to write", show_default=False)],
+    size: Annotated[int, typer.Option(min=1, help="side of the images, pixels", show_default=False)],
+    crop: Annotated[Crop, typer.Option(help="center: the centre square; none: whole images")] = Crop.CENTER,
+    format: Annotated[Format, typer.Option(help="both lossless")] = Format.PNG,
+    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3", show_default="as the images")] = None,
+    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="share from which on it fails")] = 0.01,
+    force: Annotated[bool, typer.Option("--force", help="replace OUT if it exists")] = False,
+    root: Root = None,
+    threads: Threads = None,
+) -> None:
+    """Decode, crop and resize once: any data as one StyleGAN-style zip, the same byte for byte each time."""
+    from steadygan.data import open_source, pack
+    from steadygan.data.parallel import THREADS
+
+    if channels == 2:
+        raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
+    source = open_source(src, size=size, channels=channels, root=root)
+    with _bar("packing") as progress:
+        packed = pack(
+            source,
+            out,
+            crop=crop.value,
+            format=format.value,
+            force=force,
+            max_unreadable=max_unreadable,
+            progress=progress,
+            threads=threads or THREADS,
+        )
+    typer.echo(f"{out}: {packed.count:,} images, {packed.bytes / 2**20:.1f} MiB")
+    for name, reason in packed.unreadable.items():
+        typer.echo(f"skipped {name}: {reason}", err=True)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal's stderr; stdout is for what programs read."""
+    from rich import progress as bars
+
+    console = make_console(stderr=True)
+    columns = (bars.TextColumn(what), bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeRemainingColumn())
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -115,7 +115,6 @@ def _facts(state: TrainState, images: Images) -> list[str]:
     heldout = f", {len(images.heldout)} held out" if images.heldout is not None else ""
     classes = f", {len(train.class_names)} classes" if state.prior.label_pool is not None else ""
     skipped = f" [yellow]({len(train.skipped)} unreadable, skipped)[/]" if train.skipped else ""
-    place = "streamed" if train.streamed else f"in memory ({state.device})"
     players = [
         f"{player}: " + " + ".join(f"{t.weight:g}·{t.name}" if t.weight != 1 else t.name for t in terms)
         for player in state.players
@@ -127,7 +126,7 @@ def _facts(state: TrainState, images: Images) -> list[str]:
     if state.autocast is not None:
         precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
     return [
-        f"data        {len(train)} {train.noun} of {shape}{classes}{heldout}, {place}{skipped}",
+        f"data        {len(train)} {train.noun} of {shape}{classes}{heldout}, {train.place}{skipped}",
         f"networks    {networks}",
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}"

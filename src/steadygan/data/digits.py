@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+EMBEDDED = ("digits", "stacked-digits")
 STACKED_IMAGES = 20_000
 
 

@@ -1,4 +1,4 @@
-"""From images to training batches: held on the device as one tensor, or decoded on demand by threads."""
+"""From images to training batches: held on the device as one tensor, or read from disk by threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steadygan.data.sources import THREADS, Source, UnreadableImage, check_unreadable, fingerprint
+from steadygan.data.cache import Cache, DamagedCache, open_cache, remove_cache
+from steadygan.data.content import fingerprint
+from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
+from steadygan.data.parallel import THREADS
+from steadygan.data.source import Source
 from steadygan.errors import UserError
 
 CHUNK = 256
@@ -40,9 +44,10 @@ def to_uint8(images: Tensor) -> Tensor:
 class ImageSet:
     """Images with labels, by index, on a device: `pixels` (N, C, H, W) uint8 there, or None when streamed.
 
-    Made by `load_images`. `labels` is (N,) int64 on the device or None; `skipped` names the images that could
-    not be read, which have no index; `fingerprint` is the content's, the same whether streamed or not;
-    `indices` (N,) are the images' numbers in `source`.
+    Made by `load_images`. Streamed images come from a memory-mapped file, `mapped` (of all images of the source), or
+    are decoded at each use. `labels` is (N,) int64 on the device or None; `skipped` names the images that could not
+    be read, which have no index; `fingerprint` is the content's, the same wherever it lies; `indices` (N,) are the
+    images' numbers in `source`.
     """
 
     noun = "images"
@@ -53,12 +58,13 @@ class ImageSet:
         indices: np.ndarray,
         *,
         pixels: Tensor | None,
+        mapped: Cache | None = None,
         device: torch.device,
         skipped: list[str],
         fingerprint: str,
         threads: int,
     ) -> None:
-        self.source, self.indices, self.pixels, self.device = source, indices, pixels, device
+        self.source, self.indices, self.pixels, self.mapped, self.device = source, indices, pixels, mapped, device
         self.class_names, self.size, self.channels = source.class_names, source.size, source.channels
         self.labels = None if source.labels is None else torch.from_numpy(source.labels[indices]).to(device)
         self.skipped, self.fingerprint = skipped, fingerprint
@@ -69,8 +75,15 @@ class ImageSet:
 
     @property
     def streamed(self) -> bool:
-        """Whether images are decoded at each use rather than held in memory."""
+        """Whether images come from disk at each use rather than from memory."""
         return self.pixels is None
+
+    @property
+    def place(self) -> str:
+        """Where the images are, in words."""
+        if self.pixels is not None:
+            return f"in memory ({self.device})"
+        return "decoded at each use" if self.mapped is None else "in a memory-mapped file"
 
     def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Tensor:
         """The images at `indices` (B,): (B, C, H, W) uint8 on the device. Raises UnreadableImage."""
@@ -79,25 +92,29 @@ class ImageSet:
             return self.pixels.index_select(0, indices.to(self.device))
         return self.gather(self.submit(indices))
 
-    def submit(self, indices: Tensor) -> list[Future[np.ndarray]]:
-        """Streamed sets only: starts decoding in the background, for `gather` to wait for."""
+    def submit(self, indices: Tensor) -> list[Future[Tensor]]:
+        """Streamed sets only: starts reading in the background, for `gather` to wait for."""
         assert self._pool is not None
-        parts = np.array_split(self.indices[indices.cpu().numpy()], self._threads)
-        return [self._pool.submit(self._read, part) for part in parts if len(part)]
+        numbers = self.indices[indices.cpu().numpy()]
+        if self.mapped is not None:
+            return [self._pool.submit(self.mapped.take, numbers)]
+        return [self._pool.submit(self._read, part) for part in np.array_split(numbers, self._threads) if len(part)]
 
-    def gather(self, parts: Sequence[Future[np.ndarray]]) -> Tensor:
+    def gather(self, parts: Sequence[Future[Tensor]]) -> Tensor:
         """What `submit` began: (B, C, H, W) uint8 on the device."""
-        empty = np.empty((0, self.channels, self.size, self.size), np.uint8)
-        images = torch.from_numpy(np.concatenate([empty, *(part.result() for part in parts)]))
+        read = [part.result() for part in parts]
+        if not read:
+            read = [torch.empty((0, self.channels, self.size, self.size), dtype=torch.uint8)]
+        images = read[0] if len(read) == 1 else torch.cat(read)
         if self.device.type == "cuda":
             images = images.pin_memory()
         return images.to(self.device, non_blocking=True)
 
-    def _read(self, indices: np.ndarray) -> np.ndarray:
-        return np.stack([self.source.read(index) for index in indices])
+    def _read(self, indices: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.stack([self.source.read(index) for index in indices]))
 
     def close(self) -> None:
-        """Ends the decoding threads of a streamed set."""
+        """Ends the reading threads of a streamed set."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -108,15 +125,20 @@ def load_images(
     *,
     device: torch.device | str = "cpu",
     memory_limit: int | None = None,
+    cache: Path | None = None,
+    max_unreadable: float = MAX_UNREADABLE,
+    total: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
 ) -> ImageSet:
     """The images of `source` at `indices`, in that order, without those that cannot be read.
 
     They are kept on the device if their bytes are within `memory_limit` (None: a quarter of the device's free
-    memory) and streamed otherwise. Either way every image is decoded once here, so that the order of the
-    stream never depends on a damaged file met later: the cost is one epoch of decoding, during which
-    `progress(done, total)` is called. Raises UserError as soon as 1 % of the images have proved unreadable.
+    memory). Otherwise they are read from a memory-mapped file below the folder `cache`, made of all images of the
+    source at the first use, or with `cache` None decoded at each use. Either way every image is read once here, so
+    that the order of the stream never depends on a damaged file met later, and what is trained on is what the
+    fingerprint says; `progress(done, total)` is called meanwhile. Raises UserError as soon as the unreadable images
+    are the share `max_unreadable` of `total` (None: of `indices`).
     """
     device, indices = torch.device(device), np.asarray(indices, np.int64)
     shape = (len(indices), source.channels, source.size, source.size)
@@ -124,19 +146,57 @@ def load_images(
         # Processes that torchrun started on one machine share its memory.
         sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         memory_limit = _free_memory(device) // 4 // sharers
-    pixels = torch.empty(shape, dtype=torch.uint8, device=device) if math.prod(shape) <= memory_limit else None
+    resident = math.prod(shape) <= memory_limit
+    gather = partial(
+        _gather,
+        source,
+        indices,
+        share=max_unreadable,
+        total=len(indices) if total is None else total,
+        device=device,
+        threads=threads,
+    )
+    if resident or cache is None or source.files is None:
+        pixels = torch.empty(shape, dtype=torch.uint8, device=device) if resident else None
+        with ThreadPoolExecutor(threads) as pool:
+            return gather(partial(_decode, source, pool, threads), pixels=pixels, progress=progress)
+    for attempt in range(2):
+        stored = open_cache(source, cache, max_unreadable=max_unreadable, progress=progress, threads=threads)
+        try:
+            return gather(stored.read, mapped=stored)
+        except DamagedCache as damage:
+            remove_cache(stored)
+            if attempt:
+                raise UserError(f"{cache} does not keep what is written to it ({damage}): check the disk") from None
+    raise AssertionError
+
+
+Entry = np.ndarray | UnreadableImage
+
+
+def _gather(
+    source: Source,
+    indices: np.ndarray,
+    read: Callable[[np.ndarray], list[Entry]],
+    *,
+    pixels: Tensor | None = None,
+    mapped: Cache | None = None,
+    share: float,
+    total: int,
+    device: torch.device,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSet:
+    """Reads all images once, in chunks, into `pixels` if they are to be in memory, and takes their fingerprint."""
     kept: list[int] = []
     failures: list[UnreadableImage] = []
 
-    def read(part: np.ndarray) -> list[np.ndarray | UnreadableImage]:
-        return [_try_read(source, index) for index in part]
-
-    def readable(pool: ThreadPoolExecutor) -> Iterator[np.ndarray]:
+    def readable() -> Iterator[np.ndarray]:
         for start in range(0, len(indices), CHUNK):
             chunk = indices[start : start + CHUNK]
-            entries = list(chain.from_iterable(pool.map(read, np.array_split(chunk, threads))))
+            entries = read(chunk)
             failures.extend(entry for entry in entries if isinstance(entry, UnreadableImage))
-            check_unreadable(failures, len(indices))
+            check_unreadable(failures, total, share)
             images = [entry for entry in entries if isinstance(entry, np.ndarray)]
             if pixels is not None and images:
                 pixels[len(kept) : len(kept) + len(images)] = torch.from_numpy(np.stack(images))
@@ -145,14 +205,14 @@ def load_images(
             if progress is not None:
                 progress(start + len(chunk), len(indices))
 
-    with ThreadPoolExecutor(threads) as pool:
-        # `kept` is complete when the last image has been hashed, which is when the labels are asked for.
-        labels = None if source.labels is None else (source.labels[index] for index in kept)
-        content = fingerprint(readable(pool), labels)
+    # `kept` is complete when the last image has been hashed, which is when the labels are asked for.
+    labels = None if source.labels is None else (source.labels[index] for index in kept)
+    content = fingerprint(readable(), labels)
     return ImageSet(
         source,
         np.array(kept, np.int64),
         pixels=None if pixels is None else pixels[: len(kept)],
+        mapped=mapped,
         device=device,
         skipped=[failure.name for failure in failures],
         fingerprint=content,
@@ -160,12 +220,11 @@ def load_images(
     )
 
 
-def _try_read(source: Source, index: int) -> np.ndarray | UnreadableImage:
-    try:
-        return source.read(index)
-    except UnreadableImage as error:
-        # A fresh one: the traceback would keep the file's bytes in memory.
-        return UnreadableImage(error.name, error.reason)
+def _decode(source: Source, pool: ThreadPoolExecutor, threads: int, indices: np.ndarray) -> list[Entry]:
+    def read(part: np.ndarray) -> list[Entry]:
+        return [source.try_read(index) for index in part]
+
+    return list(chain.from_iterable(pool.map(read, np.array_split(indices, threads))))
 
 
 def _free_memory(device: torch.device) -> int:
@@ -192,7 +251,7 @@ class Loader:
 
     Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of
     (seed, p, N) alone, so `position` is all there is to save, and neither world size nor batch size changes
-    them. A streamed set is decoded a few batches ahead; an error in a decoding thread is raised by the
+    them. A streamed set is read a few batches ahead; an error in a reading thread is raised by the
     `next()` that needs the image.
 
     A batch is `parts` equal consecutive micro-batches, of each of which a rank takes its contiguous slice: the
@@ -225,7 +284,7 @@ class Loader:
         # Decoding threads need the order on the CPU; otherwise it is on the device and a step copies nothing.
         device = torch.device("cpu") if images.streamed else images.device
         self._epoch = lru_cache(maxsize=2)(partial(_shuffle, seed, len(images), device))
-        self._ahead: deque[tuple[Tensor, Tensor, list[Future[np.ndarray]]]] = deque()
+        self._ahead: deque[tuple[Tensor, Tensor, list[Future[Tensor]]]] = deque()
 
     def next(self) -> tuple[Tensor, Tensor | None]:
         """This rank's next slice: images (B, C, H, W) float32 in [-1, 1] and labels (B,) int64 or None."""

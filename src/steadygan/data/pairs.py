@@ -14,21 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from steadygan.data.containers import EXTENSIONS, Container, open_container
+from steadygan.data.content import split
+from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
+from steadygan.data.decoding import square as centre_square
+from steadygan.data.listing import hidden
 from steadygan.data.loader import Batch, ImageSet, Loader, load_images
-from steadygan.data.sources import (
-    EXTENSIONS,
-    Source,
-    UnreadableImage,
-    _eight_bit,
-    _Folder,
-    _hidden,
-    _open_files,
-    _open_image,
-    _probe_channels,
-    _reason,
-    _Zip,
-    split,
-)
+from steadygan.data.source import Source, probe_channels
 from steadygan.errors import UserError
 
 Fit = Literal["crop", "squash"]
@@ -47,17 +39,17 @@ class Domain(Source):
     half: Half | None = None
     fit: Fit = "crop"
 
-    def read(self, index: int) -> np.ndarray:
+    def read(self, index: int, *, crop: bool = True) -> np.ndarray:
         """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded."""
         assert self.files is not None
         name = self.names[index]
         try:
-            image = _open_image(self.files.read(name))
+            image = self.files.image(name)
             if self.half is not None:
                 image = _half(image, self.half)
             return square(image, size=self.size, channels=self.channels, fit=self.fit)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
-            raise UnreadableImage(name, _reason(error)) from error
+            raise UnreadableImage(name, reason(error)) from error
 
 
 def _half(image: Image.Image, half: Half) -> Image.Image:
@@ -70,29 +62,26 @@ def _half(image: Image.Image, half: Half) -> Image.Image:
 def square(image: Image.Image, *, size: int, channels: int, fit: Fit) -> np.ndarray:
     """An image as (channels, size, size) uint8; Lanczos shrinks, bicubic enlarges."""
     if fit == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+        return centre_square(image, size=size, channels=channels)
     shrinks = min(image.size) > size
-    image = _eight_bit(image, "L" if channels == 1 else "RGB")
+    image = eight_bit(image, channels)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1).copy()
+    return planes(image)
 
 
 @dataclass(frozen=True, eq=False)
 class Whole(Source):
     """Images as they are, of any size, to be translated."""
 
-    def read(self, index: int) -> np.ndarray:
+    def read(self, index: int, *, crop: bool = False) -> np.ndarray:
         """Image `index` as (channels, H, W) uint8. Raises UnreadableImage if it cannot be decoded."""
         assert self.files is not None
         name = self.names[index]
         try:
-            image = _eight_bit(_open_image(self.files.read(name)), "L" if self.channels == 1 else "RGB")
+            return planes(eight_bit(self.files.image(name), self.channels))
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
-            raise UnreadableImage(name, _reason(error)) from error
-        return np.asarray(image).reshape(image.height, image.width, self.channels).transpose(2, 0, 1).copy()
+            raise UnreadableImage(name, reason(error)) from error
 
 
 def open_whole(path: Path, *, channels: int) -> Whole:
@@ -101,7 +90,7 @@ def open_whole(path: Path, *, channels: int) -> Whole:
     Raises UserError when there are none.
     """
     one = path.is_file() and path.suffix.lower() in EXTENSIONS
-    files = _open_files(str(path.parent if one else path))
+    files = open_container(str(path.parent if one else path))
     names = [path.name] if one else _image_names(files)
     if not names:
         known = " ".join(EXTENSIONS)
@@ -136,7 +125,7 @@ def open_domains(
     of both domains are greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a
     training image has no partner.
     """
-    files = _open_files(path)
+    files = open_container(path)
     layouts = _find(_image_names(files))
     if "train" not in layouts:
         raise UserError(f"there are no two domains in {path}: expected {LAYOUTS}")
@@ -148,7 +137,7 @@ def open_domains(
         found[part] = layout, aligned
     if channels is None:
         first = layouts["train"]
-        channels = max(_probe_channels(files, first.a), _probe_channels(files, first.b))
+        channels = max(probe_channels(files, first.a), probe_channels(files, first.b))
 
     def domain(part: str, names: Sequence[str], half: Half, layout: Layout) -> Domain:
         return Domain(
@@ -167,8 +156,8 @@ def open_domains(
     }
 
 
-def _image_names(files: _Folder | _Zip) -> list[str]:
-    return sorted(name for name in files.names() if not _hidden(name) and name.lower().endswith(EXTENSIONS))
+def _image_names(files: Container) -> list[str]:
+    return sorted(name for name in files.names() if not hidden(name) and name.lower().endswith(EXTENSIONS))
 
 
 def _find(names: Sequence[str]) -> dict[str, Layout]:
@@ -225,7 +214,7 @@ class PairSet:
         self, a: ImageSet, b: ImageSet, *, size: int, aligned: bool, part: str = "train", skipped: Sequence[str] = ()
     ) -> None:
         self.a, self.b, self.size, self.aligned, self.part = a, b, size, aligned, part
-        self.channels, self.streamed, self.device = a.channels, a.streamed, a.device
+        self.channels, self.place, self.device = a.channels, a.place, a.device
         self.skipped = [*skipped, *a.skipped, *b.skipped]
         self.fingerprint = hashlib.sha256(repr((a.fingerprint, b.fingerprint, aligned)).encode()).hexdigest()
         self.class_names: tuple[str, ...] = ()

@@ -1,0 +1,189 @@
+"""Decoded images in a file, for sets that do not fit in memory: built once, then mapped."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import mmap
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
+from steadygan.data.parallel import THREADS, in_order
+from steadygan.data.source import Source
+from steadygan.errors import UserError
+from steadygan.files import whole_directory
+
+VERSION = 1
+PART_IMAGES, PART_BYTES = 64, 4 << 20
+PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
+
+
+class DamagedCache(Exception):
+    """The file does not hold what was written into it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cache:
+    """All images of a source as one memory-mapped tensor `pixels` (N, C, H, W) uint8, by their numbers in the source.
+
+    `unreadable` gives the reason for each image that could not be decoded, whose pixels are zero.
+    """
+
+    path: Path
+    source: Source
+    mapping: mmap.mmap
+    pixels: Tensor
+    checksums: np.ndarray
+    unreadable: dict[int, str]
+
+    def take(self, indices: np.ndarray) -> Tensor:
+        """Images by number, in any order: (B, C, H, W) uint8."""
+        if hasattr(mmap, "MADV_WILLNEED"):
+            # What is not in memory yet is read at once and exactly; page faults would read it piece by piece, with
+            # more around it than random order has a use for.
+            length = self.pixels[0].numel()
+            for index in indices.tolist():
+                start = index * length
+                first = start - start % mmap.PAGESIZE
+                self.mapping.madvise(mmap.MADV_WILLNEED, first, start + length - first)
+        return self.pixels.index_select(0, torch.from_numpy(indices))
+
+    def read(self, indices: np.ndarray) -> list[np.ndarray | UnreadableImage]:
+        """Images by number, in order, each checked against what was written. Raises DamagedCache."""
+        images = self.pixels[torch.from_numpy(indices)].numpy()
+        for index, image in zip(indices, images, strict=True):
+            if zlib.crc32(image) != self.checksums[index]:
+                raise DamagedCache(f"image {index}")
+        return [
+            UnreadableImage(self.source.names[index], self.unreadable[index]) if index in self.unreadable else image
+            for index, image in zip(indices.tolist(), images, strict=True)
+        ]
+
+
+def cache_key(source: Source) -> str:
+    """What a cache of `source` is kept under: SHA-256 over every stored byte, the names, and how they are decoded.
+
+    Sizes and times of files are no part of it: whatever changes a byte gives another key, whatever only moves or
+    touches the data gives the same.
+    """
+    description = [VERSION, PIL.__version__, source.size, source.channels, source.names, source.digest]
+    return hashlib.sha256(json.dumps(description).encode()).hexdigest()
+
+
+def open_cache(
+    source: Source,
+    root: Path,
+    *,
+    max_unreadable: float = MAX_UNREADABLE,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = THREADS,
+) -> Cache:
+    """The cache of all images of `source` below `root`, built if it is not there, by one process at a time.
+
+    It is written aside, synced and renamed. Raises UserError if the disk has no room for it or too many images are
+    unreadable.
+    """
+    path = root / cache_key(source)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root / f".{path.name}.lock"):
+            try:
+                return _open(path, source)
+            except (OSError, ValueError, EOFError, DamagedCache):
+                for leftover in (path, *root.glob(f".{path.name}-*")):  # a killed builder's
+                    shutil.rmtree(leftover, ignore_errors=True)
+            _check_room(source, root)
+            with whole_directory(path) as temporary:
+                _build(source, temporary, max_unreadable, progress, threads)
+            return _open(path, source)
+    except OSError as error:
+        raise UserError(
+            f"{root}: the cache of decoded images cannot be written ({error.strerror}): set STEADYGAN_CACHE to "
+            "another folder, or data.cache=false to decode at each use"
+        ) from error
+
+
+def remove_cache(cache: Cache) -> None:
+    """Deletes a cache that proved damaged."""
+    shutil.rmtree(cache.path, ignore_errors=True)
+
+
+def _shape(source: Source) -> tuple[int, int, int, int]:
+    return len(source), source.channels, source.size, source.size
+
+
+def _open(path: Path, source: Source) -> Cache:
+    shape, checksums = _shape(source), np.load(path / CHECKSUMS)
+    unreadable = json.loads((path / UNREADABLE).read_text(encoding="utf-8"))
+    with (path / PIXELS).open("rb") as file:
+        # Copy on write, as torch warns of memory it may not write to; nothing ever does.
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if len(mapping) != math.prod(shape) or checksums.shape != shape[:1]:
+        raise DamagedCache("its length")
+    pixels = torch.frombuffer(mapping, dtype=torch.uint8).view(shape)
+    return Cache(path, source, mapping, pixels, checksums, {int(index): why for index, why in unreadable.items()})
+
+
+def _build(
+    source: Source, folder: Path, max_unreadable: float, progress: Callable[[int, int], None] | None, threads: int
+) -> None:
+    shape = _shape(source)
+    checksums: list[int] = []
+    failures: list[UnreadableImage] = []
+    unreadable: dict[int, str] = {}
+    length = max(1, min(PART_IMAGES, PART_BYTES // math.prod(shape[1:])))
+    parts = (range(start, min(start + length, len(source))) for start in range(0, len(source), length))
+    with (folder / PIXELS).open("wb") as file:
+        for entries in in_order(partial(_read, source), parts, threads):
+            for entry in entries:
+                if isinstance(entry, UnreadableImage):
+                    failures.append(entry)
+                    unreadable[len(checksums)] = entry.reason
+                    check_unreadable(failures, len(source), max_unreadable)
+                    entry = np.zeros(shape[1:], np.uint8)
+                checksums.append(_write(file, entry))
+            if progress is not None:
+                progress(len(checksums), len(source))
+    np.save(folder / CHECKSUMS, np.array(checksums, np.uint32))
+    (folder / UNREADABLE).write_text(json.dumps(unreadable), encoding="utf-8")
+
+
+def _write(file: BinaryIO, image: np.ndarray) -> int:
+    data = image.tobytes()
+    file.write(data)
+    return zlib.crc32(data)
+
+
+def _read(source: Source, part: range) -> list[np.ndarray | UnreadableImage]:
+    return [source.try_read(index) for index in part]
+
+
+def _check_room(source: Source, root: Path) -> None:
+    needed, free = math.prod(_shape(source)), shutil.disk_usage(root).free
+    if needed > free:
+        raise UserError(
+            f"the decoded images take {needed / 2**30:.1f} GiB, but {root} has room for {free / 2**30:.1f}: set "
+            "STEADYGAN_CACHE to a folder with room, or data.cache=false to decode at each use"
+        )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Held by one process at a time; the others wait, and then find what it has built."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

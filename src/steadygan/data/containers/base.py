@@ -1,0 +1,98 @@
+"""What every place that images are kept in can do, and what none of them may hold."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from steadygan.data.decoding import FORMATS, open_image
+from steadygan.data.parallel import in_order
+from steadygan.errors import UserError
+from steadygan.files import sha256
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+MAX_MEMBER_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a container in their order, and what is known of their classes; `ignored` counts other files."""
+
+    layout: str
+    names: tuple[str, ...]
+    ignored: int = 0
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+
+
+class Container(ABC):
+    """Files by name, read as bytes from any number of threads at once; nothing is ever extracted."""
+
+    @abstractmethod
+    def names(self) -> Iterator[str]:
+        """Every file, in no particular order; `/` divides folders."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """One file's content, at most MAX_MEMBER_BYTES. Raises nearly anything when it is damaged."""
+
+    def listing(self) -> Listing | None:
+        """The images and labels where the container itself knows them; None: its file names tell."""
+        return None
+
+    def image(self, name: str) -> Image.Image:
+        """One image, decoded whole and the right way up. Raises nearly anything when it is damaged."""
+        return open_image(self.read(name))
+
+    def mode(self, name: str) -> str:
+        """Pillow's mode of one image, from its header alone where that is possible."""
+        return Image.open(io.BytesIO(self.read(name)), formats=FORMATS).mode
+
+    def digest(self, names: Sequence[str]) -> str:
+        """SHA-256 (hex) of every byte that the images `names` come from; a lost file counts as an empty one."""
+        total = hashlib.sha256()
+        for part in in_order(self._digest, names):
+            total.update(part)
+        return total.hexdigest()
+
+    def _digest(self, name: str) -> bytes:
+        try:
+            return hashlib.sha256(self.read(name)).digest()
+        except Exception:  # An unreadable file is counted and named when it is decoded.
+            return bytes(32)
+
+
+def digest_of_files(paths: Iterable[Path]) -> str:
+    """SHA-256 (hex) of whole files, in their order: the `digest` of an archive."""
+    return hashlib.sha256("\n".join(in_order(sha256, paths)).encode()).hexdigest()
+
+
+def check_size(size: int) -> None:
+    """Raises ValueError for a file that no image needs."""
+    if size > MAX_MEMBER_BYTES:
+        raise ValueError(f"{size >> 20} MiB when unpacked, over the limit of {MAX_MEMBER_BYTES >> 20} MiB")
+
+
+def check_entry(name: str, path: Path, *, link: bool = False, special: bool = False) -> None:
+    """Refuses an archive with an entry that would reach outside of it, or that is no plain file or folder.
+
+    Nothing is ever extracted, so none could do harm here; but an archive that tries is not one to train on, and
+    a link would silently stand for no image. Raises UserError.
+    """
+    if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+        complaint = "points outside of it"
+    elif link:
+        complaint = "is a link"
+    elif special:
+        complaint = "is no plain file"
+    else:
+        return
+    raise UserError(f"{path} is refused, because its entry {name!r} {complaint}: pack the images themselves, by paths")

@@ -1,0 +1,150 @@
+"""Parquet files as the Hugging Face Hub keeps images in: a column of {bytes, path} and a column of labels."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from steadygan.data.classes import number_classes
+from steadygan.data.containers.base import Container, Listing, check_size, digest_of_files
+from steadygan.errors import UserError
+
+MAX_GROUP_BYTES = 4 << 30
+CACHED_GROUPS = 2
+LABEL_COLUMNS = ("label", "labels", "class", "cls", "fine_label")
+
+
+class Parquet(Container):
+    """Rows of one or several files, in order; the name of an image is FILE/ROW.
+
+    The image column is the struct with a field `bytes` (the first, if there are several) or a column of bytes
+    called `image` or `img`; labels are the column the schema's Hugging Face metadata calls a ClassLabel, with its
+    names, or else a column called `label`, `labels`, `class`, `cls` or `fine_label`. Images that only name a
+    file by `path` are unreadable: no path inside a data set is ever followed.
+    Raises UserError without pyarrow, and for files that are damaged or have no images.
+    """
+
+    def __init__(self, shards: Sequence[Path]) -> None:
+        self._parquet = _pyarrow()
+        self.shards = tuple(shards)
+        self._number = {shard.name: number for number, shard in enumerate(self.shards)}
+        if len(self._number) < len(self.shards):
+            raise UserError(f"several of these files are called {self.shards[0].name}: give those of one folder")
+        self._starts: list[list[int]] = []
+        for shard in self.shards:
+            try:
+                metadata = self._parquet.read_metadata(shard)
+                groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+                sizes = [(group.num_rows, group.total_byte_size) for group in groups]
+            except Exception as error:  # pyarrow raises nearly anything on damaged files.
+                raise UserError(f"{shard} is not a sound parquet file ({error})") from None
+            if any(rows < 0 or not 0 <= size <= MAX_GROUP_BYTES for rows, size in sizes):
+                raise UserError(f"{shard} has row groups over {MAX_GROUP_BYTES >> 30} GiB: write it with smaller ones")
+            self._starts.append([0, *accumulate(rows for rows, _ in sizes)])
+        self._lock, self._groups = threading.Lock(), OrderedDict[tuple[int, int], Any]()
+        self._schema = self._parquet.read_schema(self.shards[0])
+        self._column, self._field = self._image_column()
+
+    def _image_column(self) -> tuple[str, str | None]:
+        import pyarrow
+
+        for field in self._schema:
+            if pyarrow.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+                return field.name, "bytes"
+        for field in self._schema:
+            if field.name in ("image", "img", "jpg", "png") and (
+                pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type)
+            ):
+                return field.name, None
+        raise UserError(
+            f"{self.shards[0]} has no column of images (its columns: {', '.join(self._schema.names)}): expected a "
+            "struct with `bytes`, as the Hugging Face Hub writes, or bytes called `image`"
+        )
+
+    def names(self) -> Iterator[str]:
+        return (
+            f"{shard.name}/{row:08}"
+            for shard, starts in zip(self.shards, self._starts, strict=True)
+            for row in range(starts[-1])
+        )
+
+    def listing(self) -> Listing:
+        names = tuple(self.names())
+        features = _features(self._schema.metadata)
+        class_labels = {name: f.get("names") for name, f in features.items() if f.get("_type") == "ClassLabel"}
+        known = [*(name for name in LABEL_COLUMNS if name in class_labels), *class_labels]
+        column = next((name for name in [*known, *LABEL_COLUMNS] if name in self._schema.names), None)
+        if column is None:
+            return Listing("parquet", names)
+        where = f"the column {column} of {self.shards[0].name}"
+        values: list[Any] = []
+        for shard in self.shards:
+            try:
+                values += self._parquet.read_table(shard, columns=[column])[column].to_pylist()
+            except Exception as error:
+                raise UserError(f"{shard}: the column {column} cannot be read ({error})") from None
+        if all(value is None or value == -1 for value in values):  # how the Hub writes a split without labels
+            return Listing("parquet", names)
+        labels, class_names = number_classes(values, where, class_labels.get(column))
+        return Listing("parquet", names, labels=labels, class_names=class_names)
+
+    def read(self, name: str) -> bytes:
+        shard, _, row = name.rpartition("/")
+        number, index = self._number[shard], int(row)
+        group = bisect_right(self._starts[number], index) - 1
+        entry = self._group(number, group)[index - self._starts[number][group]].as_py()
+        data = entry if self._field is None or entry is None else entry[self._field]
+        if not isinstance(data, bytes):
+            raise ValueError("the row holds no bytes")
+        check_size(len(data))
+        return data
+
+    def _group(self, number: int, group: int) -> Any:
+        """The image column of one row group; neighbours in the order of reading find it in memory."""
+        key = number, group
+        with self._lock:
+            if key not in self._groups:
+                with self._parquet.ParquetFile(self.shards[number]) as file:
+                    column = self._column if self._field is None else f"{self._column}.{self._field}"
+                    self._groups[key] = file.read_row_group(group, columns=[column], use_threads=False).column(0)
+                while len(self._groups) > CACHED_GROUPS:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(key)
+            return self._groups[key]
+
+    def digest(self, names: Sequence[str]) -> str:
+        return digest_of_files(self.shards)
+
+
+def check_one_split(shards: Sequence[Path]) -> None:
+    """Raises UserError if a folder's files are those of several splits, such as train and test."""
+    splits = sorted({str(shard.parent / re.sub(r"[-_.]?\d*(-of-\d+)?$", "", shard.stem)) for shard in shards})
+    if len(splits) > 1:
+        raise UserError(
+            f"these parquet files are of several splits, {' and '.join(splits[:2])}: give those of one, such as "
+            f"'{splits[0]}*.parquet'"
+        )
+
+
+def _features(metadata: dict[bytes, bytes] | None) -> dict[str, dict[str, Any]]:
+    """The `features` that the `datasets` library writes into a schema; empty when there are none."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {str(name): feature for name, feature in features.items() if isinstance(feature, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError("reading parquet files needs pyarrow: pip install 'steadygan[parquet]'") from None
+    return pyarrow.parquet

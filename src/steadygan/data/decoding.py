@@ -1,0 +1,99 @@
+"""One image file's bytes to pixels: any mode, any size, damaged or hostile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from steadygan.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MAX_UNREADABLE = 0.01
+MAX_SCANS = 200
+"""Passes over a progressive JPEG: no encoder writes a tenth as many, and each costs a pass over all pixels."""
+
+
+class UnreadableImage(UserError):
+    """One image that cannot be decoded; `name` is its path inside the source, `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"cannot read the image {name}: {reason}")
+        self.name, self.reason = name, reason
+
+
+def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: float = MAX_UNREADABLE) -> None:
+    """Raises UserError, naming up to five, unless less than `share` of `total` images could not be read."""
+    if failures and len(failures) >= share * total:
+        named = "\n".join(f"  {failure.name}: {failure.reason}" for failure in failures[:5])
+        raise UserError(
+            f"too many images cannot be read: at least {len(failures)} of {total} (under {100 * share:g} % are "
+            f"skipped, see data.max_unreadable). Repair or remove\n{named}" + ("\n  …" if len(failures) > 5 else "")
+        )
+
+
+def open_image(data: bytes) -> Image.Image:
+    """The first frame, fully decoded and the right way up.
+
+    No more than Pillow's MAX_IMAGE_PIXELS are ever decoded, whatever the header says, and only in FORMATS. Raises
+    whatever Pillow does on damaged files.
+    """
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
+        raise ValueError(f"over {MAX_SCANS} scans in one JPEG")
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{image.width}×{image.height} is over the limit of {Image.MAX_IMAGE_PIXELS} pixels")
+    image.load()
+    # A damaged EXIF block says nothing about the orientation; the pixels are sound.
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def eight_bit(image: Image.Image, channels: int) -> Image.Image:
+    """The image in grey (channels 1) or RGB (3), 8 bits each. Raises ValueError for floating-point pixels."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) // 256).astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def square(image: Image.Image, *, size: int, channels: int) -> np.ndarray:
+    """An image's centre square, resized, as (channels, size, size) uint8, channels 1 or 3.
+
+    Transparency is composited on white, 16 bits are divided by 256. Lanczos shrinks, bicubic enlarges; a square of
+    that size is untouched.
+    """
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return whole(image.crop((left, top, left + side, top + side)), size=size, channels=channels)
+
+
+def whole(image: Image.Image, *, size: int, channels: int) -> np.ndarray:
+    """A whole image, its shorter side resized to `size`, as (channels, height, width) uint8; the rest as `square`."""
+    image, side = eight_bit(image, channels), min(image.size)
+    if side != size:
+        kernel = Image.Resampling.LANCZOS if side > size else Image.Resampling.BICUBIC
+        width, height = (max(size, round(extent * size / side)) for extent in image.size)
+        image = image.resize((width, height), kernel)
+    return planes(image)
+
+
+def planes(image: Image.Image) -> np.ndarray:
+    """An 8-bit image as (C, H, W) uint8."""
+    array = np.asarray(image)
+    return array[None].copy() if array.ndim == 2 else array.transpose(2, 0, 1).copy()
+
+
+def reason(error: Exception) -> str:
+    """Why an image could not be read, in a few words."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in a known format"
+    return str(error) or type(error).__name__

@@ -1,0 +1,210 @@
+"""What `steadygan data info` tells, without ever holding more than a few images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from steadygan.data.containers import Container, Listing, open_container
+from steadygan.data.content import fingerprint
+from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
+from steadygan.data.digits import EMBEDDED
+from steadygan.data.grid import grid, to_pil
+from steadygan.data.listing import list_images
+from steadygan.data.parallel import THREADS, in_order
+from steadygan.data.source import open_source, probe_channels
+from steadygan.files import write_whole
+
+NAMED_GROUPS = 20
+SHEET_SIDE, SHEET_ROWS, SHEET_COLUMNS, SHEET_MARGIN = 96, 10, 10, 140
+
+
+class _Look(NamedTuple):
+    mode: str
+    size: tuple[int, int]
+    pixels: np.ndarray
+    histogram: np.ndarray
+    digest: bytes
+
+
+@dataclass
+class _Tally:
+    """What is left of the images seen so far."""
+
+    channels: int
+    modes: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    digests: list[bytes] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.histogram = np.zeros((self.channels, 256), np.int64)
+
+    def add(self, index: int, look: _Look) -> None:
+        self.modes[look.mode] += 1
+        self.sizes[look.size] += 1
+        self.digests.append(look.digest)
+        self.kept.append(index)
+        self.histogram += look.histogram
+
+    def moments(self) -> dict[str, list[float]]:
+        """Mean and standard deviation of each channel over all pixels, in 0…1."""
+        if not self.kept:
+            return {"mean": [], "std": []}
+        shares, values = self.histogram / self.histogram.sum(1, keepdims=True), np.arange(256) / 255
+        mean = shares @ values
+        spread = np.sqrt((shares * (values - mean[:, None]) ** 2).sum(1))
+        return {"mean": mean.round(5).tolist(), "std": spread.round(5).tolist()}
+
+    def duplicates(self, names: tuple[str, ...]) -> dict[str, Any]:
+        """How many images repeat an earlier one, and which are alike (the first NAMED_GROUPS groups)."""
+        groups: dict[bytes, list[int]] = {}
+        for index, digest in zip(self.kept, self.digests, strict=True):
+            groups.setdefault(digest, []).append(index)
+        repeated = [group for group in groups.values() if len(group) > 1]
+        return {
+            "images": sum(map(len, repeated)) - len(repeated),
+            "groups": [[names[index] for index in group] for group in repeated[:NAMED_GROUPS]],
+        }
+
+
+def describe(
+    path: str,
+    *,
+    root: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = THREADS,
+) -> dict[str, Any]:
+    """Everything `steadygan data info PATH` prints, after decoding every image; JSON-ready.
+
+    Keys: path, layout, count (images, the unreadable included), ignored (other files), labelled, classes
+    {name: count}, balance {smallest, largest, entropy} (entropy over that of even classes, 1 = even), width_height
+    {smallest, largest, most_common} as (width, height), pixel_modes {Pillow mode: count}, channels (as training
+    would choose them), mean and std (of each channel over all pixels, in 0…1), duplicates {images, groups} of equal
+    pixels, fingerprint (of the readable images at their own sizes, see `content.fingerprint`: training's at that
+    size where all are squares of one size), unreadable {name: reason}. Raises UserError.
+    """
+    if path in EMBEDDED:
+        source = open_source(path, size=8)
+        assert source.images is not None
+        channels, images = source.channels, source.images
+        names = tuple(f"{index:05}" for index in range(len(source)))
+        listing = Listing("embedded", names, 0, source.labels, source.class_names)
+        looks: Iterator[_Look | UnreadableImage] = (
+            _look(to_pil(torch.from_numpy(image)), channels) for image in images
+        )
+    else:
+        files = open_container(path, root)
+        listing = list_images(files, path)
+        channels = probe_channels(files, listing.names)
+        looks = in_order(partial(_open, files, channels), listing.names, threads)
+
+    tally = _Tally(channels)
+
+    def pixels() -> Iterator[np.ndarray]:
+        for index, look in enumerate(looks):
+            if isinstance(look, UnreadableImage):
+                tally.unreadable[look.name] = look.reason
+            else:
+                tally.add(index, look)
+                yield look.pixels
+            if progress is not None:
+                progress(index + 1, len(listing.names))
+
+    labels = None if listing.labels is None else (listing.labels[index] for index in tally.kept)
+    content = fingerprint(pixels(), labels)
+    sizes = tally.sizes
+    extent = (min(sizes, key=math.prod), max(sizes, key=math.prod), sizes.most_common(1)[0][0]) if sizes else ()
+    counts = Counter([] if listing.labels is None else listing.labels.tolist())
+    classes = {name: counts[label] for label, name in enumerate(listing.class_names)}
+    return {
+        "path": path,
+        "layout": listing.layout,
+        "count": len(listing.names),
+        "ignored": listing.ignored,
+        "labelled": listing.labels is not None,
+        "classes": classes,
+        "balance": _balance(list(classes.values())),
+        "width_height": dict(zip(("smallest", "largest", "most_common"), extent, strict=False)),
+        "pixel_modes": dict(tally.modes.most_common()),
+        "channels": channels,
+        **tally.moments(),
+        "duplicates": tally.duplicates(listing.names),
+        "fingerprint": content,
+        "unreadable": tally.unreadable,
+    }
+
+
+def _open(files: Container, channels: int, name: str) -> _Look | UnreadableImage:
+    try:
+        return _look(files.image(name), channels)
+    except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+        return UnreadableImage(name, reason(error))
+
+
+def _look(image: Image.Image, channels: int) -> _Look:
+    plain = eight_bit(image, channels)
+    digest = hashlib.sha256(repr(plain.size).encode() + plain.tobytes()).digest()
+    histogram = np.array(plain.histogram(), np.int64).reshape(channels, 256)
+    return _Look(image.mode, image.size, planes(plain), histogram, digest)
+
+
+def _balance(counts: list[int]) -> dict[str, float]:
+    if not counts:
+        return {}
+    shares = np.array([count for count in counts if count]) / sum(counts)
+    entropy = -(shares * np.log(shares)).sum() / math.log(len(counts)) if len(counts) > 1 else 1.0
+    return {"smallest": min(counts), "largest": max(counts), "entropy": round(float(entropy), 4)}
+
+
+def contact_sheet(path: str, out: Path, *, root: str | None = None) -> Path:
+    """Writes a PNG of up to 100 images: a row for each of the first ten classes, or evenly spaced over the set.
+
+    Images are shown as training crops them, at 96 px; unreadable ones are left out. Raises UserError.
+    """
+    source = open_source(path, size=SHEET_SIDE, root=root)
+    if source.labels is None:
+        rows = list(np.array_split(_spread(np.arange(len(source)), SHEET_ROWS * SHEET_COLUMNS), SHEET_ROWS))
+    else:
+        rows = [
+            _spread(np.flatnonzero(source.labels == label), SHEET_COLUMNS)
+            for label in range(min(SHEET_ROWS, len(source.class_names)))
+        ]
+    blank = np.full((source.channels, SHEET_SIDE, SHEET_SIDE), 255, np.uint8)
+    shown = []
+    for row in rows:
+        readable = [entry for entry in map(source.try_read, row.tolist()) if isinstance(entry, np.ndarray)]
+        shown += readable + [blank] * (SHEET_COLUMNS - len(readable))
+    sheet = grid(torch.from_numpy(np.stack(shown)), SHEET_COLUMNS).convert("RGB")
+    if source.labels is not None:
+        sheet = _with_names(sheet, source.class_names[: len(rows)])
+    write_whole(out, lambda temporary: sheet.save(temporary, format="PNG"))
+    return out
+
+
+def _spread(indices: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of the indices, evenly spaced."""
+    places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(np.int64)
+    return indices[places]
+
+
+def _with_names(sheet: Image.Image, names: tuple[str, ...]) -> Image.Image:
+    """The sheet with a name to the left of each row."""
+    wide = Image.new("RGB", (sheet.width + SHEET_MARGIN, sheet.height), "white")
+    wide.paste(sheet, (SHEET_MARGIN, 0))
+    pen, font = ImageDraw.Draw(wide), ImageFont.load_default(16)
+    for row, name in enumerate(names):
+        middle = (row + 0.5) * sheet.height / len(names)
+        pen.text((SHEET_MARGIN - 8, middle), name[:16], "black", font, anchor="rm")
+    return wide

@@ -1,0 +1,100 @@
+"""`steadygan data pack`: any source as one StyleGAN-style zip."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
+from steadygan.data.grid import to_pil
+from steadygan.data.labels import MANIFEST
+from steadygan.data.parallel import THREADS, in_order
+from steadygan.data.source import Source
+from steadygan.errors import UserError
+from steadygan.files import write_whole
+
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"compress_level": 6},
+    "webp": {"lossless": True, "quality": 75, "method": 4},
+}
+DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What went into a zip, and the images that could not be read and are not in it, by name and reason."""
+
+    count: int
+    bytes: int
+    unreadable: dict[str, str]
+
+
+def pack(
+    source: Source,
+    out: Path,
+    *,
+    crop: Literal["center", "none"] = "center",
+    format: Literal["png", "webp"] = "png",
+    force: bool = False,
+    max_unreadable: float = MAX_UNREADABLE,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = THREADS,
+) -> Packed:
+    """Writes the images of `source` into the zip `out`: `00000/img00000000.png` …, `dataset.json` (labels, classes).
+
+    crop: `center` cuts the centre square, of the source's size, exactly as training would, so that the pack has the
+    pixels and the fingerprint training on the source has; `none` keeps the whole image, its shorter side of that size.
+    format: PNG or lossless WebP. The zip is the same byte for byte however many threads there are and whenever it is
+    made (by one version of Pillow), and there whole or not at all.
+    Raises UserError if `out` exists and `force` is not given, or if too many images are unreadable.
+    """
+    if out.exists() and not force:
+        raise UserError(f"{out} exists: choose another name, or --force to replace it")
+    failures: list[UnreadableImage] = []
+    names: list[str] = []
+    kept: list[int] = []
+
+    def write(temporary: Path) -> None:
+        encode = partial(_encode, source, crop, format)
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for index, entry in enumerate(in_order(encode, range(len(source)), threads)):
+                if isinstance(entry, UnreadableImage):
+                    failures.append(entry)
+                    check_unreadable(failures, len(source), max_unreadable)
+                else:
+                    names.append(f"{len(names) // 1000:05}/img{len(names):08}.{format}")
+                    kept.append(index)
+                    archive.writestr(_entry(names[-1]), entry)
+                if progress is not None:
+                    progress(index + 1, len(source))
+            manifest: dict[str, Any] = {"labels": None}
+            if source.labels is not None:
+                pairs = zip(names, source.labels[kept].tolist(), strict=True)
+                manifest = {"labels": list(pairs), "classes": source.class_names}
+            archive.writestr(_entry(MANIFEST), json.dumps(manifest, ensure_ascii=False))
+
+    write_whole(out, write)
+    return Packed(len(names), out.stat().st_size, {failure.name: failure.reason for failure in failures})
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, DATE)
+    entry.create_system, entry.external_attr = 3, 0o644 << 16
+    return entry
+
+
+def _encode(source: Source, crop: str, format: str, index: int) -> bytes | UnreadableImage:
+    pixels = source.try_read(index, crop=crop == "center")
+    if isinstance(pixels, UnreadableImage):
+        return pixels
+    file = io.BytesIO()
+    to_pil(torch.from_numpy(pixels)).save(file, format.upper(), **FORMATS[format])
+    return file.getvalue()

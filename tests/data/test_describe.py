@@ -1,0 +1,152 @@
+"""What `steadygan data info` tells is so."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from steadygan.data import describe, fingerprint, load_images, open_source
+from steadygan.data.describe import SHEET_COLUMNS, SHEET_MARGIN, SHEET_SIDE, contact_sheet
+from steadygan.errors import UserError
+
+
+def noise(seed: int, height: int = 8, width: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def test_everything_is_told(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / f"cat/{i}.png", noise(i))
+    write(tmp_path / "dog/big.png", noise(0, 20, 30))
+    write(tmp_path / "dog/copy.png", noise(1))
+    write(tmp_path / "dog/small.png", np.full((5, 4), 7, np.uint8))
+    (tmp_path / "dog/zero.png").write_bytes(b"")
+    (tmp_path / "readme.txt").write_bytes(b"-")
+    images = [noise(0), noise(1), noise(2), noise(0, 20, 30), noise(1), np.full((5, 4, 3), 7, np.uint8)]
+    pixels = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
+    info = json.loads(json.dumps(describe(str(tmp_path))))
+    assert info.pop("mean") == pytest.approx(pixels.mean(0).tolist(), abs=1e-5)
+    assert info.pop("std") == pytest.approx(pixels.std(0).tolist(), abs=1e-5)
+    assert info.pop("fingerprint") == fingerprint([i.transpose(2, 0, 1) for i in images], [0, 0, 0, 1, 1, 1])
+    entropy = -(3 / 7 * np.log2(3 / 7) + 4 / 7 * np.log2(4 / 7))
+    assert info.pop("balance") == {"smallest": 3, "largest": 4, "entropy": pytest.approx(entropy, abs=1e-4)}
+    assert info == {
+        "path": str(tmp_path),
+        "layout": "class folders",
+        "count": 7,
+        "ignored": 1,
+        "labelled": True,
+        "classes": {"cat": 3, "dog": 4},
+        "width_height": {"smallest": [4, 5], "largest": [30, 20], "most_common": [8, 8]},
+        "pixel_modes": {"RGB": 5, "L": 1},
+        "channels": 3,
+        "duplicates": {"images": 1, "groups": [["cat/1.png", "dog/copy.png"]]},
+        "unreadable": {"dog/zero.png": "not an image in a known format"},
+    }
+
+
+def test_duplicates_are_of_pixels_not_of_files(tmp_path: Path) -> None:
+    for name in ("a.png", "b.bmp", "c.webp"):
+        Image.fromarray(noise(0)).save(tmp_path / name, **({"lossless": True} if name == "c.webp" else {}))
+    write(tmp_path / "d.png", noise(0).reshape(4, 16, 3))
+    assert describe(str(tmp_path))["duplicates"] == {"images": 2, "groups": [["a.png", "b.bmp", "c.webp"]]}
+
+
+def test_the_fingerprint_of_squares_of_one_size_is_that_of_training(tmp_path: Path) -> None:
+    for i in range(4):
+        write(tmp_path / f"{i % 2}/{i}.png", noise(i))
+    assert (
+        describe(str(tmp_path))["fingerprint"] == load_images(open_source(str(tmp_path), size=8), range(4)).fingerprint
+    )
+
+
+def test_images_cut_elsewhere_have_another_fingerprint() -> None:
+    images = [noise(0, 4, 6), noise(1, 4, 6), noise(2, 4, 6)]
+    joined = np.concatenate(images).ravel()
+    cuts = [(4, 6), (6, 4)], [(6, 4), (4, 6)], [(4, 6), (4, 6)], [(2, 6), (6, 6)]
+    prints = set()
+    for cut in cuts:
+        sizes = [height * width * 3 for height, width in cut]
+        parts = np.split(joined[: sum(sizes)], np.cumsum(sizes)[:-1])
+        prints.add(fingerprint(part.reshape(*shape, 3) for part, shape in zip(parts, cut, strict=True)))
+    assert len(prints) == len(cuts)
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    for i in range(24):
+        write(tmp_path / f"{i:02}.png", np.full((512, 512, 3), i, np.uint8))
+    describe(str(tmp_path), threads=1)
+    tracemalloc.start()
+    try:
+        describe(str(tmp_path), threads=1)
+        assert tracemalloc.get_traced_memory()[1] < 12 * 512 * 512 * 3
+    finally:
+        tracemalloc.stop()
+
+
+def test_nothing_readable_is_told_rather_than_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    info = describe(str(tmp_path))
+    assert (info["width_height"], info["mean"], list(info["unreadable"])) == ({}, [], ["a.png"])
+
+
+def test_the_embedded_data_are_known() -> None:
+    info = describe("digits")
+    assert (info["count"], info["layout"], info["channels"]) == (1797, "embedded", 1)
+    assert sum(info["classes"].values()) == 1797
+    assert info["balance"]["entropy"] > 0.99
+    assert describe("stacked-digits")["labelled"] is False
+
+
+def test_progress_reaches_the_end(tmp_path: Path) -> None:
+    for i in range(5):
+        write(tmp_path / f"{i}.png", noise(i))
+    told: list[tuple[int, int]] = []
+    describe(str(tmp_path), progress=lambda *done: told.append(done))
+    assert told == [(i + 1, 5) for i in range(5)]
+
+
+def cell(sheet: Image.Image, row: int, column: int, margin: int) -> np.ndarray:
+    left, top = margin + 2 + column * (SHEET_SIDE + 2), 2 + row * (SHEET_SIDE + 2)
+    return np.asarray(sheet.crop((left, top, left + SHEET_SIDE, top + SHEET_SIDE)))
+
+
+def test_a_contact_sheet_has_a_row_for_each_class(tmp_path: Path) -> None:
+    for i, name in enumerate(("ant", "bee")):
+        for j in range(3):
+            write(tmp_path / f"data/{name}/{j}.png", np.full((8, 8, 3), 50 * i + j, np.uint8))
+    (tmp_path / "data/ant/broken.png").write_bytes(b"")
+    out = contact_sheet(str(tmp_path / "data"), tmp_path / "sheet.png")
+    sheet = Image.open(out)
+    assert sheet.size == (SHEET_MARGIN + 2 + SHEET_COLUMNS * (SHEET_SIDE + 2), 2 + 2 * (SHEET_SIDE + 2))
+    for row in range(2):
+        assert [int(cell(sheet, row, j, SHEET_MARGIN).max()) for j in range(4)] == [50 * row + j for j in range(3)] + [
+            255
+        ]
+    names = np.asarray(sheet)[:, : SHEET_MARGIN - 4]
+    assert (names[:SHEET_SIDE] < 128).any()
+    assert (names[SHEET_SIDE:] < 128).any()
+
+
+def test_a_contact_sheet_without_classes_is_spread_over_the_set(tmp_path: Path) -> None:
+    for i in range(250):
+        write(tmp_path / f"data/{i:03}.png", np.full((8, 8), i, np.uint8))
+    sheet = Image.open(contact_sheet(str(tmp_path / "data"), tmp_path / "sheet.png"))
+    shown = [int(cell(sheet, row, column, 0).max()) for row in range(10) for column in range(10)]
+    assert shown == sorted(set(shown))
+    assert (shown[0], shown[-1]) == (0, 249)
+
+
+def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be written"):
+        contact_sheet("digits", tmp_path / "nowhere" / "sheet.png")
