@@ -29,8 +29,8 @@ from steadygan.config import Config
 from steadygan.errors import UserError, nearest
 from steadygan.machine import keep_freed_memory, set_tf32
 from steadygan.metrics import EXTRACTORS
-from steadygan.metrics.compare import read_lines
 from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
+from steadygan.metrics.reading import read_lines
 from steadygan.nets.sampling import sample
 from steadygan.training.checkpoint import load_checkpoint, read_manifest
 from steadygan.training.loop import Progress, Trainer

@@ -31,13 +31,14 @@ def compare(
 ) -> None:
     """Put runs side by side: a table here, loss and score curves in a PNG."""
     from steadygan.metrics import compare as comparison
+    from steadygan.metrics import tables
 
-    rows = comparison.table(runs)
+    rows = tables.table(runs)
     console = make_console()
     if form == "markdown":
-        typer.echo(comparison.markdown(rows), nl=False)
+        typer.echo(tables.markdown(rows), nl=False)
     elif form == "csv":
-        typer.echo(comparison.csv(rows), nl=False)
+        typer.echo(tables.csv(rows), nl=False)
     elif form == "table":
         from rich.table import Table
 
