@@ -17,6 +17,7 @@ from steadygan.data import to_float
 from steadygan.data.grid import save_grid
 from steadygan.errors import UserError, nearest
 from steadygan.metrics.protocol import choose_protocol
+from steadygan.nets.interpolation import Between, interpolate
 from steadygan.nets.layers import has_batch_statistics
 from steadygan.nets.sampling import choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
@@ -75,15 +76,8 @@ class Generator:
         """
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
-        if truncation is not None and not truncation > 0:
-            raise UserError(f"truncation must be positive, got {truncation}")
         labels = choose_labels(num, self._class_numbers(classes), self.classes)
-        if has_batch_statistics(self._net) and truncation != self._statistics:
-            if truncation is None:
-                self._net.load_state_dict(self._trained_statistics, strict=False)
-            else:
-                standing_statistics(self._net, self._prior, truncation=truncation)
-            self._statistics = truncation
+        self._prepare(truncation)
         images = draw(
             self._net,
             self._prior,
@@ -95,9 +89,50 @@ class Generator:
         )
         return images if output == "uint8" else to_float(images)
 
+    def interpolate(
+        self,
+        rows: int = 4,
+        steps: int = 8,
+        *,
+        between: Between = "latents",
+        classes: Classes = None,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Images (rows, steps, C, H, W) uint8 on the CPU: `rows` paths of `steps` images, both ends included.
+
+        between: "latents", "classes" (one latent, two classes; conditional generators) or "both"; how each is
+        joined: `nets.interpolation`. classes: numbers or names in turn; path i has class i, or leads from class i to
+        class i + 1. Raises `UserError` for what makes no sense.
+        """
+        chosen = self._class_numbers(classes)
+        self._prepare(truncation)
+        return interpolate(
+            self._net,
+            self._prior,
+            between=between,
+            rows=rows,
+            steps=steps,
+            classes=chosen,
+            total=self.classes,
+            seed=seed,
+            truncation=truncation,
+        )
+
     def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
         """A sheet of samples as PNG; options are those of `sample`."""
         return save_grid(self.sample(num, **options), Path(path), columns)
+
+    def _prepare(self, truncation: float | None) -> None:
+        """Sees to it that batch norms have the statistics of this truncation."""
+        if truncation is not None and not truncation > 0:
+            raise UserError(f"truncation must be positive, got {truncation}")
+        if has_batch_statistics(self._net) and truncation != self._statistics:
+            if truncation is None:
+                self._net.load_state_dict(self._trained_statistics, strict=False)
+            else:
+                standing_statistics(self._net, self._prior, truncation=truncation)
+            self._statistics = truncation
 
     def _class_numbers(self, classes: Classes) -> int | list[int] | None:
         if classes is None:

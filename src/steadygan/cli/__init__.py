@@ -9,6 +9,7 @@ import typer
 
 from steadygan.cli.about import doctor, presets
 from steadygan.cli.data import data_app
+from steadygan.cli.interpolation import interpolate
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import compare, evaluate
 from steadygan.cli.terminal import escape, make_console
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
-for command in (train, sample, evaluate, compare, presets, doctor):
+for command in (train, sample, interpolate, evaluate, compare, presets, doctor):
     app.command()(command)
 app.add_typer(data_app, name="data")
 
