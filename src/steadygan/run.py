@@ -90,6 +90,8 @@ def train_run(
             set_tf32(config.train.tf32)
         images = build_images(config, device, on_load)
         protocol = protocol_for(config, images)
+        if protocol is not None and config.eval.num_fake is not None:
+            protocol = replace(protocol, num_fake=config.eval.num_fake)
         state = build_state(config, images.train, device)
         torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from while they train
         if run is None:

@@ -17,7 +17,7 @@ Weights = Annotated[str, typer.Option(help="ema or raw")]
 
 def print_scores(console: Console, record: dict[str, Any]) -> None:
     protocol = record.get("protocol", {})
-    scores = {k: v for k, v in record.items() if isinstance(v, int | float) and k != "step"}
+    scores = {k: v for k, v in record.items() if isinstance(v, int | float) and k not in ("step", "eval_seconds")}
     if scores:
         console.print(
             "scores      " + "  ".join(f"{name} {cell(value)}" for name, value in scores.items()),

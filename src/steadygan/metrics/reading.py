@@ -16,7 +16,7 @@ Row = dict[str, Any]
 NOT_THE_PROTOCOL = {"steadygan", "torch", "data_fingerprint"}
 """Recorded with a protocol, but scores that differ only here are comparable: `reals_sha256` stays."""
 
-PROGRESS = {"step", "images", "seconds", "images_per_s"}
+PROGRESS = {"step", "images", "seconds", "images_per_s", "eval_seconds"}
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ class Trainer:
                         self._roll_back([name for name, value in values.items() if not math.isfinite(value)])
                         continue
                 if done or state.step % config.sample_every == 0:
-                    self._sample()
+                    with undisturbed(state.device):
+                        self._sample()
                 due = done or state.step % config.checkpoint_every == 0
                 scored = self.score is not None and (
                     done or (self.config.eval.every and state.step % self.config.eval.every == 0)
@@ -159,12 +160,16 @@ class Trainer:
     def checkpoint(self, *, scored: bool = False) -> Path:
         """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good."""
         state = self.state
-        self.refresh_average()
         best = False
+        with undisturbed(state.device):
+            self.refresh_average()
         try:
             if scored and self.score is not None:
-                record, rank = self.score(state)
-                self.run.append("scores.jsonl", {"step": state.step, **record})
+                began = time.perf_counter()
+                with undisturbed(state.device):
+                    record, rank = self.score(state)
+                took = round(time.perf_counter() - began, 3)
+                self.run.append("scores.jsonl", {"step": state.step, "eval_seconds": took, **record})
                 best = rank < state.best_score
                 state.best_score = min(rank, state.best_score)
         finally:
@@ -188,6 +193,14 @@ class Trainer:
         self.watchdog.rolled_back(skipped, self.state.step)
         self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * self.watchdog.rollbacks)
         self.run.forget_after(self.state.step)
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Gives torch's global generators back as they were: what only looks at a run must not change how it goes on."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
 
 
 class Speed:
