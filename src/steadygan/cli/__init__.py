@@ -8,10 +8,11 @@ from typing import NoReturn
 import typer
 
 from steadygan.cli.about import doctor, presets
+from steadygan.cli.compare import compare
 from steadygan.cli.data import data_app
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.sampling import sample
-from steadygan.cli.scores import compare, evaluate
+from steadygan.cli.scores import evaluate
 from steadygan.cli.terminal import escape, make_console
 from steadygan.cli.training import train
 from steadygan.errors import UserError

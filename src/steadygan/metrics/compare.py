@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steadygan.metrics.grouping import Group, group_seeds, merged, singles
 from steadygan.metrics.reading import Run, number, read_runs, score_columns, series
 
 if TYPE_CHECKING:
@@ -20,10 +21,13 @@ SMOOTHING = 30
 """The running mean of a curve is over this fraction of it."""
 
 
-def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
+def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False) -> None:
     """Draws losses, D's accuracy, gradient norms and every score against the step; a colour a run, a dash a term.
 
-    Long curves are drawn faint, with their running mean on top. Raises UserError for a missing or empty run.
+    Long curves are drawn faint, with their running mean on top. seeds: runs that differ in nothing but the seed are
+    one curve, their mean, in a band of one standard deviation. Scores by a protocol that has been carried out at one
+    step only (a truncation curve's, say) are left out where others of that name make a curve. Raises UserError for a
+    missing or empty run.
     """
     # Imported here: matplotlib is slow to import, and tables do not need it.
     from matplotlib import colormaps
@@ -31,8 +35,9 @@ def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
     from matplotlib.lines import Line2D
 
     loaded = read_runs(runs)
-    colours = [colormaps["tab10"](index % 10) for index in range(len(loaded))]
-    columns = score_columns(loaded)
+    groups = group_seeds(loaded) if seeds else singles(loaded)
+    colours = [colormaps["tab10"](index % 10) for index in range(len(groups))]
+    columns = _drawn(loaded)
     # A gradient norm is no loss, and far larger than most.
     norms = ["D/grad_norm", "G/grad_norm"]
     panels = [
@@ -49,10 +54,11 @@ def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
     grid = figure.subplots(down, across, squeeze=False).flatten()
 
     for axes, (title, terms) in zip(grid, panels, strict=False):
-        for run, colour in zip(loaded, colours, strict=True):
+        for group, colour in zip(groups, colours, strict=True):
             for term, dash in zip(terms, cycle(DASHES), strict=False):
-                points = [(row["step"], number(row[term])) for row in run.metrics if term in row]
-                _draw(axes, points, colour, dash)
+                rows = [[row for row in run.metrics if term in row] for run in group.runs]
+                curves = [[(row["step"], number(row[term])) for row in taken] for taken in rows]
+                _draw(axes, merged(curves), colour, dash)
         _finish(axes, title)
         if terms:
             styles = zip(terms, cycle(DASHES), strict=False)
@@ -60,14 +66,16 @@ def plot(runs: Sequence[str | Path], out_png: str | Path) -> None:
             axes.legend(handles=keys, fontsize=8, framealpha=0.7)
 
     for axes, (column, name, identity) in zip(grid[len(panels) :], columns, strict=False):
-        for run, colour in zip(loaded, colours, strict=True):
-            if points := series(run, name, identity):
-                axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3)
+        for group, colour in zip(groups, colours, strict=True):
+            if curve := merged([series(run, name, identity) for run in group.runs]):
+                steps, means, sds = zip(*curve, strict=True)
+                bars = sds if any(sds) else None
+                axes.errorbar(steps, means, bars, color=colour, marker="o", markersize=3, capsize=2)
         _finish(axes, column)
 
     for axes in grid[len(panels) + len(columns) :]:
         axes.remove()
-    keys = [Line2D([], [], color=colour, label=run.name) for run, colour in zip(loaded, colours, strict=True)]
+    keys = [Line2D([], [], color=colour, label=_label(group)) for group, colour in zip(groups, colours, strict=True)]
     figure.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 5), frameon=False)
     Path(out_png).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out_png, format="png")
@@ -79,15 +87,30 @@ def _terms(runs: Sequence[Run], prefix: str) -> list[str]:
     return [name for name in names if name.startswith(prefix)]
 
 
-def _draw(axes: Axes, points: list[tuple[int, float]], colour: Any, dash: Any) -> None:
+def _drawn(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """The score columns worth a panel."""
+    columns = score_columns(runs)
+    steps = {column: max(len(series(run, *score)) for run in runs) for column, *score in columns}
+    most = {name: max(steps[other] for other, same, _ in columns if same == name) for _, name, _ in columns}
+    return [entry for entry in columns if steps[entry[0]] > 1 or most[entry[1]] == 1]
+
+
+def _label(group: Group) -> str:
+    return group.name if len(group.runs) == 1 else f"{group.name} ({len(group.runs)} seeds)"
+
+
+def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash: Any) -> None:
+    """One curve from (step, value, standard deviation)."""
     if not points:
         return
-    steps, values = np.array(points, dtype=float).T
+    steps, values, sds = np.array(points, dtype=float).T
     window = max(1, len(values) // SMOOTHING)
     if window > 1:
         axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
-    mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
+    mean, sd = (np.convolve(curve, np.full(window, 1 / window), mode="valid") for curve in (values, sds))
     axes.plot(steps[window - 1 :], mean, color=colour, linestyle=dash, linewidth=1.4)
+    if sds.any():
+        axes.fill_between(steps[window - 1 :], mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
 
 
 def _finish(axes: Axes, title: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from steadygan.errors import UserError
 
@@ -21,11 +23,15 @@ PROGRESS = {"step", "images", "seconds", "images_per_s", "eval_seconds"}
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory as read: metrics and scores, each by rising step."""
+    """A run directory as read: metrics and scores, each by rising step; its configuration by dotted key.
+
+    `config` is empty where there is no config.yaml.
+    """
 
     name: str
     metrics: list[Row]
     scores: list[Row]
+    config: Row = field(default_factory=dict)
 
 
 def read_lines(path: Path) -> list[Row]:
@@ -62,7 +68,27 @@ def read_run(path: Path, name: str | None = None) -> Run:
         if not isinstance(row.get("protocol"), dict) or "name" not in row["protocol"]:
             raise UserError(f"{path / 'scores.jsonl'}: the score at step {row['step']} lacks its protocol; remove it")
     scores = {(row["step"], protocol_identity(row)): row for row in scored}
-    return Run(name or path.name, _by_step(metrics.values()), _by_step(scores.values()))
+    config = _read_config(path / "config.yaml")
+    return Run(name or path.name, _by_step(metrics.values()), _by_step(scores.values()), config)
+
+
+def _read_config(path: Path) -> Row:
+    """As it was written: what this version would make of it is not what the run was."""
+    if not path.is_file():
+        return {}
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    return dict(_flat(tree)) if isinstance(tree, dict) else {}
+
+
+def _flat(tree: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
@@ -99,7 +125,7 @@ def score_names(row: Row) -> list[str]:
 
 def _labels(runs: Sequence[Run]) -> dict[str, str]:
     """Each protocol in use, by identity: its name, and what sets it apart from others of that name."""
-    protocols = {protocol_identity(row): _protocol(row) for run in runs for row in run.scores}
+    protocols = _protocols(runs)
     labels = {}
     for identity, protocol in protocols.items():
         namesakes = [other for other in protocols.values() if other["name"] == protocol["name"]]
@@ -107,6 +133,17 @@ def _labels(runs: Sequence[Run]) -> dict[str, str]:
         details = [f"{key}={_short(protocol[key])}" for key in differing]
         labels[identity] = " ".join([protocol["name"], *details])
     return labels
+
+
+def _protocols(runs: Sequence[Run]) -> dict[str, Row]:
+    return {protocol_identity(row): _protocol(row) for run in runs for row in run.scores}
+
+
+def protocol_difference(runs: Sequence[Run]) -> list[str]:
+    """What the protocols in use differ in, by key."""
+    protocols = list(_protocols(runs).values())
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol)
+    return [key for key in keys if any(protocol.get(key) != protocols[0].get(key) for protocol in protocols)]
 
 
 def _short(value: Any) -> str:

@@ -10,14 +10,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from steadygan.metrics.grouping import group_seeds, merge_rows
 from steadygan.metrics.reading import Row, cost, number, read_runs, score_columns, series
 
 
-def table(runs: Sequence[str | Path]) -> list[Row]:
+def table(runs: Sequence[str | Path], *, seeds: bool = False) -> list[Row]:
     """One row per run directory: progress, speed, and of each score the last, the best and the best's step.
 
     Scores taken by different protocols are in different columns. Every row has all columns, None where the
-    run lacks one. images_per_s is the median over the reports. Raises UserError for a missing or empty run.
+    run lacks one. images_per_s is the median over the reports. seeds: one row for runs that differ in nothing but
+    the seed, with their number and the means; standard deviations are in columns `NAME sd`. Raises UserError for a
+    missing or empty run.
     """
     loaded = read_runs(runs)
     columns = score_columns(loaded)
@@ -35,7 +38,21 @@ def table(runs: Sequence[str | Path]) -> list[Row]:
                 _, step, value = min(costs, default=(None, None, None))
                 row |= {f"{column} best": value, f"{column} best at step": step}
         rows.append(row)
+    if seeds:
+        scores = [name for column, *_ in columns for name in (column, f"{column} best")]
+        return merge_rows(rows, group_seeds(loaded), scores)
     return rows
+
+
+def folded(rows: Sequence[Row]) -> list[Row]:
+    """The rows with each column and its `NAME sd` written as one: 1.63 ± 0.13."""
+    spreads = {column for row in rows for column in row if column.endswith(" sd")}
+    return [{column: _folded(row, column) for column in row if column not in spreads} for row in rows]
+
+
+def _folded(row: Row, column: str) -> Any:
+    sd = row.get(f"{column} sd")
+    return row[column] if sd is None else f"{_cell(float(row[column]))} ± {_cell(sd)}"
 
 
 def _cell(value: Any) -> str:
@@ -45,7 +62,8 @@ def _cell(value: Any) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The rows of `table` as a Markdown table, numbers to four digits."""
+    """The rows of `table` as a Markdown table, numbers to four digits, standard deviations after their means."""
+    rows = folded(rows)
     header = list(rows[0])
     cells = [[_cell(row[column]).replace("|", "\\|") for column in header] for row in rows]
     ruler = ["---" if column == "run" else "---:" for column in header]
