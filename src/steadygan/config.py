@@ -147,6 +147,7 @@ class EvalConfig(Section):
     num_fake: Annotated[int, Field(ge=2)] | None = Field(
         None, description="fakes of a score in training; null: the protocol's, as `steadygan evaluate` always takes"
     )
+    reals: str | None = Field(None, description="the test images of protocols that score against them: a folder or zip")
 
 
 class Config(Section):

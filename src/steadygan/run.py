@@ -26,12 +26,14 @@ from steadygan.build import (
     resolve,
 )
 from steadygan.config import Config
-from steadygan.errors import UserError, nearest
+from steadygan.data import ImageSet
+from steadygan.errors import UserError
 from steadygan.machine import keep_freed_memory, set_tf32
-from steadygan.metrics import EXTRACTORS
-from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
+from steadygan.metrics import Protocol, headline, score
+from steadygan.metrics.features_registry import extractor_type
 from steadygan.metrics.reading import read_lines
 from steadygan.nets.sampling import sample
+from steadygan.scoring import protocol_for, real_images
 from steadygan.training.checkpoint import load_checkpoint, read_manifest
 from steadygan.training.loop import Progress, Trainer
 from steadygan.training.rundir import RunDirectory
@@ -92,6 +94,7 @@ def train_run(
         protocol = protocol_for(config, images)
         if protocol is not None and config.eval.num_fake is not None:
             protocol = replace(protocol, num_fake=config.eval.num_fake)
+        score_now = None if protocol is None else scorer(images, real_images(protocol, config, images), protocol)
         state = build_state(config, images.train, device)
         torch.manual_seed(config.train.seed)  # what networks with inner noise (StyleGAN2) draw from while they train
         if run is None:
@@ -109,7 +112,7 @@ def train_run(
             images.train,
             images.heldout,
             describe_generator(config, images.train),
-            score=None if protocol is None else lambda state: score_state(state, images, protocol),
+            score=score_now,
         )
         if on_ready is not None:
             on_ready(state, images)
@@ -154,47 +157,30 @@ def check_same_data(path: Path, images: Images) -> None:
         )
 
 
-def protocol_for(config: Config, images: Images) -> Protocol | None:
-    """The protocol to score a run by: the one asked for, else the one made for the data, None when there is none."""
-    name, train = config.eval.protocol or config.data.path, images.train
-    if name not in PROTOCOLS:
-        if config.eval.protocol is None:
-            return None
-        raise UserError(f"eval.protocol: unknown protocol {name!r}; {nearest(name, PROTOCOLS)}")
-    try:
-        protocol = choose_protocol(name, train.channels, train.size)
-    except UserError:
-        if config.eval.protocol is None:
-            return None
-        raise
-    known = EXTRACTORS[protocol.extractor].classes
-    if config.model.conditional and not protocol.per_channel and len(train.class_names) != known:
-        raise UserError(
-            f"eval.protocol={name} tells {known} classes apart, but {config.data.path} has {len(train.class_names)}; "
-            "set eval.protocol=null"
+def scorer(images: Images, reals: ImageSet, protocol: Protocol) -> Callable[[TrainState], tuple[dict[str, Any], float]]:
+    """What scores the averaged generator of a run in training; it touches nothing that training reads.
+
+    Raises UserError at once when the weights of the protocol's extractor are absent, not after hours of training.
+    """
+    extractor_type(protocol.extractor).find(None)
+    protocol = replace(protocol, batch_norm="standing")  # what the averaged weights have when they are scored
+
+    def score_state(state: TrainState) -> tuple[dict[str, Any], float]:
+        def generate(num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
+            return sample(state.ema.net, state.prior, num, labels=labels, seed=seed, part=part)
+
+        record = score(
+            generate,
+            reals,
+            None,
+            protocol,
+            classes=_classes(state, images),
+            fingerprint=images.train.fingerprint,
+            device=state.device,
         )
-    return replace(protocol, batch_norm="standing")
+        return record, headline(record)
 
-
-def score_state(state: TrainState, images: Images, protocol: Protocol) -> tuple[dict[str, Any], float]:
-    """Scores the averaged generator of a run in training; touches nothing that training reads."""
-
-    def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:
-        return sample(state.ema.net, state.prior, num, labels=labels, seed=seed)
-
-    record = score_generator(generate, images, protocol, classes=_classes(state, images))
-    return record, record[f"FD-{protocol.extractor}"]
-
-
-def score_generator(generate: Generate, images: Images, protocol: Protocol, *, classes: int) -> dict[str, Any]:
-    """Scores any generator against the training images, by the protocol."""
-    real = images.train
-    if real.streamed:
-        pixels = torch.cat([real.take(part).cpu() for part in torch.arange(len(real)).split(1024)])
-    else:
-        pixels = real.take(torch.arange(len(real))).cpu()
-    labels = None if real.labels is None else real.labels.cpu()
-    return score(generate, pixels, labels, protocol, classes=classes, fingerprint=real.fingerprint)
+    return score_state
 
 
 def _classes(state: TrainState, images: Images) -> int:

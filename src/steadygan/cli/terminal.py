@@ -23,9 +23,10 @@ def print_scores(console: Console, record: dict[str, Any]) -> None:
             "scores      " + "  ".join(f"{name} {cell(value)}" for name, value in scores.items()),
             highlight=False,
         )
+        made = f", {protocol.get('weights')} weights, step {record['step']}" if "step" in record else ""
         console.print(
             f"protocol    {protocol.get('name')}: {protocol.get('num_fake')} fakes against {protocol.get('num_real')} "
-            f"{protocol.get('split')} reals, {protocol.get('weights')} weights, step {record.get('step')}",
+            f"{protocol.get('split')} reals{made}",
             highlight=False,
         )
 

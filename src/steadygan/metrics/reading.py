@@ -168,8 +168,10 @@ def series(run: Run, name: str, identity: str) -> list[tuple[int, float]]:
 
 def cost(name: str, value: float) -> float | None:
     """How bad a score is, for finding the best; None for a score whose good direction is unknown."""
-    if name.startswith(("FD-", "FID", "KID", "kl")):
+    if name.endswith("_std"):
+        return None
+    if name.startswith(("FD-", "FID", "KD-", "KID", "kl")):
         return value
-    if name.startswith(("IS", "class_agreement", "modes")):
+    if name.startswith(("IS", "class_agreement", "modes", "precision", "recall", "density", "coverage")):
         return -value
     return abs(value - 1) if name == "diversity" else None
