@@ -69,6 +69,8 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("digits", "digits", 2_000),
+        # For runs on parts of the data, which the one above compares with their own part each.
+        Protocol("digits-full", "digits", 2_000, split="all"),
         Protocol("stacked-digits", "digits", 10_000, scores=("fd", "modes"), per_channel=True),
         # SNGAN to ICR: google/compare_gan's test split and as many fakes, the Inception score of all at once.
         Protocol(
