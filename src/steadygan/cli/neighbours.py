@@ -59,6 +59,6 @@ def _print(result: Neighbours, k: int) -> None:
     sheet = Table("sample", "in", *(f"nearest {place + 1}" for place in range(k)), box=None)
     for name, (found, _) in result.found.items():
         for sample, (distances, indices) in enumerate(zip(found.distances, found.indices, strict=True)):
-            entries = (f"{distance:.3g} (no. {index})" for distance, index in zip(distances, indices, strict=True))
+            entries = (f"{distance:.3g} #{index}" for distance, index in zip(distances, indices, strict=True))
             sheet.add_row(str(sample), escape(name), *entries)
     make_console().print(sheet)

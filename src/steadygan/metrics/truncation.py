@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,17 @@ from steadygan.metrics.reading import Row, cost, score_names
 
 OFF = "off"
 TRADES = (("IS", ("FID", "FD-")), ("class_agreement", ("FID", "FD-")), ("precision", ("recall",)))
-"""What is drawn against what, by how the names begin, the first that was scored: quality against distance or variety."""
+"""What is drawn against what, by how names begin, the first that was scored: quality against distance or variety."""
 
 
 def truncation_rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     """One row a score: its truncation, or "off", and the numbers; by rising truncation."""
     ordered = sorted(records, key=lambda record: record["protocol"]["truncation"] or float("inf"))
-    return [
-        {"truncation": record["protocol"]["truncation"] or OFF}
-        | {name: record[name] for name in score_names(dict(record))}
-        for record in ordered
-    ]
+    rows = []
+    for record in ordered:
+        scores = {name: record[name] for name in score_names(dict(record))}
+        rows.append({"truncation": record["protocol"]["truncation"] or OFF} | scores)
+    return rows
 
 
 def trade(names: Sequence[str]) -> tuple[str, str] | None:
@@ -40,8 +40,9 @@ def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = ""
     names = [name for name in rows[0] if name != "truncation" and cost(name, 0.0) is not None]
     axes_of = trade(names)
     marks = [f"{row['truncation']:g}" if row["truncation"] != OFF else OFF for row in rows]
-    across = min(len(names) + (axes_of is not None), 3)
-    down = -(-(len(names) + (axes_of is not None)) // across)
+    total = len(names) + (axes_of is not None)
+    across = {1: 1, 2: 2, 4: 2}.get(total, 3)
+    down = -(-total // across)
     figure = Figure(figsize=(4.4 * across, 3.7 * down), dpi=110, layout="constrained")
     panels = list(figure.subplots(down, across, squeeze=False).flatten())
     if axes_of is not None:
@@ -52,10 +53,13 @@ def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = ""
         axes.set_xlabel(x, fontsize=9)
         axes.set_ylabel(y, fontsize=9)
         axes.set_title("trade-off by truncation", fontsize=10)
+        _set_limits(axes.set_xlim, [row[x] for row in rows])
+        _set_limits(axes.set_ylim, [row[y] for row in rows])
     for axes, name in zip(panels, names, strict=False):
         axes.plot(marks, [row[name] for row in rows], marker="o", markersize=4)
         axes.set_title(name, fontsize=10)
         axes.set_xlabel("truncation", fontsize=9)
+        _set_limits(axes.set_ylim, [row[name] for row in rows])
     for axes in panels[len(names) :]:
         axes.remove()
     for axes in figure.axes:
@@ -64,3 +68,10 @@ def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = ""
     figure.suptitle(title, fontsize=10)
     Path(out_png).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out_png, format="png")
+
+
+def _set_limits(set_limits: Callable[[float, float], object], values: Sequence[float]) -> None:
+    """An axis never so narrow that noise fills it: at least a tenth of the values' size."""
+    low, high = min(values), max(values)
+    middle, half = (low + high) / 2, max((high - low) / 2, 0.05 * max(abs(low), abs(high)), 1e-9)
+    set_limits(middle - 1.15 * half, middle + 1.15 * half)
