@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steadygan.errors import UserError, nearest
+from steadygan.metrics.compare import wrapped
 from steadygan.metrics.grouping import group_seeds, mean_and_sd
 from steadygan.metrics.reading import Row, Run, cost, protocol_difference, read_runs, score_columns, series
 
@@ -101,7 +102,7 @@ def plot_against(rows: Sequence[Row], key: str, out_png: str | Path) -> None:
             axes.set_xscale("log")
         axes.set_xticks(list(places.values()), list(places))
         axes.minorticks_off()
-        axes.set_title(score, fontsize=10)
+        axes.set_title(wrapped(score), fontsize=10)
         axes.set_xlabel(key, fontsize=9)
         axes.grid(alpha=0.25)
     if len({row["run"] for row in rows}) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -87,6 +88,11 @@ def _terms(runs: Sequence[Run], prefix: str) -> list[str]:
     return [name for name in names if name.startswith(prefix)]
 
 
+def wrapped(title: str) -> str:
+    """In lines that fit above a panel."""
+    return textwrap.fill(title, 48)
+
+
 def _drawn(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     """The score columns worth a panel."""
     columns = score_columns(runs)
@@ -114,7 +120,7 @@ def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash:
 
 
 def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=10)
+    axes.set_title(wrapped(title), fontsize=10)
     axes.set_xlabel("step", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)
