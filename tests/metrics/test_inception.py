@@ -35,7 +35,7 @@ def random_state() -> dict[str, Tensor]:
     for name, tensor in state.items():
         if name.endswith("conv.weight"):
             state[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
-    state["fc.weight"] = torch.randn(state["fc.weight"].shape, generator=generator) * 2
+    state["fc.weight"] = torch.randn(state["fc.weight"].shape, generator=generator) * 0.5
     return state
 
 
@@ -78,7 +78,7 @@ def test_scores_are_those_of_torch_fidelity(weights: Path, images: Tensor, read:
     isc = torch_fidelity.metric_isc.isc_features_to_metric(logits, splits=2)
     mine = inception_score(read.logits, splits=2)
     assert mine == pytest.approx((isc["inception_score_mean"], isc["inception_score_std"]), rel=1e-4)
-    assert isc["inception_score_mean"] > 1.05, "a score of 1 would prove nothing"
+    assert isc["inception_score_mean"] > 1.02, "a score of 1 would prove nothing"
 
     sizes = {"kid_subsets": 4, "kid_subset_size": N - 1}
     kid = torch_fidelity.metric_kid.kid_features_to_metric(a, b, **sizes, verbose=False)
