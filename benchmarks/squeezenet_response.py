@@ -29,7 +29,7 @@ from steadygan.metrics import Extractor, Moments, frechet_distance, get_extracto
 
 BLURS, NOISES, QUALITIES = (0.5, 1.0, 2.0), (8, 32), (75, 10)
 CLASSES_KEPT = (10, 8, 5, 2)
-RESAMPLES = 20
+RESAMPLES = 10
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
@@ -90,7 +90,7 @@ def damaged(images: Tensor) -> Iterator[tuple[str, float, Tensor]]:
     yield from (("jpeg quality", level, jpeg(images, level)) for level in QUALITIES)
 
 
-def rows(extractor: Extractor, train: Path, test: Path, count: int) -> Iterator[dict[str, Any]]:
+def rows(extractor: Extractor, train: Path, test: Path, count: int, damage: int) -> Iterator[dict[str, Any]]:
     reals = extractor(first(train, count)[0]).features
     images, labels = first(test, count)
 
@@ -100,12 +100,13 @@ def rows(extractor: Extractor, train: Path, test: Path, count: int) -> Iterator[
 
     undamaged = extractor(images).features
     yield row("none", 0, undamaged)
+    yield row("none", 0, undamaged[:: count // damage])
     equal = int(torch.bincount(labels)[: min(CLASSES_KEPT)].sum())
     for kept in CLASSES_KEPT:
         among = (labels < kept).nonzero()[:, 0]
         chosen = among[torch.randperm(len(among), generator=torch.Generator().manual_seed(0))[:equal]]
         yield row("classes kept", kept, undamaged[chosen])
-    for change, level, changed in damaged(images):
+    for change, level, changed in damaged(images[:: count // damage]):
         yield row(change, level, extractor(changed).features)
 
 
@@ -114,14 +115,15 @@ def main() -> None:
     for name in ("train", "test", "weights", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--count", type=int, default=2000, help="images on each side")
+    parser.add_argument("--damage", type=int, default=1000, help="images that are damaged, a divisor of the count")
     options = parser.parse_args()
     torch.set_num_threads(1)
     extractor = get_extractor("squeezenet", weights={"squeezenet": options.weights})
     commit = run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    command = f"python benchmarks/squeezenet_response.py --count {options.count}"
+    command = f"python benchmarks/squeezenet_response.py --count {options.count} --damage {options.damage}"
     began = time.process_time()
     with options.out.open("w", newline="") as file:
-        for number, row in enumerate(rows(extractor, options.train, options.test, options.count)):
+        for number, row in enumerate(rows(extractor, options.train, options.test, options.count, options.damage)):
             row |= {"weights_sha256": extractor.sha256[:12], "cpu_seconds": round(time.process_time() - began)}
             row |= {"torch": torch.__version__, "commit": commit, "command": command}
             writer = csv.DictWriter(file, list(row), lineterminator="\n")

@@ -40,7 +40,8 @@ class Extractor(ABC):
     the way that `resize` names) and, in words, `input`; how many `classes` its logits are for (0: none), and
     whether these are `imagenet`'s; which network it is (`build`), and how uint8 becomes what that was trained
     on (`prepare`). Its weights are a file: `weights` in the package, or the one given, or the one that the
-    environment `variable` names; `where` says where to get it. A network without a file has neither.
+    environment `variable` names; `where` says where to get it. A network without a file has neither. `cpu_batch`
+    images at a time keep what a large network makes of them in a CPU's cache.
 
     Attributes: name, for messages and names of scores; sha256, of the weights file, else of the weights.
     """
@@ -52,6 +53,7 @@ class Extractor(ABC):
     resize: ClassVar[str] = "none"
     classes: ClassVar[int] = 0
     imagenet: ClassVar[bool] = False
+    cpu_batch: ClassVar[int] = 4
     weights: ClassVar[Path | None] = None
     variable: ClassVar[str | None] = None
     where: ClassVar[str] = ""
@@ -95,8 +97,8 @@ class Extractor(ABC):
         return f"{kind}-{self.name}"
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, batch_size: int = 64) -> Features:
-        """Features and logits of uint8 images (N, channels, H, W), on the CPU.
+    def __call__(self, images: Tensor, batch_size: int | None = None) -> Features:
+        """Features and logits of uint8 images (N, channels, H, W), on the CPU; by batches that suit the device.
 
         Raises UserError for images of another type, shape or size: what is fed to an extractor is part of the
         score, so nothing is converted here.
@@ -111,6 +113,7 @@ class Extractor(ABC):
                 f"the extractor {self.name!r} reads {self.input}, one or more; "
                 f"it was given {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
             )
+        batch_size = batch_size or (self.cpu_batch if self.device.type == "cpu" else 128)
         with full_precision(self.device.type):
             parts = [self.network(self.prepare(batch.to(self.device))) for batch in images.split(batch_size)]
         return Features(

@@ -46,6 +46,7 @@ class Digits(Extractor):
     channels = 1
     size = 32
     classes = 10
+    cpu_batch = 256
     weights = Path(__file__).with_name("digits.safetensors")
 
     def build(self, path: Path | None) -> nn.Module:
