@@ -1,0 +1,189 @@
+"""Trains every family, and every method on one backbone, briefly on real images, and shows them on contact sheets.
+
+    python benchmarks/gallery.py --celeba celeba10k.zip --cifar10 cifar10_train.zip --imagenette imagenette128.zip
+
+Runs that are already in `--runs` are not trained again. Writes docs/images/families.png and methods.png (generated
+images only: the first of each run's fixed latents, unselected) and the rows of results/cpu-real-images.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+import steadygan
+from steadygan.data.grid import grid
+
+ROOT = Path(__file__).resolve().parents[1]
+EVERYWHERE = (
+    "train.sample_every=100 train.checkpoint_every=500 train.log_every=25 train.ema.start=100 train.ema.half_life=50"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run: a caption, a preset, the data set it is trained on here, and what is set differently."""
+
+    name: str
+    caption: str
+    preset: str
+    data: str
+    overrides: str
+
+    def command(self, path: Path, out: Path) -> list[str]:
+        settings = f"{self.overrides} {EVERYWHERE}".split()
+        return ["train", self.preset, f"data.path={path}", *settings, "--out", str(out)]
+
+
+FAMILIES = (
+    Entry(
+        "resnet",
+        "SNGAN-ResNet + ICR, CIFAR-10",
+        "cifar10-resnet-icr",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=900 "
+        "optim.g.lr=4e-4 optim.d.lr=4e-4",
+    ),
+    Entry(
+        "sagan",
+        "SAGAN, Imagenette 64 px, by class",
+        "imagenet128-sagan",
+        "imagenette",
+        "data.size=64 data.flip=true model.width=16 train.batch_size=16 train.steps=2000 optim.g.lr=2e-4",
+    ),
+    Entry(
+        "biggan",
+        "BigGAN + ICR, CIFAR-10, by class",
+        "cifar10-biggan-icr",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.steps=900 optim.g.lr=4e-4 optim.d.lr=4e-4",
+    ),
+    Entry(
+        "biggan-deep",
+        "BigGAN-deep + ortho, CelebA 128 px",
+        "imagenet128-biggan-deep",
+        "celeba",
+        "data.flip=true model.conditional=false model.width=16 train.batch_size=8 train.accumulate=1 "
+        "train.phases=[D,G] train.steps=700 optim.g.lr=2e-4 optim.d.lr=4e-4",
+    ),
+    Entry(
+        "unet",
+        "U-Net GAN + CutMix, CelebA 64 px",
+        "celeba128-unet",
+        "celeba",
+        "data.size=64 data.flip=true model.width=16 train.batch_size=8 train.steps=2000 "
+        "optim.g.lr=2e-4 optim.d.lr=5e-4",
+    ),
+    Entry(
+        "stylegan2",
+        "StyleGAN2 + DiffAugment + R1 + path length, CelebA 64 px",
+        "ffhq256-stylegan2-diffaugment1k",
+        "celeba",
+        "data.size=64 data.max_images=null model.width=2 train.batch_size=16 train.steps=1000 "
+        "objective.terms.path_length.every=4",
+    ),
+    Entry(
+        "logan",
+        "SNGAN-ResNet + LOGAN, CIFAR-10",
+        "cifar10-logan",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=900 "
+        "optim.g.lr=4e-4 optim.d.lr=4e-4",
+    ),
+)
+
+METHODS = {
+    "none": "",
+    "cr": "objective.terms.cr.weight=10",
+    "bcr": "objective.terms.bcr.real=10",
+    "zcr": "objective.terms.zcr.dis=5",
+    "icr": "objective.terms.bcr.real=10 objective.terms.zcr.dis=5",
+    "gp": "objective.terms.gp.weight=10",
+    "dragan": "objective.terms.dragan.weight=10",
+    "jsreg": "objective.terms.jsreg.gamma=2",
+    "r1": "objective.terms.r1.gamma=1",
+    "lecam": "objective.terms.lecam.weight=0.3",
+    "diffaugment": "augment.diffaugment.policy=[translation,cutout]",
+    "ortho": "objective.terms.ortho.weight=1e-4",
+}
+ON_DCGAN = (
+    "objective.terms.bcr=null objective.terms.zcr=null model.width=16 train.batch_size=16 optim.g.lr=5e-4 "
+    "optim.d.lr=5e-4 train.steps=600 "
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("celeba", "cifar10", "imagenette"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/gallery"))
+    parser.add_argument("--machine", default="2-core CPU (AVX-512 bf16), 1 thread, other work on the machine")
+    arguments = parser.parse_args()
+    paths = {name: getattr(arguments, name) for name in ("celeba", "cifar10", "imagenette")}
+    methods = [
+        Entry(f"m-{name}", name, "celeba64-dcgan-icr", "celeba", ON_DCGAN + added) for name, added in METHODS.items()
+    ]
+    rows = []
+    for one in (*FAMILIES, *methods):
+        out = arguments.runs / one.name
+        if not (out / "checkpoints").is_dir():
+            subprocess.run([sys.executable, "-m", "steadygan", *one.command(paths[one.data], out)], check=True)
+        rows.append(row(one, out, arguments.machine))
+    sheet(FAMILIES, arguments.runs, ROOT / "docs/images/families.png", across=3, images=(8, 4))
+    sheet(methods, arguments.runs, ROOT / "docs/images/methods.png", across=4, images=(6, 3))
+    with (ROOT / "results/cpu-real-images.csv").open("a", newline="", encoding="utf-8") as file:
+        csv.DictWriter(file, list(rows[0]), lineterminator="\n").writerows(rows)
+
+
+def row(one: Entry, run: Path, machine: str) -> dict[str, object]:
+    """What the run's own files say of it, in the columns of results/cpu-real-images.csv."""
+    last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    origin = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    command = ["steadygan", *one.command(Path(f"{one.data}.zip"), Path("runs") / one.name)]
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {
+        "preset": one.preset,
+        "steps": last["step"],
+        "images": last["images"],
+        "seconds": round(last["seconds"]),
+        "images_per_s": round(last["images"] / last["seconds"], 1),
+        "machine": machine,
+        "torch": origin["versions"]["torch"].partition("+")[0],
+        "commit": head.stdout.strip(),
+        "command": " ".join(command),
+    }
+
+
+def sheet(
+    entries: tuple[Entry, ...] | list[Entry], runs: Path, out: Path, *, across: int, images: tuple[int, int]
+) -> None:
+    """A block of (columns, rows) samples for each run, as large as 64 px ones, under its caption."""
+    columns, lines = images
+    font = ImageFont.load_default(size=15)
+    blocks = []
+    for one in entries:
+        generator = steadygan.load(runs / one.name, device="cpu")
+        classes = list(range(min(columns, generator.classes))) if generator.classes else None
+        samples = generator.sample(columns * lines, classes=classes)
+        scale = torch.nn.functional.interpolate(samples.float(), (64, 64), mode="bilinear", antialias=True)
+        blocks.append(grid(scale.round().clamp(0, 255).to(torch.uint8), columns))
+    width, height = blocks[0].width + 12, blocks[0].height + 30
+    page = Image.new("RGB", (across * width, -(-len(blocks) // across) * height), "white")
+    draw = ImageDraw.Draw(page)
+    for index, (one, block) in enumerate(zip(entries, blocks, strict=True)):
+        left, top = index % across * width, index // across * height
+        draw.text((left + 4, top + 6), one.caption, "black", font)
+        page.paste(block, (left, top + 26))
+    page.save(out, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
