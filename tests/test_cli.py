@@ -179,6 +179,16 @@ def test_evaluate_prints_and_records_a_score(steadygan: Run, trained: Path) -> N
     assert len((trained / "scores.jsonl").read_text().splitlines()) == count + 1
 
 
+def test_evaluate_compares_two_folders_of_images(steadygan: Run, trained: Path) -> None:
+    steadygan("sample", trained, "--num", "12", "--out", "a")
+    steadygan("sample", trained, "--num", "12", "--seed", "1", "--out", "b")
+    result = steadygan("evaluate", "a", "b", "--features", "digits")
+    assert result.status == 0
+    assert re.search(r"^scores +FD-digits [\d.]+  KD-digits", result.out, re.MULTILINE)
+    assert "precision" in result.out
+    assert "images: 12 fakes against 12 test reals" in result.out
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
 def test_compare_prints_every_quantity_in_full_and_draws(steadygan: Run, trained: Path, form: str) -> None:
     result = steadygan("compare", trained, trained, "--format", form, "--out", "curves.png")
@@ -273,6 +283,16 @@ ERRORS = {
     "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume goes on in SOURCE itself"]),
     "sample nothing": (["sample", "nowhere"], ["nowhere is neither a checkpoint nor a run directory"]),
     "evaluate nothing": (["evaluate", "nowhere"], ["nowhere is not a run directory"]),
+    "evaluate images without features": (["evaluate", "empty", "texts"], ["--features", "squeezenet"]),
+    "evaluate a run by features": (["evaluate", "nowhere", "--features", "digits"], ["two folders of images"]),
+    "evaluate images by protocol": (
+        ["evaluate", "empty", "texts", "--features", "digits", "--protocol", "digits"],
+        ["--protocol", "not for two folders"],
+    ),
+    "evaluate without weights": (
+        ["evaluate", "empty", "texts", "--features", "squeezenet", "--size", "8", "--squeezenet-weights", "no.npz"],
+        ["no images in empty"],
+    ),
     "compare nothing": (["compare", "nowhere"], ["nowhere is not a run directory"]),
     "no such data to look at": (["data", "info", "nowhere"], ["nowhere does not exist"]),
     "no such preset to print": (["presets", "digts"], ["unknown preset 'digts'", "did you mean 'digits'"]),

@@ -13,8 +13,11 @@ import torch
 from PIL import Image
 
 import steadygan
+from steadygan.build import build_generator
 from steadygan.errors import UserError
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
+from steadygan.nets.sampling import standing_statistics
+from steadygan.training.checkpoint import read_manifest
 
 TINY = [
     "data.size=16",
@@ -92,6 +95,37 @@ def test_what_was_asked_before_does_not_change_the_images(alone: Path) -> None:
         assert not torch.equal(first, narrow)
         assert torch.equal(generator.sample(8), first)
         assert torch.equal(generator.sample(8, truncation=0.5), narrow)
+
+
+def test_each_truncation_has_statistics_of_its_own(alone: Path) -> None:
+    """Those of a fresh gathering with latents truncated in the same way, and of no other."""
+    generator = steadygan.load(alone)
+    seen = []
+    for truncation in (0.2, 1.0, None, 0.2):
+        generator.sample(2, truncation=truncation)
+        seen.append({k: v.clone() for k, v in generator._net.state_dict().items() if "running_" in k})
+        fresh, prior = build_generator(read_manifest(alone)["generator"])
+        fresh.load_state_dict(generator._net.state_dict())
+        standing_statistics(fresh, prior, truncation=truncation)
+        for name, value in seen[-1].items():
+            torch.testing.assert_close(value, fresh.state_dict()[name], msg=f"{name} at {truncation}")
+    first = next(name for name in seen[0] if name.endswith("running_var"))
+    assert seen[0][first].mean() < seen[1][first].mean() < seen[2][first].mean(), "narrower latents, less variance"
+    assert all(torch.equal(seen[0][name], seen[3][name]) for name in seen[0])
+
+
+def test_a_path_between_named_classes(alone: Path) -> None:
+    generator = steadygan.load(alone)
+    paths = generator.interpolate(2, 3, between="classes", classes=["3", 7], seed=1, truncation=0.5)
+    assert (paths.shape, paths.dtype) == ((2, 3, 1, 16, 16), torch.uint8)
+    back = generator.interpolate(2, 3, between="classes", classes=["7", "3"], seed=1, truncation=0.5)
+    assert torch.equal(paths[0], back[0].flip(0))
+    generator.sample(1)
+    assert torch.equal(generator.interpolate(2, 3, between="classes", classes=["3", 7], seed=1, truncation=0.5), paths)
+    with pytest.raises(UserError, match="no class 'cat'"):
+        generator.interpolate(classes="cat")
+    with pytest.raises(UserError, match="truncation must be positive"):
+        generator.interpolate(truncation=0)
 
 
 def test_classes_by_number_and_name_and_in_turn(alone: Path) -> None:

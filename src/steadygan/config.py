@@ -166,6 +166,10 @@ class TrainConfig(Section):
 class EvalConfig(Section):
     protocol: str | None = Field(None, description="named protocol; null: the one made for the data, if any")
     every: NonNegative = Field(0, description="score every so many steps; 0: only at the end")
+    num_fake: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="fakes of a score in training; null: the protocol's, as `steadygan evaluate` always takes"
+    )
+    reals: str | None = Field(None, description="the test images of protocols that score against them: a folder or zip")
 
 
 class Config(Section):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -13,14 +14,18 @@ from torch import Tensor
 
 from steadygan import config as configuration
 from steadygan.build import build_generator, build_images, choose_device
-from steadygan.data import PairSet, to_float
+from steadygan.data import to_float
 from steadygan.data.grid import save_grid
 from steadygan.errors import UserError, nearest
-from steadygan.metrics.protocol import choose_protocol
+from steadygan.metrics import Protocol, Shard, choose_protocol, score
+from steadygan.metrics.protocol import BatchNorm
+from steadygan.nets.interpolation import Between, interpolate
 from steadygan.nets.layers import has_batch_statistics
-from steadygan.nets.sampling import choose_labels, standing_statistics
+from steadygan.nets.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
-from steadygan.run import Trained, check_same_data, protocol_for, score_generator, train_run
+from steadygan.run import Trained, check_same_data, train_run
+from steadygan.scoring import evaluate_images as evaluate_images
+from steadygan.scoring import protocol_for, real_images
 from steadygan.training.checkpoint import find_checkpoint, read_manifest, read_weights
 from steadygan.training.distributed import joined
 from steadygan.training.rundir import RunDirectory
@@ -68,8 +73,9 @@ class Generator:
         truncation: float | None = None,
         output: Literal["uint8", "float"] = "uint8",
         batch_size: int = 64,
+        part: slice = slice(None),
     ) -> Tensor:
-        """`num` images (num, C, H, W) on the CPU: uint8, or float32 in [-1, 1].
+        """`num` images (num, C, H, W) on the CPU: uint8, or float32 in [-1, 1]; with `part` only these of them.
 
         classes: a class number or name, or several taken in turn; None takes all in turn. seed: the same seed gives
         the same images, whatever the batch size. truncation: elements of z beyond ±truncation are redrawn (BigGAN,
@@ -78,15 +84,8 @@ class Generator:
         """
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
-        if truncation is not None and not truncation > 0:
-            raise UserError(f"truncation must be positive, got {truncation}")
         labels = choose_labels(num, self._class_numbers(classes), self.classes)
-        if has_batch_statistics(self._net) and truncation != self._statistics:
-            if truncation is None:
-                self._net.load_state_dict(self._trained_statistics, strict=False)
-            else:
-                standing_statistics(self._net, self._prior, truncation=truncation)
-            self._statistics = truncation
+        self.prepare(truncation)
         images = draw(
             self._net,
             self._prior,
@@ -95,12 +94,63 @@ class Generator:
             seed=seed,
             truncation=truncation,
             batch_size=batch_size,
+            part=part,
         )
         return images if output == "uint8" else to_float(images)
+
+    def interpolate(
+        self,
+        rows: int = 4,
+        steps: int = 8,
+        *,
+        between: Between = "latents",
+        classes: Classes = None,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Images (rows, steps, C, H, W) uint8 on the CPU: `rows` paths of `steps` images, both ends included.
+
+        between: "latents", "classes" (one latent, two classes; conditional generators) or "both"; how each is
+        joined: `nets.interpolation`. classes: numbers or names in turn; path i has class i, or leads from class i to
+        class i + 1. Raises `UserError` for what makes no sense.
+        """
+        chosen = self._class_numbers(classes)
+        self.prepare(truncation)
+        return interpolate(
+            self._net,
+            self._prior,
+            between=between,
+            rows=rows,
+            steps=steps,
+            classes=chosen,
+            total=self.classes,
+            seed=seed,
+            truncation=truncation,
+        )
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether what it makes depends on batch statistics, stored or of the batch."""
+        return has_batch_statistics(self._net)
+
+    def batch_statistics(self) -> AbstractContextManager[None]:
+        """Within, its batch norms use the statistics of each batch instead of those stored."""
+        return batch_statistics(self._net)
 
     def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
         """A sheet of samples as PNG; options are those of `sample`."""
         return save_grid(self.sample(num, **options), Path(path), columns)
+
+    def prepare(self, truncation: float | None) -> None:
+        """Gathers the batch norms' statistics for this truncation, if those there are of another."""
+        if truncation is not None and not truncation > 0:
+            raise UserError(f"truncation must be positive, got {truncation}")
+        if self.has_batch_norm and truncation != self._statistics:
+            if truncation is None:
+                self._net.load_state_dict(self._trained_statistics, strict=False)
+            else:
+                standing_statistics(self._net, self._prior, truncation=truncation)
+            self._statistics = truncation
 
     def _class_numbers(self, classes: Classes) -> int | list[int] | None:
         if classes is None:
@@ -171,40 +221,107 @@ def evaluate(
     protocol: str | None = None,
     weights: Literal["ema", "raw"] = "ema",
     device: str = "auto",
+    reals: str | Path | None = None,
+    truncation: float | None = None,
+    extractor_weights: Mapping[str, Path] | None = None,
+    shard: Shard | None = None,
     lpips: Path | None = None,
 ) -> dict[str, Any]:
-    """Scores a run's best (else newest) checkpoint against the images it was trained on, and records it.
+    """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
+
+    protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
+    protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
+    `Generator.sample`. extractor_weights: files by extractor name, before those of the environment. shard: of
+    several processes that evaluate together (`metrics.processes`); the first appends to the run's scores.jsonl, all
+    return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
 
     A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
     first ones goes to the run's samples.
-
-    protocol: a name from `metrics.protocol.PROTOCOLS`; the one made for the data by default. Appends to the run's
-    scores.jsonl and returns the record. Raises `UserError` when no extractor suits the data.
     """
     path = Path(path)
+    if is_translation(find_checkpoint(path)):
+        return _evaluate_translation(path, weights, device, lpips)
+    (record,) = truncation_curve(
+        path,
+        (truncation,),
+        protocol=protocol,
+        weights=weights,
+        device=device,
+        reals=reals,
+        extractor_weights=extractor_weights,
+        shard=shard,
+    )
+    return record
+
+
+def _evaluate_translation(
+    path: Path, weights: Literal["ema", "raw"], device: str, lpips: Path | None
+) -> dict[str, Any]:
+    config = configuration.load(path)
+    images = build_images(config, torch.device("cpu"))
+    check_same_data(path, images)
+    translator = load_translator(path, device=device, weights=weights)
+    return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
+
+
+def truncation_curve(
+    path: str | Path,
+    truncations: Sequence[float | None],
+    *,
+    protocol: str | None = None,
+    num_fake: int | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    device: str = "auto",
+    reals: str | Path | None = None,
+    extractor_weights: Mapping[str, Path] | None = None,
+    shard: Shard | None = None,
+) -> list[dict[str, Any]]:
+    """The scores of `evaluate` at each truncation (None: off), recorded in this order; the images are read once.
+
+    Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
+    num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
+    """
+    path, shard = Path(path), shard or Shard()
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path} is not a run directory: it has no config.yaml")
-    find_checkpoint(path)
+    generator = load(path, device=device, weights=weights)
     config = configuration.load(path)
-    if protocol is not None:
-        config = config.model_copy(update={"eval": config.eval.model_copy(update={"protocol": protocol})})
+    asked = {"protocol": protocol, "reals": None if reals is None else str(reals)}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    config = config.model_copy(update={"eval": config.eval.model_copy(update=asked)})
     images = build_images(config, torch.device("cpu"))
-    if isinstance(images.train, PairSet):
-        check_same_data(path, images)
-        translator = load_translator(path, device=device, weights=weights)
-        return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
     chosen = protocol_for(config, images)
     if chosen is None:
         chosen = choose_protocol(config.data.path, images.train.channels, images.train.size)
     check_same_data(path, images)
-    # The averaged weights are stored with statistics of their own, the others with those of training.
-    chosen = replace(chosen, weights=weights, batch_norm="standing" if weights == "ema" else "running")
-    generator = load(path, device=device, weights=weights)
+    by_batch = chosen.batch_norm == "batch" and generator.has_batch_norm
+    chosen = replace(chosen, weights=weights, num_fake=num_fake or chosen.num_fake)
 
-    def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:
-        classes = None if labels is None else labels.tolist()
-        return generator.sample(num, classes=classes, seed=seed, truncation=chosen.truncation)
+    images_of_split = real_images(chosen, config, images)
+    records = []
+    for truncation in truncations:
+        generator.prepare(truncation)
+        # The averaged weights are stored with statistics of their own, the others with those of training.
+        stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"
+        now = replace(chosen, truncation=truncation, batch_norm="batch" if by_batch else stored)
 
-    record = {"step": generator.step, **score_generator(generate, images, chosen, classes=generator.classes)}
-    RunDirectory(path).append("scores.jsonl", record)
-    return record
+        def generate(num: int, labels: Tensor | None, seed: int, part: slice, now: Protocol = now) -> Tensor:
+            classes = None if labels is None else labels.tolist()
+            return generator.sample(num, classes=classes, seed=seed, truncation=now.truncation, part=part)
+
+        with generator.batch_statistics() if by_batch else nullcontext():
+            scores = score(
+                generate,
+                images_of_split,
+                None,
+                now,
+                classes=generator.classes,
+                fingerprint=images.train.fingerprint,
+                device=choose_device(device),
+                extractor_weights=extractor_weights,
+                shard=shard,
+            )
+        records.append({"step": generator.step, **scores})
+        if shard.rank == 0:
+            RunDirectory(path).append("scores.jsonl", records[-1])
+    return records

@@ -14,7 +14,12 @@ OPTIONAL = {
     "torch_fidelity": "FID, IS and KID with the TF-2015 Inception",
     "imageio_ffmpeg": "interpolations as MP4",
 }
-INCEPTION_VARIABLE = "STEADYGAN_INCEPTION_WEIGHTS"
+WEIGHTS = {
+    "Inception": ("STEADYGAN_INCEPTION_WEIGHTS", "FID, IS and KID; absent, torch-fidelity's own download at first use"),
+    "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
+    "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
+}
+"""Of feature extractors: the variable that names the file, and what it is for."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
@@ -93,16 +98,15 @@ def examine() -> list[Finding]:
         Finding(module, "installed" if find_spec(module) else "not installed", f"optional: {purpose}")
         for module, purpose in OPTIONAL.items()
     )
-    weights = os.environ.get(INCEPTION_VARIABLE)
-    present = weights is not None and Path(weights).is_file()
-    findings.append(
-        Finding(
-            "Inception weights",
-            weights if present and weights else "absent",
-            "not read by this version, which scores with the digits classifier",
-        )
-    )
+    findings.extend(_weights(name, variable, purpose) for name, (variable, purpose) in WEIGHTS.items())
     return findings
+
+
+def _weights(name: str, variable: str, purpose: str) -> Finding:
+    named = os.environ.get(variable)
+    missing = bool(named) and not Path(named or "").expanduser().is_file()
+    found = f"{named} is not a file" if missing else named or "absent"
+    return Finding(f"{name} weights", found, f"{variable}: {purpose}", not missing)
 
 
 def _memory() -> Finding:

@@ -30,13 +30,14 @@ from steadygan.build import (
     resolve,
 )
 from steadygan.config import Config
-from steadygan.data import ImageSet, PairSet
-from steadygan.errors import LostProcess, UserError, nearest
+from steadygan.data import PairSet
+from steadygan.errors import LostProcess, UserError
 from steadygan.machine import keep_freed_memory, set_tf32
-from steadygan.metrics import EXTRACTORS
-from steadygan.metrics.compare import read_lines
-from steadygan.metrics.protocol import PROTOCOLS, Generate, Protocol, choose_protocol, score
+from steadygan.metrics import headline, score
+from steadygan.metrics.features_registry import extractor_type
+from steadygan.metrics.reading import read_lines
 from steadygan.nets.sampling import sample
+from steadygan.scoring import protocol_for, real_images
 from steadygan.training.checkpoint import checkpoints, load_checkpoint, read_manifest
 from steadygan.training.distributed import Replicas
 from steadygan.training.loop import Progress, Trainer
@@ -195,76 +196,40 @@ def check_same_data(path: Path, images: Images) -> None:
 
 
 def scorer(
-    config: Config, images: Images, replicas: Replicas | None = None
+    config: Config, images: Images, replicas: Replicas
 ) -> Callable[[TrainState], tuple[dict[str, Any], float]] | None:
-    """What scores the averaged weights of this run in training, if anything can."""
-    if isinstance(images.train, PairSet):
-        test = images.heldout
+    """What scores the averaged weights of this run in training, if anything can.
+
+    It touches nothing that training reads. With several processes the first calls it, inside `Replicas.lead`, and each
+    makes its part of the fakes. Raises UserError at once when the weights of the protocol's extractor are absent, not
+    after hours of training.
+    """
+    train, test = images.train, images.heldout
+    if isinstance(train, PairSet):
         if not isinstance(test, PairSet) or not test.aligned:
             return None
         return lambda state: score_translation(state.ema.net, test, config)
     protocol = protocol_for(config, images)
-    return None if protocol is None else lambda state: score_state(state, images, protocol, replicas)
+    if protocol is None:
+        return None
+    extractor_type(protocol.extractor).find(None)
+    reals = real_images(protocol, config, images)
+    # The averaged weights have standing statistics when they are scored.
+    chosen = replace(protocol, batch_norm="standing", num_fake=config.eval.num_fake or protocol.num_fake)
 
-
-def protocol_for(config: Config, images: Images) -> Protocol | None:
-    """The protocol to score a run by: the one asked for, else the one made for the data, None when there is none."""
-    name, train = config.eval.protocol or config.data.path, images.train
-    if name not in PROTOCOLS:
-        if config.eval.protocol is None:
-            return None
-        raise UserError(f"eval.protocol: unknown protocol {name!r}; {nearest(name, PROTOCOLS)}")
-    try:
-        protocol = choose_protocol(name, train.channels, train.size)
-    except UserError:
-        if config.eval.protocol is None:
-            return None
-        raise
-    known = EXTRACTORS[protocol.extractor].classes
-    if config.model.conditional and not protocol.per_channel and len(train.class_names) != known:
-        raise UserError(
-            f"eval.protocol={name} tells {known} classes apart, but {config.data.path} has {len(train.class_names)}; "
-            "set eval.protocol=null"
+    def score_state(state: TrainState) -> tuple[dict[str, Any], float]:
+        classes = len(train.class_names) if state.prior.label_pool is not None else 0
+        record = score(
+            replicas.fakes, reals, None, chosen, classes=classes, fingerprint=train.fingerprint, device=state.device
         )
-    return replace(protocol, batch_norm="standing")
+        return record, headline(record)
+
+    return score_state
 
 
-def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, rows: Tensor) -> Tensor:
-    """Those rows of `num` images by the averaged generator of a run in training."""
-    return sample(state.ema.net, state.prior, num, labels=labels, seed=seed, rows=rows)
-
-
-def score_state(
-    state: TrainState, images: Images, protocol: Protocol, replicas: Replicas | None = None
-) -> tuple[dict[str, Any], float]:
-    """Scores the averaged generator of a run in training; touches nothing that training reads.
-
-    With several processes the first calls this, inside `Replicas.lead`, and each makes its part of the fakes.
-    """
-
-    def generate(num: int, labels: Tensor | None, seed: int) -> Tensor:
-        if replicas is None:
-            return fakes(state, num, labels, seed, torch.arange(num))
-        return replicas.fakes(num, labels, seed)
-
-    record = score_generator(generate, images, protocol, classes=_classes(state, images))
-    return record, record[f"FD-{protocol.extractor}"]
-
-
-def score_generator(generate: Generate, images: Images, protocol: Protocol, *, classes: int) -> dict[str, Any]:
-    """Scores any generator against the training images, by the protocol."""
-    real = images.train
-    assert isinstance(real, ImageSet)
-    if real.streamed:
-        pixels = torch.cat([real.take(part).cpu() for part in torch.arange(len(real)).split(1024)])
-    else:
-        pixels = real.take(torch.arange(len(real))).cpu()
-    labels = None if real.labels is None else real.labels.cpu()
-    return score(generate, pixels, labels, protocol, classes=classes, fingerprint=real.fingerprint)
-
-
-def _classes(state: TrainState, images: Images) -> int:
-    return len(images.train.class_names) if state.prior.label_pool is not None else 0
+def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, part: Tensor) -> Tensor:
+    """Of `num` images by the averaged generator of a run in training those of these numbers."""
+    return sample(state.ema.net, state.prior, num, labels=labels, seed=seed, part=part)
 
 
 def last_score(path: Path) -> dict[str, Any]:

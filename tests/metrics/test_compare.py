@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from steadygan.errors import UserError
-from steadygan.metrics import compare
+from steadygan.metrics import compare, tables
+from steadygan.metrics.reading import read_run
 
 PROTOCOL = {"name": "digits", "num_fake": 2000, "reals_sha256": "ab" * 32, "torch": "2.11"}
 
@@ -39,7 +40,7 @@ def write_run(folder: Path, seed: int = 0, reports: int = 120, **protocol: Any) 
 
 
 def test_table_gives_last_and_best_scores_and_the_speed(tmp_path: Path) -> None:
-    (row,) = compare.table([write_run(tmp_path / "a")])
+    (row,) = tables.table([write_run(tmp_path / "a")])
     assert row["run"] == "a"
     assert (row["step"], row["images"], row["seconds"], row["images_per_s"]) == (6000, 384_000, 600.0, 640.0)
     assert (row["FD-digits"], row["FD-digits best"], row["FD-digits best at step"]) == (15.0, 10.0, 3000)
@@ -49,7 +50,7 @@ def test_table_gives_last_and_best_scores_and_the_speed(tmp_path: Path) -> None:
 def test_scores_of_different_protocols_get_different_columns(tmp_path: Path) -> None:
     first = write_run(tmp_path / "a")
     other = write_run(tmp_path / "b", num_fake=500)
-    row_a, row_b = compare.table([first, other])
+    row_a, row_b = tables.table([first, other])
     assert row_a.keys() == row_b.keys()
     assert "FD-digits" not in row_a
     assert row_a["FD-digits [digits num_fake=2000]"] == row_b["FD-digits [digits num_fake=500]"] == 15.0
@@ -57,7 +58,7 @@ def test_scores_of_different_protocols_get_different_columns(tmp_path: Path) -> 
 
 
 def test_versions_of_the_software_do_not_separate_scores(tmp_path: Path) -> None:
-    rows = compare.table([write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=1, torch="2.15")])
+    rows = tables.table([write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=1, torch="2.15")])
     assert [row["FD-digits"] for row in rows] == [15.0, 18.0]
 
 
@@ -65,52 +66,52 @@ def test_a_line_cut_short_by_a_kill_is_left_out_and_other_damage_is_named(tmp_pa
     path = write_run(tmp_path / "a") / "metrics.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    assert compare.table([tmp_path / "a"])[0]["step"] == 5950
+    assert tables.table([tmp_path / "a"])[0]["step"] == 5950
     path.write_bytes(whole[:-1])
-    assert compare.table([tmp_path / "a"])[0]["step"] == 6000
+    assert tables.table([tmp_path / "a"])[0]["step"] == 6000
     path.write_bytes(whole[:-30] + b"\n" + whole)
     with pytest.raises(UserError, match=r"metrics.jsonl:120 is damaged"):
-        compare.table([tmp_path / "a"])
+        tables.table([tmp_path / "a"])
 
 
 def test_steps_repeated_by_a_resumed_run_count_once_the_later_wins(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", reports=3)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 100, "D/adversarial": 7.0}) + "\n")
-    metrics = compare.read_run(folder).metrics
+    metrics = read_run(folder).metrics
     assert [row["step"] for row in metrics] == [50, 100, 150]
     assert metrics[1]["D/adversarial"] == 7.0
 
 
 def test_missing_and_empty_runs_are_errors_that_name_the_directory(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run directories"):
-        compare.table([])
+        tables.table([])
     with pytest.raises(UserError, match="nowhere is not a run directory"):
-        compare.table([tmp_path / "nowhere"])
+        tables.table([tmp_path / "nowhere"])
     (tmp_path / "metrics.jsonl").touch()
     with pytest.raises(UserError, match="has not reached its first report"):
         compare.plot([tmp_path], tmp_path / "out.png")
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     (tmp_path / "scores.jsonl").write_text('{"step": 1, "FD-digits": 3.0}\n')
     with pytest.raises(UserError, match="step 1 lacks its protocol"):
-        compare.table([tmp_path])
+        tables.table([tmp_path])
 
 
 def test_markdown_and_csv_hold_the_table(tmp_path: Path) -> None:
     write_run(tmp_path / "with|bar")
     write_run(tmp_path / "x" / "same")
-    rows = compare.table([tmp_path / "with|bar", tmp_path / "x" / "same"])
-    lines = compare.markdown(rows).splitlines()
+    rows = tables.table([tmp_path / "with|bar", tmp_path / "x" / "same"])
+    lines = tables.markdown(rows).splitlines()
     assert len(lines) == 4
     assert "with\\|bar" in lines[2]
-    read = list(csv_format.DictReader(compare.csv(rows).splitlines()))
+    read = list(csv_format.DictReader(tables.csv(rows).splitlines()))
     assert [row["run"] for row in read] == ["with|bar", "same"]
     assert float(read[0]["FD-digits best"]) == 10.0
 
 
 def test_runs_of_the_same_name_are_told_apart_by_their_path(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / parent / "digits") for parent in "ab"]
-    assert [row["run"] for row in compare.table(folders)] == [str(folder) for folder in folders]
+    assert [row["run"] for row in tables.table(folders)] == [str(folder) for folder in folders]
 
 
 def test_plot_draws_every_run_even_a_diverged_or_unscored_one(tmp_path: Path) -> None:

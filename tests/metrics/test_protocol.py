@@ -11,14 +11,13 @@ from torch import Tensor
 
 from steadygan.data.digits import digits, stacked_digits
 from steadygan.errors import UserError
-from steadygan.metrics import PROTOCOLS, Extractor, Protocol, choose_protocol, score
-from steadygan.metrics import protocol as protocol_module
+from steadygan.metrics import EXTRACTORS, PROTOCOLS, Extractor, Protocol, choose_protocol, evaluation, score
 
 SMALL = replace(PROTOCOLS["digits"], num_fake=300)
 IMAGES, LABELS = (torch.from_numpy(array) for array in digits())
 
 
-def resample(number: int, labels: Tensor | None, seed: int, noise: int = 0) -> Tensor:
+def resample(number: int, labels: Tensor | None, seed: int, part: slice = slice(None), noise: int = 0) -> Tensor:
     """A perfect conditional generator: real images of the classes asked for, with uniform noise on top."""
     generator = torch.Generator().manual_seed(seed)
     wanted = torch.zeros(number, dtype=torch.int64) - 1 if labels is None else labels
@@ -26,7 +25,7 @@ def resample(number: int, labels: Tensor | None, seed: int, noise: int = 0) -> T
     images = IMAGES[weights.multinomial(1, generator=generator)[:, 0]].int()
     if noise:
         images += torch.randint(-noise, noise + 1, images.shape, generator=generator)
-    return images.clamp(0, 255).to(torch.uint8)
+    return images.clamp(0, 255).to(torch.uint8)[part]
 
 
 def run(cache: Path, protocol: Protocol = SMALL, images: Tensor = IMAGES, **options: Any) -> dict[str, Any]:
@@ -39,13 +38,13 @@ def run(cache: Path, protocol: Protocol = SMALL, images: Tensor = IMAGES, **opti
 def reference_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one entry each time that the reals are read by the extractor instead of the cache."""
     calls: list[int] = []
-    original = protocol_module._reference
+    original = evaluation._compute_reference
 
     def counted(*arguments: Any) -> Any:
         calls.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(protocol_module, "_reference", counted)
+    monkeypatch.setattr(evaluation, "_compute_reference", counted)
     return calls
 
 
@@ -53,7 +52,7 @@ def test_reals_against_themselves_score_zero_and_full_marks(tmp_path: Path) -> N
     order = torch.cat([(label == LABELS).nonzero()[:170, 0] for label in range(10)]).reshape(10, 170).T.flatten()
     images, labels = IMAGES[order], LABELS[order]
     record = score(
-        lambda number, asked, seed: images,
+        lambda number, asked, seed, part: images[part],
         images,
         labels,
         replace(SMALL, num_fake=len(images)),
@@ -68,7 +67,7 @@ def test_reals_against_themselves_score_zero_and_full_marks(tmp_path: Path) -> N
 
 def test_distance_grows_with_noise(tmp_path: Path) -> None:
     distances = [
-        run(tmp_path, generate=lambda n, y, seed, noise=noise: resample(n, y, seed, noise))["FD-digits"]
+        run(tmp_path, generate=lambda n, y, seed, part, noise=noise: resample(n, y, seed, part, noise))["FD-digits"]
         for noise in (0, 60, 120, 200)
     ]
     assert distances == sorted(distances)
@@ -90,9 +89,9 @@ def test_record_holds_the_whole_protocol_and_is_json(tmp_path: Path) -> None:
 def test_the_generator_is_asked_for_balanced_labels_or_for_none(tmp_path: Path) -> None:
     asked = []
 
-    def generate(number: int, labels: Tensor | None, seed: int) -> Tensor:
+    def generate(number: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
         asked.append(labels)
-        return resample(number, labels, seed)
+        return resample(number, labels, seed, part)
 
     conditional = run(tmp_path, generate=generate)
     unconditional = run(tmp_path, generate=generate, classes=0)
@@ -106,11 +105,11 @@ def test_stacked_digits_are_read_channel_by_channel(tmp_path: Path) -> None:
     reals, modes = (torch.from_numpy(array) for array in stacked_digits(count=600, seed=0))
     protocol = replace(PROTOCOLS["stacked-digits"], num_fake=500)
 
-    def collapsed(number: int, labels: Tensor | None, seed: int) -> Tensor:
-        return reals[:1].repeat(number, 1, 1, 1)
+    def collapsed(number: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
+        return reals[:1].repeat(part.stop - part.start, 1, 1, 1)
 
     common: dict[str, Any] = {"classes": 0, "fingerprint": "f00d", "cache_dir": tmp_path}
-    good = score(lambda n, y, seed: reals[:n], reals, modes, protocol, **common)
+    good = score(lambda n, y, seed, part: reals[part], reals, modes, protocol, **common)
     bad = score(collapsed, reals, modes, protocol, **common)
     assert good.keys() == {"FD-digits", "modes", "kl", "protocol"}
     assert bad["modes"] == 1
@@ -124,7 +123,9 @@ def test_other_sizes_are_scored_only_when_resizing_is_part_of_the_protocol(tmp_p
     with pytest.raises(UserError, match="32, 32"):
         run(tmp_path, images=images)
     resized = replace(choose_protocol("digits", 1, 16), num_fake=300)
-    record = run(tmp_path, resized, images, generate=lambda n, y, seed: resample(n, y, seed)[:, :, ::2, ::2])
+    record = run(
+        tmp_path, resized, images, generate=lambda n, y, seed, part: resample(n, y, seed, part)[:, :, ::2, ::2]
+    )
     assert record["protocol"]["resize"] == "bicubic"
     assert record["class_agreement"] > 0.9
 
@@ -180,15 +181,15 @@ def test_diversity_is_left_out_where_a_class_has_a_single_real(tmp_path: Path) -
 
 
 def test_data_without_a_suitable_extractor_is_refused_with_what_exists() -> None:
-    with pytest.raises(UserError, match=r"'photos' \(3 channels\).*'digits' reads greyscale.*Inception"):
+    with pytest.raises(UserError, match=r"'photos' \(3 channels\).*fid50k_full.*'digits' reads greyscale.*INCEPTION"):
         choose_protocol("photos", 3)
     with pytest.raises(UserError, match="no extractor suits"):
         choose_protocol("digits", 3)
 
 
 def test_impossible_protocols_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="possible: train, heldout, all"):
-        replace(SMALL, split="test")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="possible: train, heldout, all, test"):
+        replace(SMALL, split="tests")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="num_fake is 1"):
         replace(SMALL, num_fake=1)
     with pytest.raises(UserError, match="has 1797"):
@@ -198,4 +199,4 @@ def test_impossible_protocols_are_refused(tmp_path: Path) -> None:
 
 
 def test_extractors_share_one_interface() -> None:
-    assert all(issubclass(kind, Extractor) and kind.name == name for name, kind in protocol_module.EXTRACTORS.items())
+    assert all(issubclass(kind, Extractor) and kind.name == name for name, kind in EXTRACTORS.items())

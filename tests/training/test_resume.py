@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 import steadygan
 from steadygan import hub
 from steadygan.errors import UserError
-from steadygan.metrics.protocol import PROTOCOLS, Protocol
 
 STEPS, STOP = 7, 4
 TINY = [
@@ -154,22 +153,6 @@ def test_more_steps_than_planned_are_a_longer_run(tmp_path: Path) -> None:
     steadygan.train(tmp_path / "short", [f"train.steps={STEPS}"], resume=True)
     assert_same_checkpoint(tmp_path / "long", tmp_path / "short")
     assert metrics(tmp_path / "long") == metrics(tmp_path / "short")
-
-
-def test_scoring_on_the_way_changes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
-    runs = {
-        every: steadygan.train(
-            "digits", [*TINY, f"eval.every={every}", "train.keep_checkpoints=9"], out=tmp_path / every
-        )
-        for every in ("1", "0")
-    }
-    counts = [len((tmp_path / every / "scores.jsonl").read_text().splitlines()) for every in runs]
-    assert counts == [STEPS, 1]
-    weights = [load_file(run.path / f"checkpoints/step-{STEPS:08d}/weights.safetensors") for run in runs.values()]
-    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
-    assert metrics(tmp_path / "1") == metrics(tmp_path / "0")
 
 
 def test_other_data_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:

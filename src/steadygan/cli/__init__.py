@@ -9,9 +9,13 @@ from typing import NoReturn
 import typer
 
 from steadygan.cli.about import doctor, presets
+from steadygan.cli.compare import compare
+from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
+from steadygan.cli.interpolation import interpolate
+from steadygan.cli.neighbours import neighbours
 from steadygan.cli.sampling import sample
-from steadygan.cli.scores import compare, evaluate
+from steadygan.cli.scores import evaluate
 from steadygan.cli.terminal import escape, make_console
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
@@ -25,7 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
-for command in (train, sample, translate, evaluate, compare, presets, doctor):
+for command in (
+    *(train, sample, translate, interpolate),
+    *(evaluate, compare, curve, neighbours),
+    *(presets, doctor),
+):
     app.command()(command)
 app.add_typer(data_app, name="data")
 

@@ -1,57 +1,65 @@
-"""`steadygan evaluate` and `steadygan compare`."""
+"""`steadygan evaluate`."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Weights, cell, escape, make_console, print_scores
+from steadygan.cli.terminal import Weights, make_console, print_scores
 from steadygan.errors import UserError
 
 
+def _file(extractor: str) -> Any:
+    return typer.Option(help=f"file of {extractor}'s weights", show_default=False)
+
+
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="a run directory, or generated images", show_default=False)],
+    against: Annotated[
+        Path | None, typer.Argument(help="real images, when PATH is images: folders or zips", show_default=False)
+    ] = None,
     protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
+    reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
+    truncation: Annotated[float | None, typer.Option(help="of the latent, e.g. 0.5  [default: off]")] = None,
+    features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,
+    size: Annotated[int | None, typer.Option(help="for images: crop and resize them to it")] = None,
+    inception_weights: Annotated[Path | None, _file("Inception")] = None,
+    squeezenet_weights: Annotated[Path | None, _file("SqueezeNet")] = None,
+    dinov2_weights: Annotated[Path | None, _file("DINOv2")] = None,
     weights: Weights = "ema",
     lpips: Annotated[Path | None, typer.Option(help="translations: AlexNet's weights, to score LPIPS too")] = None,
 ) -> None:
-    """Score a run's best (else newest) checkpoint, and record the score with its protocol."""
+    """Score a run's best (else newest) checkpoint and record it, or compare two folders or zips of images."""
     from steadygan.hub import evaluate as evaluate_run
+    from steadygan.hub import evaluate_images
+    from steadygan.metrics import EXTRACTORS, processes
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
-    record = evaluate_run(path, protocol=protocol, weights=weights, lpips=lpips)  # type: ignore[arg-type]
-    print_scores(make_console(), record)
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(help="run directories", show_default=False)],
-    out: Annotated[Path, typer.Option(help="where the curves go")] = Path("compare.png"),
-    form: Annotated[str, typer.Option("--format", help="table, markdown or csv")] = "table",
-) -> None:
-    """Put runs side by side: a table here, loss and score curves in a PNG."""
-    from steadygan.metrics import compare as comparison
-
-    rows = comparison.table(runs)
-    console = make_console()
-    if form == "markdown":
-        typer.echo(comparison.markdown(rows), nl=False)
-    elif form == "csv":
-        typer.echo(comparison.csv(rows), nl=False)
-    elif form == "table":
-        from rich.table import Table
-
-        # A run a column: there are more quantities than fit side by side, and their names are long.
-        sheet = Table("run", box=None)
-        for row in rows:
-            sheet.add_column(escape(row["run"]), justify="right", overflow="fold")
-        for key in list(rows[0])[1:]:
-            sheet.add_row(escape(key), *(cell(row[key]) for row in rows))
-        console.print(sheet)
-    else:
-        raise UserError(f"--format must be table, markdown or csv, not {form!r}")
-    comparison.plot(runs, out)
-    if form == "table":
-        typer.echo(f"curves   {out}")
+    given = {"inception": inception_weights, "squeezenet": squeezenet_weights, "dinov2": dinov2_weights}
+    given["inception-pytorch"] = inception_weights
+    files = {name: file for name, file in given.items() if file is not None}
+    with processes() as shard:
+        if against is None:
+            if features is not None or size is not None:
+                raise UserError("--features and --size are for two folders of images: give the second")
+            record = evaluate_run(
+                path,
+                protocol=protocol,
+                weights=weights,  # type: ignore[arg-type]
+                reals=reals,
+                truncation=truncation,
+                extractor_weights=files,
+                shard=shard,
+                lpips=lpips,
+            )
+        else:
+            if features is None:
+                raise UserError(f"--features: name an extractor for the images, one of {', '.join(EXTRACTORS)}")
+            if protocol is not None or reals is not None or truncation is not None:
+                raise UserError("--protocol, --reals and --truncation are for a run, not for two folders of images")
+            record = evaluate_images(path, against, features=features, size=size, extractor_weights=files, shard=shard)
+        if shard.rank == 0:
+            print_scores(make_console(), record)

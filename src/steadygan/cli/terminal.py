@@ -17,15 +17,16 @@ Weights = Annotated[str, typer.Option(help="ema or raw")]
 
 def print_scores(console: Console, record: dict[str, Any]) -> None:
     protocol = record.get("protocol", {})
-    scores = {k: v for k, v in record.items() if isinstance(v, int | float) and k != "step"}
+    scores = {k: v for k, v in record.items() if isinstance(v, int | float) and k not in ("step", "eval_seconds")}
     if scores:
         console.print(
             "scores      " + "  ".join(f"{name} {cell(value)}" for name, value in scores.items()),
             highlight=False,
         )
+        made = f", {protocol.get('weights')} weights, step {record['step']}" if "step" in record else ""
         console.print(
             f"protocol    {protocol.get('name')}: {protocol.get('num_fake')} fakes against {protocol.get('num_real')} "
-            f"{protocol.get('split')} reals, {protocol.get('weights')} weights, step {record.get('step')}",
+            f"{protocol.get('split')} reals{made}",
             highlight=False,
         )
 

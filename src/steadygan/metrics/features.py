@@ -1,103 +1,120 @@
-"""Feature extractors: the fixed networks through which scores see images.
+"""What a feature extractor is: a fixed network through which scores see images.
 
-A new extractor is one subclass of `Extractor` and one entry in `EXTRACTORS`.
+The ones that come with the package are `features_*.py`, by name in `features_registry.py`; any other is a
+subclass of `Extractor` in a module of one's own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import pickle
+import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError
+from steadygan.files import sha256
 
 
 class Features(NamedTuple):
-    """What an extractor makes of N images: `features` (N, F) and class `logits` (N, K), float32."""
+    """What an extractor makes of N images: `features` (N, F) and class `logits` (N, K), float32; K may be 0."""
 
     features: Tensor
     logits: Tensor
 
 
-class DigitsNet(nn.Module):
-    """Classifier of grey digits with 64 penultimate features (non-negative) and 44 thousand parameters.
-
-    Input (N, 1, 32, 32) float in [-1, 1]. Trained on scikit-learn's digits by
-    benchmarks/digits_classifier.py.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-
-        def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> list[nn.Module]:
-            conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
-            return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-        self.body = nn.Sequential(
-            *block(1, 16, kernel=3, stride=2, padding=1),
-            *block(16, 24, kernel=3, stride=2, padding=1),
-            *block(24, 32, kernel=3, stride=2, padding=1),
-            # A full 4×4 kernel and not average pooling: the features must notice a stroke in the wrong place.
-            *block(32, 64, kernel=4, stride=1, padding=0),
-            nn.Flatten(),
-        )
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Features:
-        features = self.body(x)
-        return Features(features, self.head(features))
-
-
 class Extractor(ABC):
     """A frozen network from uint8 images to features and logits, in eval mode and float32 on its device.
 
-    Subclasses say what they read (`channels`, `size` and, in words, `input`), how many `classes` their logits
-    are for, where their `weights` are, which network these fit (`build`), and how uint8 becomes what that was
-    trained on (`prepare`). `sha256` is the digest of the weights file.
+    A subclass says what it reads: `channels`, `size` (None: any, brought to the network's size by `prepare` in
+    the way that `resize` names) and, in words, `input`; how many `classes` its logits are for (0: none), and
+    whether these are `imagenet`'s; which network it is (`build`), and how uint8 becomes what that was trained
+    on (`prepare`). Its weights are a file: `weights` in the package, or the one given, or the one that the
+    environment `variable` names; `where` says where to get it. A network without a file has neither. `cpu_batch`
+    images at a time keep what a large network makes of them in a CPU's cache.
+
+    Attributes: name, for messages and names of scores; sha256, of the weights file, else of the weights.
     """
 
-    name: ClassVar[str]
+    name: str
     input: ClassVar[str]
-    channels: ClassVar[int]
-    size: ClassVar[int]
-    classes: ClassVar[int]
-    weights: ClassVar[Path]
+    channels: ClassVar[int] = 3
+    size: ClassVar[int | None] = None
+    resize: ClassVar[str] = "none"
+    classes: ClassVar[int] = 0
+    imagenet: ClassVar[bool] = False
+    cpu_batch: ClassVar[int] = 4
+    weights: ClassVar[Path | None] = None
+    variable: ClassVar[str | None] = None
+    where: ClassVar[str] = ""
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        network = self.build()
-        network.load_state_dict(load_file(self.weights))
+    def __init__(self, device: str | torch.device = "cpu", weights: Path | None = None) -> None:
+        path = self.find(weights)
         self.device = torch.device(device)
-        self.network = network.eval().requires_grad_(False).to(self.device)
-        self.sha256 = hashlib.sha256(self.weights.read_bytes()).hexdigest()
+        self.network = self.build(path).eval().requires_grad_(False).to(self.device)
+        self.sha256 = _state_sha256(self.network) if path is None else sha256(path)
 
     @abstractmethod
-    def build(self) -> nn.Module:
-        """The network, whose forward returns `Features`."""
+    def build(self, path: Path | None) -> nn.Module:
+        """The network with its weights, from the file that `find` found; its forward returns `Features`."""
 
     @abstractmethod
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 NCHW on the device → the network's float input."""
 
+    @classmethod
+    def find(cls, given: Path | None) -> Path | None:
+        """The weights file. Raises UserError where it is needed and absent."""
+        named = os.environ.get(cls.variable) if cls.variable is not None else None
+        path = given or (Path(named).expanduser() if named else cls.weights)
+        if path is not None and not path.is_file():
+            origin = f" (from {cls.variable})" if given is None and named else ""
+            raise UserError(f"weights of {cls.name!r}: {path}{origin} is not a file")
+        return cls.absent() if path is None else path
+
+    @classmethod
+    def absent(cls) -> Path | None:
+        """What `find` answers when no file was named."""
+        if cls.variable is None:
+            return None
+        raise UserError(
+            f"the extractor {cls.name!r} needs its weights: {cls.where}, and name the file by "
+            f"--{cls.name}-weights or {cls.variable}. Extractors that need no file: 'digits'"
+        )
+
+    def score_name(self, kind: str) -> str:
+        """What a score by these features is called: `kind` FD, KD or IS, and the extractor's name."""
+        return f"{kind}-{self.name}"
+
     @torch.no_grad()
-    def __call__(self, images: Tensor, batch_size: int = 256) -> Features:
-        """Features and logits of uint8 images (N, channels, size, size), on the CPU.
+    def __call__(self, images: Tensor, batch_size: int | None = None) -> Features:
+        """Features and logits of uint8 images (N, channels, H, W), on the CPU; by batches that suit the device.
 
         Raises UserError for images of another type, shape or size: what is fed to an extractor is part of the
         score, so nothing is converted here.
         """
-        expected = (self.channels, self.size, self.size)
-        if images.dtype != torch.uint8 or images.shape[1:] != expected or not len(images):
+        sides = images.shape[2:] if self.size is None else (self.size, self.size)
+        if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
+            fits = False
+        else:
+            fits = images.shape[1:] == (self.channels, *sides)
+        if not fits:
             raise UserError(
                 f"the extractor {self.name!r} reads {self.input}, one or more; "
                 f"it was given {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
             )
-        # A caller's autocast must not reach in: the same images score the same in every training mode.
-        with torch.autocast(self.device.type, enabled=False):
+        batch_size = batch_size or (self.cpu_batch if self.device.type == "cpu" else 128)
+        with full_precision(self.device.type):
             parts = [self.network(self.prepare(batch.to(self.device))) for batch in images.split(batch_size)]
         return Features(
             torch.cat([part.features for part in parts]).float().cpu(),
@@ -105,35 +122,54 @@ class Extractor(ABC):
         )
 
 
-class Digits(Extractor):
-    """`DigitsNet` with the weights that come with the package."""
-
-    name = "digits"
-    input = "greyscale uint8 images (N, 1, 32, 32) of digits, light on dark; colour channels one by one"
-    channels = 1
-    size = 32
-    classes = 10
-    weights = Path(__file__).with_name("digits.safetensors")
-
-    def build(self) -> nn.Module:
-        return DigitsNet()
-
-    def prepare(self, images: Tensor) -> Tensor:
-        return images.float() / 127.5 - 1
-
-
-EXTRACTORS: dict[str, type[Extractor]] = {Digits.name: Digits}
+@contextmanager
+def full_precision(device: str) -> Iterator[None]:
+    """No autocast and no TF32: the same images score the same in every training mode."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    if device == "cuda":
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast(device, enabled=False):
+            yield
+    finally:
+        if device == "cuda":
+            torch.set_float32_matmul_precision(before[0])
+            torch.backends.cudnn.allow_tf32 = before[1]
 
 
-def available() -> str:
-    """The extractors and what each reads, in words, for messages."""
-    known = "; ".join(f"{name!r} reads {extractor.input}" for name, extractor in EXTRACTORS.items())
-    return f"{known}. FID itself (and IS, KID) needs the Inception weights, which this version does not carry"
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors, .npz or torch file, none of which can run code here.
+
+    Raises UserError that names the file when it is damaged or holds anything but tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile):
+        raise UserError(f"{path} is not a sound file of weights: get it anew") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} holds more than weights by name: save the network's state_dict() alone")
+    return state
 
 
-def get_extractor(name: str, device: str | torch.device = "cpu") -> Extractor:
-    """The extractor called `name`, ready on `device`. Raises UserError for an unknown name."""
-    if name not in EXTRACTORS:
-        hint = nearest(name, EXTRACTORS)
-        raise UserError(f"there is no feature extractor {name!r}: {hint}. Available: {available()}.")
-    return EXTRACTORS[name](device)
+def load_state(network: nn.Module, path: Path) -> nn.Module:
+    """The network with the weights of the file. Raises UserError when they are those of another network."""
+    try:
+        network.load_state_dict(read_state(path))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path} holds the weights of another network ({reason})") from None
+    return network
+
+
+def _state_sha256(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

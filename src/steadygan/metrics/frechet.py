@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class Moments:
-    """Mean and covariance of features that arrive in batches, from float64 sums."""
+    """Mean and covariance of features that arrive in batches, from float64 sums: count, Σx (F,), Σxxᵀ (F, F)."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.total = torch.zeros(0, dtype=torch.float64)
-        self.outer = torch.zeros(0, 0, dtype=torch.float64)
+    def __init__(self, count: int = 0, total: Tensor | None = None, outer: Tensor | None = None) -> None:
+        self.count = count
+        self.total = torch.zeros(0, dtype=torch.float64) if total is None else total
+        self.outer = torch.zeros(0, 0, dtype=torch.float64) if outer is None else outer
 
     def update(self, features: Tensor) -> Moments:
         """Adds a batch (N, F) and returns itself. Raises ValueError when F changes."""

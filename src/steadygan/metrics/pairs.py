@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan import __version__
+from steadygan.data import fingerprint as content_fingerprint
 from steadygan.errors import UserError
 from steadygan.files import sha256
-from steadygan.metrics.protocol import content_hash
 
 BATCH = 16
 DEFINITIONS = {
@@ -78,7 +78,7 @@ def pair_record(
         "num_real": len(targets),
         "definitions": {name: text for name, text in DEFINITIONS.items() if name in kinds},
         "torchmetrics": version("torchmetrics"),
-        "reals_sha256": content_hash(targets, None),
+        "reals_sha256": content_fingerprint(targets.numpy()),
         "data_fingerprint": fingerprint,
         "steadygan": __version__,
         "torch": str(torch.__version__),

@@ -37,6 +37,14 @@ def required(y: Tensor | None) -> Tensor:
     return y
 
 
+def look_up(table: Tensor, y: Tensor) -> Tensor:
+    """The rows (N, F) of `table` (classes, F) that labels y (N,) int64 name, or weights y (N, classes) float mix.
+
+    Weights that sum to 1 lie between classes: what interpolation needs of every network with labels.
+    """
+    return y.to(table.dtype) @ table if y.is_floating_point() else F.embedding(y, table)
+
+
 def at_size(family: str, table: Mapping[int, T], size: int) -> T:
     """The row of a family's table for images of `size`². Raises UserError naming the sizes there are."""
     if size not in table:
@@ -114,7 +122,8 @@ class Embedding(SpectralNorm, nn.Embedding):
         self._start_spectral_norm(spectral_norm, sn_eps)
 
     def forward(self, y: Tensor) -> Tensor:
-        return F.embedding(y, self.normalised_weight())
+        """y: as for `look_up`."""
+        return look_up(self.normalised_weight(), y)
 
 
 def _unit(vectors: list[Tensor], eps: list[float]) -> list[Tensor]:
@@ -214,10 +223,10 @@ class ConditionalBatchNorm2d(BatchNorm2d):
         self.beta = nn.Parameter(torch.zeros(classes, num_features))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (N, C, H, W); y: (N,) int64 in [0, classes). Raises ValueError without labels."""
+        """x: (N, C, H, W); y: (N,) int64 in [0, classes), or weights as for `look_up`. Raises ValueError without."""
         y = required(y)
         h = super().forward(x)
-        gamma, beta = (F.embedding(y, table).to(h.dtype)[:, :, None, None] for table in (self.gamma, self.beta))
+        gamma, beta = (look_up(table, y).to(h.dtype)[:, :, None, None] for table in (self.gamma, self.beta))
         return h * gamma + beta
 
 

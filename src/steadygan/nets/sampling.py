@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -40,13 +41,13 @@ def sample(
     seed: int = 0,
     truncation: float | None = None,
     batch_size: int = 64,
-    rows: Tensor | None = None,
+    part: slice | Tensor = slice(None),
 ) -> Tensor:
-    """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode.
+    """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode; with `part` only these of them.
 
     All latents are drawn on the CPU from `seed` first: neither the device nor the batch size changes what is drawn.
     `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where the network says so by
-    `truncates_in_w` (StyleGAN2's ψ). rows: the numbers of the only images among them to make.
+    `truncates_in_w` (StyleGAN2's ψ).
     """
     if num < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
@@ -54,15 +55,28 @@ def sample(
     truncated_inside: dict[str, float] = {}
     if truncation is not None and getattr(net, "truncates_in_w", False):
         truncated_inside, truncation = {"truncation": truncation}, None
-    latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)
-    if rows is not None:
-        latents, labels, num = latents[rows], None if labels is None else labels[rows], len(rows)
+    latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)[part]
+    labels = None if labels is None else labels[part]
     images = []
-    for start in range(0, num, batch_size):
+    for start in range(0, len(latents), batch_size):
         z = latents[start : start + batch_size].to(device)
         y = None if labels is None else labels[start : start + batch_size].to(device)
         images.append(to_uint8(net(z, y, **truncated_inside)).cpu())
     return torch.cat(images).contiguous()
+
+
+@contextmanager
+def batch_statistics(net: nn.Module) -> Iterator[None]:
+    """Within, batch norms normalise by the batch they are given, as in training, and remember nothing of it."""
+    layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    before = [(layer.training, layer.momentum, layer.num_batches_tracked) for layer in layers]
+    for layer in layers:
+        layer.training, layer.momentum, layer.num_batches_tracked = True, 0.0, None
+    try:
+        yield
+    finally:
+        for layer, (training, momentum, tracked) in zip(layers, before, strict=True):
+            layer.training, layer.momentum, layer.num_batches_tracked = training, momentum, tracked
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import MinibatchStddev, OfBatch, Score, full_precision, required
+from steadygan.nets.layers import MinibatchStddev, OfBatch, Score, full_precision, look_up, required
 from steadygan.nets.modulated import (
     ACTIVATION_GAIN,
     SLOPE,
@@ -79,7 +79,7 @@ class Mapping(nn.Module):
         parts = [] if z is None else [normalise_second_moment(z)]
         if self.embedding is not None and self.embedding_bias is not None:
             # An equalised dense layer of the one-hot label.
-            row = F.embedding(required(y), self.embedding) / math.sqrt(len(self.embedding))
+            row = look_up(self.embedding, required(y)) / math.sqrt(len(self.embedding))
             parts.append(normalise_second_moment(row + self.embedding_bias))
         return self.layers(torch.cat(parts, 1))
 
@@ -115,9 +115,10 @@ class Generator(OfBatch, nn.Module):
     into uint8. A learned 4×4 constant passes through two `SynthesisLayer`s per doubling (one at 4×4); the image is the
     sum of what each resolution contributes in colour, the smaller ones doubled with the filter.
 
-    `map` and `synthesise` are the two halves, for methods that look at w, such as path length regularisation; neither
-    mixes styles nor moves the average of w. `forward` in training mode does both. Two calls in training mode differ
-    even for the same z, by noise and mixing; terms that compare images (zCR) want `style_mixing: 0`.
+    `map` and `synthesise` are the two halves, for methods that look at w, such as path length regularisation and
+    interpolation; neither mixes styles nor moves the average of w. `forward` in training mode does both. Two calls in
+    training mode differ even for the same z, by noise and mixing; terms that compare images (zCR) want
+    `style_mixing: 0`.
 
     fmap_max: see above. mapping_layers: depth of `Mapping`. w_dim: dimension of w, that of z when None.
     style_mixing: the probability that an image takes the w of a second z ~ N(0, I) from a random layer on (StyleGAN,
@@ -203,9 +204,11 @@ class Generator(OfBatch, nn.Module):
                 self.w_avg.lerp_(self.share.mean(w[:, 0].mean(0)), 1 - self.w_avg_beta)
         if mix:
             w = self._mix(w, other)
-        if truncation is not None:
-            w = torch.lerp(self.w_avg, w, truncation)
-        return self.synthesise(w)
+        return self.synthesise(self.truncate(w, truncation))
+
+    def truncate(self, w: Tensor, truncation: float | None) -> Tensor:
+        """w̄ + ψ·(w − w̄), with w̄ the running average of w and ψ = truncation; None changes nothing."""
+        return w if truncation is None else torch.lerp(self.w_avg, w, truncation)
 
     def _mix(self, w: Tensor, other: Tensor) -> Tensor:
         """`w` up to a random layer after the first, `other` from there on; for a share of the images."""

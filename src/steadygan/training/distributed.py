@@ -192,31 +192,33 @@ class Replicas:
         self._finish(done, alive, ("done", value))
         return value
 
-    def fakes(self, num: int, labels: Tensor | None, seed: int) -> Tensor:
-        """`helper`'s images (num, C, H, W), of which every process makes its part; for the leader, inside `lead`."""
+    def fakes(self, num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
+        """Of `helper`'s `num` images those of the part (P, C, H, W); for the leader, inside `lead`: all help."""
         import torch
         import torch.distributed as dist
 
         from steadygan.share import reaching
 
         assert self.helper is not None
+        wanted = torch.arange(num)[part]
         if self.size == 1:
-            return self.helper(num, labels, seed, torch.arange(num))
+            return self.helper(num, labels, seed, wanted)
         with self._talking:
-            self._broadcast(("help", (num, labels, seed)))
-            part = self._part(num, labels, seed)
-            parts = [torch.empty_like(part) for _ in range(self.size)]
+            self._broadcast(("help", (num, labels, seed, wanted)))
+            mine = self._mine(num, labels, seed, wanted)
+            everyones = [torch.empty_like(mine) for _ in range(self.size)]
             with reaching():
-                dist.gather(part, parts, dst=0, group=self._control)
-        return torch.cat(parts)[:num]
+                dist.gather(mine, everyones, dst=0, group=self._control)
+        return torch.cat(everyones)[: len(wanted)]
 
-    def _part(self, num: int, labels: Tensor | None, seed: int) -> Tensor:
-        """This process's images of `num`; parts are equal, so that the last may begin anew."""
+    def _mine(self, num: int, labels: Tensor | None, seed: int, wanted: Tensor) -> Tensor:
+        """This process's equal share of the wanted images; the last one's may begin anew."""
         import torch
 
         assert self.helper is not None
-        count = -(-num // self.size)
-        return self.helper(num, labels, seed, (torch.arange(count) + self.rank * count) % num)
+        count = -(-len(wanted) // self.size)
+        share = (torch.arange(count) + self.rank * count) % len(wanted)
+        return self.helper(num, labels, seed, wanted[share])
 
     def _follow(self) -> Any:
         import torch.distributed as dist
@@ -230,9 +232,9 @@ class Replicas:
             if kind == "failed":
                 raise SaidElsewhere(value, 0)
             if kind == "help":
-                part = self._part(*value)
+                mine = self._mine(*value)
                 with reaching():
-                    dist.gather(part, None, dst=0, group=self._control)
+                    dist.gather(mine, None, dst=0, group=self._control)
 
     def _show_life(self, done: threading.Event) -> None:
         while not done.wait(self._patience / 4):

@@ -11,6 +11,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from steadygan.config import Config
@@ -80,7 +81,8 @@ class Trainer:
                     if self.recovery.logged(row, values):
                         continue
                 if done or state.step % config.sample_every == 0:
-                    self._sample()
+                    with undisturbed(state.device):
+                        self._sample()
                 due = done or state.step % config.checkpoint_every == 0
                 scored = self.score is not None and (
                     done or (self.config.eval.every and state.step % self.config.eval.every == 0)
@@ -150,15 +152,19 @@ class Trainer:
 
         Returns the collapse that the score tells of, if it does.
         """
-        self.task.refresh_average(self.state)
+        with undisturbed(self.state.device):
+            self.task.refresh_average(self.state)
         return self.replicas.lead(partial(self._save, scored))
 
     def _save(self, scored: bool) -> Collapse | None:
         state, best, collapse, keep = self.state, False, None, self.config.train.keep_checkpoints
         try:
             if scored and self.score is not None:
-                record, rank = self.score(state)
-                self.run.append("scores.jsonl", {"step": state.step, **record})
+                began = time.perf_counter()
+                with undisturbed(state.device):
+                    record, rank = self.score(state)
+                took = round(time.perf_counter() - began, 3)
+                self.run.append("scores.jsonl", {"step": state.step, "eval_seconds": took, **record})
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)
         finally:
@@ -167,6 +173,14 @@ class Trainer:
         if best:
             self.run.mark_best(path)
         return collapse
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Gives torch's global generators back as they were: what only looks at a run must not change how it goes on."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield
 
 
 class Speed:

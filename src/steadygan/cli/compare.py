@@ -1,0 +1,75 @@
+"""`steadygan compare`: tables and curves of several runs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steadygan.cli.terminal import cell, escape, make_console
+from steadygan.errors import UserError
+
+WRITTEN = (".png", ".md", ".csv")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="run directories", show_default=False)],
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="a .png for the curves, a .md or .csv for the table; again for more  [default: compare.png]"),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="table, markdown or csv, printed here")] = "table",
+    group_seeds: Annotated[
+        bool, typer.Option("--group-seeds", help="runs that differ only in train.seed as one: mean ± sd")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="draw scores against a key, seeds merged: data.fraction", metavar="KEY")
+    ] = None,
+    at: Annotated[str, typer.Option(help="with --against: a run's last score, or its best")] = "last",
+) -> None:
+    """Put runs side by side: a table here, loss and score curves in a PNG."""
+    from steadygan.files import write_whole
+    from steadygan.metrics import compare as comparison
+    from steadygan.metrics import tables
+    from steadygan.metrics.against import against as rows_against
+    from steadygan.metrics.against import plot_against
+
+    out = out or [Path("compare.png")]
+    if form not in ("table", "markdown", "csv"):
+        raise UserError(f"--format must be table, markdown or csv, not {form!r}")
+    if at not in ("last", "best"):
+        raise UserError(f"--at must be last or best, not {at!r}")
+    if wrong := [path for path in out if path.suffix.lower() not in WRITTEN]:
+        raise UserError(f"--out {wrong[0]}: name a .png for the curves, or a .md or .csv for the table")
+    rows = (
+        tables.table(runs, seeds=group_seeds) if against is None else rows_against(runs, against, pick=at)  # type: ignore[arg-type]
+    )
+    if form == "table":
+        _print(tables.folded(rows))
+    else:
+        typer.echo(tables.markdown(rows) if form == "markdown" else tables.csv(rows), nl=False)
+    for path in out:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() != ".png":
+            text = tables.markdown(rows) if path.suffix.lower() == ".md" else tables.csv(rows)
+            write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
+        elif against is None:
+            comparison.plot(runs, path, seeds=group_seeds)
+        else:
+            plot_against(rows, against, path)
+        if form == "table":
+            typer.echo(f"{'curves' if path.suffix.lower() == '.png' else 'table '}   {path}")
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    """A run a column: there are more quantities than fit side by side, and their names are long."""
+    from rich.table import Table
+
+    sheet = Table("run", box=None)
+    for row in rows:
+        sheet.add_column(escape(row["run"]), justify="right", overflow="fold")
+    for key in list(rows[0])[1:]:
+        sheet.add_row(escape(key), *(cell(row[key]) for row in rows))
+    make_console().print(sheet)

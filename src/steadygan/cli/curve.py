@@ -1,0 +1,79 @@
+"""`steadygan curve`: one run at several truncations."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.cli.terminal import Weights, cell, make_console
+from steadygan.errors import UserError
+
+
+def curve(
+    path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
+    truncation: Annotated[str, typer.Option(help="values, comma-separated; off: none")] = "0.2,0.5,1,2,off",
+    protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
+    num_fake: Annotated[int | None, typer.Option(help="fakes a score  [default: the protocol's]")] = None,
+    reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(help="a .png, a .csv; again for more  [default: truncation.png and truncation.csv in PATH]"),
+    ] = None,
+    weights: Weights = "ema",
+) -> None:
+    """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
+    from steadygan.files import write_whole
+    from steadygan.hub import truncation_curve
+    from steadygan.metrics import tables
+    from steadygan.metrics.truncation import plot_truncation, truncation_rows
+
+    if weights not in ("ema", "raw"):
+        raise UserError(f"--weights must be ema or raw, not {weights!r}")
+    out = out or [path / "truncation.png", path / "truncation.csv"]
+    if wrong := [file for file in out if file.suffix.lower() not in (".png", ".csv")]:
+        raise UserError(f"--out {wrong[0]}: name a .png for the curve, or a .csv for the numbers")
+    if num_fake is not None and num_fake < 2:
+        raise UserError(f"--num-fake {num_fake}: a distance needs at least 2 images")
+    records = truncation_curve(
+        path,
+        _values(truncation),
+        protocol=protocol,
+        num_fake=num_fake,
+        weights=weights,  # type: ignore[arg-type]
+        reals=reals,
+    )
+    rows = truncation_rows(records)
+    _print(rows)
+    made = records[0]["protocol"]
+    for file in out:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.suffix.lower() == ".png":
+            title = f"{path.resolve().name}, step {records[0]['step']}, {made['name']}: {made['num_fake']} fakes"
+            plot_truncation(rows, file, title=title)
+        else:
+            write_whole(file, partial(Path.write_text, data=tables.csv(rows), encoding="utf-8"))
+        typer.echo(f"curve   {file}")
+
+
+def _values(text: str) -> list[float | None]:
+    values: list[float | None] = []
+    for word in text.split(","):
+        try:
+            values.append(None if word.strip() == "off" else float(word))
+        except ValueError:
+            raise UserError(f"--truncation {text}: {word!r} is neither a number nor off") from None
+        if values[-1] is not None and not 0 < values[-1] < float("inf"):
+            raise UserError(f"--truncation {text}: {word} must be positive")
+    return list(dict.fromkeys(values))
+
+
+def _print(rows: list[dict[str, object]]) -> None:
+    from rich.table import Table
+
+    sheet = Table(*rows[0], box=None)
+    for row in rows:
+        sheet.add_row(*(cell(value) for value in row.values()))
+    make_console().print(sheet)

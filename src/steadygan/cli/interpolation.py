@@ -1,0 +1,58 @@
+"""`steadygan interpolate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.cli.terminal import RunOrCheckpoint, Weights
+from steadygan.errors import UserError
+
+
+def interpolate(
+    path: RunOrCheckpoint,
+    between: Annotated[str, typer.Option(help="latents, classes or both")] = "latents",
+    rows: Annotated[int, typer.Option(help="how many paths")] = 4,
+    steps: Annotated[int, typer.Option(help="images a path, ends included")] = 8,
+    classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same paths")] = 0,
+    truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
+    fps: Annotated[float, typer.Option(help="images a second, where it moves")] = 12,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help=".png: a sheet, one path a row; .gif, .webp, .mp4: all paths at once, there and back "
+            "[default: interpolation.png in PATH]"
+        ),
+    ] = None,
+    weights: Weights = "ema",
+) -> None:
+    """Walk between latents, between classes, or both, with a trained generator."""
+    from steadygan.data.animation import ANIMATED, save_animation
+    from steadygan.data.grid import grid, save_grid
+    from steadygan.hub import load
+
+    if weights not in ("ema", "raw"):
+        raise UserError(f"--weights must be ema or raw, not {weights!r}")
+    out = out or path / "interpolation.png"
+    if out.suffix.lower() not in (".png", *ANIMATED):
+        raise UserError(f"--out {out}: name a .png for a sheet, or one of {', '.join(ANIMATED)}")
+    chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
+    images = load(path, weights=weights).interpolate(  # type: ignore[arg-type]
+        rows,
+        steps,
+        between=between,  # type: ignore[arg-type]
+        classes=chosen,
+        seed=seed,
+        truncation=truncation,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix.lower() == ".png":
+        save_grid(images.flatten(0, 1), out, steps)
+    else:
+        across = round(rows**0.5) if rows > 3 else rows
+        there = [grid(images[:, step], across) for step in range(steps)]
+        save_animation([*there, *there[-2:0:-1]], out, fps=fps)
+    typer.echo(f"{rows} paths of {steps} images   {out}")

@@ -1,0 +1,64 @@
+"""`steadygan neighbours`: the training images nearest to samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steadygan.cli.terminal import Weights, escape, make_console
+from steadygan.errors import UserError
+
+if TYPE_CHECKING:
+    from steadygan.explore import Neighbours
+
+
+def neighbours(
+    path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
+    num: Annotated[int, typer.Option(help="how many samples")] = 8,
+    nearest: Annotated[int, typer.Option(help="training images a sample")] = 5,
+    features: Annotated[
+        str | None, typer.Option(help="an extractor, or your own module:Class  [default: the one for the data]")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same samples")] = 0,
+    truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
+    out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
+    weights: Weights = "ema",
+) -> None:
+    """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
+    from steadygan import explore
+    from steadygan.files import write_whole
+
+    if weights not in ("ema", "raw"):
+        raise UserError(f"--weights must be ema or raw, not {weights!r}")
+    out = out or path / "neighbours.png"
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: the sheet is a .png")
+    result = explore.neighbours(
+        path,
+        num,
+        nearest,
+        features=features,
+        classes=None if classes is None else [entry.strip() for entry in classes.split(",")],
+        seed=seed,
+        truncation=truncation,
+        weights=weights,  # type: ignore[arg-type]
+    )
+    sheet = result.sheet()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, lambda temporary: sheet.save(temporary, format="PNG"))
+    _print(result, nearest)
+    typer.echo(f"sheet   {out}: a sample a row, then its nearest in {' and in '.join(result.found)}")
+
+
+def _print(result: Neighbours, k: int) -> None:
+    from rich.table import Table
+
+    sheet = Table("sample", "in", *(f"nearest {place + 1}" for place in range(k)), box=None)
+    for name, (found, _) in result.found.items():
+        for sample, (distances, indices) in enumerate(zip(found.distances, found.indices, strict=True)):
+            entries = (f"{distance:.3g} #{index}" for distance, index in zip(distances, indices, strict=True))
+            sheet.add_row(str(sample), escape(name), *entries)
+    make_console().print(sheet)

@@ -1,0 +1,62 @@
+"""Moving pictures: GIF and WebP by Pillow, MP4 by imageio-ffmpeg where it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from steadygan.errors import UserError
+from steadygan.files import write_whole
+
+ANIMATED = (".gif", ".webp", ".mp4")
+
+
+def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float = 12) -> Path:
+    """Writes frames of one size as `path`'s suffix says, repeated for ever (GIF, WebP); whole or not at all.
+
+    GIF has 256 colours a frame and 1/100 s of resolution; WebP is lossless; MP4 is H.264, padded with white to even
+    sides. Raises UserError for another suffix, a frame rate that is not over 0 and at most 50, and for MP4 where
+    imageio-ffmpeg is missing.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in ANIMATED:
+        raise UserError(f"{path}: an animation is written as {', '.join(ANIMATED)}")
+    if not 0 < fps <= 50:
+        raise UserError(f"{fps} frames a second cannot be shown; take a rate over 0 and up to 50")
+    if suffix == ".mp4":
+        encoder = _encoder()
+        write_whole(path, lambda temporary: _write_mp4(encoder, frames, temporary, fps))
+    else:
+        first, *rest = frames
+        options: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": round(1000 / fps), "loop": 0}
+        if suffix == ".webp":
+            options["lossless"] = True
+        write_whole(path, lambda temporary: first.save(temporary, format=suffix[1:].upper(), **options))
+    return path
+
+
+def _encoder() -> Any:
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise UserError(
+            "MP4 needs imageio-ffmpeg: pip install 'steadygan[video]', or choose .gif or .webp, which need nothing more"
+        ) from None
+    return imageio_ffmpeg
+
+
+def _write_mp4(encoder: Any, frames: Sequence[Image.Image], path: Path, fps: float) -> None:
+    width, height = (side + side % 2 for side in frames[0].size)  # H.264 stores colour at half the resolution
+    writer = encoder.write_frames(str(path), (width, height), fps=fps, macro_block_size=1, quality=8)
+    writer.send(None)
+    try:
+        for frame in frames:
+            padded = Image.new("RGB", (width, height), "white")
+            padded.paste(frame)
+            writer.send(np.asarray(padded).tobytes())
+    finally:
+        writer.close()

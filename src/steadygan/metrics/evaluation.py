@@ -1,0 +1,230 @@
+"""Carries a protocol out: reads both sides, takes the scores, and records everything that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steadygan import __version__
+from steadygan.data import ImageSet
+from steadygan.errors import UserError
+from steadygan.metrics.extraction import Side, extract, real_side
+from steadygan.metrics.features import Extractor, Features
+from steadygan.metrics.features_registry import get_extractor
+from steadygan.metrics.frechet import frechet_distance
+from steadygan.metrics.inception_score import inception_score
+from steadygan.metrics.kid import kernel_distance
+from steadygan.metrics.modes import class_agreement, class_spread, stacked_modes
+from steadygan.metrics.prdc import prdc
+from steadygan.metrics.protocol import Protocol
+from steadygan.metrics.reference import Reference, cache_path, load_reference, save_reference
+from steadygan.metrics.sharding import Shard
+
+Generate = Callable[[int, Tensor | None, int, slice], Tensor]
+"""(number, labels (number,) int64 or None, seed, part) → of the `number` images that the seed determines those of
+the part, uint8 (P, C, H, W) on the CPU."""
+
+
+def score(
+    generate: Generate,
+    reals: ImageSet | Tensor | np.ndarray,
+    real_labels: Tensor | np.ndarray | None,
+    protocol: Protocol,
+    *,
+    classes: int,
+    fingerprint: str,
+    device: str | torch.device = "cpu",
+    cache_dir: Path | None = None,
+    extractor_weights: Mapping[str, Path] | None = None,
+    shard: Shard | None = None,
+) -> dict[str, Any]:
+    """Scores a generator against the reals of `protocol.split`: uint8 NCHW with `real_labels` (N,), or an image set.
+
+    classes = 0: unconditional. `fingerprint` names the training data's content. extractor_weights: files by
+    extractor name. shard: this process's part where several evaluate; all get the same record. Returns one flat
+    record: the scores by name, and under "protocol" everything that made them. By `protocol.scores`:
+
+    - fd: `FID` with the TF-2015 Inception, else `FD-<extractor>`: Fréchet distance, ≥ 0, lower is better.
+    - kd: `KID`, else `KD-<extractor>`: kernel distance, lower is better; and `…_std` over subsets.
+    - is: `IS`, else `IS-<extractor>`: higher is better; and `…_std` over splits. ImageNet extractors only.
+    - prdc: `precision`, `recall`, `density`, `coverage`: higher is better.
+    - classes: `class_agreement`, the share of fakes read as the class asked for; `diversity` within a class,
+      relative to the reals, 1 is as diverse (where every class has two different reals and two fakes).
+    - modes: `modes` generated out of 1,000, and `kl` to all of them equally likely.
+
+    Raises UserError when the extractor cannot read the images or there are fewer reals than asked for.
+    """
+    asked = _labels(classes, protocol)
+    real = real_side(reals, real_labels, protocol)
+    shape = real.take(slice(0, 1)).shape[1:]
+
+    def take(part: slice) -> Tensor:
+        made = generate(protocol.num_fake, asked, protocol.seed, part)
+        expected = (part.stop - part.start, *shape)
+        if made.dtype != torch.uint8 or made.shape != expected:
+            raise ValueError(f"generate must return uint8 {expected}, not {made.dtype} {tuple(made.shape)}")
+        return made
+
+    record = _score_sides(
+        get_extractor(protocol.extractor, device, extractor_weights),
+        Side(protocol.num_fake, take, asked),
+        real,
+        protocol,
+        classes=classes if "classes" in protocol.scores else 0,
+        cache_dir=cache_dir,
+        shard=shard or Shard(),
+    )
+    record["protocol"] |= {"classes": classes, "data_fingerprint": fingerprint}
+    return record
+
+
+def score_images(
+    fakes: ImageSet,
+    reals: ImageSet,
+    protocol: Protocol,
+    *,
+    device: str | torch.device = "cpu",
+    cache_dir: Path | None = None,
+    extractor_weights: Mapping[str, Path] | None = None,
+    shard: Shard | None = None,
+) -> dict[str, Any]:
+    """Scores one set of images against another; the record is that of `score`, with `fakes_sha256`."""
+    protocol = replace(protocol, num_fake=len(fakes))
+    fake = real_side(fakes, None, replace(protocol, num_real=None))
+    record = _score_sides(
+        get_extractor(protocol.extractor, device, extractor_weights),
+        fake,
+        real_side(reals, None, protocol),
+        protocol,
+        classes=0,
+        cache_dir=cache_dir,
+        shard=shard or Shard(),
+    )
+    record["protocol"] |= {"fakes_sha256": fake.fingerprint(), "size": reals.size, "channels": reals.channels}
+    return record
+
+
+def headline(record: Mapping[str, Any]) -> float:
+    """The Fréchet distance of a record, by which checkpoints are ranked: lower is better."""
+    value: float = next(value for name, value in record.items() if name == "FID" or name.startswith("FD-"))
+    return value
+
+
+def _score_sides(
+    extractor: Extractor,
+    fakes: Side,
+    reals: Side,
+    protocol: Protocol,
+    *,
+    classes: int,
+    cache_dir: Path | None,
+    shard: Shard,
+) -> dict[str, Any]:
+    """classes: of the labels that both sides have and the extractor tells apart; 0: none are looked at."""
+    wants = set(protocol.scores)
+    if classes not in (0, extractor.classes):
+        raise UserError(f"{extractor.name!r} tells {extractor.classes} classes apart, not {classes}")
+    if "is" in wants and not extractor.imagenet:
+        raise UserError(f"an Inception score needs ImageNet's classes, which {extractor.name!r} does not tell apart")
+    subset_size = min(protocol.kd_subset_size, fakes.count, reals.count)
+    protocol = replace(protocol, num_real=reals.count, kd_subset_size=subset_size)
+    reals_sha256 = reals.fingerprint()
+    reference = _reference(extractor, reals, reals_sha256, protocol, classes, cache_dir, shard)
+
+    keep = bool(wants - {"fd"})
+    moments, read = extract(extractor, fakes, protocol, keep=keep, shard=shard)
+    distance = frechet_distance(reference.mean, reference.cov, moments.mean, moments.cov)
+    scores: dict[str, float] = {extractor.score_name("FD"): distance}
+    if read is not None:
+        scores |= _more_scores(extractor, reference, read, protocol)
+        if classes and fakes.labels is not None:
+            scores |= _class_scores(reference, read, fakes.labels, classes)
+    record = asdict(protocol) | {
+        "scores": list(protocol.scores),  # as JSON reads it back
+        "extractor": extractor.name,
+        "extractor_sha256": extractor.sha256,
+        "extractor_resize": extractor.resize,
+        "rounding": "uint8, nearest",
+        "reals_sha256": reals_sha256,
+        "steadygan": __version__,
+        "torch": str(torch.__version__),
+    }
+    return {**scores, "protocol": record}
+
+
+def _more_scores(extractor: Extractor, reference: Reference, read: Features, protocol: Protocol) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    if "kd" in protocol.scores:
+        name = extractor.score_name("KD")
+        sizes = protocol.kd_subsets, protocol.kd_subset_size
+        scores[name], scores[f"{name}_std"] = kernel_distance(
+            read.features, reference.features, *sizes, device=extractor.device
+        )
+    if "is" in protocol.scores:
+        name = extractor.score_name("IS")
+        scores[name], scores[f"{name}_std"] = inception_score(read.logits, protocol.is_splits)
+    if "prdc" in protocol.scores:
+        found = prdc(reference.features, read.features, protocol.neighbours, device=extractor.device)
+        scores |= found._asdict()
+    if "modes" in protocol.scores:
+        scores |= stacked_modes(read.logits)._asdict()
+    return scores
+
+
+def _class_scores(reference: Reference, read: Features, asked: Tensor, classes: int) -> dict[str, float]:
+    scores = {"class_agreement": class_agreement(read.logits, asked)}
+    if len(reference.spread) and torch.bincount(asked, minlength=classes).min() >= 2:
+        spread = class_spread(read.features, asked, classes)
+        scores["diversity"] = (spread / reference.spread).mean().item()
+    return scores
+
+
+def _labels(classes: int, protocol: Protocol) -> Tensor | None:
+    if not classes:
+        return None
+    if protocol.labels == "random":
+        return torch.randint(classes, (protocol.num_fake,), generator=torch.Generator().manual_seed(protocol.seed))
+    return torch.arange(protocol.num_fake) % classes
+
+
+def _reference(
+    extractor: Extractor,
+    reals: Side,
+    reals_sha256: str,
+    protocol: Protocol,
+    classes: int,
+    cache_dir: Path | None,
+    shard: Shard,
+) -> Reference:
+    """From the cache where these very images were read by these very weights, else computed."""
+    keep = bool({"kd", "prdc"} & set(protocol.scores))
+    how = (extractor.name, extractor.sha256, extractor.resize, protocol.resize, protocol.per_channel)
+    path = cache_path((reals_sha256, *how, classes, keep), cache_dir)
+    cached = load_reference(path)
+    # All processes read the reals together, or none does.
+    everyone = all(shard.exchange(cached is not None))
+    if cached is not None and everyone:
+        return cached
+    reference = _compute_reference(extractor, reals, protocol, classes, keep, shard)
+    if shard.rank == 0:
+        save_reference(path, reference)
+    return reference
+
+
+def _compute_reference(
+    extractor: Extractor, reals: Side, protocol: Protocol, classes: int, keep: bool, shard: Shard
+) -> Reference:
+    moments, read = extract(extractor, reals, protocol, keep=keep or bool(classes), shard=shard)
+    spread = torch.zeros(0, dtype=torch.float64)
+    labels = reals.labels if classes else None
+    if read is not None and labels is not None and torch.bincount(labels, minlength=classes).min() >= 2:
+        per_class = class_spread(read.features, labels, classes)
+        spread = per_class if per_class.min() > 0 else spread
+    features = read.features if keep and read is not None else torch.zeros(0, 0)
+    return Reference(moments.mean, moments.cov, spread, features)

@@ -1,0 +1,36 @@
+"""The nearest of many: whether a generator has learnt its training images by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Nearest(NamedTuple):
+    """The k nearest of each of Q queries, nearest first: `distances` (Q, k) and `indices` (Q, k) int64."""
+
+    distances: Tensor
+    indices: Tensor
+
+
+def nearest(queries: Tensor, batches: Iterable[Tensor], k: int) -> Nearest:
+    """The `k` rows nearest to each of `queries` (Q, F) in Euclidean distance, of all rows of the batches (B, F).
+
+    `indices` count the rows over the batches, of which one is held at a time. Of equally near ones the first counts.
+    Raises ValueError when there are fewer than k rows.
+    """
+    distances, indices, seen = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64), 0
+    for batch in batches:
+        # Not by matrix product: it would lose the distance that matters most, that of a copy.
+        found = torch.cdist(queries, batch, compute_mode="donot_use_mm_for_euclid_dist")
+        index = torch.arange(seen, seen + len(batch)).expand(len(queries), -1)
+        seen += len(batch)
+        distances, order = torch.cat([distances, found], 1).sort(dim=1, stable=True)
+        indices = torch.cat([indices, index], 1).gather(1, order)[:, :k]
+        distances = distances[:, :k]
+    if seen < k:
+        raise ValueError(f"the {k} nearest of {seen} were asked for")
+    return Nearest(distances, indices)

@@ -1,0 +1,63 @@
+"""What is kept of the reals: computed once for one content and one extractor, and cached by these two."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+class Reference(NamedTuple):
+    """mean (F,), cov (F, F), each class's spread (K,) or none (0,), all float64; features (N, F) float32 or (0, 0)."""
+
+    mean: Tensor
+    cov: Tensor
+    spread: Tensor
+    features: Tensor
+
+
+def cache_path(key: tuple[object, ...], folder: Path | None) -> Path:
+    """Where the reference of this key is: in `folder`, else $STEADYGAN_CACHE, else ~/.cache/steadygan."""
+    folder = folder or Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
+    return folder / f"reference-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
+
+
+def load_reference(path: Path) -> Reference | None:
+    """The cached reference, or None if there is none or the file is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            reference = Reference(*(file.get_tensor(name) for name in Reference._fields))
+            intact = (file.metadata() or {}).get("sha256") == _digest(reference)
+    except (OSError, SafetensorError):
+        return None
+    return reference if intact else None
+
+
+def save_reference(path: Path, reference: Reference) -> None:
+    """Written aside and renamed, so that no reader, nor a second writer, ever sees half a file.
+
+    A folder that cannot be written is a warning: the score does not need the cache.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+            tensors = {name: tensor.contiguous() for name, tensor in reference._asdict().items()}
+            save_file(tensors, Path(aside) / path.name, metadata={"sha256": _digest(reference)})
+            os.replace(Path(aside) / path.name, path)
+    except OSError as error:
+        advice = "set STEADYGAN_CACHE to a writable folder"
+        warnings.warn(f"reference statistics not cached: {error}; {advice}", stacklevel=2)
+
+
+def _digest(reference: Reference) -> str:
+    digest = hashlib.sha256()
+    for tensor in reference:
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,107 @@
+"""Scores taken while a run trains: they disturb nothing, are recorded in full, and keep the best checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import steadygan
+from steadygan.errors import UserError
+from steadygan.metrics.tables import table
+
+STEPS = 4
+TINY = [
+    "data.max_images=24",
+    "model.latent=4",
+    "train.batch_size=8",
+    "train.log_every=1",
+    "train.sample_every=3",
+    "train.checkpoint_every=2",
+    "train.keep_checkpoints=9",
+    f"train.steps={STEPS}",
+    "train.device=cpu",
+    "eval.num_fake=20",
+]
+# The digits run has batch norm in G; StyleGAN2 draws its noise and styles from torch's global generator.
+NETWORKS = {
+    "batch norm": ["data.size=16", "model.width=2"],
+    "inner noise": [
+        "model.kind=stylegan2",
+        "model.width=1",
+        "model.generator={mapping_layers: 1, fmap_max: 4}",
+        "model.critic={mapping_layers: 1, fmap_max: 4}",
+        "objective.terms={}",
+    ],
+}
+OF_THE_CLOCK = {"seconds", "images_per_s"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+
+
+def rows(path: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / name).read_text().splitlines()]
+
+
+def flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict | list | tuple):
+        for name, below in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from flat(below, f"{key}/{name}")
+    else:
+        yield key, value
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_run_scored_at_every_step_is_bit_for_bit_the_run_that_is_not(tmp_path: Path, network: str) -> None:
+    options = [*TINY, *NETWORKS[network]]
+    often, never = (
+        steadygan.train("digits", [*options, f"eval.every={every}"], out=tmp_path / str(every)).path for every in (1, 0)
+    )
+    assert len(rows(often, "scores.jsonl")) == STEPS
+    assert len(rows(never, "scores.jsonl")) == 1, "the end is always scored"
+    metrics = [
+        [{k: v for k, v in row.items() if k not in OF_THE_CLOCK} for row in rows(path, "metrics.jsonl")]
+        for path in (often, never)
+    ]
+    assert metrics[0] == metrics[1]
+    for step in (2, STEPS):
+        folders = [path / f"checkpoints/step-{step:08d}" for path in (often, never)]
+        weights = [load_file(folder / "weights.safetensors") for folder in folders]
+        assert [key for key in weights[0] if not torch.equal(weights[0][key], weights[1][key])] == []
+        states = [dict(flat(torch.load(folder / "state.pt", weights_only=True))) for folder in folders]
+        assert states[0].keys() == states[1].keys()
+        assert {"/generator", "/torch_rng", "/loader/position"} <= states[0].keys()
+        for key, value in states[0].items():
+            if key not in ("/seconds", "/best_score"):
+                same = torch.equal(value, states[1][key]) if torch.is_tensor(value) else value == states[1][key]
+                assert same, (key, step)
+    grid = f"samples/step-{STEPS:08d}.png"
+    assert (often / grid).read_bytes() == (never / grid).read_bytes()
+    last = [rows(path, "scores.jsonl")[-1]["FD-digits"] for path in (often, never)]
+    assert last[0] == last[1]
+
+
+def test_a_score_in_training_records_its_own_size_and_what_it_cost(tmp_path: Path) -> None:
+    path = steadygan.train("digits", [*TINY, *NETWORKS["batch norm"], "eval.every=3"], out=tmp_path / "run").path
+    scores = rows(path, "scores.jsonl")
+    assert [row["step"] for row in scores] == [3, STEPS]
+    assert all(row["protocol"]["num_fake"] == 20 for row in scores)
+    assert all(0 < row["eval_seconds"] < 600 for row in scores)
+    full = steadygan.evaluate(path)
+    assert full["protocol"]["num_fake"] == 2000, "a finished run is scored by the protocol as it is named"
+    (row,) = table([path])
+    assert {"FD-digits [digits num_fake=20]", "FD-digits [digits num_fake=2000]"} <= row.keys()
+    assert not any("eval_seconds" in column for column in row)
+
+
+def test_an_evaluation_too_small_to_be_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"eval\.num_fake"):
+        steadygan.train("digits", ["eval.num_fake=1"], out=tmp_path / "run")
