@@ -16,7 +16,6 @@ from torch import Tensor
 import steadygan
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
-from steadygan.hub import evaluate_images
 from steadygan.metrics import PROTOCOLS, Protocol
 from steadygan.training.checkpoint import read_weights
 
@@ -144,14 +143,14 @@ def test_images_against_themselves_score_zero_and_order_and_format_do_not_matter
     images = digits()[0][:60]
     a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images[::-1])
     packed = Path(shutil.make_archive(str(tmp_path / "b"), "zip", b))
-    record = evaluate_images(a, packed, features="digits")
+    record = steadygan.evaluate_images(a, packed, features="digits")
     assert record["FD-digits"] == pytest.approx(0, abs=1e-8)
     assert (record["precision"], record["recall"], record["coverage"]) == (1, 1, 1)
     assert "IS-digits" not in record
     protocol = record["protocol"]
     assert (protocol["num_fake"], protocol["num_real"], protocol["size"]) == (60, 60, 32)
     assert len(protocol["fakes_sha256"]) == 64 == len(protocol["reals_sha256"])
-    worse = evaluate_images(folder(tmp_path / "c", 255 - images), packed, features="digits")
+    worse = steadygan.evaluate_images(folder(tmp_path / "c", 255 - images), packed, features="digits")
     assert worse["FD-digits"] > 1
     assert worse["precision"] < 0.5
 
@@ -160,7 +159,7 @@ def test_images_of_several_sizes_are_compared_only_at_a_size_that_was_chosen(tmp
     images = digits()[0][:12]
     a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images[:, :, :30, :30].copy())
     with pytest.raises(UserError, match=r"not squares of one size \(32×32 in .*a, 30×30 in .*b\).*--size"):
-        evaluate_images(a, b, features="digits")
-    assert evaluate_images(a, b, features="digits", size=32)["protocol"]["size"] == 32
+        steadygan.evaluate_images(a, b, features="digits")
+    assert steadygan.evaluate_images(a, b, features="digits", size=32)["protocol"]["size"] == 32
     with pytest.raises(UserError, match="5 images are too few"):
-        evaluate_images(folder(tmp_path / "few", images[:5]), a, features="digits")
+        steadygan.evaluate_images(folder(tmp_path / "few", images[:5]), a, features="digits")

@@ -188,9 +188,9 @@ def evaluate(
 
     protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
     protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
-    `Generator.sample`. extractor_weights: files by extractor name, before those of the environment. shard: of
-    several processes that evaluate together (`metrics.processes`); the first appends to the run's scores.jsonl, all
-    return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
+    `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
+    environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
+    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
     """
     path, shard = Path(path), shard or Shard()
     if not (path / "config.yaml").is_file():
@@ -209,7 +209,9 @@ def evaluate(
     by_batch = chosen.batch_norm == "batch" and generator.has_batch_norm
     # The averaged weights are stored with statistics of their own, the others with those of training.
     stored: Literal["standing", "running"] = "standing" if weights == "ema" else "running"
-    chosen = replace(chosen, weights=weights, truncation=truncation, batch_norm="batch" if by_batch else stored)
+    chosen = replace(chosen, weights=weights, batch_norm="batch" if by_batch else stored)
+    if truncation is not None:
+        chosen = replace(chosen, truncation=truncation)
 
     def generate(num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
         classes = None if labels is None else labels.tolist()

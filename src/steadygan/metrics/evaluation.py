@@ -160,17 +160,16 @@ def _score_sides(
 
 def _more_scores(extractor: Extractor, reference: Reference, read: Features, protocol: Protocol) -> dict[str, float]:
     scores: dict[str, float] = {}
+    device = extractor.device if extractor.device.type == "cuda" else "cpu"  # not every other one has float64
     if "kd" in protocol.scores:
         name = extractor.score_name("KD")
         sizes = protocol.kd_subsets, protocol.kd_subset_size
-        scores[name], scores[f"{name}_std"] = kernel_distance(
-            read.features, reference.features, *sizes, device=extractor.device
-        )
+        scores[name], scores[f"{name}_std"] = kernel_distance(read.features, reference.features, *sizes, device=device)
     if "is" in protocol.scores:
         name = extractor.score_name("IS")
         scores[name], scores[f"{name}_std"] = inception_score(read.logits, protocol.is_splits)
     if "prdc" in protocol.scores:
-        found = prdc(reference.features, read.features, protocol.neighbours, device=extractor.device)
+        found = prdc(reference.features, read.features, protocol.neighbours, device=device)
         scores |= found._asdict()
     if "modes" in protocol.scores:
         scores |= stacked_modes(read.logits)._asdict()
