@@ -190,7 +190,8 @@ def evaluate(
     protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
     `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
     environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
-    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
+    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
+    reals are absent.
     """
     path, shard = Path(path), shard or Shard()
     if not (path / "config.yaml").is_file():

@@ -132,6 +132,13 @@ def _score_sides(
         raise UserError(f"{extractor.name!r} tells {extractor.classes} classes apart, not {classes}")
     if "is" in wants and not extractor.imagenet:
         raise UserError(f"an Inception score needs ImageNet's classes, which {extractor.name!r} does not tell apart")
+    needed = {"fd": 2, "is": protocol.is_splits, "prdc": protocol.neighbours + 1}
+    fewest = max(needed.get(kind, 2) for kind in protocol.scores)
+    if min(fakes.count, reals.count) < fewest:
+        raise UserError(
+            f"{fakes.count} fakes and {reals.count} reals are too few for {', '.join(protocol.scores)}: each side "
+            f"needs {fewest}"
+        )
     subset_size = min(protocol.kd_subset_size, fakes.count, reals.count)
     protocol = replace(protocol, num_real=reals.count, kd_subset_size=subset_size)
     reals_sha256 = reals.fingerprint()
