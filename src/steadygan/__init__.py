@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Generator", "Translator", "UserError", "evaluate", "load", "load_translator", "sample", "train"]
+__all__ = [
+    "Generator",
+    "Translator",
+    "UserError",
+    "evaluate",
+    "evaluate_images",
+    "load",
+    "load_translator",
+    "sample",
+    "train",
+]
 
 if TYPE_CHECKING:
     from steadygan.errors import UserError as UserError
@@ -23,6 +33,9 @@ if TYPE_CHECKING:
     )
     from steadygan.hub import (
         evaluate as evaluate,
+    )
+    from steadygan.hub import (
+        evaluate_images as evaluate_images,
     )
     from steadygan.hub import (
         load as load,

@@ -231,9 +231,9 @@ def evaluate(
 
     protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
     protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
-    `Generator.sample`. extractor_weights: files by extractor name, before those of the environment. shard: of
-    several processes that evaluate together (`metrics.processes`); the first appends to the run's scores.jsonl, all
-    return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
+    `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
+    environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
+    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
 
     A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
     first ones goes to the run's samples.
@@ -243,7 +243,7 @@ def evaluate(
         return _evaluate_translation(path, weights, device, lpips)
     (record,) = truncation_curve(
         path,
-        (truncation,),
+        None if truncation is None else (truncation,),
         protocol=protocol,
         weights=weights,
         device=device,
@@ -266,7 +266,7 @@ def _evaluate_translation(
 
 def truncation_curve(
     path: str | Path,
-    truncations: Sequence[float | None],
+    truncations: Sequence[float | None] | None,
     *,
     protocol: str | None = None,
     num_fake: int | None = None,
@@ -277,6 +277,8 @@ def truncation_curve(
     shard: Shard | None = None,
 ) -> list[dict[str, Any]]:
     """The scores of `evaluate` at each truncation (None: off), recorded in this order; the images are read once.
+
+    Without any, those of the protocol itself.
 
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
     num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
@@ -299,7 +301,7 @@ def truncation_curve(
 
     images_of_split = real_images(chosen, config, images)
     records = []
-    for truncation in truncations:
+    for truncation in (chosen.truncation,) if truncations is None else truncations:
         generator.prepare(truncation)
         # The averaged weights are stored with statistics of their own, the others with those of training.
         stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"
