@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from steadygan import build, config
-from steadygan.data import Source, load_images
-from steadygan.nets import count_parameters
+from steadygan.data import ImageSet, PairSet, Source, load_images
+from steadygan.nets import TRANSLATORS, count_parameters
 from steadygan.training.step import run_phase
 
 CLASSES = 3
@@ -37,6 +37,8 @@ def networks_on_paper(size: int, channels: int, model: str) -> dict[str, int]:
         "options": dict(cfg.model.generator),
         **{key: getattr(cfg.model, key) for key in ("kind", "latent", "width", "prior")},
     }
+    if cfg.model.kind in TRANSLATORS:
+        description |= {"latent": 0, "directions": cfg.model.directions}
     with torch.device("meta"):
         nets = build.build_nets(cfg, description)
     return {name: count_parameters(net) for name, net in nets.items()}
@@ -76,6 +78,8 @@ def shrunken(name: str) -> config.Config:
             tree["model"]["latent"] = 8
         elif kind in ("biggan", "biggan-deep") and tree["data"]["size"] >= 128:
             network["attention"] = 8
+    if kind in TRANSLATORS:
+        tree["data"]["size"] = 64
     tree["train"] |= {"batch_size": 2, "accumulate": 1, "precision": "float32"}
     return build.resolve(config.validate(tree))
 
@@ -96,8 +100,13 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
     images = rng.integers(256, size=(4, channels, cfg.data.size, cfg.data.size), dtype=np.uint8)
     labels = rng.integers(CLASSES, size=4)
     source = Source("noise", cfg.data.size, channels, tuple("abc"), labels, images=images)
+    loaded: ImageSet | PairSet = load_images(source, np.arange(4))
+    if cfg.data.domains is not None:
+        source = Source("noise", cfg.data.size, channels, images=images[::-1].copy())
+        aligned = cfg.data.domains == "paired"
+        loaded = PairSet(loaded, load_images(source, np.arange(4)), size=cfg.data.size, aligned=aligned)
     torch.manual_seed(0)
-    state = build.build_state(cfg, load_images(source, np.arange(4)), torch.device("cpu"))
+    state = build.build_state(cfg, loaded, torch.device("cpu"))
     # Half-way through, where warm-ups are over.
     state.step = cfg.train.steps // 2
     start = values(state.nets)
@@ -106,14 +115,17 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
         losses = run_phase(state, player)
         assert {f"{term.player}/{term.name}" for term in state.terms if term.player == player} < losses.keys()
         assert all(loss.isfinite() for loss in losses.values()), losses
-        trained = {n for n, p in state.nets[player].named_parameters() if p.grad is not None and p.grad.any()}
-        assert not {f"{player}.{name}" for name in trained} & state.frozen
-        assert moved(before[player], state.nets[player]) >= trained
-        assert not moved(before[other], state.nets[other])
+        for net in state.players[player]:
+            trained = {n for n, p in state.nets[net].named_parameters() if p.grad is not None and p.grad.any()}
+            assert not {f"{net}.{name}" for name in trained} & state.frozen
+            assert moved(before[net], state.nets[net]) >= trained
+        assert not any(moved(before[net], state.nets[net]) for net in state.players[other])
     assert int(state.skipped) == 0
-    for player, net in state.nets.items():
-        frozen = {name.removeprefix(f"{player}.") for name in state.frozen if name.startswith(f"{player}.")}
-        assert frozen <= start[player].keys() - moved(start[player], net) <= frozen | MAY_REST[player]
+    for player, names in state.players.items():
+        for net in names:
+            frozen = {name.removeprefix(f"{net}.") for name in state.frozen if name.startswith(f"{net}.")}
+            rested = start[net].keys() - moved(start[net], state.nets[net])
+            assert frozen <= rested <= frozen | MAY_REST[player]
 
 
 @pytest.mark.parametrize("name", PRESETS)

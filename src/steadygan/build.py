@@ -83,6 +83,8 @@ def resolve(config: Config) -> Config:
             f"model.kind={config.model.kind} and data.domains={config.data.domains or 'null'} do not fit: "
             f"{' or '.join(TRANSLATORS)} goes with domains, paired or unpaired, and every other kind with none"
         )
+    if config.data.domains is not None and config.model.conditional:
+        raise UserError("model.conditional: the images of a translation have no classes; set it to false")
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     return config.model_copy(update={"objective": objective})
 

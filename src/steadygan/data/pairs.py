@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,9 +165,9 @@ def _find(names: Sequence[str]) -> dict[str, Layout]:
     """The layout of each split among image names."""
     if not names:
         return {}
-    # One folder around everything is packaging; a lone `train/` is not.
+    # One folder around everything is packaging; a lone `train/` or `trainA/` is not.
     top = posixpath.commonpath([posixpath.dirname(name) for name in names])
-    if posixpath.basename(top).lower() in ("train", *TEST_FOLDERS):
+    if re.fullmatch("(train|test|val)?[ab]?", posixpath.basename(top).lower()):
         top = posixpath.dirname(top)
     folders = {name: posixpath.dirname(name)[len(top) :].strip("/").lower() for name in names}
 

@@ -19,7 +19,7 @@ from steadygan.files import sha256
 
 BATCH = 16
 DEFINITIONS = {
-    "SSIM": "mean over images; 11×11 Gaussian, σ 1.5, range 255, channels as they are (Wang et al., 2004)",
+    "SSIM": "mean over images; 11×11 Gaussian window, σ 1.5, around every pixel, edges mirrored; range 255",
     "PSNR": "mean over images of 10·log10(255² / MSE)",
     "MSE": "mean over images, channels and pixels of squared differences of 8-bit values",
     "LPIPS": "AlexNet, v0.1, images in [-1, 1] (Zhang et al., CVPR 2018)",

@@ -95,6 +95,7 @@ def identity(parts: Parts, *, weight: float = 5.0) -> tuple[Term, ...]:
 
     The default is half of the cycle's weight, as for the paper's paintings; CSGAN's formula has no such term.
     """
+    _refuse_elsewhere(parts, "identity")
     b = parts.real
     kept = Gen(parts.fake.net, b)
     return (Term("identity", "G", distance(kept, b), views=(kept, b), weight=weight),)
@@ -115,15 +116,19 @@ def distance(a: View, b: View) -> Callable[[Bundle], Tensor]:
     return loss
 
 
+def _refuse_elsewhere(parts: Parts, term: str) -> Direction:
+    if not isinstance(parts, Direction):
+        raise UserError(f"objective.terms.{term} is of translations between two domains; set data.domains")
+    return parts
+
+
 def _back(parts: Parts, term: str) -> str:
-    if not isinstance(parts, Direction) or parts.back is None:
-        raise UserError(
-            f"objective.terms.{term} goes from one domain to the other and back; it needs data.domains and both "
-            "directions in model.directions"
-        )
-    return parts.back
+    back = _refuse_elsewhere(parts, term).back
+    if back is None:
+        raise UserError(f"objective.terms.{term} needs the way back; set model.directions=[a2b, b2a]")
+    return back
 
 
 def _refuse_unaligned(parts: Parts, term: str) -> None:
-    if not isinstance(parts, Direction) or not parts.aligned:
+    if not _refuse_elsewhere(parts, term).aligned:
         raise UserError(f"objective.terms.{term} compares images that belong together; set data.domains=paired")
