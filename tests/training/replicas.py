@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from steadygan.data import Loader
-from steadygan.errors import UserError
+from steadygan.errors import LostProcess, UserError
 from steadygan.nets import create_critic, create_generator
 from steadygan.nets.layers import BatchNorm2d
 from steadygan.nets.prior import Prior
@@ -169,14 +169,14 @@ def wait_and_agree(out: str) -> None:
     said: dict[str, Any] = {}
     with joined() as replicas:
         rank = replicas.rank
-        replicas.connect(torch.device("cpu"), 2)
+        replicas.connect(torch.device("cpu"), 3)
         said["any"] = [replicas.any(rank == 1), replicas.any(False)]
         said["mean"] = replicas.mean({"a": torch.tensor(float(rank)), "b": torch.tensor(3.0)})
 
         beats, tell = threading.Semaphore(0), replicas._broadcast
         replicas._broadcast = lambda message: (beats.release(), tell(message))[1]  # type: ignore[method-assign]
-        # As many signs of life as take twice the time after which a silent process is lost.
-        said["lead"] = replicas.lead(lambda: [beats.acquire(timeout=60) for _ in range(8)] and "done")
+        # As many signs of life as take longer than the time after which a silent process is lost.
+        said["lead"] = replicas.lead(lambda: [beats.acquire(timeout=60) for _ in range(5)] and "done")
         replicas.helper = lambda num, labels, seed, index: (index + seed)[:, None, None, None].to(torch.uint8)
         said["fakes"] = replicas.lead(lambda: replicas.fakes(5, None, 10).flatten().tolist())
         said["copied"] = torch.full((2,), float(rank))
@@ -195,6 +195,15 @@ def wait_and_agree(out: str) -> None:
                 act()
             except UserError as error:
                 said[name] = (type(error).__name__, str(error))
+
+        if rank == 1:  # falls silent, until the other ends
+            with suppress(RuntimeError):
+                dist.recv(torch.zeros(1), src=0)
+        else:
+            try:
+                replicas.any(False)
+            except LostProcess as error:
+                said["silent"] = str(error)
     torch.save(said, f"{out}/{rank}.pt")
 
 

@@ -48,8 +48,7 @@ def load_script() -> Any:
 replicas = load_script()
 tiny = replicas.combinations()
 
-# Each is forked from one that has imported torch and done nothing else, which saves importing it again.
-
+# Each process is forked from one that has imported torch and done nothing else, which saves importing it again.
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.hub"])
 
@@ -155,6 +154,7 @@ def test_processes_agree_wait_and_end_together(tmp_path: Path) -> None:
         ("UserError", "the disk is full"),
         ("SaidElsewhere", "the disk is full"),
     )
+    assert "another process of this run ended or no longer answers" in first["silent"]
     assert first["differs"][0] == "SaidElsewhere"
     assert "the checkpoint of this process is step-1, that of process 0 is step-0" in second["differs"][1]
     assert first["together"] == ("SaidElsewhere", "no such file")

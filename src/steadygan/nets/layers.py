@@ -201,12 +201,12 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
         """Moves the running statistics by those of the chunks (groups, C), each of `count` values a channel."""
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         assert self.momentum is not None
         for k in range(self.groups):
             self.running_mean.lerp_(mean[k], self.momentum)
             self.running_var.lerp_(var[k] * (count / (count - 1)), self.momentum)
-        self.num_batches_tracked += self.groups
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += self.groups
 
 
 class ConditionalBatchNorm2d(BatchNorm2d):
