@@ -16,6 +16,7 @@ import argparse
 import csv
 import hashlib
 import io
+import mmap
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ import torch
 from PIL import Image
 
 from steadygan.data import ImageSet, Loader, Source, load_images
-from steadygan.data.cache import PIXELS, open_cache
+from steadygan.data.cache import PIXELS, Cache, open_cache
 from steadygan.data.containers import Container
 
 DISTINCT = 997
@@ -65,8 +66,9 @@ def source_of(count: int, size: int) -> Source:
     return Source("synthetic", size, 3, ("a", "b"), np.arange(count) % 2, names=tuple(files.names()), files=files)
 
 
-def drop_from_page_cache(path: Path) -> None:
-    with path.open("rb") as file:
+def drop_from_page_cache(mapped: Cache) -> None:
+    mapped.mapping.madvise(mmap.MADV_DONTNEED)  # pages in use would stay
+    with (mapped.path / PIXELS).open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
@@ -123,7 +125,7 @@ def main() -> None:
                 if place == "mapped, cold":
                     mapped = sets[place].mapped
                     assert mapped is not None
-                    drop_from_page_cache(mapped.path / PIXELS)
+                    drop_from_page_cache(mapped)
                 loader.next()
                 rates[place].append(rates_of(loader, options.batches))
                 loader.close()
