@@ -233,7 +233,8 @@ def evaluate(
     protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
     `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
     environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
-    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
+    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
+    reals are absent.
 
     A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
     first ones goes to the run's samples.
