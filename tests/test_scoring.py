@@ -16,8 +16,8 @@ from torch import Tensor
 import steadygan
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
-from steadygan.hub import evaluate_images
 from steadygan.metrics import PROTOCOLS, Protocol
+from steadygan.metrics.features_squeezenet import SqueezeNet
 from steadygan.training.checkpoint import read_weights
 
 TINY = ["data.size=32", "data.max_images=24", "data.heldout=0.02", "model.width=2", "model.latent=4"]
@@ -144,23 +144,34 @@ def test_images_against_themselves_score_zero_and_order_and_format_do_not_matter
     images = digits()[0][:60]
     a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images[::-1])
     packed = Path(shutil.make_archive(str(tmp_path / "b"), "zip", b))
-    record = evaluate_images(a, packed, features="digits")
+    record = steadygan.evaluate_images(a, packed, features="digits")
     assert record["FD-digits"] == pytest.approx(0, abs=1e-8)
     assert (record["precision"], record["recall"], record["coverage"]) == (1, 1, 1)
     assert "IS-digits" not in record
     protocol = record["protocol"]
     assert (protocol["num_fake"], protocol["num_real"], protocol["size"]) == (60, 60, 32)
     assert len(protocol["fakes_sha256"]) == 64 == len(protocol["reals_sha256"])
-    worse = evaluate_images(folder(tmp_path / "c", 255 - images), packed, features="digits")
+    worse = steadygan.evaluate_images(folder(tmp_path / "c", 255 - images), packed, features="digits")
     assert worse["FD-digits"] > 1
     assert worse["precision"] < 0.5
+
+
+def test_the_inception_score_of_another_network_is_not_called_is(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(SqueezeNet().state_dict(), tmp_path / "squeezenet.pth")
+    a, b = folder(tmp_path / "a", digits()[0][:10]), folder(tmp_path / "b", digits()[0][10:20])
+    weights = {"squeezenet": tmp_path / "squeezenet.pth"}
+    record = steadygan.evaluate_images(a, b, features="squeezenet", extractor_weights=weights)
+    names = {"FD-squeezenet", "KD-squeezenet", "KD-squeezenet_std", "IS-squeezenet", "IS-squeezenet_std"}
+    assert record.keys() == names | {"precision", "recall", "density", "coverage", "protocol"}
+    assert record["protocol"]["kd_subset_size"] == 10, "as few as there are, and it is on record"
 
 
 def test_images_of_several_sizes_are_compared_only_at_a_size_that_was_chosen(tmp_path: Path) -> None:
     images = digits()[0][:12]
     a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images[:, :, :30, :30].copy())
     with pytest.raises(UserError, match=r"not squares of one size \(32×32 in .*a, 30×30 in .*b\).*--size"):
-        evaluate_images(a, b, features="digits")
-    assert evaluate_images(a, b, features="digits", size=32)["protocol"]["size"] == 32
-    with pytest.raises(UserError, match="5 images are too few"):
-        evaluate_images(folder(tmp_path / "few", images[:5]), a, features="digits")
+        steadygan.evaluate_images(a, b, features="digits")
+    assert steadygan.evaluate_images(a, b, features="digits", size=32)["protocol"]["size"] == 32
+    with pytest.raises(UserError, match=r"5 fakes and 12 reals are too few for .*needs 6"):
+        steadygan.evaluate_images(folder(tmp_path / "few", images[:5]), a, features="digits")

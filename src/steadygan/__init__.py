@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Generator", "UserError", "evaluate", "load", "sample", "train"]
+__all__ = ["Generator", "UserError", "evaluate", "evaluate_images", "load", "sample", "train"]
 
 if TYPE_CHECKING:
     from steadygan.errors import UserError as UserError
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     )
     from steadygan.hub import (
         evaluate as evaluate,
+    )
+    from steadygan.hub import (
+        evaluate_images as evaluate_images,
     )
     from steadygan.hub import (
         load as load,

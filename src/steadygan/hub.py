@@ -224,13 +224,14 @@ def evaluate(
 
     protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
     protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
-    `Generator.sample`. extractor_weights: files by extractor name, before those of the environment. shard: of
-    several processes that evaluate together (`metrics.processes`); the first appends to the run's scores.jsonl, all
-    return the record. Raises `UserError` when no extractor suits the data, or weights or reals are absent.
+    `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
+    environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
+    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
+    reals are absent.
     """
     (record,) = truncation_curve(
         path,
-        (truncation,),
+        None if truncation is None else (truncation,),
         protocol=protocol,
         weights=weights,
         device=device,
@@ -243,7 +244,7 @@ def evaluate(
 
 def truncation_curve(
     path: str | Path,
-    truncations: Sequence[float | None],
+    truncations: Sequence[float | None] | None,
     *,
     protocol: str | None = None,
     num_fake: int | None = None,
@@ -253,8 +254,9 @@ def truncation_curve(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> list[dict[str, Any]]:
-    """The scores of `evaluate` at each truncation (None: off), recorded in this order; the images are read once.
+    """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
 
+    truncations: None among them is off, None in their place the protocol's own.
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
     num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
     """
@@ -277,7 +279,7 @@ def truncation_curve(
 
     images_of_split = real_images(chosen, config, images)
     records = []
-    for truncation in truncations:
+    for truncation in (chosen.truncation,) if truncations is None else truncations:
         generator.prepare(truncation)
         # The averaged weights are stored with statistics of their own, the others with those of training.
         stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"

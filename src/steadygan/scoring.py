@@ -33,8 +33,8 @@ def protocol_for(config: Config, images: Images) -> Protocol | None:
     known = extractor_type(protocol.extractor).classes
     if config.model.conditional and "classes" in protocol.scores and len(train.class_names) != known:
         raise UserError(
-            f"eval.protocol={name} tells {known} classes apart, but {config.data.path} has {len(train.class_names)}; "
-            "set eval.protocol=null"
+            f"eval.protocol={protocol.name} tells {known} classes apart, but {config.data.path} has "
+            f"{len(train.class_names)}; set eval.protocol=null"
         )
     return protocol
 
@@ -92,12 +92,13 @@ def evaluate_images(
         source = open_source(path, size=side, channels=kind.channels)
         return load_images(source, np.arange(len(source)))
 
-    made, real = load(str(fakes)), load(str(reals))
-    fewest = min(len(made), len(real))
-    if fewest <= protocol.neighbours:
-        raise UserError(f"{fewest} images are too few to compare: give more than {protocol.neighbours} on each side")
     return score_images(
-        made, real, protocol, device=choose_device(device), extractor_weights=extractor_weights, shard=shard
+        load(str(fakes)),
+        load(str(reals)),
+        protocol,
+        device=choose_device(device),
+        extractor_weights=extractor_weights,
+        shard=shard,
     )
 
 

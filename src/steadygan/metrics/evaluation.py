@@ -132,6 +132,13 @@ def _score_sides(
         raise UserError(f"{extractor.name!r} tells {extractor.classes} classes apart, not {classes}")
     if "is" in wants and not extractor.imagenet:
         raise UserError(f"an Inception score needs ImageNet's classes, which {extractor.name!r} does not tell apart")
+    needed = {"fd": 2, "is": protocol.is_splits, "prdc": protocol.neighbours + 1}
+    fewest = max(needed.get(kind, 2) for kind in protocol.scores)
+    if min(fakes.count, reals.count) < fewest:
+        raise UserError(
+            f"{fakes.count} fakes and {reals.count} reals are too few for {', '.join(protocol.scores)}: each side "
+            f"needs {fewest}"
+        )
     subset_size = min(protocol.kd_subset_size, fakes.count, reals.count)
     protocol = replace(protocol, num_real=reals.count, kd_subset_size=subset_size)
     reals_sha256 = reals.fingerprint()
@@ -160,17 +167,16 @@ def _score_sides(
 
 def _more_scores(extractor: Extractor, reference: Reference, read: Features, protocol: Protocol) -> dict[str, float]:
     scores: dict[str, float] = {}
+    device = extractor.device if extractor.device.type == "cuda" else "cpu"  # not every other one has float64
     if "kd" in protocol.scores:
         name = extractor.score_name("KD")
         sizes = protocol.kd_subsets, protocol.kd_subset_size
-        scores[name], scores[f"{name}_std"] = kernel_distance(
-            read.features, reference.features, *sizes, device=extractor.device
-        )
+        scores[name], scores[f"{name}_std"] = kernel_distance(read.features, reference.features, *sizes, device=device)
     if "is" in protocol.scores:
         name = extractor.score_name("IS")
         scores[name], scores[f"{name}_std"] = inception_score(read.logits, protocol.is_splits)
     if "prdc" in protocol.scores:
-        found = prdc(reference.features, read.features, protocol.neighbours, device=extractor.device)
+        found = prdc(reference.features, read.features, protocol.neighbours, device=device)
         scores |= found._asdict()
     if "modes" in protocol.scores:
         scores |= stacked_modes(read.logits)._asdict()

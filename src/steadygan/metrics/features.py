@@ -104,11 +104,8 @@ class Extractor(ABC):
         score, so nothing is converted here.
         """
         sides = images.shape[2:] if self.size is None else (self.size, self.size)
-        if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
-            fits = False
-        else:
-            fits = images.shape[1:] == (self.channels, *sides)
-        if not fits:
+        fits = images.ndim == 4 and len(images) and images.shape[1:] == (self.channels, *sides)
+        if images.dtype != torch.uint8 or not fits:
             raise UserError(
                 f"the extractor {self.name!r} reads {self.input}, one or more; "
                 f"it was given {tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"

@@ -13,6 +13,8 @@ from steadygan.metrics.features import Extractor, Features, read_state
 
 PATCH = 14
 HEAD_WIDTH = 64
+IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
+"""Mean and standard deviation of its channels, of 1."""
 
 
 class LayerScale(nn.Module):
@@ -143,7 +145,5 @@ class Dino(Extractor):
 
     def prepare(self, images: Tensor) -> Tensor:
         x = F.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True).clamp(0, 255) / 255
-        mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], device=x.device)[
-            :, :, None, None
-        ]
+        mean, deviation = torch.tensor(IMAGENET, device=x.device)[:, :, None, None]
         return (x - mean) / deviation

@@ -68,6 +68,8 @@ def processes() -> Iterator[Shard]:
     ours = not torch.distributed.is_initialized()
     if ours:
         torch.distributed.init_process_group("gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         yield Shard(torch.distributed.get_rank(), torch.distributed.get_world_size())
     finally:
