@@ -49,7 +49,7 @@ FAMILIES = (
         "SNGAN-ResNet + ICR, CIFAR-10",
         "cifar10-resnet-icr",
         "cifar10",
-        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=900 "
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=500 "
         "optim.g.lr=4e-4 optim.d.lr=4e-4",
     ),
     Entry(
@@ -72,7 +72,7 @@ FAMILIES = (
         "imagenet128-biggan-deep",
         "celeba",
         "data.flip=true model.conditional=false model.width=16 train.batch_size=8 train.accumulate=1 "
-        "train.phases=[D,G] train.steps=700 optim.g.lr=2e-4 optim.d.lr=4e-4",
+        "train.phases=[D,G] train.steps=350 optim.g.lr=2e-4 optim.d.lr=4e-4",
     ),
     Entry(
         "unet",
@@ -87,7 +87,7 @@ FAMILIES = (
         "StyleGAN2 + DiffAugment + R1 + path length, CelebA 64 px",
         "ffhq256-stylegan2-diffaugment1k",
         "celeba",
-        "data.size=64 data.max_images=null model.width=2 train.batch_size=16 train.steps=1000 "
+        "data.size=64 data.max_images=null model.width=2 train.batch_size=16 train.steps=700 "
         "objective.terms.path_length.every=4",
     ),
     Entry(
@@ -95,7 +95,7 @@ FAMILIES = (
         "SNGAN-ResNet + LOGAN, CIFAR-10",
         "cifar10-logan",
         "cifar10",
-        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=900 "
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=450 "
         "optim.g.lr=4e-4 optim.d.lr=4e-4",
     ),
 )
@@ -116,7 +116,7 @@ METHODS = {
 }
 ON_DCGAN = (
     "objective.terms.bcr=null objective.terms.zcr=null model.width=16 train.batch_size=16 optim.g.lr=5e-4 "
-    "optim.d.lr=5e-4 train.steps=600 "
+    "optim.d.lr=5e-4 train.steps=300 "
 )
 
 

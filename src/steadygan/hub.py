@@ -277,10 +277,9 @@ def truncation_curve(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> list[dict[str, Any]]:
-    """The scores of `evaluate` at each truncation (None: off), recorded in this order; the images are read once.
+    """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
 
-    Without any, those of the protocol itself.
-
+    truncations: None among them is off, None in their place the protocol's own.
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
     num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
     """
