@@ -20,6 +20,7 @@ from steadygan.errors import UserError
 from steadygan.machine import has_bfloat16
 from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.prior import Prior
+from steadygan.nets.recompute import set_recompute
 from steadygan.nets.resample import set_folding
 from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
 from steadygan.training.ema import EMA
@@ -136,6 +137,8 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
     for net in nets.values():
         net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         set_folding(net, config.train.fold)
+        if set_recompute(net, config.train.recompute) == 0 and config.train.recompute:
+            raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
     classes = description["classes"]
     pool = None
     if classes:

@@ -126,6 +126,9 @@ class TrainConfig(Section):
     tf32: bool = Field(True, description="let NVIDIA GPUs round float32 products to 10 bits")
     fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
     compile: bool = Field(False, description="compile the networks where nothing is differentiated twice")
+    recompute: bool = Field(
+        False, description="keep only the inputs of blocks for the backward pass: less memory, one more forward pass"
+    )
     ema: EMAConfig = EMAConfig()
     log_every: Positive = 50
     sample_every: Positive = 1000
@@ -136,6 +139,8 @@ class TrainConfig(Section):
     def _check(self) -> TrainConfig:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+        if self.compile and self.recompute:
+            raise ValueError("compile and recompute exclude each other; set one of them to false")
         if missing := {"D", "G"} - set(self.phases):
             raise ValueError(f"phases must update both players; {missing.pop()} is missing")
         return self
