@@ -24,6 +24,7 @@ from steadygan.nets.recompute import set_recompute
 from steadygan.nets.resample import set_folding
 from steadygan.objective import PLACEMENTS, Parts, build_terms, resolve_options
 from steadygan.training.ema import EMA
+from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
 from steadygan.training.state import TrainState
 from steadygan.transforms import Consistency, DiffAugment
 
@@ -154,31 +155,41 @@ def build_state(config: Config, images: ImageSet, device: torch.device) -> Train
         terms=config.objective.terms,
     )
     train, diffaugment = config.train, config.augment.diffaugment
+    generator = torch.Generator(device).manual_seed(train.seed)
+    mode = choose_mode(train, terms, device)
     return TrainState(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
-        optimizers={"D": adam(nets["D"], config.optim.d), "G": adam(nets["G"], config.optim.g)},
+        optimizers={
+            "D": adam(nets["D"], config.optim.d, recorded=mode.graphs),
+            "G": adam(nets["G"], config.optim.g, recorded=mode.graphs),
+        },
         terms=terms,
         phases=train.phases,
         prior=prior,
         loader=Loader(images, batch_size=train.batch_size, seed=train.seed, flip=config.data.flip),
-        generator=torch.Generator(device).manual_seed(train.seed),
+        generator=generator,
         ema=EMA(nets["G"], start=train.ema.start, half_life=train.ema.half_life),
         accumulate=train.accumulate,
         pre_d=pre_d,
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(nets["D"]),
         autocast=choose_precision(train.precision, device),
-        compiled={name: torch.compile(net) for name, net in nets.items()} if train.compile else {},
+        compiled={name: torch.compile(net) for name, net in nets.items()} if mode.compiled else {},
+        graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
+        mode=mode.reason,
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 
 
-def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
-    """Adam, fused: it is also what lets a phase be skipped without waiting for the device."""
-    return torch.optim.Adam(
-        net.parameters(), lr=player.lr, betas=(player.beta1, player.beta2), eps=player.eps, fused=True
-    )
+def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> torch.optim.Adam:
+    """Adam, fused: it is also what lets a phase be skipped without waiting for the device.
+
+    recorded: for CUDA graphs, which read the learning rate on the device.
+    """
+    lr = torch.tensor(player.lr, device=next(net.parameters()).device) if recorded else player.lr
+    betas = (player.beta1, player.beta2)
+    return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
 
 
 PACKAGES = ("steadygan", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")

@@ -108,7 +108,8 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         f"networks    G {count_parameters(state.nets['G']):,} parameters, D {count_parameters(state.nets['D']):,}",
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}",
-        f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
+        f"precision   {precision}",
+        f"execution   {state.mode}",
     ]
 
 

@@ -56,10 +56,10 @@ def prepared(nets: Iterable[nn.Module], *, keep: bool = True) -> Iterator[None]:
         layer.prepared = layer.kept
     try:
         yield
-        gathered = [(k, layer.kept.grad) for k, layer in zip(kernels, stale, strict=True) if layer.kept is not None]
-        with_gradient = [(kernel, grad) for kernel, grad in gathered if grad is not None]
-        if with_gradient:
-            torch.autograd.backward(*zip(*with_gradient, strict=True))
+        grads = [None if layer.kept is None else layer.kept.grad for layer in stale]
+        reached = [(kernel, grad) for kernel, grad in zip(kernels, grads, strict=True) if grad is not None]
+        if reached:
+            torch.autograd.backward([kernel for kernel, _ in reached], [grad for _, grad in reached])
     finally:
         for layer in layers:
             layer.prepared = None

@@ -104,7 +104,10 @@ class Trainer:
             factor = min(1.0, (steps - self.state.step) / max(1, steps - optim.decay_from))
         for player, section in (("G", optim.g), ("D", optim.d)):
             for group in self.state.optimizers[player].param_groups:
-                group["lr"] = section.lr * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(section.lr * factor)
+                else:
+                    group["lr"] = section.lr * factor
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> dict[str, float]:
         state = self.state

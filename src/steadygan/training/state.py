@@ -16,6 +16,7 @@ from steadygan.nets.prior import Prior
 from steadygan.objective import PLACEMENTS, Term
 from steadygan.objective.views import Origin, Transform
 from steadygan.training.ema import EMA
+from steadygan.training.graphs import Graphs
 
 
 @dataclass
@@ -24,7 +25,8 @@ class TrainState:
 
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
     one step; pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has
-    had; images: reals shown to the critic so far; autocast, compiled: see `Bundle`.
+    had; images: reals shown to the critic so far; autocast, compiled: see `Bundle`; graphs: what records and replays
+    phases, None when nothing does; mode: how phases are carried out, in words.
     """
 
     nets: dict[str, nn.Module]
@@ -42,6 +44,8 @@ class TrainState:
     joint: bool = True
     autocast: torch.dtype | None = None
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    graphs: Graphs | None = None
+    mode: str = "eager"
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -98,9 +102,14 @@ class TrainState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.loader.load_state_dict(state["loader"])
         for name, optimizer in self.optimizers.items():
+            own = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
+            for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
+                group["lr"], group["capturable"] = lr, capturable  # this run's, whatever the saved one was
         for name, memory in self.memories.items():
             memory.load_state_dict(state["memories"][name])
+        if self.graphs is not None:
+            self.graphs.clear()
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from steadygan.nets.layers import advance_spectral_norm
 from steadygan.nets.prepared import prepared
-from steadygan.objective import Bundle, Real, Term, View
+from steadygan.objective import Bundle, Real, Term
 from steadygan.objective.bundle import ORIGINS
 from steadygan.objective.views import walk
+from steadygan.training.graphs import MicroBatch
 from steadygan.training.state import TrainState
-
-Given = dict[View, tuple[Tensor, Tensor | None]]
-MicroBatch = tuple[Given, int]
-"""What comes from outside, and the number of samples."""
 
 
 def train_step(state: TrainState) -> dict[str, Tensor]:
@@ -32,7 +30,11 @@ def train_step(state: TrainState) -> dict[str, Tensor]:
 def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     """One phase of one player: collect the live terms, fetch their images, update, average."""
     live = [term for term in state.terms if term.player == player and term.live(state.counts[player])]
-    values = update(state, player, live, micro_batches(state, live))
+    batches, work = micro_batches(state, live), partial(update, state, player, live)
+    if state.graphs is None:
+        values = work(batches)
+    else:
+        values = state.graphs.run((player, *((term.name, term.strength(state.step)) for term in live)), work, batches)
     state.counts[player] += 1
     if player == "G":
         state.ema.update(state.nets["G"], state.step)
@@ -53,7 +55,7 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
 
     optimizer.zero_grad()
     values: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=state.device))
-    with prepared(state.nets.values()):
+    with prepared(state.nets.values(), keep=state.graphs is None):
         for given, size in batches:
             b = Bundle(
                 state.nets,
