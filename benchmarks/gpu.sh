@@ -9,16 +9,11 @@ export PYTHONPATH=$PWD/src
 mkdir -p "$out"
 python -m steadygan doctor | tee "$out/doctor.txt"
 python -m pytest -q -n 0 -k "cuda or gpu" -rs | tee "$out/tests.txt" || true
-rows=$out/speed.csv
-python benchmarks/step.py cifar10-dcgan-none cifar10-sngan cifar10-biggan cifar10-biggan-cr cifar10-biggan-bcr \
-    cifar10-biggan-icr cifar10-biggan-diffaugment100 cifar10-stylegan2 \
-    --device cuda --batch 64 --modes plain,fast --rounds 5 --steps 5 --out "$rows" | tee "$out/step.txt"
-python benchmarks/step.py cifar10-biggan-icr --device cuda --batch 64 --modes fast,fast+compile \
-    --rounds 5 --steps 5 --out "$rows" | tee -a "$out/step.txt"
-python benchmarks/step.py imagenet128-biggan --device cuda --batch 256 --set train.accumulate=1 --modes plain,fast \
-    --rounds 3 --out "$rows" | tee -a "$out/step.txt"
-if [ -n "$peer" ]; then
-    python benchmarks/step.py benchmarks/studiogan-biggan-icr.yaml --device cuda --batch 64 --modes plain,fast \
-        --studiogan "$peer" --peer-config CIFAR10/BigGAN-ICR.yaml --peer-modes peer,peer+amp \
-        --rounds 5 --steps 5 --out "$rows" | tee -a "$out/step.txt"
-fi
+for preset in cifar10-biggan-icr cifar10-stylegan2 imagenet128-biggan; do
+    # The memory that is predicted, and what the allocator then measures.
+    for more in train.recompute=false train.recompute=true; do
+        python -m steadygan train $preset data.path="$out/noise.zip" train.batch_size=64 train.accumulate=1 $more \
+            --dry-run | tee -a "$out/memory.txt" || true
+    done
+done
+python benchmarks/step.py --suite gpu --device cuda --studiogan "$peer" --out "$out/speed.csv" | tee "$out/step.txt"

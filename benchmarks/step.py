@@ -34,11 +34,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from steadygan import config as configuration
 from steadygan.build import build_state
 from steadygan.data import ImageSet, Source, load_images
+from steadygan.estimate import Arithmetic
 from steadygan.machine import keep_freed_memory
 from steadygan.training.step import run_phase
 
@@ -201,11 +201,11 @@ def serve(job: Job, link: Connection) -> None:
     torch.manual_seed(0)
     d, g, images = job.build()
     facts: dict[str, Any] = {"images": images, "flop": None}
-    with nullcontext() if job.mode.endswith("compile") else FlopCounterMode(display=False) as counter:
+    with nullcontext() if job.mode.endswith("compile") else Arithmetic() as counter:
         d()
         g()
     if counter is not None:
-        facts["flop"] = counter.get_total_flops()
+        facts["flop"] = counter.flop
     for _ in range(GRAPH_WARM_UP if job.mode.endswith("graphs") else 0):
         d()
         g()

@@ -114,7 +114,7 @@ def load_images(
     """
     device, indices = torch.device(device), np.asarray(indices, np.int64)
     shape = (len(indices), source.channels, source.size, source.size)
-    limit = _free_memory(device) // 4 if memory_limit is None else memory_limit
+    limit = free_memory(device) // 4 if memory_limit is None else memory_limit
     pixels = torch.empty(shape, dtype=torch.uint8, device=device) if math.prod(shape) <= limit else None
     kept: list[int] = []
     failures: list[UnreadableImage] = []
@@ -159,7 +159,7 @@ def _try_read(source: Source, index: int) -> np.ndarray | UnreadableImage:
         return UnreadableImage(error.name, error.reason)
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
     """Bytes that new tensors on `device` may take; on the CPU only Linux tells, elsewhere it is assumed."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
