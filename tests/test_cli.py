@@ -164,7 +164,7 @@ def test_dry_run_estimates_and_leaves_nothing(steadygan: Run, tmp_path: Path) ->
 
 
 def test_a_dry_run_of_what_cannot_fit_says_what_to_change(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steadygan.data.loader.free_memory", lambda device: 1 << 20)
+    monkeypatch.setattr("steadygan.data.loader.free_memory", lambda device: 1)
     result = steadygan("train", "digits", *TINY, "--dry-run")
     assert result.status == 2
     assert "would not fit" in result.err

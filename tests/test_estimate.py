@@ -52,6 +52,21 @@ def test_the_peak_is_predicted_within_fifteen_percent(preset: str) -> None:
     assert predicted.peak - predicted.images == pytest.approx(measured, rel=0.15)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("preset", CASES)
+def test_the_peak_on_a_gpu_is_predicted_within_fifteen_percent(preset: str) -> None:
+    cfg, images = case(preset, *CASES[preset], "model.width=32", "train.batch_size=16")
+    device = torch.device("cuda")
+    images = load_images(images.source, np.arange(16), device=device)
+    predicted = estimate_cost(cfg, images, device)
+    torch.cuda.reset_peak_memory_stats()
+    state = build.build_state(cfg, images, device)
+    for _ in range(2):
+        state.counts.clear()
+        train_step(state)
+    assert predicted.peak == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.15)
+
+
 def test_a_run_that_no_machine_could_hold_is_predicted_all_the_same() -> None:
     """And recomputing blocks takes less."""
     cfg, images = case("cifar10-biggan-icr", "model.width=64")

@@ -23,8 +23,10 @@ from steadygan.training.step import train_step
 
 
 class Cost(NamedTuple):
-    """Bytes on the device: weights of all networks and their average, Adam's moments, images held there, and the most
-    that is alive at any moment of a step, all of these included. flop: operations of a step in which every term is live.
+    """Of one step in which every term is live.
+
+    Bytes on the device: weights of all networks and their average, Adam's moments, images held there, and the most that
+    is alive at any moment, all of these included. flop: operations.
     """
 
     weights: int

@@ -14,6 +14,7 @@ from torch import Tensor
 from steadygan.data import (
     ImageSet,
     Loader,
+    Source,
     UnreadableImage,
     load_images,
     loader,
@@ -241,13 +242,13 @@ def test_batches_are_decoded_before_they_are_asked_for(folder: Path, monkeypatch
     """So that decoding overlaps with a step; the order in which threads come to it has no part in what is drawn."""
     images = load(folder, streamed=True)
     read: list[int] = []
-    decode = images.source.read
+    decode = Source.read
 
-    def watched(index: int) -> np.ndarray:
+    def watched(source: Source, index: int) -> np.ndarray:
         read.append(int(index))
-        return decode(index)
+        return decode(source, index)
 
-    monkeypatch.setattr(images.source, "read", watched)
+    monkeypatch.setattr(Source, "read", watched)
     with Loader(images, batch_size=2, seed=0) as batches:
         batches.next()
         for _, _, parts in batches._ahead:
