@@ -88,6 +88,15 @@ def test_a_trained_layer_is_made_once_a_phase_and_a_frozen_one_until_it_changes(
     torch.testing.assert_close(inside, net(x))
 
 
+def test_a_layer_that_took_no_part_has_no_gradient() -> None:
+    """Zeros instead would move Adam's moments."""
+    used, unused = (Conv2d(2, 2, 3, spectral_norm=True) for _ in range(2))
+    with prepared([used, unused]):
+        used(torch.randn(1, 2, 5, 5)).sum().backward()
+    assert used.weight.grad is not None
+    assert unused.weight.grad is None
+
+
 def test_a_phase_that_fails_leaves_no_prepared_kernel() -> None:
     layer = UpConv2d(2, 2, spectral_norm=True)
     with pytest.raises(RuntimeError, match="broken"), prepared([layer]):

@@ -27,17 +27,20 @@ class Normalise(torch.autograd.Function):
         sigmas = [u.dot(w.flatten(1).mv(v)) for u, w, v in zip(left, weights, right, strict=True)]
         normalised = torch._foreach_div(weights, sigmas)
         ctx.save_for_backward(*left, *right, *sigmas, *normalised)
+        ctx.set_materialize_grads(False)  # a layer that took no part has no gradient, and Adam passes it over
         return tuple(normalised)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        saved, count = ctx.saved_tensors, len(grads)
-        left, right, sigmas, normalised = (saved[i * count : (i + 1) * count] for i in range(4))
-        along = [product.sum() for product in torch._foreach_mul(grads, normalised)]
-        scaled = torch._foreach_mul(left, along)
-        outer = [torch.outer(u, v).view_as(g) for u, v, g in zip(scaled, right, grads, strict=True)]
-        return None, None, *torch._foreach_div(torch._foreach_sub(grads, outer), sigmas)
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        count, reached = len(grads), [i for i, grad in enumerate(grads) if grad is not None]
+        columns = [grads, *(ctx.saved_tensors[i * count : (i + 1) * count] for i in range(4))]
+        g, left, right, sigmas, normalised = ([column[i] for i in reached] for column in columns)
+        along = [product.sum() for product in torch._foreach_mul(g, normalised)]
+        outer = [torch.outer(u, v) for u, v in zip(torch._foreach_mul(left, along), right, strict=True)]
+        outer = [matrix.view_as(grad) for matrix, grad in zip(outer, g, strict=True)]
+        found = dict(zip(reached, torch._foreach_div(torch._foreach_sub(g, outer), sigmas), strict=True))
+        return None, None, *(found.get(i) for i in range(count))
 
 
 @contextmanager
