@@ -18,16 +18,4 @@ if [ "$(nvidia-smi --list-gpus | wc -l)" -ge 2 ]; then
             | tee "$out/devices-$n.txt" || true
     done
 fi
-rows=$out/speed.csv
-python benchmarks/step.py cifar10-dcgan-none cifar10-sngan cifar10-biggan cifar10-biggan-cr cifar10-biggan-bcr \
-    cifar10-biggan-icr cifar10-biggan-diffaugment100 cifar10-stylegan2 \
-    --device cuda --batch 64 --modes plain,fast --rounds 5 --steps 5 --out "$rows" | tee "$out/step.txt"
-python benchmarks/step.py cifar10-biggan-icr --device cuda --batch 64 --modes fast,fast+compile \
-    --rounds 5 --steps 5 --out "$rows" | tee -a "$out/step.txt"
-python benchmarks/step.py imagenet128-biggan --device cuda --batch 256 --set train.accumulate=1 --modes plain,fast \
-    --rounds 3 --out "$rows" | tee -a "$out/step.txt"
-if [ -n "$peer" ]; then
-    python benchmarks/step.py benchmarks/studiogan-biggan-icr.yaml --device cuda --batch 64 --modes plain,fast \
-        --studiogan "$peer" --peer-config CIFAR10/BigGAN-ICR.yaml --peer-modes peer,peer+amp \
-        --rounds 5 --steps 5 --out "$rows" | tee -a "$out/step.txt"
-fi
+python benchmarks/step.py --suite gpu --device cuda --studiogan "$peer" --out "$out/speed.csv" | tee "$out/step.txt"

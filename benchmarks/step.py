@@ -3,10 +3,12 @@
     python benchmarks/step.py cifar10-biggan-icr --modes plain,fast --batch 32
     python benchmarks/step.py benchmarks/studiogan-biggan-icr.yaml --modes fast \
         --studiogan PATH --peer-config CIFAR10/BigGAN-ICR.yaml --peer-modes peer,peer+malloc
+    python benchmarks/step.py --suite cpu --studiogan PATH
 
 Each mode of each preset is a process of its own with synthetic images in memory, warmed up, that waits for its turn.
-A row says: images that D's updates have seen per second of whole iterations (median, and the slowest and quickest
-round), peak memory, arithmetic of an iteration, and its share of what the machine's matrix products reach.
+A row says: images that D's updates have seen per second of D phases alone and of whole iterations (median, and the
+slowest and quickest round), peak memory, arithmetic of an iteration, and its share of what the machine reaches at best
+in a large matrix product or convolution of the same precision.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import date
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,13 +33,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+import torch.nn.functional as F
 
 from steadygan import config as configuration
 from steadygan.build import build_state
 from steadygan.data import ImageSet, Source, load_images
+from steadygan.estimate import Arithmetic
 from steadygan.machine import keep_freed_memory
-from steadygan.training.step import train_step
+from steadygan.training.step import run_phase
 
 MODES: dict[str, dict[str, str]] = {
     "plain": {"fold": "false", "channels_last": "false", "precision": "float32"},
@@ -47,11 +51,57 @@ MODES: dict[str, dict[str, str]] = {
     "bf16-unfolded": {"fold": "false", "precision": "bfloat16"},
     "fast": {"precision": "bfloat16"},
     "fast+compile": {"precision": "bfloat16", "compile": "true"},
+    "fast+graphs": {"precision": "bfloat16", "cuda_graphs": "true"},
 }
 """Settings below `train.`; what is not named is the default."""
 PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16", "peer+amp")
+GRAPH_WARM_UP = 5
+PEER = "benchmarks/studiogan-biggan-icr.yaml", "CIFAR10/BigGAN-ICR.yaml"
 
 Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Presets whose modes are interleaved with one another: what is resident at once."""
+
+    presets: tuple[str, ...]
+    modes: str = "plain,fast-fp32,fast"
+    batch: int = 32
+    rounds: int = 3
+    steps: int = 1
+    peers: tuple[str, ...] = ()
+    peer_modes: str = ""
+
+    def jobs(self, device: str, overrides: tuple[str, ...], studiogan: str) -> list[Job]:
+        """One for each preset and mode, and, where there is a checkout of StudioGAN, for each peer and mode."""
+        ours = [(preset, mode, overrides, "") for preset in self.presets for mode in self.modes.split(",")]
+        theirs = [(peer, mode, (), studiogan) for peer in self.peers for mode in self.peer_modes.split(",")]
+        jobs = ours + (theirs if studiogan else [])
+        return [Job(name, mode, self.batch, device, options, source) for name, mode, options, source in jobs]
+
+
+SUITES: dict[str, tuple[Group, ...]] = {
+    "cpu": (
+        Group(PEER[:1], peers=PEER[1:], peer_modes="peer,peer+malloc,peer+malloc+bf16", rounds=4),
+        Group(("cifar10-dcgan-none", "cifar10-sngan"), steps=2),
+        Group(("cifar10-biggan", "cifar10-biggan-cr"), batch=16),
+        Group(("cifar10-biggan-bcr", "cifar10-biggan-icr"), batch=16),
+        Group(("cifar10-biggan-diffaugment100", "cifar10-logan"), batch=16),
+        Group(("cifar10-stylegan2",), batch=16),
+        Group(("imagenet128-biggan",), batch=4),
+    ),
+    "gpu": (
+        Group(PEER[:1], "plain,fast,fast+graphs", 64, 5, 5, PEER[1:], "peer,peer+amp"),
+        Group(("cifar10-dcgan-none", "cifar10-sngan", "cifar10-stylegan2"), "plain,fast,fast+graphs", 64, 5, 5),
+        Group(("cifar10-biggan", "cifar10-biggan-cr", "cifar10-biggan-bcr"), "plain,fast,fast+graphs", 64, 5, 5),
+        Group(("cifar10-biggan-icr",), "plain,fast,fast+compile,fast+graphs", 64, 5, 5),
+        Group(("cifar10-biggan-diffaugment100", "cifar10-logan"), "plain,fast,fast+graphs", 64, 5, 5),
+        # One mode at a time: what is resident at once must fit.
+        *(Group(("imagenet128-biggan",), mode, 256, 3, 1) for mode in ("plain", "fast", "fast+graphs")),
+    ),
+}
+"""Every row of results/speed.csv for a kind of machine; the CPU's should take some 25 minutes on two quiet cores."""
 
 
 @dataclass(frozen=True)
@@ -65,29 +115,35 @@ class Job:
     overrides: tuple[str, ...]
     studiogan: str = ""
 
-    def build(self) -> tuple[Step, int]:
-        """A whole iteration, and the real images that D sees in it."""
+    def build(self) -> tuple[Step, Step, int]:
+        """D's phases of an iteration, G's, and the real images that D sees in one."""
         if self.mode in PEER_MODES:
             from peers.studiogan import studiogan_step
 
             if "malloc" in self.mode:
                 keep_freed_memory()
-            step, updates = studiogan_step(
+            *steps, updates = studiogan_step(
                 Path(self.studiogan), self.preset, batch=self.batch, device=self.device, amp="amp" in self.mode
             )
-            return rounded(step, self.device) if "bf16" in self.mode else step, updates * self.batch
+            d, g = (rounded(step, self.device) if "bf16" in self.mode else step for step in steps)
+            return d, g, updates * self.batch
         if self.device == "cpu":
             keep_freed_memory()
         settings = [f"train.{key}={value}" for key, value in MODES[self.mode].items()]
-        config = configuration.load(
-            self.preset, [f"train.batch_size={self.batch}", *settings, *self.overrides, f"train.device={self.device}"]
-        )
+        whole = [f"train.batch_size={self.batch}", "train.accumulate=1", f"train.device={self.device}"]
+        config = configuration.load(self.preset, [*whole, *settings, *self.overrides])
         state = build_state(config, synthetic(config), torch.device(self.device))
-        return lambda: void(train_step(state)), config.train.phases.count("D") * self.batch
+        updates = config.train.phases.count("D")
 
+        def d() -> None:
+            for _ in range(updates):
+                run_phase(state, "D")
 
-def void(value: object) -> None:
-    """Takes a value and gives none."""
+        def g() -> None:
+            run_phase(state, "G")
+            state.step += 1
+
+        return d, g, updates * self.batch
 
 
 def rounded(step: Step, device: str) -> Step:
@@ -118,40 +174,53 @@ def synchronise(device: str) -> None:
 
 
 def reachable(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of a large square matrix product."""
+    """FLOP/s of a large matrix product or of a 3×3 convolution of 384 channels, whichever is more, at its best."""
     side = 8192 if device.startswith("cuda") else 2048
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in "ab")
+    count = 256 if device.startswith("cuda") else 16
+    x = torch.randn(count, 384, 16, 16, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    kernel = torch.randn(384, 384, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    product = 2 * side**3 / quickest(lambda: a @ b, device)
+    convolution = 2 * x.numel() * kernel[0].numel() / quickest(lambda: F.conv2d(x, kernel, padding=1), device)
+    return max(product, convolution)
+
+
+def quickest(work: Callable[[], object], device: str) -> float:
+    """Seconds."""
     times = []
     for _ in range(8):
         synchronise(device)
         began = time.perf_counter()
-        a @ b
+        work()
         synchronise(device)
         times.append(time.perf_counter() - began)
-    return 2 * side**3 / median(times)
+    return min(times)
 
 
 def serve(job: Job, link: Connection) -> None:
-    """Builds the job, tells its facts, then answers every request for `n` iterations with the seconds they took."""
+    """Builds the job, tells its facts, then answers requests for `n` iterations with D's seconds and all seconds."""
     torch.manual_seed(0)
-    step, images = job.build()
+    d, g, images = job.build()
     facts: dict[str, Any] = {"images": images, "flop": None}
-    if not job.mode.endswith("compile"):
-        counter = FlopCounterMode(display=False)
-        with counter:
-            step()
-        facts["flop"] = counter.get_total_flops()
-    else:
-        step()
+    with nullcontext() if job.mode.endswith("compile") else Arithmetic() as counter:
+        d()
+        g()
+    if counter is not None:
+        facts["flop"] = counter.flop
+    for _ in range(GRAPH_WARM_UP if job.mode.endswith("graphs") else 0):
+        d()
+        g()
     link.send(facts)
     while (count := link.recv()) > 0:
         gc.collect()
-        synchronise(job.device)
-        began = time.perf_counter()
-        for _ in range(count):
-            step()
-        synchronise(job.device)
-        link.send(time.perf_counter() - began)
+        times = [0.0, 0.0]
+        for part, work in enumerate((d, g) * count):
+            synchronise(job.device)
+            began = time.perf_counter()
+            work()
+            synchronise(job.device)
+            times[part % 2] += time.perf_counter() - began
+        link.send((times[0], sum(times)))
     rounded_to = "bfloat16" if "bf16" in job.mode else MODES.get(job.mode, {}).get("precision", "float32")
     if job.device.startswith("cuda"):
         peak = torch.cuda.max_memory_allocated() / 2**20
@@ -163,24 +232,28 @@ def serve(job: Job, link: Connection) -> None:
 def measure(jobs: list[Job], rounds: int, steps: int) -> list[dict[str, Any]]:
     """One row a job."""
     context = multiprocessing.get_context("spawn")
-    links, facts = [], []
+    links, facts, processes = [], [], []
     for job in jobs:
         ours, theirs = context.Pipe()
-        context.Process(target=serve, args=(job, theirs), daemon=True).start()
+        processes.append(context.Process(target=serve, args=(job, theirs), daemon=True))
+        processes[-1].start()
         links.append(ours)
         facts.append(ours.recv())
         print(f"ready       {job.preset} {job.mode}", flush=True)
     seconds: list[list[float]] = [[] for _ in jobs]
+    of_d: list[list[float]] = [[] for _ in jobs]
     for round_ in range(rounds):
         for i, link in enumerate(links):
             link.send(steps)
-            seconds[i].append(link.recv() / steps)
+            for times, value in zip((of_d[i], seconds[i]), link.recv(), strict=True):
+                times.append(value / steps)
             rate = facts[i]["images"] / seconds[i][-1]
             print(f"round {round_ + 1}/{rounds}   {jobs[i].preset} {jobs[i].mode}: {rate:.1f} images/s", flush=True)
     rows = []
-    for job, link, fact, times in zip(jobs, links, facts, seconds, strict=True):
+    for job, link, process, fact, d, times in zip(jobs, links, processes, facts, of_d, seconds, strict=True):
         link.send(0)
         end = link.recv()
+        process.join()
         flop = fact["flop"] or next((f["flop"] for j, f in zip(jobs, facts, strict=True) if twin(j, job)), None)
         rates = sorted(fact["images"] / value for value in times)
         rows.append(
@@ -189,6 +262,7 @@ def measure(jobs: list[Job], rounds: int, steps: int) -> list[dict[str, Any]]:
                 "mode": job.mode,
                 "batch": job.batch,
                 "rounds": rounds,
+                "D_images_per_s": round(fact["images"] / median(d), 2),
                 "images_per_s": round(median(rates), 2),
                 "slowest": round(rates[0], 2),
                 "quickest": round(rates[-1], 2),
@@ -218,38 +292,43 @@ def commit() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("presets", nargs="+", help="presets or YAML files")
+    parser.add_argument("presets", nargs="*", help="presets or YAML files")
+    parser.add_argument("--suite", choices=SUITES, help="in place of presets: every row for such a machine")
     parser.add_argument("--modes", default="plain,fast", help=f"of {', '.join(MODES)}")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="overrides for all presets")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1, help="iterations a round")
+    parser.add_argument("--batch", type=int, help="images  [default: 32, or as the suite says]")
+    parser.add_argument("--rounds", type=int, help="[default: 3, or as the suite says]")
+    parser.add_argument("--steps", type=int, help="iterations a round  [default: 1, or as the suite says]")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--studiogan", default="", help="a checkout of PyTorch-StudioGAN")
     parser.add_argument("--peer-config", action="append", default=[], help="below its src/configs")
     parser.add_argument("--peer-modes", default="peer,peer+malloc", help=f"of {', '.join(PEER_MODES)}")
     parser.add_argument("--out", type=Path, default=Path("results/speed.csv"), help="rows are appended")
     arguments = parser.parse_args()
-    jobs = [
-        Job(preset, mode, arguments.batch, arguments.device, tuple(arguments.set))
-        for preset in arguments.presets
-        for mode in arguments.modes.split(",")
-    ]
-    jobs += [
-        Job(config, mode, arguments.batch, arguments.device, (), arguments.studiogan)
-        for config in arguments.peer_config
-        for mode in arguments.peer_modes.split(",")
-    ]
-    rows = measure(jobs, arguments.rounds, arguments.steps)
+    sizes = {key: value for key in ("batch", "rounds", "steps") if (value := getattr(arguments, key)) is not None}
+    if arguments.suite:
+        groups = [replace(group, **sizes) for group in SUITES[arguments.suite]]
+    else:
+        peers = tuple(arguments.peer_config)
+        groups = [
+            Group(tuple(arguments.presets), arguments.modes, **sizes, peers=peers, peer_modes=arguments.peer_modes)
+        ]
+    for group in groups:
+        jobs = group.jobs(arguments.device, tuple(arguments.set), arguments.studiogan)
+        append(arguments.out, measure(jobs, group.rounds, group.steps), arguments.device)
+
+
+def append(path: Path, rows: list[dict[str, Any]], device: str) -> None:
+    """Adds rows to a CSV file, with where they come from."""
     about = {
         "date": date.today().isoformat(),
         "commit": commit(),
-        "machine": machine(arguments.device),
+        "machine": machine(device),
         "torch": torch.__version__,
     }
-    new = not arguments.out.is_file()
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("a", newline="", encoding="utf-8") as file:
+    new = not path.is_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*about, *rows[0]])
         if new:
             writer.writeheader()

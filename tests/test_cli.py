@@ -154,9 +154,21 @@ def test_a_folder_of_images_is_trained_on_without_a_score(steadygan: Run, tmp_pa
 def test_dry_run_estimates_and_leaves_nothing(steadygan: Run, tmp_path: Path) -> None:
     result = steadygan("train", "digits", *TINY, "--dry-run")
     assert result.status == 0
-    assert re.search(r"^memory +[\d.]+ MiB of weights, [\d.]+ MiB at the peak", result.out, re.MULTILINE)
+    assert re.search(
+        r"^memory +[\d,]+ MiB at the peak of a step: weights [\d,]+, Adam [\d,]+, images", result.out, re.MULTILINE
+    )
+    assert re.search(r"^arithmetic +[\d.]+ GFLOP a step$", result.out, re.MULTILINE)
+    assert re.search(r"^execution +eager$", result.out, re.MULTILINE)
     assert re.search(r"^time +[\d.]+ s a step, .* for 2 steps$", result.out, re.MULTILINE)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_what_cannot_fit_says_what_to_change(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steadygan.data.loader.free_memory", lambda device: 1)
+    result = steadygan("train", "digits", *TINY, "--dry-run")
+    assert result.status == 2
+    assert "would not fit" in result.err
+    assert "train.accumulate" in result.err
 
 
 def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> None:

@@ -15,7 +15,7 @@ import steadygan
 ROOT = Path(steadygan.__file__).parent
 
 ORDER = ["errors", "files", "config", "machine", "share", "data", "transforms", "nets", "objective", "training"]
-ORDER += ["metrics", "build", "translation", "scoring", "run", "hub", "explore", "cli", "__main__"]
+ORDER += ["metrics", "build", "estimate", "translation", "scoring", "run", "hub", "explore", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective"), ("metrics", "nets")}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import itertools
 import sys
 import types
 from collections.abc import Callable
@@ -52,8 +53,8 @@ class _EmptyFinder(importlib.abc.MetaPathFinder):
 
 def studiogan_step(
     source: Path, config: str, *, batch: int, device: str, amp: bool = False
-) -> tuple[Callable[[], None], int]:
-    """A function that takes one whole StudioGAN iteration (its D updates, then G), and its number of D updates.
+) -> tuple[Callable[[], None], Callable[[], None], int]:
+    """StudioGAN's D updates of one iteration and its G update, to be called in turn, and its number of D updates.
 
     source: the checkout; config: a file below src/configs, e.g. CIFAR10/BigGAN-ICR.yaml; amp: its `--mixed_precision`.
     """
@@ -104,11 +105,9 @@ def studiogan_step(
     labels = torch.randint(cfgs.DATA.num_classes, (updates, batch))
     job.sample_data_basket = lambda: (list(images), list(labels))
     misc.make_GAN_trainable(job.Gen, job.Gen_ema, job.Dis)
-    steps = iter(range(1 << 60))
-
-    def step() -> None:
-        current = next(steps)
-        job.train_discriminator(current)
-        job.train_generator(current)
-
-    return step, updates
+    d_steps, g_steps = itertools.count(), itertools.count()
+    return (
+        lambda: job.train_discriminator(next(d_steps)),
+        lambda: job.train_generator(next(g_steps)),
+        updates,
+    )

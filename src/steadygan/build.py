@@ -34,11 +34,13 @@ from steadygan.machine import has_bfloat16
 from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_batch_statistics
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
 from steadygan.nets.prior import Prior
+from steadygan.nets.recompute import set_recompute
 from steadygan.nets.resample import set_folding
 from steadygan.nets.translating import critic_name, generator_name
 from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
 from steadygan.share import WHOLE, Share, Sharing, stream
 from steadygan.training.ema import EMA
+from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
 from steadygan.training.state import TrainState
 from steadygan.training.task import Sampling, Task
 from steadygan.training.translating import Translating
@@ -236,6 +238,8 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     for net in nets.values():
         net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         set_folding(net, config.train.fold)
+        if set_recompute(net, config.train.recompute) == 0 and config.train.recompute:
+            raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
     classes = description["classes"]
     pool = None
     if classes:
@@ -256,15 +260,20 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
     order: dict[str, Any] = {"batch_size": train.batch_size, "seed": train.seed, "flip": config.data.flip}
     part: dict[str, Any] = {"rank": share.rank, "world_size": share.size, "parts": train.accumulate}
+    generator = stream(device, share).manual_seed(train.seed)
+    mode = choose_mode(train, terms, device, share.size)
     return TrainState(
         nets=nets,
         players=players,
-        optimizers={"D": adam(sides["D"], config.optim.d), "G": adam(sides["G"], config.optim.g)},
+        optimizers={
+            "D": adam(sides["D"], config.optim.d, recorded=mode.graphs),
+            "G": adam(sides["G"], config.optim.g, recorded=mode.graphs),
+        },
         terms=terms,
         phases=train.phases,
         prior=prior,
         loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order, **part),
-        generator=stream(device, share).manual_seed(train.seed),
+        generator=generator,
         # A fine-tuned average goes on from the source's.
         ema=EMA(sides["G"], start=0 if train.init_from else train.ema.start, half_life=train.ema.half_life),
         averaged=sides["G"],
@@ -273,10 +282,10 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         pre_d_on=PLACEMENTS[diffaugment.placement],
         joint=not has_batch_statistics(sides["D"]),
         autocast=choose_precision(train.precision, device),
-        compiled={name: torch.compile(net) for name, net in nets.items() if compilable(net, share)}
-        if train.compile
-        else {},
+        compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
         frozen=frozen_parameters(config, nets),
+        graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
+        mode=mode.reason,
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 
@@ -303,11 +312,14 @@ def frozen_parameters(config: Config, nets: Mapping[str, nn.Module]) -> frozense
     return frozenset(f"{net}.{name}" for net, names in resting.items() for name in names)
 
 
-def adam(net: nn.Module, player: PlayerConfig) -> torch.optim.Adam:
-    """Adam, fused: it is also what lets a phase be skipped without waiting for the device."""
-    return torch.optim.Adam(
-        net.parameters(), lr=player.lr, betas=(player.beta1, player.beta2), eps=player.eps, fused=True
-    )
+def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> torch.optim.Adam:
+    """Adam, fused: it is also what lets a phase be skipped without waiting for the device.
+
+    recorded: for CUDA graphs, which read the learning rate on the device.
+    """
+    lr = torch.tensor(player.lr, device=next(net.parameters()).device) if recorded else player.lr
+    betas = (player.beta1, player.beta2)
+    return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
 
 
 def build_task(config: Config, images: Images) -> Task:

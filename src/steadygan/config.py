@@ -138,6 +138,10 @@ class TrainConfig(Section):
     tf32: bool = Field(True, description="let NVIDIA GPUs round float32 products to 10 bits")
     fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
     compile: bool = Field(False, description="compile the networks where nothing is differentiated twice")
+    cuda_graphs: bool = Field(False, description="record each phase once as a CUDA graph, then replay it")
+    recompute: bool = Field(
+        False, description="keep only the inputs of blocks for the backward pass: less memory, one more forward pass"
+    )
     ema: EMAConfig = EMAConfig()
     init_from: str | None = Field(None, description="a run or checkpoint whose networks this run starts from")
     freeze_critic: NonNegative = Field(0, description="how many of D's first blocks stay as they are in init_from")
@@ -156,6 +160,8 @@ class TrainConfig(Section):
     def _check(self) -> TrainConfig:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+        if self.compile and self.recompute:
+            raise ValueError("compile and recompute exclude each other; set one of them to false")
         if missing := {"D", "G"} - set(self.phases):
             raise ValueError(f"phases must update both players; {missing.pop()} is missing")
         if self.init_from is None and (self.freeze_critic or self.adapt != "all"):

@@ -14,6 +14,7 @@ from torch import Tensor
 from steadygan.data import (
     ImageSet,
     Loader,
+    Source,
     UnreadableImage,
     load_images,
     loader,
@@ -235,6 +236,28 @@ def test_a_file_lost_while_streaming_is_an_error_that_names_it_and_loses_no_batc
     batches.close()
     lost.write_bytes(content)
     assert sorted(numbers(batches.next()[0])) == list(range(COUNT))
+
+
+def test_batches_are_decoded_before_they_are_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that decoding overlaps with a step; the order in which threads come to it has no part in what is drawn."""
+    images = load(folder, streamed=True)
+    read: list[int] = []
+    decode = Source.read
+
+    def watched(source: Source, index: int) -> np.ndarray:
+        read.append(int(index))
+        return decode(source, index)
+
+    monkeypatch.setattr(Source, "read", watched)
+    with Loader(images, batch_size=2, seed=0) as batches:
+        batches.next()
+        for _, _, parts in batches._ahead:
+            for part in parts:
+                part.result()
+        assert len(read) == 2 * (1 + loader.PREFETCHED_BATCHES)
+        waiting = set(read)
+        for _ in range(loader.PREFETCHED_BATCHES):
+            assert set(numbers(batches.next()[0])) <= waiting
 
 
 def test_closing_leaves_no_thread_behind(folder: Path) -> None:

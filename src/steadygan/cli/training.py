@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -131,7 +130,8 @@ def _facts(state: TrainState, images: Images) -> list[str]:
         f"objective   {';  '.join(players)}",
         f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}"
         + (f" over {state.share.size} processes" if state.share.size > 1 else ""),
-        f"precision   {precision}{', compiled where nothing is differentiated twice' if state.compiled else ''}",
+        f"precision   {precision}",
+        f"execution   {state.mode}",
     ]
 
 
@@ -145,7 +145,11 @@ def _size(state: TrainState, net: str) -> str:
 
 
 def _dry_run(config: Config) -> None:
+    import torch
+
     from steadygan.build import build_images, build_state, choose_device, resolve
+    from steadygan.data.loader import free_memory
+    from steadygan.estimate import estimate_cost
     from steadygan.machine import keep_freed_memory
     from steadygan.run import seconds_per_step
 
@@ -155,27 +159,26 @@ def _dry_run(config: Config) -> None:
     if device.type == "cpu":
         keep_freed_memory()
     images = build_images(config, device)
+    cost, free = estimate_cost(config, images.train, device), free_memory(device)
     state = build_state(config, images.train, device)
     for line in _facts(state, images):
         console.print(line, highlight=False, soft_wrap=True)
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in state.weights().values())
-    seconds = seconds_per_step(state)
-    peak = _peak_memory(device)
+    mib = [f"{size / 2**20:,.0f}" for size in (cost.peak, cost.weights, cost.optimisers, cost.images)]
     console.print(
-        f"memory      {weights / 2**20:.1f} MiB of weights, {peak / 2**20:.0f} MiB at the peak",
+        f"memory      {mib[0]} MiB at the peak of a step: weights {mib[1]}, Adam {mib[2]}, images {mib[3]}, "
+        f"the rest activations and gradients; {free / 2**20:,.0f} MiB are free",
         highlight=False,
+        soft_wrap=True,
     )
+    if cost.peak - cost.images > free:
+        raise UserError(
+            f"a step would not fit into the memory of {device}: raise train.accumulate, set train.recompute=true or "
+            "lower train.batch_size"
+        )
+    console.print(f"arithmetic  {cost.flop / 1e9:,.1f} GFLOP a step", highlight=False)
+    seconds = seconds_per_step(state)
+    if device.type == "cuda":
+        measured = torch.cuda.max_memory_allocated(device) / 2**20
+        console.print(f"measured    {measured:,.0f} MiB at the peak", highlight=False)
     total = duration(seconds * config.train.steps)
     console.print(f"time        {seconds:.2f} s a step, {total} for {config.train.steps:,} steps", highlight=False)
-
-
-def _peak_memory(device: Any) -> float:
-    """Bytes at the peak so far: of the accelerator's memory, or of this process."""
-    import resource
-
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

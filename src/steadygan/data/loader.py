@@ -145,7 +145,7 @@ def load_images(
     if memory_limit is None:
         # Processes that torchrun started on one machine share its memory.
         sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        memory_limit = _free_memory(device) // 4 // sharers
+        memory_limit = free_memory(device) // 4 // sharers
     resident = math.prod(shape) <= memory_limit
     gather = partial(
         _gather,
@@ -227,7 +227,7 @@ def _decode(source: Source, pool: ThreadPoolExecutor, threads: int, indices: np.
     return list(chain.from_iterable(pool.map(read, np.array_split(indices, threads))))
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
     """Bytes that new tensors on `device` may take; on the CPU only Linux tells, elsewhere it is assumed."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]

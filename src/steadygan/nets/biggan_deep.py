@@ -28,6 +28,7 @@ from steadygan.nets.layers import (
     batch_norm,
     required,
 )
+from steadygan.nets.recompute import Block
 from steadygan.nets.resample import UpConv2d, downsample, upsample
 from steadygan.nets.resnet import SEED
 
@@ -52,7 +53,7 @@ CRITIC_WIDTHS = {
 }
 
 
-class UpBlock(nn.Module):
+class UpBlock(Block):
     """(N, C, H, W) → (N, C', H, W), or (N, C', 2H, 2W) with `up`; C' ≤ C.
 
     BN, ReLU, conv1 to C/4; BN, ReLU, ×2, conv3; BN, ReLU, conv3; BN, ReLU, conv1 to C'. The shortcut keeps the first
@@ -92,7 +93,7 @@ class UpBlock(nn.Module):
         return h + (upsample(shortcut) if self.up else shortcut)
 
 
-class DownBlock(nn.Module):
+class DownBlock(Block):
     """(N, C, H, W) → (N, C', H, W), or (N, C', H/2, W/2) with `down`; C' ≥ C.
 
     ReLU, conv1 to C'/4; ReLU, conv3; ReLU, conv3; ReLU, mean pooling, conv1 to C'. The shortcut, pooled, gets the

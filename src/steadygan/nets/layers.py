@@ -71,6 +71,9 @@ class SpectralNorm(nn.Module):
     v: Tensor
     spectral_norm: bool
     sn_eps: float
+    prepared: Tensor | None = None
+    kept: Tensor | None = None  # see `prepared.prepared`, as for `made`
+    made: tuple[object, ...] | None = None
 
     def _start_spectral_norm(self, enabled: bool, eps: float) -> None:
         self.spectral_norm = enabled
@@ -91,6 +94,19 @@ class SpectralNorm(nn.Module):
         with full_precision(self.weight):
             return self.weight / u.dot(self.weight.flatten(1).mv(v))
 
+    @property
+    def changes(self) -> bool:
+        """Whether the layer multiplies with anything but `weight` itself."""
+        return self.spectral_norm
+
+    def shaped(self, weight: Tensor) -> Tensor:
+        """The normalised weight in the form in which the layer multiplies with it."""
+        return weight
+
+    def kernel(self) -> Tensor:
+        """What the layer multiplies with: made now, or once for the whole phase (`prepared.prepared`)."""
+        return self.shaped(self.normalised_weight()) if self.prepared is None else self.prepared
+
 
 class Conv2d(SpectralNorm, nn.Conv2d):
     """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request."""
@@ -100,7 +116,7 @@ class Conv2d(SpectralNorm, nn.Conv2d):
         self._start_spectral_norm(spectral_norm, sn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.normalised_weight(), self.bias)
+        return self._conv_forward(x, self.kernel(), self.bias)
 
 
 class Linear(SpectralNorm, nn.Linear):
@@ -111,7 +127,7 @@ class Linear(SpectralNorm, nn.Linear):
         self._start_spectral_norm(spectral_norm, sn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.normalised_weight(), self.bias)
+        return F.linear(x, self.kernel(), self.bias)
 
 
 class Embedding(SpectralNorm, nn.Embedding):
@@ -123,7 +139,7 @@ class Embedding(SpectralNorm, nn.Embedding):
 
     def forward(self, y: Tensor) -> Tensor:
         """y: as for `look_up`."""
-        return look_up(self.normalised_weight(), y)
+        return look_up(self.kernel(), y)
 
 
 def _unit(vectors: list[Tensor], eps: list[float]) -> list[Tensor]:
@@ -227,7 +243,7 @@ class ConditionalBatchNorm2d(BatchNorm2d):
         y = required(y)
         h = super().forward(x)
         gamma, beta = (look_up(table, y).to(h.dtype)[:, :, None, None] for table in (self.gamma, self.beta))
-        return h * gamma + beta
+        return torch.addcmul(beta, h, gamma)
 
 
 class ModulatedBatchNorm2d(BatchNorm2d):
@@ -250,7 +266,7 @@ class ModulatedBatchNorm2d(BatchNorm2d):
         c = required(y)
         h = super().forward(x)
         gain, shift = (layer(c).to(h.dtype)[:, :, None, None] for layer in (self.gain, self.shift))
-        return h * (1 + gain) + shift
+        return torch.addcmul(shift, h, 1 + gain)
 
 
 class MinibatchStddev(OfBatch, nn.Module):
@@ -334,7 +350,7 @@ class Projection(nn.Module):
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
         """h: (N, F); y: (N,) int64, not looked at without classes. Returns logits (N,)."""
-        weight = self.linear.normalised_weight()
+        weight = self.linear.kernel()
         if self.embedding is not None:
             weight = weight + self.embedding(required(y))
         # A product and a sum stay in full precision under autocast, where a linear layer would round the logit;

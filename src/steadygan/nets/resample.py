@@ -37,6 +37,10 @@ class ResamplingConv2d(Conv2d):
     def __init__(self, before: int, after: int, *, spectral_norm: bool = False, sn_eps: float = 1e-12) -> None:
         super().__init__(before, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
 
+    @property
+    def changes(self) -> bool:
+        return self.spectral_norm or self.fold
+
 
 class UpConv2d(ResamplingConv2d):
     """(N, C, H, W) → (N, C', 2H, 2W): nearest-neighbour doubling, then the convolution."""
@@ -44,8 +48,10 @@ class UpConv2d(ResamplingConv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.fold:
             return super().forward(upsample(x))
-        kernel = spread(4 * self.normalised_weight().flip(2, 3)).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
+        return F.conv_transpose2d(x, self.kernel(), self.bias, stride=2, padding=1)
+
+    def shaped(self, weight: Tensor) -> Tensor:
+        return spread(4 * weight.flip(2, 3)).transpose(0, 1) if self.fold else weight
 
 
 class DownConv2d(ResamplingConv2d):
@@ -54,7 +60,10 @@ class DownConv2d(ResamplingConv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.fold:
             return downsample(super().forward(x))
-        return F.conv2d(x, spread(self.normalised_weight()), self.bias, stride=2, padding=1)
+        return F.conv2d(x, self.kernel(), self.bias, stride=2, padding=1)
+
+    def shaped(self, weight: Tensor) -> Tensor:
+        return spread(weight) if self.fold else weight
 
 
 def set_folding(module: nn.Module, fold: bool) -> None:

@@ -26,6 +26,7 @@ from steadygan.nets.layers import (
     at_size,
     batch_norm,
 )
+from steadygan.nets.recompute import Block
 from steadygan.nets.resample import DownConv2d, UpConv2d, downsample, upsample
 
 SEED = 4
@@ -48,7 +49,7 @@ def _initialise(network: nn.Module) -> None:
     advance_spectral_norm(network, WARM_UP_ITERATIONS)
 
 
-class UpBlock(nn.Module):
+class UpBlock(Block):
     """(N, C, H, W) → (N, C', 2H, 2W): BN, ReLU, ×2, conv3, BN, ReLU, conv3, plus a 1×1 shortcut, ×2.
 
     norm: makes the two norms from their number of channels, where they are not the SNGAN's with its `classes`;
@@ -80,7 +81,7 @@ class UpBlock(nn.Module):
         return h + upsample(self.shortcut(x))
 
 
-class DownBlock(nn.Module):
+class DownBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): ReLU, conv3, ReLU, conv3, mean pooling, plus a 1×1 shortcut, pooled.
 
     Without `down` there is no pooling, and with equal channels the shortcut is then the identity. The middle

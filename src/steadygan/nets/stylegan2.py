@@ -37,6 +37,7 @@ from steadygan.nets.modulated import (
     Resample,
     normalise_second_moment,
 )
+from steadygan.nets.recompute import Block
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 SEED = 4
@@ -84,7 +85,7 @@ class Mapping(nn.Module):
         return self.layers(torch.cat(parts, 1))
 
 
-class SynthesisLayer(OfBatch, nn.Module):
+class SynthesisLayer(OfBatch, Block):
     """x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up`: modulated conv3, noise, leaky ReLU.
 
     The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: fresh from
@@ -218,7 +219,7 @@ class Generator(OfBatch, nn.Module):
         return torch.where(mixed & (torch.arange(layers, device=w.device)[:, None] >= crossover), other, w)
 
 
-class CriticBlock(nn.Module):
+class CriticBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): conv3, conv3 with filtered halving, leaky ReLU (0.2) after each.
 
     residual: plus a 1×1 shortcut, halved in the same way, and the sum divided by √2.

@@ -93,7 +93,7 @@ class Critic(nn.Module):
             if place:
                 h = torch.cat([h, skips[-1 - place]], dim=1)
             h = block(h)
-        weight = self.out.normalised_weight().view(1, -1)
+        weight = self.out.kernel().view(1, -1)
         if self.pixel_embedding is not None:
             weight = weight + self.pixel_embedding(required(y))
         # A product and a sum stay in full precision under autocast, see `Projection`.

@@ -25,5 +25,5 @@ class EMA:
         """Takes in `net` after G step number `step` (from 0)."""
         decay = self.decay if step >= self.start else 0.0
         torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
-        for mean, buffer in zip(self.net.buffers(), net.buffers(), strict=True):
-            mean.copy_(buffer)
+        if buffers := list(net.buffers()):
+            torch._foreach_copy_(list(self.net.buffers()), buffers)

@@ -108,7 +108,10 @@ class Trainer:
             factor = min(1.0, (steps - self.state.step) / max(1, steps - optim.decay_from))
         for player, section in (("G", optim.g), ("D", optim.d)):
             for group in self.state.optimizers[player].param_groups:
-                group["lr"] = section.lr * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(section.lr * factor)
+                else:
+                    group["lr"] = section.lr * factor
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> tuple[dict[str, Any], dict[str, float]]:
         """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""

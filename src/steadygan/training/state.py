@@ -17,6 +17,7 @@ from steadygan.objective import PLACEMENTS, Term
 from steadygan.objective.views import Origin, Transform, View, walk
 from steadygan.share import Share, set_share, share_of
 from steadygan.training.ema import EMA
+from steadygan.training.graphs import Graphs
 
 
 @dataclass
@@ -27,7 +28,8 @@ class TrainState:
     one step; ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators;
     pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has had;
     images: reals shown to the critic so far; pools: what views remember; autocast, compiled: see `Bundle`; frozen:
-    parameters that no phase moves, as `network.parameter`.
+    parameters that no phase moves, as `network.parameter`; graphs: what records and replays phases, None when nothing
+    does; mode: how phases are carried out, in words.
     """
 
     nets: dict[str, nn.Module]
@@ -47,6 +49,8 @@ class TrainState:
     autocast: torch.dtype | None = None
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     frozen: frozenset[str] = frozenset()
+    graphs: Graphs | None = None
+    mode: str = "eager"
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -125,9 +129,14 @@ class TrainState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.loader.load_state_dict(state["loader"])
         for name, optimizer in self.optimizers.items():
+            own = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
             optimizer.load_state_dict(state["optimizers"][name])
+            for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
+                group["lr"], group["capturable"] = lr, capturable  # this run's, whatever the saved one was
         for name, memory in self.memories.items():
             memory.load_state_dict(state["memories"][name])
+        if self.graphs is not None:
+            self.graphs.clear()
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None:

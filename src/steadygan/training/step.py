@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from steadygan.nets.layers import advance_spectral_norm
-from steadygan.objective import Bundle, Real, Term, View
+from steadygan.nets.prepared import prepared
+from steadygan.objective import Bundle, Real, Term
 from steadygan.objective.bundle import ORIGINS
 from steadygan.objective.views import origin, walk
+from steadygan.training.graphs import Given, MicroBatch
 from steadygan.training.state import TrainState
-
-Given = dict[View, tuple[Tensor, Tensor | None]]
 
 
 def train_step(state: TrainState) -> dict[str, Tensor]:
@@ -27,40 +28,52 @@ def train_step(state: TrainState) -> dict[str, Tensor]:
 
 
 def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
-    """One update of one player: collect the live terms, generate, score, sum, backward, step, average.
-
-    A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`; nothing here waits
-    for the device.
-    """
+    """One phase of one player: collect the live terms, fetch their images, update, average."""
     live = [term for term in state.terms if term.player == player and term.live(state.counts[player])]
+    batches, work = micro_batches(state, live), partial(update, state, player, live)
+    if state.graphs is None:
+        values = work(batches)
+    else:
+        values = state.graphs.run((player, *((term.name, term.strength(state.step)) for term in live)), work, batches)
+    state.counts[player] += 1
+    if player == "G":
+        state.ema.update(state.averaged, state.step)
+    return values
+
+
+def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+    """Generate, score, sum, backward, step: what a phase does on the device, which nothing here waits for.
+
+    A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`.
+    """
     trained = [state.nets[name] for name in state.players[player]]
     optimizer = state.optimizers[player]
-
     state.let_learn(player)
     for net in trained:
         advance_spectral_norm(net)
 
     optimizer.zero_grad()
     values: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=state.device))
-    for given, size in micro_batches(state, live):
-        b = Bundle(
-            state.nets,
-            state.prior,
-            state.generator,
-            size=size,
-            given=given,
-            pre_d=state.pre_d,
-            pre_d_on=state.pre_d_on.get(player, ORIGINS),
-            joint=state.joint,
-            autocast=state.autocast,
-            compiled=state.compiled,
-            memories=state.pools,
-        )
-        b.prepare(live)
-        losses = {term.name: b.loss(term) / state.accumulate for term in live}
-        torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum().backward()
-        for name, loss in losses.items():
-            values[f"{player}/{name}"] += loss.detach()
+    with prepared(state.nets.values(), keep=state.graphs is None):
+        for given, size in batches:
+            b = Bundle(
+                state.nets,
+                state.prior,
+                state.generator,
+                size=size,
+                given=given,
+                pre_d=state.pre_d,
+                pre_d_on=state.pre_d_on.get(player, ORIGINS),
+                joint=state.joint,
+                autocast=state.autocast,
+                compiled=state.compiled,
+                memories=state.pools,
+            )
+            b.prepare(live)
+            losses = {term.name: b.loss(term) / state.accumulate for term in live}
+            torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum().backward()
+            for name, loss in losses.items():
+                values[f"{player}/{name}"] += loss.detach()
 
     gradients = [p.grad for net in trained for p in net.parameters() if p.grad is not None]
     state.share.average_(gradients)
@@ -68,13 +81,10 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # the fused step skips on it
     optimizer.step()
     state.skipped += optimizer.found_inf.to(state.skipped)  # type: ignore[attr-defined]
-    state.counts[player] += 1
-    if player == "G":
-        state.ema.update(state.averaged, state.step)
     return {**values, f"{player}/grad_norm": norm}
 
 
-def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[tuple[Given, int]]:
+def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[MicroBatch]:
     """The phase's batch in `accumulate` equal parts. Reals are only fetched when a term looks at them.
 
     They count as shown (`state.images`) when a critic judges them, not when a generator is given them alone.

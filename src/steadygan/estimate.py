@@ -1,0 +1,129 @@
+"""What a step of a run will cost in memory and arithmetic, found out without paying it.
+
+Two steps of the run are carried out on tensors that have shapes and no numbers, in a few seconds for networks of any
+size, while every storage is counted from when it is made to when nothing holds it any more.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from steadygan.build import adam, build_state
+from steadygan.config import Config
+from steadygan.data import ImageSet, PairSet
+from steadygan.training.step import train_step
+
+
+class Cost(NamedTuple):
+    """Of one step in which every term is live.
+
+    Bytes on the device: weights of all networks and their average, Adam's moments, images held there, and the most that
+    is alive at any moment, all of these included. flop: operations.
+    """
+
+    weights: int
+    optimisers: int
+    images: int
+    peak: int
+    flop: int
+
+
+class LiveBytes(TorchDispatchMode):
+    """Within, counts the bytes of tensors that operators have made and something still holds: `now` and `peak`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._alive: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.note(out)
+        return out
+
+    def note(self, tensors: Any) -> None:
+        """Counts what is there already; `tensors` in any nesting."""
+        for tensor in tree_leaves(tensors):
+            if isinstance(tensor, Tensor) and (key := tensor.untyped_storage()._cdata) not in self._alive:
+                storage = tensor.untyped_storage()
+                self._alive[key] = storage.nbytes()
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self.now -= self._alive.pop(key)
+
+
+class Arithmetic(TorchDispatchMode):
+    """Within, counts the floating-point operations of products and convolutions, an addition being one.
+
+    Where torch's own `FlopCounterMode` follows modules, and so fails under a gradient with respect to a leaf, this does
+    not.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flop = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func.overloadpacket)) is not None:
+            self.flop += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.device) -> Cost:
+    """What a run of `config` on these images will take on `device`; builds the networks, but no batch.
+
+    Not counted are what libraries take for themselves (workspaces, the CUDA context, Python: some hundred MiB) and
+    the gaps of an allocator. Compilation and CUDA graphs are left aside.
+    """
+    plain = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
+    state = build_state(config.model_copy(update={"train": plain}), images, device)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, LiveBytes() as live:
+        for net in (*state.nets.values(), state.ema.net, *state.memories.values()):
+            _make_fake(net, fake)
+        live.note(state.weights())
+        live.note([memory.state_dict() for memory in state.memories.values()])
+        for player, section in (("D", config.optim.d), ("G", config.optim.g)):
+            trained = nn.ModuleList(state.nets[name] for name in state.players[player])
+            state.optimizers[player] = adam(trained, section)
+        sets = {"a": images.a, "b": images.b} if isinstance(images, PairSet) else {"x": images}
+        shape = images.channels, images.size, images.size
+        pixels = [
+            torch.empty(0 if each.streamed else len(each), *shape, dtype=torch.uint8, device=device)
+            for each in sets.values()
+        ]
+        size = state.loader.batch_size
+        y = None if images.labels is None else torch.empty(size, dtype=torch.int64, device=device)
+        state.loader.batch = lambda: {  # type: ignore[method-assign]
+            domain: (torch.empty(size, *shape, device=device), y) for domain in sets
+        }
+        for _ in range(2):
+            state.counts.clear()  # so that lazy terms are live in the second step too, when optimisers have moments
+            live.peak = live.now
+            with Arithmetic() as arithmetic:
+                train_step(state)
+        moments = [optimizer.state_dict()["state"] for optimizer in state.optimizers.values()]
+        return Cost(_size(state.weights()), _size(moments), _size(pixels), live.peak, arithmetic.flop)
+
+
+def _make_fake(net: nn.Module, fake: FakeTensorMode) -> None:
+    """Puts tensors without numbers in the place of a network's."""
+    for module in net.modules():
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for table in tables:
+            table.update({name: fake.from_tensor(value) for name, value in table.items() if value is not None})
+
+
+def _size(tensors: Any) -> int:
+    return sum(tensor.nbytes for tensor in tree_leaves(tensors) if isinstance(tensor, Tensor))
