@@ -156,29 +156,31 @@ def check_same_data(path: Path, images: Images) -> None:
 
 
 def scorer(images: Images, reals: ImageSet, protocol: Protocol) -> Callable[[TrainState], tuple[dict[str, Any], float]]:
-    """What scores the averaged generator of a run in training; it touches nothing that training reads.
+    """`score_state` of a run's images and protocol.
 
     Raises UserError at once when the weights of the protocol's extractor are absent, not after hours of training.
     """
     extractor_type(protocol.extractor).find(None)
     protocol = replace(protocol, batch_norm="standing")  # what the averaged weights have when they are scored
+    return lambda state: score_state(state, images, reals, protocol)
 
-    def score_state(state: TrainState) -> tuple[dict[str, Any], float]:
-        def generate(num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
-            return sample(state.ema.net, state.prior, num, labels=labels, seed=seed, part=part)
 
-        record = score(
-            generate,
-            reals,
-            None,
-            protocol,
-            classes=_classes(state, images),
-            fingerprint=images.train.fingerprint,
-            device=state.device,
-        )
-        return record, headline(record)
+def score_state(state: TrainState, images: Images, reals: ImageSet, protocol: Protocol) -> tuple[dict[str, Any], float]:
+    """Scores the averaged generator of a run in training; touches nothing that training reads."""
 
-    return score_state
+    def generate(num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
+        return sample(state.ema.net, state.prior, num, labels=labels, seed=seed, part=part)
+
+    record = score(
+        generate,
+        reals,
+        None,
+        protocol,
+        classes=_classes(state, images),
+        fingerprint=images.train.fingerprint,
+        device=state.device,
+    )
+    return record, headline(record)
 
 
 def _classes(state: TrainState, images: Images) -> int:
