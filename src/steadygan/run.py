@@ -30,7 +30,7 @@ from steadygan.build import (
     resolve,
 )
 from steadygan.config import Config
-from steadygan.data import PairSet
+from steadygan.data import ImageSet, PairSet
 from steadygan.errors import LostProcess, UserError
 from steadygan.machine import keep_freed_memory, set_tf32
 from steadygan.metrics import headline, score
@@ -200,12 +200,10 @@ def scorer(
 ) -> Callable[[TrainState], tuple[dict[str, Any], float]] | None:
     """What scores the averaged weights of this run in training, if anything can.
 
-    It touches nothing that training reads. With several processes the first calls it, inside `Replicas.lead`, and each
-    makes its part of the fakes. Raises UserError at once when the weights of the protocol's extractor are absent, not
-    after hours of training.
+    Raises UserError at once when the weights of the protocol's extractor are absent, not after hours of training.
     """
-    train, test = images.train, images.heldout
-    if isinstance(train, PairSet):
+    test = images.heldout
+    if isinstance(images.train, PairSet):
         if not isinstance(test, PairSet) or not test.aligned:
             return None
         return lambda state: score_translation(state.ema.net, test, config)
@@ -215,16 +213,27 @@ def scorer(
     extractor_type(protocol.extractor).find(None)
     reals = real_images(protocol, config, images)
     # The averaged weights have standing statistics when they are scored.
-    chosen = replace(protocol, batch_norm="standing", num_fake=config.eval.num_fake or protocol.num_fake)
+    protocol = replace(protocol, batch_norm="standing", num_fake=config.eval.num_fake or protocol.num_fake)
+    return lambda state: score_state(state, images, reals, protocol, replicas)
 
-    def score_state(state: TrainState) -> tuple[dict[str, Any], float]:
-        classes = len(train.class_names) if state.prior.label_pool is not None else 0
-        record = score(
-            replicas.fakes, reals, None, chosen, classes=classes, fingerprint=train.fingerprint, device=state.device
-        )
-        return record, headline(record)
 
-    return score_state
+def score_state(
+    state: TrainState, images: Images, reals: ImageSet, protocol: Protocol, replicas: Replicas
+) -> tuple[dict[str, Any], float]:
+    """Scores the averaged generator of a run in training; touches nothing that training reads.
+
+    With several processes the first calls this, inside `Replicas.lead`, and each makes its part of the fakes.
+    """
+    record = score(
+        replicas.fakes,
+        reals,
+        None,
+        protocol,
+        classes=len(images.train.class_names) if state.prior.label_pool is not None else 0,
+        fingerprint=images.train.fingerprint,
+        device=state.device,
+    )
+    return record, headline(record)
 
 
 def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, part: Tensor) -> Tensor:
