@@ -97,7 +97,7 @@ def test_a_term_of_weight_zero_is_left_out() -> None:
     ("terms", "message"),
     [
         ({"zrc": {}}, r"objective\.terms\.zrc: unknown term; did you mean 'zcr'\?.*module:function"),
-        ({"spectral": {}}, r"objective\.terms\.spectral: unknown term; known: bcr, cr, cutmix, dragan, gp, jsreg, "),
+        ({"spectral": {}}, r"objective\.terms\.spectral: unknown term; known: bcr, cr, cutmix, cycle, dragan, gp, "),
         ({"zcr": {"sigm": 1}}, r"objective\.terms\.zcr\.sigm: unknown option; did you mean 'sigma'\?"),
         ({"zcr": {"parts": 1}}, r"objective\.terms\.zcr\.parts: unknown option"),
         ({"zcr": {"sigma": "big"}}, r"objective\.terms\.zcr\.sigma: .*number.*got 'big'"),

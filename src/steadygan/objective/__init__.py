@@ -137,10 +137,11 @@ def _play(parts: Parts, loss: str, terms: Mapping[str, Mapping[str, Any]]) -> li
     """The terms of one game, with its critic and its suffix."""
     parts.refuse(terms)
     parts = _rewrite(replace(parts, loss=loss), terms)
+    game = adversarial(parts, loss=loss)
     added = [term for name, options in terms.items() for term in _builder(name)(parts, **options) if term.weight != 0]
     return [
         replace(term, name=term.name + parts.suffix, critic=parts.critic if term.critic == "D" else term.critic)
-        for term in (*adversarial(parts, loss=loss), *added)
+        for term in (*game, *added)
     ]
 
 
