@@ -108,7 +108,7 @@ def build_images(config: Config, device: torch.device, notify: Notify | None = N
         load_images,
         source,
         device=device,
-        cache=cache_root() if data.cache else None,
+        cache=cache_root() / "images" if data.cache else None,
         max_unreadable=data.max_unreadable,
         total=len(train) + len(heldout),
     )

@@ -211,6 +211,7 @@ def test_a_run_is_told_how_to_read_by_its_configuration(
 
     built, anew = images(), images("data.cache=false")
     assert (built.train.place, anew.train.place) == ("in a memory-mapped file", "decoded at each use")
+    assert len(caches(root / "images")) == 1
     assert built.train.fingerprint == anew.train.fingerprint
     assert built.heldout is not None
     assert built.train.skipped + built.heldout.skipped == ["a/100.png"]  # one of 150, of 75 it would be too many

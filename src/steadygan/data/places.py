@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cache_root() -> Path:
-    """The folder of decoded images: STEADYGAN_CACHE, or ~/.cache/steadygan."""
+    """The folder of what can be made again (decoded images below `images`): STEADYGAN_CACHE, or ~/.cache/steadygan."""
     return Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
 
 
