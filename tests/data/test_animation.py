@@ -36,6 +36,8 @@ def test_every_frame_is_there_in_order_at_its_rate(tmp_path: Path, suffix: str, 
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+# imageio-ffmpeg leaves the closing of its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_mp4_shows_the_frames_padded_to_even_sides(tmp_path: Path) -> None:
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="the extra [video] is not installed")
     path = save_animation(frames(), tmp_path / "a.mp4", fps=5)

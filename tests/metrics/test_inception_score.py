@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steadygan.metrics import inception_score, kernel_distance
-from steadygan.metrics.compare import cost
+from steadygan.metrics.reading import cost
 
 
 def test_sure_and_balanced_answers_score_the_number_of_classes_and_collapse_scores_one() -> None:

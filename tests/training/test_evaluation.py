@@ -98,7 +98,8 @@ def test_a_score_in_training_records_its_own_size_and_what_it_cost(tmp_path: Pat
     full = steadygan.evaluate(path)
     assert full["protocol"]["num_fake"] == 2000, "a finished run is scored by the protocol as it is named"
     (row,) = table([path])
-    assert {"FD-digits [digits num_fake=20]", "FD-digits [digits num_fake=2000]"} <= row.keys()
+    for num_fake in (20, 2000):
+        assert any(column.startswith(f"FD-digits [digits num_fake={num_fake} ") for column in row), list(row)
     assert not any("eval_seconds" in column for column in row)
 
 
