@@ -238,8 +238,9 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     for net in nets.values():
         net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         set_folding(net, config.train.fold)
-        if set_recompute(net, config.train.recompute) == 0 and config.train.recompute:
-            raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
+    blocks = sum(set_recompute(net, config.train.recompute) for net in nets.values())
+    if config.train.recompute and not blocks:
+        raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
     classes = description["classes"]
     pool = None
     if classes:

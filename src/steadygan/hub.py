@@ -239,7 +239,7 @@ def evaluate(
     A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
     first ones goes to the run's samples.
     """
-    path = Path(path)
+    path = _run_directory(path)
     if is_translation(find_checkpoint(path)):
         return _evaluate_translation(path, weights, device, lpips)
     (record,) = truncation_curve(
@@ -253,6 +253,13 @@ def evaluate(
         shard=shard,
     )
     return record
+
+
+def _run_directory(path: str | Path) -> Path:
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    return path
 
 
 def _evaluate_translation(
@@ -283,9 +290,7 @@ def truncation_curve(
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
     num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
     """
-    path, shard = Path(path), shard or Shard()
-    if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    path, shard = _run_directory(path), shard or Shard()
     generator = load(path, device=device, weights=weights)
     config = configuration.load(path)
     asked = {"protocol": protocol, "reals": None if reals is None else str(reals)}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets.layers import WARM_UP_ITERATIONS, BatchNorm2d, Conv2d, Score, advance_spectral_norm, full_precision
+from steadygan.nets.recompute import Block
 
 Norm = Literal["instance", "batch", "none"]
 CriticNorm = Literal["instance", "batch", "none", "spectral"]
@@ -45,7 +46,7 @@ def _initialise(network: nn.Module) -> None:
     advance_spectral_norm(network, WARM_UP_ITERATIONS)
 
 
-class Block(nn.Module):
+class ResidualBlock(Block):
     """x + norm(conv(relu(norm(conv(x))))), 3×3, mirrored at the edges."""
 
     def __init__(self, channels: int, norm: str) -> None:
@@ -98,7 +99,7 @@ class Generator(nn.Module):
         layers += [*_norm(norm, width), nn.ReLU()]
         for inner in (width, 2 * width):
             layers += [nn.Conv2d(inner, 2 * inner, 3, stride=2, padding=1), *_norm(norm, 2 * inner), nn.ReLU()]
-        layers += [Block(4 * width, norm) for _ in range(blocks)]
+        layers += [ResidualBlock(4 * width, norm) for _ in range(blocks)]
         for inner in (2 * width, width):
             layers += [nn.ConvTranspose2d(2 * inner, inner, 3, stride=2, padding=1, output_padding=1)]
             layers += [*_norm(norm, inner), nn.ReLU()]
