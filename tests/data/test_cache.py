@@ -202,7 +202,7 @@ def test_a_run_is_told_how_to_read_by_its_configuration(
     folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEADYGAN_CACHE", str(root))
-    monkeypatch.setattr(loader, "_free_memory", lambda _: 0)
+    monkeypatch.setattr(loader, "free_memory", lambda _: 0)
     (folder / "a" / "100.png").write_bytes(b"")
     overrides = [f"data.path={folder}", "data.size=8", "train.batch_size=8", "data.heldout=0.5"]
 

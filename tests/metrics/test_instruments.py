@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from steadygan.metrics import compare
 from steadygan.metrics.instruments import NAMED, Spectra, draw, growth, read_spectra
+from steadygan.metrics.reading import read_run
 
 ROWS = [
     {"step": 10, "D/adversarial": 1.0, "sigma/G/linear": [2.0, 1.0, 0.5], "sigma/D/head.linear": [1.0]},
@@ -53,5 +54,5 @@ def test_compare_draws_a_panel_a_network_and_passes_over_events(
     (tmp_path / "mine/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
     compare.plot([tmp_path / "mine"], tmp_path / "out.png")
     assert titles == ["D losses", *(f"largest singular values of {net}, mine" for net in "GD")]
-    assert [row["step"] for row in compare.read_run(tmp_path / "mine").metrics] == [10, 20, 30]
-    assert "event" not in compare.read_run(tmp_path / "mine").metrics[-1]
+    assert [row["step"] for row in read_run(tmp_path / "mine").metrics] == [10, 20, 30]
+    assert "event" not in read_run(tmp_path / "mine").metrics[-1]

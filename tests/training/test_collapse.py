@@ -233,13 +233,14 @@ class Killed(Exception):
 @pytest.fixture
 def killed_after_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies with each rollback done."""
-    roll_back = Recovery._roll_back
+    follow = Recovery._follow
 
-    def dying(*args: Any) -> None:
-        roll_back(*args)
-        raise Killed
+    def dying(*args: Any) -> bool:
+        if follow(*args):
+            raise Killed
+        return False
 
-    monkeypatch.setattr(Recovery, "_roll_back", dying)
+    monkeypatch.setattr(Recovery, "_follow", dying)
 
 
 def test_a_run_killed_after_a_rollback_goes_on_as_if_it_had_not_been(
