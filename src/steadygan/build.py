@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from steadygan.config import Config, PlayerConfig
+from steadygan.config import Config, PlayerConfig, TrainConfig
 from steadygan.data import (
     ImageSet,
     Loader,
@@ -35,7 +35,7 @@ from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_bat
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
 from steadygan.nets.prior import Prior
 from steadygan.nets.recompute import set_recompute
-from steadygan.nets.resample import set_folding
+from steadygan.nets.resample import set_folding, set_winograd
 from steadygan.nets.translating import critic_name, generator_name
 from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
 from steadygan.share import WHOLE, Share, Sharing, stream
@@ -238,6 +238,7 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     for net in nets.values():
         net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         set_folding(net, config.train.fold)
+    fewer = sum(set_winograd(net, True) for net in nets.values()) if uses_winograd(config.train, device) else 0
     blocks = sum(set_recompute(net, config.train.recompute) for net in nets.values())
     if config.train.recompute and not blocks:
         raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
@@ -286,9 +287,14 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
         frozen=frozen_parameters(config, nets),
         graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
-        mode=mode.reason,
+        mode=mode.reason + (f"; {fewer} convolutions with fewer products (train.winograd)" if fewer else ""),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
+
+
+def uses_winograd(train: TrainConfig, device: torch.device) -> bool:
+    """Graphics processors multiply faster than they could spread; a compiler arranges its own convolutions."""
+    return train.winograd and train.channels_last and device.type == "cpu" and not train.compile
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:

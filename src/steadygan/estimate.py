@@ -85,9 +85,9 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
     """What a run of `config` on these images will take on `device`; builds the networks, but no batch.
 
     Not counted are what libraries take for themselves (workspaces, the CUDA context, Python: some hundred MiB) and
-    the gaps of an allocator. Compilation and CUDA graphs are left aside.
+    the gaps of an allocator. Compilation and CUDA graphs are left aside, and convolutions have their plain form.
     """
-    plain = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
+    plain = config.train.model_copy(update={"compile": False, "cuda_graphs": False, "winograd": False})
     state = build_state(config.model_copy(update={"train": plain}), images, device)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, LiveBytes() as live:
         for net in (*state.nets.values(), state.ema.net, *state.memories.values()):

@@ -21,6 +21,7 @@ from steadygan.metrics import Protocol, Shard, choose_protocol, score
 from steadygan.metrics.protocol import BatchNorm
 from steadygan.nets.interpolation import Between, interpolate
 from steadygan.nets.layers import has_batch_statistics
+from steadygan.nets.resample import set_winograd
 from steadygan.nets.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
 from steadygan.run import Trained, check_same_data, train_run
@@ -58,6 +59,7 @@ class Generator:
         except RuntimeError as error:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes") from error
         self._net.to(device).eval().requires_grad_(False)
+        set_winograd(self._net, device.type == "cpu")
         self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
         self._statistics: float | None = None
         self.path = path

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygan.estimate import Arithmetic
+from steadygan.nets import winograd
 from steadygan.objective.bundle import Bundle
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
@@ -79,6 +80,15 @@ def test_folding_saves_the_arithmetic_it_should(state_of: StateOf) -> None:
     preset = ("cifar10-biggan-icr", "model.width=16", "train.phases=[D,G]")
     folded, plain = (flop(state_of(*preset, f"train.fold={fold}")) for fold in ("true", "false"))
     assert folded < 0.70 * plain
+
+
+def test_winograd_saves_the_arithmetic_it_should(state_of: StateOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all convolutions are wide enough, half of the folded step's."""
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 8)
+    preset = ("cifar10-biggan-icr", "model.width=16", "train.phases=[D,G]")
+    plain = flop(state_of(*preset, "train.winograd=false"))
+    for precision in ("float32", "bfloat16"):
+        assert flop(state_of(*preset, f"train.precision={precision}")) < 0.55 * plain
 
 
 def test_one_joint_critic_call_costs_what_its_images_cost(state_of: StateOf) -> None:

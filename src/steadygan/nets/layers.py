@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.nets import winograd
 from steadygan.share import Sharing
 
 WARM_UP_ITERATIONS = 15
@@ -55,6 +56,14 @@ def at_size(family: str, table: Mapping[int, T], size: int) -> T:
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """Switches autocast off on the device of `x`; the meta device has none."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def rounded(x: Tensor) -> Tensor:
+    """x as autocast, where it is on, gives it to a convolution."""
+    kind = x.device.type
+    if x.dtype is torch.float32 and not x.is_meta and torch.is_autocast_enabled(kind):
+        return x.to(torch.get_autocast_dtype(kind))
+    return x
 
 
 class SpectralNorm(nn.Module):
@@ -109,14 +118,28 @@ class SpectralNorm(nn.Module):
 
 
 class Conv2d(SpectralNorm, nn.Conv2d):
-    """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request."""
+    """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request.
+
+    winograd: multiply less where the convolution and its input allow it (`nets/winograd.py`); not another result.
+    """
+
+    winograd: bool = False
 
     def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._start_spectral_norm(spectral_norm, sn_eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.winograd and (form := winograd.form_for(x := rounded(x))):
+            with full_precision(x):
+                return winograd.convolve(form, x, form.kernel(self.kernel()), self.bias)
         return self._conv_forward(x, self.kernel(), self.bias)
+
+    def suits_winograd(self) -> bool:
+        """Whether it is a 3×3 convolution that keeps the side, of enough channels."""
+        plain = (self.kernel_size, self.stride, self.padding, self.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
+        wide = min(self.in_channels, self.out_channels) >= winograd.LEAST_CHANNELS
+        return plain and wide and self.groups == 1 and self.padding_mode == "zeros"
 
 
 class Linear(SpectralNorm, nn.Linear):

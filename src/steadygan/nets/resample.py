@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets.layers import Conv2d
+from steadygan.nets import winograd
+from steadygan.nets.layers import Conv2d, full_precision, rounded
+from steadygan.nets.winograd import DOUBLING
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -48,9 +50,15 @@ class UpConv2d(ResamplingConv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.fold:
             return super().forward(upsample(x))
+        if self.winograd:
+            x = rounded(x)
+            with full_precision(x):
+                return winograd.convolve(DOUBLING, x, self.kernel(), self.bias)
         return F.conv_transpose2d(x, self.kernel(), self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:
+        if self.fold and self.winograd:
+            return DOUBLING.kernel(weight)
         return spread(4 * weight.flip(2, 3)).transpose(0, 1) if self.fold else weight
 
 
@@ -60,9 +68,15 @@ class DownConv2d(ResamplingConv2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.fold:
             return downsample(super().forward(x))
+        if self.winograd:
+            x = rounded(x)
+            with full_precision(x):
+                return winograd.convolve_back(DOUBLING, x, self.kernel(), self.bias)
         return F.conv2d(x, self.kernel(), self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:
+        if self.fold and self.winograd:
+            return DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4)
         return spread(weight) if self.fold else weight
 
 
@@ -71,3 +85,14 @@ def set_folding(module: nn.Module, fold: bool) -> None:
     for layer in module.modules():
         if isinstance(layer, ResamplingConv2d):
             layer.fold = fold
+
+
+def set_winograd(module: nn.Module, winograd: bool) -> int:
+    """Tells every convolution in `module` that suits it whether to multiply less; returns how many suit it.
+
+    Only processors gain by it. With `fold` off, convolutions beside a resampling do so at the larger size.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, Conv2d) and layer.suits_winograd()]
+    for layer in layers:
+        layer.winograd = winograd
+    return len(layers)

@@ -1,0 +1,202 @@
+"""Convolutions with fewer products are the plain ones: values, derivatives of both orders, and rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.nets import create_critic, create_generator, winograd
+from steadygan.nets.layers import Conv2d
+from steadygan.nets.prepared import prepared
+from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding, set_winograd
+from steadygan.nets.winograd import DOUBLING, PAIRS, QUADS, Form, convolve, convolve_back
+
+Map = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(x.repeat_interleave(2, 2).repeat_interleave(2, 3), weight, bias, padding=1)
+
+
+def halved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    y = F.conv2d(x, weight, bias, padding=1)
+    return (y[..., ::2, ::2] + y[..., 1::2, ::2] + y[..., ::2, 1::2] + y[..., 1::2, 1::2]) / 4
+
+
+def by(form: Form) -> Map:
+    return lambda x, weight, bias: convolve(form, x, form.kernel(weight), bias)
+
+
+def halved_by_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return convolve_back(DOUBLING, x, DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4), bias)
+
+
+def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+MAPS: dict[str, tuple[Map, Map]] = {
+    "pairs": (by(PAIRS), plain),
+    "quads": (by(QUADS), plain),
+    "doubling": (by(DOUBLING), doubled),
+    "halving": (halved_by_products, halved),
+}
+
+
+def arguments(count: int, before: int, after: int, h: int, w: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (count, before, h, w), (after, before, 3, 3), (after,)
+    draws = [torch.randn(shape, generator=generator, dtype=torch.float64) / shape[-1] ** 0.5 for shape in shapes]
+    return [draw.to(dtype).requires_grad_() for draw in draws]
+
+
+@pytest.mark.parametrize("chunk", [1, 8 << 20], ids=["an image at a time", "at once"])
+@pytest.mark.parametrize("name", MAPS)
+def test_equals_the_definition_in_value_and_both_derivatives(
+    name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
+    outcomes = []
+    for function in MAPS[name]:
+        inputs = arguments(3, 5, 7, 8, 12)
+        y = function(*inputs)
+        once = torch.autograd.grad(y.pow(3).sum(), inputs, retain_graph=True)
+        for_penalty = torch.autograd.grad(y.pow(3).sum(), inputs, create_graph=True)
+        twice = torch.autograd.grad(sum(g.square().sum() for g in for_penalty), inputs)
+        outcomes.append([y, *once, *for_penalty, *twice])
+    torch.testing.assert_close(*outcomes, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_derivatives_by_finite_differences(name: str) -> None:
+    inputs = arguments(1, 2, 2, 4, 4)
+    assert torch.autograd.gradcheck(MAPS[name][0], inputs)
+    assert torch.autograd.gradgradcheck(MAPS[name][0], inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "coarser"),
+    [
+        ("pairs", torch.float32, 3),
+        ("quads", torch.float32, 15),
+        ("doubling", torch.float32, 3),
+        ("halving", torch.float32, 3),
+        ("pairs", torch.bfloat16, 3),
+        ("doubling", torch.bfloat16, 3),
+        ("halving", torch.bfloat16, 3),
+    ],
+)
+def test_rounds_nearly_as_finely_as_the_plain_form(name: str, dtype: torch.dtype, coarser: float) -> None:
+    """The errors of values and of derivatives (root mean square) in units of the plain form's; kernels are float32."""
+    inputs = [tensor.detach().float() for tensor in arguments(2, 96, 96, 16, 16)]
+    inputs[0] = inputs[0].relu().to(dtype)
+    ours, theirs = MAPS[name]
+    y, *truth = derivatives(theirs, [tensor.double() for tensor in inputs])
+    errors = []
+    for function, kernel_dtype in ((ours, torch.float32), (theirs, dtype)):
+        found = derivatives(function, [inputs[0], *(tensor.to(kernel_dtype) for tensor in inputs[1:])])
+        errors.append([(a - b).square().mean().sqrt() for a, b in zip(found, (y, *truth), strict=True)])
+    assert all(a < coarser * b for a, b in zip(*errors, strict=True)), errors
+
+
+def derivatives(function: Map, inputs: list[Tensor]) -> list[Tensor]:
+    """The value and those of a random sum of it, in the precision of the inputs."""
+    leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+    y = function(*leaves)
+    g = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(y.dtype)
+    return [y, *torch.autograd.grad(y, leaves, g)]
+
+
+def test_quads_are_not_for_bfloat16() -> None:
+    x = torch.zeros(1, 1, 8, 8)
+    assert winograd.form_for(x) is QUADS
+    assert winograd.form_for(x.double()) is QUADS
+    assert winograd.form_for(x.bfloat16()) is PAIRS
+    assert winograd.form_for(torch.zeros(1, 1, 10, 8)) is PAIRS
+    assert winograd.form_for(torch.zeros(1, 1, 9, 8)) is None
+    assert winograd.form_for(torch.zeros(1, 1, 4, 4)) is None
+
+
+WIDE = winograd.LEAST_CHANNELS
+
+
+@pytest.mark.parametrize(
+    ("layer", "suits"),
+    [
+        (lambda: Conv2d(WIDE, WIDE, 3, padding=1), True),
+        (lambda: UpConv2d(WIDE, WIDE), True),
+        (lambda: DownConv2d(WIDE, WIDE), True),
+        (lambda: Conv2d(3, WIDE, 3, padding=1), False),
+        (lambda: Conv2d(WIDE, WIDE - 1, 3, padding=1), False),
+        (lambda: Conv2d(WIDE, WIDE, 3), False),
+        (lambda: Conv2d(WIDE, WIDE, 1), False),
+        (lambda: Conv2d(WIDE, WIDE, 4, stride=2, padding=1), False),
+        (lambda: Conv2d(WIDE, WIDE, 3, padding=1, groups=2), False),
+        (lambda: Conv2d(WIDE, WIDE, 3, padding=2, dilation=2), False),
+        (lambda: Conv2d(WIDE, WIDE, 3, padding=1, padding_mode="reflect"), False),
+    ],
+)
+def test_only_wide_convolutions_that_keep_the_side_are_changed(layer: Callable[[], Conv2d], suits: bool) -> None:
+    made = layer()
+    assert set_winograd(made, True) == suits
+    assert made.winograd is suits
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("kind", ["resnet", "biggan", "unet"])
+def test_networks_agree_in_and_outside_a_phase(kind: str, fold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folded or not, with kernels made for each pass or once: the same output and gradients."""
+    for net, x in networks(kind, fold, torch.float64, monkeypatch):
+        expected = run(net, x)
+        assert set_winograd(net, True) > 3
+        with prepared([net]):
+            inside = run(net, x)
+        torch.testing.assert_close(run(net, x), expected, rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close([inside[0], *gradients(net)], expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "biggan", "unet"])
+def test_under_autocast_networks_are_rounded_as_without(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients of the same dtypes, off by no more than 4 times what a plain network is off by."""
+    for net, x in networks(kind, True, torch.float32, monkeypatch):
+        exact = torch.cat([tensor.flatten() for tensor in run(net, x)])
+        errors = []
+        for on in (False, True):
+            set_winograd(net, on)
+            with torch.autocast("cpu", torch.bfloat16):
+                found = run(net, x)
+            errors.append((torch.cat([tensor.float().flatten() for tensor in found]) - exact).norm())
+            assert {tensor.dtype for tensor in found[1:]} == {torch.float32}
+        assert errors[1] < 4 * errors[0]
+
+
+def networks(
+    kind: str, fold: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[nn.Module, Tensor]]:
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 8)
+    sizes: dict[str, Any] = {"size": 32, "channels": 3, "classes": 0, "width": 8}
+    sizes["rng"] = generator = torch.Generator().manual_seed(0)
+    for net, shape in (
+        (create_generator(kind, latent=16, **sizes), (4, 16)),
+        (create_critic(kind, **sizes), (4, 3, 32, 32)),
+    ):
+        set_folding(net, fold)
+        yield net.to(dtype), torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def run(net: nn.Module, x: Tensor) -> list[Tensor]:
+    """Its output and, unless a phase is on, gradients."""
+    net.zero_grad()
+    y = net(x)
+    y = y if isinstance(y, Tensor) else y.logit
+    y.square().mean().backward()
+    return [y.detach(), *gradients(net)]
+
+
+def gradients(net: nn.Module) -> list[Tensor]:
+    return [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
