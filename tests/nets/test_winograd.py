@@ -29,7 +29,11 @@ def halved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def by(form: Form) -> Map:
-    return lambda x, weight, bias: convolve(form, x, form.kernel(weight), bias)
+    return lambda x, weight, bias: convolve(form, x, weight, bias)
+
+
+def doubled_by_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return convolve(DOUBLING, x, DOUBLING.kernel(weight), bias)
 
 
 def halved_by_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -43,7 +47,7 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 MAPS: dict[str, tuple[Map, Map]] = {
     "pairs": (by(PAIRS), plain),
     "quads": (by(QUADS), plain),
-    "doubling": (by(DOUBLING), doubled),
+    "doubling": (doubled_by_products, doubled),
     "halving": (halved_by_products, halved),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets import winograd
+from steadygan.nets.precision import full_precision, rounded
 from steadygan.share import Sharing
 
 WARM_UP_ITERATIONS = 15
@@ -51,19 +51,6 @@ def at_size(family: str, table: Mapping[int, T], size: int) -> T:
     if size not in table:
         raise UserError(f"{family}: size must be one of {', '.join(map(str, sorted(table)))}, got {size}")
     return table[size]
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[None]:
-    """Switches autocast off on the device of `x`; the meta device has none."""
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
-
-
-def rounded(x: Tensor) -> Tensor:
-    """x as autocast, where it is on, gives it to a convolution."""
-    kind = x.device.type
-    if x.dtype is torch.float32 and not x.is_meta and torch.is_autocast_enabled(kind):
-        return x.to(torch.get_autocast_dtype(kind))
-    return x
 
 
 class SpectralNorm(nn.Module):
@@ -132,7 +119,7 @@ class Conv2d(SpectralNorm, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.winograd and (form := winograd.form_for(x := rounded(x))):
             with full_precision(x):
-                return winograd.convolve(form, x, form.kernel(self.kernel()), self.bias)
+                return winograd.convolve(form, x, self.kernel(), self.bias)
         return self._conv_forward(x, self.kernel(), self.bias)
 
     def suits_winograd(self) -> bool:

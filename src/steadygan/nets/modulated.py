@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets.layers import full_precision
+from steadygan.nets.precision import full_precision
 
 SLOPE = 0.2
 # Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets.layers import SpectralNorm, full_precision
+from steadygan.nets.layers import SpectralNorm
+from steadygan.nets.precision import full_precision
 
 
 class Normalise(torch.autograd.Function):

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.nets import winograd
-from steadygan.nets.layers import Conv2d, full_precision, rounded
+from steadygan.nets.layers import Conv2d
+from steadygan.nets.precision import full_precision, rounded
 from steadygan.nets.winograd import DOUBLING
 
 

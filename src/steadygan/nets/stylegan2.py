@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import MinibatchStddev, OfBatch, Score, full_precision, look_up, required
+from steadygan.nets.layers import MinibatchStddev, OfBatch, Score, look_up, required
 from steadygan.nets.modulated import (
     ACTIVATION_GAIN,
     SLOPE,
@@ -37,6 +37,7 @@ from steadygan.nets.modulated import (
     Resample,
     normalise_second_moment,
 )
+from steadygan.nets.precision import full_precision
 from steadygan.nets.recompute import Block
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

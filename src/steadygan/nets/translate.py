@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import WARM_UP_ITERATIONS, BatchNorm2d, Conv2d, Score, advance_spectral_norm, full_precision
+from steadygan.nets.layers import WARM_UP_ITERATIONS, BatchNorm2d, Conv2d, Score, advance_spectral_norm
+from steadygan.nets.precision import full_precision
 from steadygan.nets.recompute import Block
 
 Norm = Literal["instance", "batch", "none"]

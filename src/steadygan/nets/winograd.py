@@ -27,6 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from steadygan.nets.precision import full_precision
+
 LEAST_CHANNELS, LEAST_SIDE = 96, 8
 """Below, spreading and merging cost more than the multiplications they save (one CPU thread, float32 and bfloat16)."""
 CHUNK = 8 << 20
@@ -39,17 +41,22 @@ Parts = tuple[Tensor, ...]
 class Form(ABC):
     """A way to spread and merge. Images are (N, H, W, C), contiguous.
 
-    scale: the output's sides in units of the input's. growth: how many times the input all spread images or products
-    are. outputs: how many columns of the kernel belong to one channel of the output.
+    scale: the output's sides in units of the input's. parts: P, of spread images. outputs: how many columns of factors
+    belong to one channel of the output. growth: how many times the input all spread images or products are.
     """
 
     scale: int = 1
-    growth: float
+    parts: int = 1
     outputs: int = 1
+    growth: float
 
     @abstractmethod
-    def kernel(self, weight: Tensor) -> Tensor:
-        """(C', C, 3, 3) → (P, C, outputs·C'), differentiable: the factors of the P spread images."""
+    def factors(self, kernel: Tensor) -> Tensor:
+        """The kernel → (P, C, outputs·C'), what the spread images are multiplied with."""
+
+    @abstractmethod
+    def kernel_of(self, factors: Tensor) -> Tensor:
+        """The transpose of `factors`."""
 
     @abstractmethod
     def spread(self, x: Tensor) -> Tensor:
@@ -75,10 +82,13 @@ class Pairs(Form):
     x[2t] - x[2t+2]); products (a, b, c, d) merge into the pixels b + c - a and b - c - d.
     """
 
-    growth = 4.0
+    parts, growth = 16, 4.0
 
-    def kernel(self, weight: Tensor) -> Tensor:
-        return _both_axes(PAIRS_KERNEL, weight)
+    def factors(self, kernel: Tensor) -> Tensor:
+        return _factors(PAIRS_KERNEL, kernel)
+
+    def kernel_of(self, factors: Tensor) -> Tensor:
+        return _kernel_of(PAIRS_KERNEL, factors)
 
     def spread(self, x: Tensor) -> Tensor:
         n, h, w, c = x.shape
@@ -144,10 +154,13 @@ class Pairs(Form):
 class Quads(Form):
     """36 products for 4×4 pixels; sides are multiples of 4. Matrices: Lavin and Gray 2016, §4.3."""
 
-    growth = 2.25
+    parts, growth = 36, 2.25
 
-    def kernel(self, weight: Tensor) -> Tensor:
-        return _both_axes(QUADS_KERNEL, weight)
+    def factors(self, kernel: Tensor) -> Tensor:
+        return _factors(QUADS_KERNEL, kernel)
+
+    def kernel_of(self, factors: Tensor) -> Tensor:
+        return _kernel_of(QUADS_KERNEL, factors)
 
     def spread(self, x: Tensor) -> Tensor:
         n, h, w, c = x.shape
@@ -193,14 +206,19 @@ class Doubling(Form):
     b[j] + c[j] - c[j+1].
     """
 
-    scale = 2
-    growth = 9.0
-    outputs = 9
+    scale, outputs, growth = 2, 9, 9.0
 
     def kernel(self, weight: Tensor) -> Tensor:
+        """(C', C, 3, 3) → (1, C, 9·C'), differentiable: the kernel that this form is called with."""
         rows = torch.stack([-weight[:, :, 0], weight.sum(2), -weight[:, :, 2]])
         factors = torch.stack([-rows[..., 0], rows.sum(3), -rows[..., 2]], 1)
         return factors.permute(3, 0, 1, 2).reshape(1, weight.shape[1], -1)
+
+    def factors(self, kernel: Tensor) -> Tensor:
+        return kernel
+
+    def kernel_of(self, factors: Tensor) -> Tensor:
+        return factors
 
     def spread(self, x: Tensor) -> Tensor:
         return x.view(1, -1, x.shape[3])
@@ -265,10 +283,15 @@ def _squared(rows: list[list[float]]) -> Tensor:
     return torch.kron(matrix, matrix)
 
 
-def _both_axes(squared: Tensor, weight: Tensor) -> Tensor:
-    after, before = weight.shape[:2]
-    factors = squared.to(weight.dtype) @ weight.permute(2, 3, 1, 0).reshape(9, -1)
-    return factors.view(-1, before, after)
+def _factors(squared: Tensor, kernel: Tensor) -> Tensor:
+    after, before = kernel.shape[:2]
+    return (squared.to(kernel.dtype) @ kernel.permute(2, 3, 1, 0).reshape(9, -1)).view(-1, before, after)
+
+
+def _kernel_of(squared: Tensor, factors: Tensor) -> Tensor:
+    _, before, after = factors.shape
+    kernel = squared.to(factors.dtype).t() @ factors.view(len(factors), -1)
+    return kernel.view(3, 3, before, after).permute(3, 2, 0, 1)
 
 
 PAIRS_KERNEL = _squared([[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]])
@@ -307,7 +330,10 @@ def form_for(x: Tensor) -> Form | None:
 
 
 def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype; kernel: as `form.kernel` makes it, in full precision."""
+    """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype.
+
+    kernel: (C', C, 3, 3), or what `DOUBLING.kernel` makes of it, in full precision; bias: (C',).
+    """
     y = ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel)
     return (y if bias is None else y.add_(bias.to(y.dtype))).permute(0, 3, 1, 2)
 
@@ -325,20 +351,20 @@ class ToOutput(torch.autograd.Function):
     def forward(ctx: Any, form: Form, x: Tensor, kernel: Tensor) -> Tensor:
         ctx.form = form
         ctx.save_for_backward(x, kernel)
-        sides = (form.scale * side for side in x.shape[1:3])
-        y = x.new_empty(len(x), *sides, kernel.shape[2] // form.outputs)
-        factors = kernel.to(x.dtype)
+        factors = form.factors(kernel).to(x.dtype)
+        y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2] // form.outputs)
         for some_x, some_y in _chunks(form, x, y):
-            form.merge(_product(form.spread(some_x), factors), some_y)
+            form.merge(torch.bmm(form.spread(some_x), factors), some_y)
         return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         form, (x, kernel), (_, for_x, for_kernel), g = ctx.form, ctx.saved_tensors, ctx.needs_input_grad, g.contiguous()
-        if for_x and for_kernel and not torch.is_grad_enabled():
-            return None, *_both(form, x, g, kernel)
-        by_x = ToInput.apply(form, g, kernel) if for_x else None
-        return None, by_x, ToKernel.apply(form, x, g, kernel.detach()) if for_kernel else None
+        with full_precision(g):
+            if for_x and for_kernel and not torch.is_grad_enabled():
+                return None, *_both(form, x, g, kernel)
+            by_x = ToInput.apply(form, g, kernel) if for_x else None
+            return None, by_x, ToKernel.apply(form, x, g, kernel.dtype) if for_kernel else None
 
 
 class ToInput(torch.autograd.Function):
@@ -348,52 +374,53 @@ class ToInput(torch.autograd.Function):
     def forward(ctx: Any, form: Form, y: Tensor, kernel: Tensor) -> Tensor:
         ctx.form = form
         ctx.save_for_backward(y, kernel)
-        x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), kernel.shape[1])
-        factors = kernel.to(y.dtype).transpose(1, 2)
+        factors = form.factors(kernel).to(y.dtype)
+        x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), factors.shape[1])
         for some_x, some_y in _chunks(form, x, y):
-            form.collect(_product(form.scatter(some_y), factors), some_x)
+            form.collect(torch.bmm(form.scatter(some_y), factors.transpose(1, 2)), some_x)
         return x
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         form, (y, kernel), (_, for_y, for_kernel), g = ctx.form, ctx.saved_tensors, ctx.needs_input_grad, g.contiguous()
-        by_y = ToOutput.apply(form, g, kernel) if for_y else None
-        return None, by_y, ToKernel.apply(form, g, y, kernel.detach()) if for_kernel else None
+        with full_precision(g):
+            by_y = ToOutput.apply(form, g, kernel) if for_y else None
+            return None, by_y, ToKernel.apply(form, g, y, kernel.dtype) if for_kernel else None
 
 
 class ToKernel(torch.autograd.Function):
-    """(x, y) → a kernel shaped like `like`, the transpose of ToOutput as regards the kernel."""
+    """(x, y) → a kernel, the transpose of ToOutput as regards it."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, x: Tensor, y: Tensor, like: Tensor) -> Tensor:
+    def forward(ctx: Any, form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.form = form
         ctx.save_for_backward(x, y)
-        kernel = torch.zeros_like(like)
+        factors = _no_factors(form, x, y, dtype)
         for some_x, some_y in _chunks(form, x, y):
-            kernel += _product(form.spread(some_x).transpose(1, 2), form.scatter(some_y))
-        return kernel
+            factors += torch.bmm(form.spread(some_x).transpose(1, 2), form.scatter(some_y))
+        return form.kernel_of(factors)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         form, (x, y), (_, for_x, for_y, _) = ctx.form, ctx.saved_tensors, ctx.needs_input_grad
-        by_x = ToInput.apply(form, y, g) if for_x else None
-        return None, by_x, ToOutput.apply(form, x, g) if for_y else None, None
+        with full_precision(g):
+            by_x = ToInput.apply(form, y, g) if for_x else None
+            return None, by_x, ToOutput.apply(form, x, g) if for_y else None, None
 
 
 def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
     """ToInput and ToKernel, y scattered once for both."""
-    by_x, by_kernel = torch.empty_like(x), torch.zeros_like(kernel)
-    factors = kernel.to(y.dtype).transpose(1, 2)
+    factors = form.factors(kernel).to(y.dtype).transpose(1, 2)
+    by_x, by_factors = torch.empty_like(x), _no_factors(form, x, y, kernel.dtype)
     for some_x, some_y, some_by_x in _chunks(form, x, y, by_x):
         products = form.scatter(some_y)
-        form.collect(_product(products, factors), some_by_x)
-        by_kernel += _product(form.spread(some_x).transpose(1, 2), products)
-    return by_x, by_kernel
+        form.collect(torch.bmm(products, factors), some_by_x)
+        by_factors += torch.bmm(form.spread(some_x).transpose(1, 2), products)
+    return by_x, form.kernel_of(by_factors)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    with torch.autocast(a.device.type, enabled=False):
-        return torch.bmm(a, b)
+def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+    return x.new_zeros(form.parts, x.shape[3], form.outputs * y.shape[3], dtype=dtype)
 
 
 def _chunks(form: Form, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:

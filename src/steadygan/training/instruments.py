@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from steadygan.nets.layers import full_precision
+from steadygan.nets.precision import full_precision
 from steadygan.share import unshared
 from steadygan.training.state import TrainState
 
