@@ -42,18 +42,21 @@ from steadygan.estimate import Arithmetic
 from steadygan.machine import keep_freed_memory
 from steadygan.training.step import run_phase
 
+PLAIN = {"fold": "false", "winograd": "false"}
 MODES: dict[str, dict[str, str]] = {
-    "plain": {"fold": "false", "channels_last": "false", "precision": "float32"},
-    "channels-last": {"fold": "false", "precision": "float32"},
-    "folded": {"channels_last": "false", "precision": "float32"},
+    "plain": {**PLAIN, "channels_last": "false", "precision": "float32"},
+    "channels-last": {**PLAIN, "precision": "float32"},
+    "folded": {"winograd": "false", "channels_last": "false", "precision": "float32"},
+    "fast-fp32-folded": {"winograd": "false", "precision": "float32"},
     "fast-fp32": {"precision": "float32"},
     "fast-fp32+compile": {"precision": "float32", "compile": "true"},
-    "bf16-unfolded": {"fold": "false", "precision": "bfloat16"},
+    "bf16-unfolded": {**PLAIN, "precision": "bfloat16"},
+    "fast-folded": {"winograd": "false", "precision": "bfloat16"},
     "fast": {"precision": "bfloat16"},
     "fast+compile": {"precision": "bfloat16", "compile": "true"},
     "fast+graphs": {"precision": "bfloat16", "cuda_graphs": "true"},
 }
-"""Settings below `train.`; what is not named is the default."""
+"""Settings below `train.`; what is not named is the default. `fast` is everything, `…-folded` leaves out train.winograd."""
 PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16", "peer+amp")
 GRAPH_WARM_UP = 5
 PEER = "benchmarks/studiogan-biggan-icr.yaml", "CIFAR10/BigGAN-ICR.yaml"
@@ -83,7 +86,12 @@ class Group:
 
 SUITES: dict[str, tuple[Group, ...]] = {
     "cpu": (
-        Group(PEER[:1], peers=PEER[1:], peer_modes="peer,peer+malloc,peer+malloc+bf16", rounds=4),
+        Group(
+            PEER[:1],
+            "plain,fast-fp32-folded,fast-fp32,fast-folded,fast",
+            peers=PEER[1:],
+            peer_modes="peer,peer+malloc,peer+malloc+bf16",
+        ),
         Group(("cifar10-dcgan-none", "cifar10-sngan"), steps=2),
         Group(("cifar10-biggan", "cifar10-biggan-cr"), batch=16),
         Group(("cifar10-biggan-bcr", "cifar10-biggan-icr"), batch=16),
@@ -275,8 +283,10 @@ def measure(jobs: list[Job], rounds: int, steps: int) -> list[dict[str, Any]]:
 
 
 def twin(other: Job, job: Job) -> bool:
-    """Whether `other` is `job` without compilation, and so of the same arithmetic."""
-    return other.preset == job.preset and f"{other.mode}+compile" == job.mode
+    """Whether `other` is `job` without compilation, and so of the same arithmetic; train.winograd is left out by it."""
+    base = job.mode.removesuffix("+compile")
+    same = f"{base}-folded" if job.device == "cpu" else base
+    return other.preset == job.preset and base != job.mode and other.mode == same
 
 
 def machine(device: str) -> str:
