@@ -56,7 +56,7 @@ MODES: dict[str, dict[str, str]] = {
     "fast+compile": {"precision": "bfloat16", "compile": "true"},
     "fast+graphs": {"precision": "bfloat16", "cuda_graphs": "true"},
 }
-"""Settings below `train.`; what is not named is the default. `fast` is everything, `…-folded` leaves out train.winograd."""
+"""Settings below `train.`; what is not named is the default. `fast` is everything, `…-folded`: not train.winograd."""
 PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16", "peer+amp")
 GRAPH_WARM_UP = 5
 PEER = "benchmarks/studiogan-biggan-icr.yaml", "CIFAR10/BigGAN-ICR.yaml"
