@@ -108,10 +108,11 @@ class Inception(Extractor):
 
 
 class InceptionPyTorch(Inception):
-    """The same network and weights as pytorch-fid and StudioGAN feed it: half-pixel bilinear, x / 127.5 - 1."""
+    """The same network and weights as pytorch-fid and StudioGAN feed it: half-pixel bilinear, in [-1, 1]."""
 
     name = "inception-pytorch"
-    resize = "bilinear 299, align_corners off, no antialias; x / 127.5 - 1"
+    resize = "x / 255; bilinear 299, align_corners off, no antialias; 2 x - 1"
 
     def prepare(self, images: Tensor) -> Tensor:
-        return F.interpolate(images.float(), (299, 299), mode="bilinear", align_corners=False) / 127.5 - 1
+        # In pytorch-fid's order: another one rounds differently, which is 1e-3 of the smallest features.
+        return 2 * F.interpolate(images.float() / 255, (299, 299), mode="bilinear", align_corners=False) - 1
