@@ -17,7 +17,7 @@ import steadygan
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
 from steadygan.metrics import PROTOCOLS, Protocol
-from steadygan.metrics.features_squeezenet import SqueezeNet
+from steadygan.metrics.features.squeezenet import SqueezeNet
 from steadygan.training.checkpoint import read_weights
 
 TINY = ["data.size=32", "data.max_images=24", "data.heldout=0.02", "model.width=2", "model.latent=4"]

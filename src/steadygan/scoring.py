@@ -13,7 +13,7 @@ from steadygan.config import Config
 from steadygan.data import ImageSet, describe, load_images, open_source
 from steadygan.errors import UserError
 from steadygan.metrics import Protocol, Shard, choose_protocol, fit, get_protocol, score_images
-from steadygan.metrics.features_registry import extractor_type
+from steadygan.metrics.features import extractor_type
 from steadygan.metrics.protocol import Kind
 
 

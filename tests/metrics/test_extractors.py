@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from steadygan.data import load_images, open_source
 from steadygan.errors import UserError
 from steadygan.metrics import Moments, frechet_distance, get_extractor
-from steadygan.metrics.features import read_state
-from steadygan.metrics.features_dinov2 import DinoV2
-from steadygan.metrics.features_squeezenet import SqueezeNet
+from steadygan.metrics.features.dinov2 import DinoV2
+from steadygan.metrics.features.extractor import read_state
+from steadygan.metrics.features.squeezenet import SqueezeNet
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 SQUEEZENET = SHARED / "squeezenet_v1.0_imagenet.npz"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steadygan.errors import UserError
 from steadygan.metrics import Features, get_extractor
-from steadygan.metrics import features_inception as ours
+from steadygan.metrics.features import inception as ours
 
 N = 6
 """Images a side: a forward pass takes a third of a second each."""

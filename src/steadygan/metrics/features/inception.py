@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.files import sha256
-from steadygan.metrics.features import Extractor, Features, read_state
+from steadygan.metrics.features.extractor import Extractor, Features, read_state
 
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of torch-fidelity's and pytorch-fid's conversion of the weights of 2015-12-05; its start is in the file's name."""

@@ -1,7 +1,7 @@
 """What a feature extractor is: a fixed network through which scores see images.
 
-The ones that come with the package are `features_*.py`, by name in `features_registry.py`; any other is a
-subclass of `Extractor` in a module of one's own.
+The ones that come with the package are modules beside this one, by name in `registry.py`; any other is a subclass of
+`Extractor` in a module of one's own.
 """
 
 from __future__ import annotations
