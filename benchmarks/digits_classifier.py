@@ -1,4 +1,4 @@
-"""Trains the judge of generated digits and writes src/steadygan/metrics/digits.safetensors.
+"""Trains the judge of generated digits and writes src/steadygan/metrics/features/digits.safetensors.
 
     python benchmarks/digits_classifier.py
 
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from steadygan.data.digits import digits
-from steadygan.metrics.features_digits import Digits, DigitsNet
+from steadygan.metrics.features.digits import Digits, DigitsNet
 
 SEED = 0
 STEPS = 1500

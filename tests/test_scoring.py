@@ -17,7 +17,7 @@ import steadygan
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
 from steadygan.metrics import PROTOCOLS, Protocol
-from steadygan.metrics.features_squeezenet import SqueezeNet
+from steadygan.metrics.features.squeezenet import SqueezeNet
 from steadygan.training.checkpoint import read_weights
 
 TINY = ["data.size=32", "data.max_images=24", "data.heldout=0.02", "model.width=2", "model.latent=4"]
@@ -172,6 +172,37 @@ def test_images_of_several_sizes_are_compared_only_at_a_size_that_was_chosen(tmp
     a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images[:, :, :30, :30].copy())
     with pytest.raises(UserError, match=r"not squares of one size \(32×32 in .*a, 30×30 in .*b\).*--size"):
         steadygan.evaluate_images(a, b, features="digits")
+    wide = folder(tmp_path / "wide", images[:, :, :16].repeat(2, axis=3))  # 64×16: the area of 32×32
+    with pytest.raises(UserError, match=r"not squares of one size"):
+        steadygan.evaluate_images(a, wide, features="digits")
+    with pytest.raises(UserError, match=r"--size is the side of the images in pixels, 1 or more, not 0"):
+        steadygan.evaluate_images(a, b, features="digits", size=0)
     assert steadygan.evaluate_images(a, b, features="digits", size=32)["protocol"]["size"] == 32
     with pytest.raises(UserError, match=r"5 fakes and 12 reals are too few for .*needs 6"):
         steadygan.evaluate_images(folder(tmp_path / "few", images[:5]), a, features="digits")
+
+
+def test_one_image_is_refused_by_the_name_of_its_folder(tmp_path: Path) -> None:
+    images = digits()[0][:7]
+    a, one = folder(tmp_path / "a", images), folder(tmp_path / "one", images[:1])
+    for sides in ((a, one), (one, a)):
+        with pytest.raises(UserError, match=r"one holds one image that can be read; a distance needs at least 2"):
+            steadygan.evaluate_images(*sides, features="digits")
+
+
+def test_colour_is_never_dropped_to_suit_an_extractor_of_grey(tmp_path: Path) -> None:
+    a = folder(tmp_path / "a", digits()[0][:12])
+    (tmp_path / "colour").mkdir()
+    for i in range(12):
+        Image.new("RGB", (32, 32), (20 * i, 0, 100)).save(tmp_path / "colour" / f"{i}.png")
+    with pytest.raises(UserError, match=r"reads digits: greyscale.*these images have 3 channels"):
+        steadygan.evaluate_images(tmp_path / "colour", a, features="digits")
+
+
+def test_images_that_cannot_be_read_are_named_when_the_score_is_taken_without_them(tmp_path: Path) -> None:
+    images = digits()[0][:201]
+    a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images)
+    (b / "007.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"b: not scored, as they cannot be read \(1 of 201\): 007\.png"):
+        record = steadygan.evaluate_images(a, b, features="digits")
+    assert (record["protocol"]["num_fake"], record["protocol"]["num_real"]) == (201, 200)

@@ -34,7 +34,7 @@ from steadygan.data import ImageSet, PairSet
 from steadygan.errors import LostProcess, UserError
 from steadygan.machine import keep_freed_memory, set_tf32
 from steadygan.metrics import Protocol, headline, score
-from steadygan.metrics.features_registry import extractor_type
+from steadygan.metrics.features import extractor_type
 from steadygan.metrics.reading import read_lines
 from steadygan.nets.sampling import sample
 from steadygan.scoring import protocol_for, real_images

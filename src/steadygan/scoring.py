@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from steadygan.build import Images, choose_device
 from steadygan.config import Config
-from steadygan.data import ImageSet, describe, load_images, open_source
+from steadygan.data import ImageSet, Source, describe, load_images, open_source
 from steadygan.errors import UserError
 from steadygan.metrics import Protocol, Shard, choose_protocol, fit, get_protocol, score_images
-from steadygan.metrics.features_registry import extractor_type
+from steadygan.metrics.features import extractor_type
 from steadygan.metrics.protocol import Kind
 
 
@@ -64,7 +66,17 @@ def real_images(protocol: Protocol, config: Config, images: Images) -> ImageSet:
     source = open_source(path, size=train.size, channels=train.channels)
     if protocol.split == "all" and len(source) == len(train):
         return train
-    return load_images(source, np.arange(len(source)), device=train.device)
+    return _load(source, train.device)
+
+
+def _load(source: Source, device: str | torch.device = "cpu") -> ImageSet:
+    """All images of a source to score against; those that cannot be read are told of, as they change the score."""
+    images = load_images(source, np.arange(len(source)), device=device)
+    if images.skipped:
+        named = ", ".join(images.skipped[:5]) + (", …" if len(images.skipped) > 5 else "")
+        share = f"{len(images.skipped)} of {len(source)}"
+        warnings.warn(f"{source.name}: not scored, as they cannot be read ({share}): {named}", stacklevel=3)
+    return images
 
 
 def evaluate_images(
@@ -81,17 +93,24 @@ def evaluate_images(
 
     Takes the Fréchet and kernel distances, precision, recall, density and coverage, and where the extractor tells
     ImageNet's classes apart the Inception score of `fakes`. size: to which both are cropped and resized; by default
-    their own. The record is that of `metrics.score_images`. Raises UserError when the images are of several sizes and
-    none was chosen.
+    their own. The record is that of `metrics.score_images`. Unreadable images are left out, with a warning; too many
+    are a UserError, as are fewer than two images, several sizes of which none was chosen, and images in colour where
+    the extractor reads grey.
     """
     kind = extractor_type(features)
-    side = size or _common_side(str(fakes), str(reals))
+    if size is not None and size < 1:
+        raise UserError(f"--size is the side of the images in pixels, 1 or more, not {size}")
+    side = _common_side(str(fakes), str(reals)) if size is None else size
     wants: tuple[Kind, ...] = ("fd", "kd", "is", "prdc") if kind.imagenet else ("fd", "kd", "prdc")
-    protocol = fit(Protocol("images", features, num_fake=2, scores=wants, split="test"), kind.channels, side)
+    protocol = Protocol("images", features, num_fake=2, scores=wants, split="test")
+    for path in (fakes, reals):
+        protocol = fit(protocol, open_source(str(path), size=side).channels, side)
 
     def load(path: str) -> ImageSet:
-        source = open_source(path, size=side, channels=kind.channels)
-        return load_images(source, np.arange(len(source)))
+        images = _load(open_source(path, size=side, channels=kind.channels))
+        if len(images) < 2:
+            raise UserError(f"{path} holds one image that can be read; a distance needs at least 2")
+        return images
 
     return score_images(
         load(str(fakes)),

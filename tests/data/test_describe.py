@@ -94,6 +94,13 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_sizes_of_one_area_are_two_sizes(tmp_path: Path) -> None:
+    for name, extent in (("a", (8, 8)), ("b", (4, 16)), ("c", (16, 4))):
+        Image.new("L", extent).save(tmp_path / f"{name}.png")
+    sizes = describe(str(tmp_path))["width_height"]
+    assert (sizes["smallest"], sizes["largest"]) == ((4, 16), (16, 4))
+
+
 def test_nothing_readable_is_told_rather_than_a_crash(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     info = describe(str(tmp_path))

@@ -126,6 +126,14 @@ def test_a_pack_is_there_whole_or_not_at_all(folder: Path, tmp_path: Path) -> No
     assert len(open_source(str(tmp_path / "out.zip"), size=8)) == 11
 
 
+def test_a_size_that_nothing_could_read_again_is_refused_before_it_takes_the_memory(
+    folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"--size is 9459 at most"):
+        pack(open_source(str(folder), size=9460), tmp_path / "out.zip")
+    assert not (tmp_path / "out.zip").exists()
+
+
 def test_progress_reaches_the_end(folder: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     pack(open_source(str(folder), size=8), tmp_path / "out.zip", progress=lambda *done: told.append(done))

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from steadygan.data import load_images, open_source
 from steadygan.errors import UserError
 from steadygan.metrics import Moments, frechet_distance, get_extractor
-from steadygan.metrics.features import read_state
-from steadygan.metrics.features_dinov2 import DinoV2
-from steadygan.metrics.features_squeezenet import SqueezeNet
+from steadygan.metrics.features.dinov2 import DinoV2
+from steadygan.metrics.features.extractor import read_state
+from steadygan.metrics.features.squeezenet import SqueezeNet
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 SQUEEZENET = SHARED / "squeezenet_v1.0_imagenet.npz"
@@ -183,7 +183,7 @@ def test_absent_weights_name_the_option_and_the_variable(monkeypatch: pytest.Mon
             get_extractor(name)
 
 
-def test_an_archive_of_objects_is_refused_without_unpickling_it(tmp_path: Path) -> None:
+def test_files_that_are_no_weights_are_refused_without_unpickling_them(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return pytest.fail, ("code in a weights file was run",)
@@ -191,6 +191,10 @@ def test_an_archive_of_objects_is_refused_without_unpickling_it(tmp_path: Path) 
     path = saved(tmp_path, {"conv1.weight": np.array([Bomb()], dtype=object)})
     with pytest.raises(UserError, match=r"weights\.npz is not a sound file"):
         read_state(path)
+    for text in ("hello", "<html>not found</html>", ""):
+        (tmp_path / "weights.pth").write_text(text)
+        with pytest.raises(UserError, match=r"weights\.pth is not a sound file"):
+            read_state(tmp_path / "weights.pth")
     wrong = saved(tmp_path, {"conv1.weight": np.zeros(3, np.float32)}, "wrong.npz")
     with pytest.raises(UserError, match=r"wrong\.npz holds the weights of another network"):
         get_extractor("squeezenet", weights={"squeezenet": wrong})

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
 from steadygan.metrics import class_agreement, get_extractor
-from steadygan.metrics.features_digits import Digits
+from steadygan.metrics.features.digits import Digits
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,13 @@ def test_distance_is_right_with_fewer_samples_than_features() -> None:
     assert frechet_distance(*moments(x), *moments(x)) == pytest.approx(0, abs=1e-10)
 
 
+def test_images_that_are_all_alike_have_a_distance() -> None:
+    x = normal(9, 4)
+    expected = x.var(0).sum() + x.mean(0).square().sum()
+    assert frechet_distance(*moments(x), *moments(torch.zeros(3, 4))) == pytest.approx(expected.item())
+    assert frechet_distance(*moments(torch.ones(3, 4)), *moments(torch.zeros(3, 4))) == pytest.approx(4)
+
+
 def test_moments_are_numpys_however_the_samples_arrive() -> None:
     x = normal(101, 5) + 3
     whole, parts = Moments().update(x.float()), Moments()

@@ -2,127 +2,99 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 import pytorch_fid.fid_score
-import pytorch_fid.inception
 import torch
-import torch_fidelity.metric_fid
-import torch_fidelity.metric_isc
-import torch_fidelity.metric_kid
-import torchmetrics.image.fid
-import torchmetrics.image.kid
 from torch import Tensor
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from steadygan.errors import UserError
-from steadygan.metrics import Features, Moments, frechet_distance, get_extractor, inception_score, kernel_distance
-from steadygan.metrics import features_inception as ours
+from steadygan.metrics import Features, get_extractor
+from steadygan.metrics.features import inception as ours
 
-N = 5
+N = 6
 """Images a side: a forward pass takes a third of a second each."""
-F = 8
-"""Features of which Fréchet distances are taken: all 2,048 take the other packages a minute each."""
-
-
-def random_state() -> dict[str, Tensor]:
-    """Weights by the official names, He-initialised so that features differ from image to image."""
-    net = pytorch_fid.inception._inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
-    generator = torch.Generator().manual_seed(0)
-    state = net.state_dict()
-    for name, tensor in state.items():
-        if name.endswith("conv.weight"):
-            state[name] = torch.randn(tensor.shape, generator=generator) * (2 / tensor[0].numel()) ** 0.5
-    state["fc.weight"] = torch.randn(state["fc.weight"].shape, generator=generator) * 0.5
-    return state
+F = 1024
+"""Features of which pytorch-fid's distance is taken: its matrix square root of all 2,048 takes half a minute."""
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def agreement() -> ModuleType:
+    """`benchmarks/inception_agreement.py`: it calls the other packages as their users do."""
+    path = Path(__file__).parents[2] / "benchmarks" / "inception_agreement.py"
+    spec = importlib.util.spec_from_file_location("inception_agreement", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def weights(agreement: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("inception") / "inception.pth"
-    torch.save(random_state(), path)
+    torch.save(agreement.random_state(), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def images() -> Tensor:
-    """2N images: smooth ones, for a network of random weights tells white noise images hardly apart."""
-    coarse = torch.rand(2 * N, 3, 4, 4, generator=torch.Generator().manual_seed(1)) * 255
-    return torch.nn.functional.interpolate(coarse, (32, 32), mode="bicubic").clamp(0, 255).to(torch.uint8)
+def images(agreement: ModuleType) -> tuple[Tensor, Tensor]:
+    """Fakes and reals."""
+    return agreement.image_sets(N)
 
 
 @pytest.fixture(scope="module")
-def read(weights: Path, images: Tensor) -> Features:
-    return get_extractor("inception", weights={"inception": weights})(images)
+def read(weights: Path, images: tuple[Tensor, Tensor]) -> tuple[Features, Features]:
+    extractor = get_extractor("inception", weights={"inception": weights})
+    return extractor(images[0]), extractor(images[1])
 
 
-def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    moments = Moments().update(features[:, :F])
-    return moments.mean, moments.cov
+@pytest.fixture(scope="module")
+def fid(agreement: ModuleType, read: tuple[Features, Features]) -> float:
+    """Ours, of all 2,048 features."""
+    return agreement.our_fid(read[0].features, read[1].features)
 
 
-def test_scores_are_those_of_torch_fidelity(weights: Path, images: Tensor, read: Features) -> None:
-    theirs = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(weights))
-    features, logits = theirs(images)
-    torch.testing.assert_close(read.features, features, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(read.logits, logits, rtol=1e-4, atol=1e-4)
+def test_scores_are_those_of_torch_fidelity(
+    agreement: ModuleType, weights: Path, images: tuple[Tensor, Tensor], read: tuple[Features, Features], fid: float
+) -> None:
+    rows = list(agreement.torch_fidelity_rows(weights, *images, read, fid, splits=2))
+    assert [row.score.split()[0] for row in rows] == ["FID", "IS", "IS_std", "KID", "KID_std"]
+    for row in rows:
+        assert row.ours == pytest.approx(row.theirs, rel=1e-4), row
+    assert rows[1].theirs > 1.02, "a score of 1 would prove nothing"
 
-    a, b = features[:N], features[N:]
-    stats = [torch_fidelity.metric_fid.fid_features_to_statistics(side[:, :F]) for side in (a, b)]
-    fid = torch_fidelity.metric_fid.fid_statistics_to_metric(*stats, verbose=False)
-    mine = frechet_distance(*gaussian(read.features[:N]), *gaussian(read.features[N:]))
-    assert mine == pytest.approx(fid["frechet_inception_distance"], rel=1e-4)
 
-    isc = torch_fidelity.metric_isc.isc_features_to_metric(logits, splits=2)
-    mine = inception_score(read.logits, splits=2)
-    assert mine == pytest.approx((isc["inception_score_mean"], isc["inception_score_std"]), rel=1e-4)
-    assert isc["inception_score_mean"] > 1.02, "a score of 1 would prove nothing"
-
-    sizes = {"kid_subsets": 4, "kid_subset_size": N - 1}
-    kid = torch_fidelity.metric_kid.kid_features_to_metric(a.double(), b.double(), **sizes, verbose=False)
-    mine = kernel_distance(read.features[:N], read.features[N:], subsets=4, subset_size=N - 1)
-    # In float64, as in float32 the means of kernels, near 1, cancel to a thousandth.
-    theirs = (kid["kernel_inception_distance_mean"], kid["kernel_inception_distance_std"])
-    assert mine == pytest.approx(theirs, rel=1e-4)
+def test_features_and_scores_are_those_of_torchmetrics(
+    agreement: ModuleType, weights: Path, images: tuple[Tensor, Tensor], read: tuple[Features, Features], fid: float
+) -> None:
+    rows = list(agreement.torchmetrics_rows(weights, *images, read, fid))
+    assert [row.score for row in rows] == ["features", "FID", "IS", "KID"]
+    for row in rows:
+        assert row.relative_difference < 1e-4, row
 
 
 @pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")
-def test_features_and_distance_are_those_of_pytorch_fid_on_the_same_resized_images(
-    weights: Path, images: Tensor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings("ignore:Matrix is (singular|ill-conditioned)")  # fewer images than features
+def test_features_and_distance_are_those_of_pytorch_fid(
+    agreement: ModuleType, weights: Path, images: tuple[Tensor, Tensor]
 ) -> None:
-    monkeypatch.setattr(
-        pytorch_fid.inception, "load_state_dict_from_url", lambda url, progress: torch.load(weights, weights_only=True)
-    )
-    theirs = pytorch_fid.inception.InceptionV3([3], resize_input=True, normalize_input=True).eval()
-    with torch.no_grad():
-        expected = theirs(images.float() / 255)[0].flatten(1)
     extractor = get_extractor("inception-pytorch", weights={"inception-pytorch": weights})
-    features = extractor(images).features
-    torch.testing.assert_close(features, expected, rtol=1e-3, atol=1e-4)
-
-    def stats(side: Tensor) -> tuple[Tensor, Tensor]:
-        return side[:, :F].double().mean(0), side[:, :F].double().T.cov()
-
-    fid = pytorch_fid.fid_score.calculate_frechet_distance(
-        *(array.numpy() for side in (expected[:N], expected[N:]) for array in stats(side))
-    )
-    assert frechet_distance(*gaussian(features[:N]), *gaussian(features[N:])) == pytest.approx(fid, rel=1e-4)
-
-
-def test_scores_are_those_of_torchmetrics(weights: Path, images: Tensor, read: Features) -> None:
-    theirs = torchmetrics.image.fid.NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights), antialias=False)
-    features = theirs(images)
-    torch.testing.assert_close(read.features, features, rtol=1e-4, atol=1e-5)
-    a, b = features[:N].double(), features[N:].double()
-    fid = torchmetrics.image.fid._compute_fid(
-        a[:, :F].mean(0), a[:, :F].T.cov(), b[:, :F].mean(0), b[:, :F].T.cov()
-    ).item()
-    assert frechet_distance(*gaussian(read.features[:N]), *gaussian(read.features[N:])) == pytest.approx(fid, rel=1e-4)
-    kid = torchmetrics.image.kid.poly_mmd(a, b).item()
-    mine, _ = kernel_distance(read.features[:N], read.features[N:], subsets=1, subset_size=N)
-    assert mine == pytest.approx(kid, rel=1e-4)
+    ours = [extractor(side).features for side in images]
+    theirs = [agreement.pytorch_fid_features(weights, side) for side in images]
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    statistics = [
+        array for side in theirs for array in (side[:, :F].numpy().mean(0), np.cov(side[:, :F].numpy(), rowvar=False))
+    ]
+    expected = pytorch_fid.fid_score.calculate_frechet_distance(*statistics)
+    assert agreement.our_fid(*(side[:, :F] for side in ours)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_other_weights_never_give_a_score_called_fid(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

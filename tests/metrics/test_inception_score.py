@@ -16,6 +16,11 @@ def test_sure_and_balanced_answers_score_the_number_of_classes_and_collapse_scor
     assert inception_score(torch.zeros(50, 10), splits=5) == pytest.approx((1, 0))
 
 
+def test_classes_that_no_image_shows_change_nothing() -> None:
+    sure = torch.cat([1000 * torch.eye(10), torch.full((10, 3), -1000.0)], 1)
+    assert inception_score(sure, splits=1) == pytest.approx((10, 0))
+
+
 def test_score_of_two_kinds_of_image_is_the_exponential_of_their_divergence() -> None:
     p = torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64)
     divergence = 0.9 * torch.tensor(0.9 / 0.5).log() + 0.1 * torch.tensor(0.1 / 0.5).log()

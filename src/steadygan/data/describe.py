@@ -125,7 +125,9 @@ def describe(
     labels = None if listing.labels is None else (listing.labels[index] for index in tally.kept)
     content = fingerprint(pixels(), labels)
     sizes = tally.sizes
-    extent = (min(sizes, key=math.prod), max(sizes, key=math.prod), sizes.most_common(1)[0][0]) if sizes else ()
+    # By area, and of equal areas by width, so that two sizes never look like one.
+    by_area = sorted(sizes, key=lambda size: (math.prod(size), size))
+    extent = (by_area[0], by_area[-1], sizes.most_common(1)[0][0]) if sizes else ()
     counts = Counter([] if listing.labels is None else listing.labels.tolist())
     classes = {name: counts[label] for label, name in enumerate(listing.class_names)}
     return {

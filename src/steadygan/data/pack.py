@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
 from steadygan.data.grid import to_pil
@@ -54,8 +56,12 @@ def pack(
     pixels and the fingerprint training on the source has; `none` keeps the whole image, its shorter side of that size.
     format: PNG or lossless WebP. The zip is the same byte for byte however many threads there are and whenever it is
     made (by one version of Pillow), and there whole or not at all.
-    Raises UserError if `out` exists and `force` is not given, or if too many images are unreadable.
+    Raises UserError if `out` exists and `force` is not given, if too many images are unreadable, or if the size is
+    more than can be read again.
     """
+    if Image.MAX_IMAGE_PIXELS is not None and source.size**2 > Image.MAX_IMAGE_PIXELS:
+        largest = math.isqrt(Image.MAX_IMAGE_PIXELS)
+        raise UserError(f"images of {source.size} pixels square could not be read again: --size is {largest} at most")
     if out.exists() and not force:
         raise UserError(f"{out} exists: choose another name, or --force to replace it")
     failures: list[UnreadableImage] = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from steadygan.metrics.evaluation import Generate, headline, score, score_images
-from steadygan.metrics.features import Extractor, Features
-from steadygan.metrics.features_registry import EXTRACTORS, get_extractor
+from steadygan.metrics.features import EXTRACTORS, Extractor, Features, get_extractor
 from steadygan.metrics.frechet import Moments, frechet_distance
 from steadygan.metrics.inception_score import inception_score
 from steadygan.metrics.kid import kernel_distance

@@ -15,8 +15,7 @@ from steadygan import __version__
 from steadygan.data import ImageSet
 from steadygan.errors import UserError
 from steadygan.metrics.extraction import Side, extract, real_side
-from steadygan.metrics.features import Extractor, Features
-from steadygan.metrics.features_registry import get_extractor
+from steadygan.metrics.features import Extractor, Features, get_extractor
 from steadygan.metrics.frechet import frechet_distance
 from steadygan.metrics.inception_score import inception_score
 from steadygan.metrics.kid import kernel_distance

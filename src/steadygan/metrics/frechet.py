@@ -51,19 +51,20 @@ class Moments:
 
 
 def _root(cov: Tensor) -> Tensor:
-    """The symmetric square root of a covariance; negative eigenvalues, left by rounding, are clipped to 0."""
+    """L (F, R) with L Lᵀ = cov; eigenvalues of 0, and negative ones, left by rounding, take no part."""
     values, vectors = torch.linalg.eigh(cov)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.mT
+    positive = values > 0
+    return vectors[:, positive] * values[positive].sqrt()
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
     """‖μ₁ − μ₂‖² + tr(S₁ + S₂ − 2 (S₁S₂)^½) in float64, ≥ 0. Means (F,), covariances (F, F), symmetric.
 
     Dowson & Landau, The Fréchet distance between multivariate normal distributions, 1982, eq. 4; as a score
-    of generators: Heusel et al., NeurIPS 2017, eq. 6. tr (S₁S₂)^½ = tr (S₁^½ S₂ S₁^½)^½ is computed as the
-    sum of the singular values of S₁^½ S₂^½: they are the square roots of the eigenvalues of the symmetric
-    product, but exact to rounding where that is singular (fewer samples than features), whereas √ turns an
-    eigenvalue's 1e-16 into 1e-8. Raises ValueError when the shapes do not fit or a value is not finite.
+    of generators: Heusel et al., NeurIPS 2017, eq. 6. With S₁ = L₁L₁ᵀ and S₂ = L₂L₂ᵀ, tr (S₁S₂)^½ is the sum of
+    the singular values of L₁ᵀL₂: they are the square roots of the eigenvalues of S₁S₂, but exact to rounding
+    where that is singular (fewer samples than features), whereas √ turns an eigenvalue's 1e-16 into 1e-8.
+    Raises ValueError when the shapes do not fit or a value is not finite.
     """
     f = len(mean1)
     if mean1.shape != (f,) or mean2.shape != (f,) or cov1.shape != (f, f) or cov2.shape != (f, f):
@@ -72,6 +73,6 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
     mean1, cov1, mean2, cov2 = (x.detach().to("cpu", torch.float64) for x in (mean1, cov1, mean2, cov2))
     if not all(x.isfinite().all() for x in (mean1, cov1, mean2, cov2)):
         raise ValueError("the moments contain NaN or infinity")
-    overlap = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
+    overlap = torch.linalg.svdvals(_root(cov1).mT @ _root(cov2)).sum()
     distance = (mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap
     return max(distance.item(), 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +25,7 @@ def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
     scores = []
     for i in range(splits):
         part = log_p[i * n // splits : (i + 1) * n // splits]
-        marginal = part.exp().mean(0)
-        scores.append((part.exp() * (part - marginal.log())).sum(1).mean().exp().item())
+        # In logarithms, as a class that no image shows at all may have a probability of 1e-400.
+        log_marginal = part.logsumexp(0) - math.log(len(part))
+        scores.append((part.exp() * (part - log_marginal)).sum(1).mean().exp().item())
     return float(np.mean(scores)), float(np.std(scores))

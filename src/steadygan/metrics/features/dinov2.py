@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.metrics.features import Extractor, Features, read_state
+from steadygan.metrics.features.extractor import Extractor, Features, read_state
 
 PATCH = 14
 HEAD_WIDTH = 64

@@ -12,11 +12,11 @@ import torch
 
 from steadygan.errors import UserError, nearest
 from steadygan.files import sha256
-from steadygan.metrics.features import Extractor
-from steadygan.metrics.features_digits import Digits
-from steadygan.metrics.features_dinov2 import Dino
-from steadygan.metrics.features_inception import Inception, InceptionPyTorch
-from steadygan.metrics.features_squeezenet import Squeeze
+from steadygan.metrics.features.digits import Digits
+from steadygan.metrics.features.dinov2 import Dino
+from steadygan.metrics.features.extractor import Extractor
+from steadygan.metrics.features.inception import Inception, InceptionPyTorch
+from steadygan.metrics.features.squeezenet import Squeeze
 
 EXTRACTORS: dict[str, type[Extractor]] = {
     kind.name: kind for kind in (Digits, Inception, InceptionPyTorch, Squeeze, Dino)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.files import sha256
-from steadygan.metrics.features import Extractor, Features, read_state
+from steadygan.metrics.features.extractor import Extractor, Features, read_state
 
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of torch-fidelity's and pytorch-fid's conversion of the weights of 2015-12-05; its start is in the file's name."""
@@ -108,10 +108,11 @@ class Inception(Extractor):
 
 
 class InceptionPyTorch(Inception):
-    """The same network and weights as pytorch-fid and StudioGAN feed it: half-pixel bilinear, x / 127.5 - 1."""
+    """The same network and weights as pytorch-fid and StudioGAN feed it: half-pixel bilinear, in [-1, 1]."""
 
     name = "inception-pytorch"
-    resize = "bilinear 299, align_corners off, no antialias; x / 127.5 - 1"
+    resize = "x / 255; bilinear 299, align_corners off, no antialias; 2 x - 1"
 
     def prepare(self, images: Tensor) -> Tensor:
-        return F.interpolate(images.float(), (299, 299), mode="bilinear", align_corners=False) / 127.5 - 1
+        # In pytorch-fid's order: another one rounds differently, which is 1e-3 of the smallest features.
+        return 2 * F.interpolate(images.float() / 255, (299, 299), mode="bilinear", align_corners=False) - 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from steadygan.metrics.features import Extractor, Features, load_state
+from steadygan.metrics.features.extractor import Extractor, Features, load_state
 
 
 class DigitsNet(nn.Module):

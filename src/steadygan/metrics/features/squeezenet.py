@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.metrics.features import Extractor, Features, load_state
+from steadygan.metrics.features.extractor import Extractor, Features, load_state
 
 
 class Fire(nn.Module):
