@@ -127,6 +127,13 @@ def test_a_damaged_cache_is_noticed_and_built_again(folder: Path, root: Path, da
     assert torch.equal(again.take(range(COUNT)), expected)
 
 
+def test_a_cache_cut_short_while_in_use_is_an_error(folder: Path, root: Path) -> None:
+    images = mapped(folder, root)
+    os.truncate(next(root.glob("*/" + cache.PIXELS)), 100)
+    with pytest.raises(UserError, match="was cut short while in use"):
+        images.take([COUNT - 1])
+
+
 def test_a_disk_that_keeps_nothing_is_an_error(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counter = count()
     monkeypatch.setattr(cache, "zlib", SimpleNamespace(crc32=lambda _: next(counter)))

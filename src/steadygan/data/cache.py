@@ -7,7 +7,9 @@ import hashlib
 import json
 import math
 import mmap
+import os
 import shutil
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,27 +42,31 @@ class DamagedCache(Exception):
 class Cache:
     """All images of a source as one memory-mapped tensor `pixels` (N, C, H, W) uint8, by their numbers in the source.
 
+    `file` is the descriptor of the same file, open as long as the mapping.
     `unreadable` gives the reason for each image that could not be decoded, whose pixels are zero.
     """
 
     path: Path
     source: Source
+    file: int
     mapping: mmap.mmap
     pixels: Tensor
     checksums: np.ndarray
     unreadable: dict[int, str]
 
     def take(self, indices: np.ndarray) -> Tensor:
-        """Images by number, in any order: (B, C, H, W) uint8."""
-        if hasattr(mmap, "MADV_WILLNEED"):
-            # What is not in memory yet is read at once and exactly; page faults would read it piece by piece, with
-            # more around it than random order has a use for.
-            length = self.pixels[0].numel()
-            for index in indices.tolist():
-                start = index * length
-                first = start - start % mmap.PAGESIZE
-                self.mapping.madvise(mmap.MADV_WILLNEED, first, start + length - first)
-        return self.pixels.index_select(0, torch.from_numpy(indices))
+        """Images by number, in any order: (B, C, H, W) uint8. Raises UserError where the file was cut short."""
+        # Read by position: page faults of a mapping, a few for each image, cost more than a copy.
+        images = torch.empty((len(indices), *self.pixels.shape[1:]), dtype=torch.uint8)
+        places, length = images.numpy(), self.pixels[0].numel()
+        starts = (indices * length).tolist()
+        if hasattr(os, "posix_fadvise"):  # so that the disk sees the whole batch at once
+            for start in starts:
+                os.posix_fadvise(self.file, start, length, os.POSIX_FADV_WILLNEED)
+        for place, start in zip(places, starts, strict=True):
+            if os.preadv(self.file, [place], start) != length:
+                raise UserError(f"{self.path} was cut short while in use: start again, and it is made anew")
+        return images
 
     def read(self, indices: np.ndarray) -> list[np.ndarray | UnreadableImage]:
         """Images by number, in order, each checked against what was written. Raises DamagedCache."""
@@ -129,13 +135,18 @@ def _shape(source: Source) -> tuple[int, int, int, int]:
 def _open(path: Path, source: Source) -> Cache:
     shape, checksums = _shape(source), np.load(path / CHECKSUMS)
     unreadable = json.loads((path / UNREADABLE).read_text(encoding="utf-8"))
-    with (path / PIXELS).open("rb") as file:
+    file = os.open(path / PIXELS, os.O_RDONLY)
+    try:
         # Copy on write, as torch warns of memory it may not write to; nothing ever does.
-        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        mapping = mmap.mmap(file, 0, access=mmap.ACCESS_COPY)
+    except BaseException:
+        os.close(file)
+        raise
+    weakref.finalize(mapping, os.close, file)
     if len(mapping) != math.prod(shape) or checksums.shape != shape[:1]:
         raise DamagedCache("its length")
     pixels = torch.frombuffer(mapping, dtype=torch.uint8).view(shape)
-    return Cache(path, source, mapping, pixels, checksums, {int(index): why for index, why in unreadable.items()})
+    return Cache(path, source, file, mapping, pixels, checksums, {int(index): why for index, why in unreadable.items()})
 
 
 def _build(
