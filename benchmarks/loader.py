@@ -5,7 +5,7 @@
 
 The source is synthetic: 997 smooth images as PNG, repeated. The memory-mapped file (12 KiB an image at 64 px) is made
 in a temporary folder, or below --cache, where it stays for the next time; `mapped, cold` reads it after the system was
-asked to drop it from its page cache. Rounds of the places alternate; the rates are the median round's, by the clock and
+asked to drop it from its page cache. Rounds of the places alternate, cold ones at the end; the rates are the median round's, by the clock and
 by the CPU time of all threads, which other work on the machine hardly changes. start_cpu_s is what it takes to open the
 set: for the mapped file, when it is there, to check every image of it.
 """
@@ -119,16 +119,18 @@ def main() -> None:
             sets[place] = load_images(source_here, range(counts[place]), memory_limit=limit, cache=cache)
             opened[place] = time.process_time() - cpu
             print(f"{place}: {counts[place]:,} images {sets[place].place}, {opened[place]:.1f} CPU s", flush=True)
-        for turn in range(options.rounds):
-            for place in options.places:
-                loader = Loader(sets[place], batch_size=options.batch_size, seed=turn, flip=True)
-                if place == "mapped, cold":
-                    mapped = sets[place].mapped
-                    assert mapped is not None
-                    drop_from_page_cache(mapped)
-                loader.next()
-                rates[place].append(rates_of(loader, options.batches))
-                loader.close()
+        # What is dropped for cold reading must not be missing when the same file is read warm: cold rounds come last.
+        places = [place for place in options.places if place != "mapped, cold"] * options.rounds
+        places += [place for place in options.places if place == "mapped, cold"] * options.rounds
+        for turn, place in enumerate(places):
+            loader = Loader(sets[place], batch_size=options.batch_size, seed=turn, flip=True)
+            if place == "mapped, cold":
+                mapped = sets[place].mapped
+                assert mapped is not None
+                drop_from_page_cache(mapped)
+            loader.next()
+            rates[place].append(rates_of(loader, options.batches))
+            loader.close()
 
     rows = [
         {
