@@ -67,6 +67,14 @@ FAMILIES = (
         "data.max_images=20000 model.width=16 train.batch_size=16 train.steps=900 optim.g.lr=4e-4 optim.d.lr=4e-4",
     ),
     Entry(
+        "logan",
+        "SNGAN + LOGAN (natural gradient), CIFAR-10",
+        "cifar10-logan",
+        "cifar10",
+        "data.max_images=20000 model.width=16 train.batch_size=16 train.phases=[D,D,G] train.steps=1200 "
+        "optim.g.lr=4e-4 optim.d.lr=4e-4",
+    ),
+    Entry(
         "biggan-deep",
         "BigGAN-deep + ortho, CelebA 128 px",
         "imagenet128-biggan-deep",

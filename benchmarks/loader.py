@@ -5,9 +5,9 @@
 
 The source is synthetic: 997 smooth images as PNG, repeated. The memory-mapped file (12 KiB an image at 64 px) is made
 in a temporary folder, or below --cache, where it stays for the next time; `mapped, cold` reads it after the system was
-asked to drop it from its page cache. Rounds of the places alternate, cold ones at the end; the rates are the median round's, by the clock and
-by the CPU time of all threads, which other work on the machine hardly changes. start_cpu_s is what it takes to open the
-set: for the mapped file, when it is there, to check every image of it.
+asked to drop it from its page cache. Rounds of the places alternate, cold ones at the end; the rates are the median
+round's, by the clock and by the CPU time of all threads, which other work on the machine hardly changes. start_cpu_s is
+what it takes to open the set: for the mapped file, when it is there, to check every image of it.
 """
 
 from __future__ import annotations
