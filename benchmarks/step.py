@@ -109,7 +109,7 @@ SUITES: dict[str, tuple[Group, ...]] = {
         *(Group(("imagenet128-biggan",), mode, 256, 3, 1) for mode in ("plain", "fast", "fast+graphs")),
     ),
 }
-"""Every row of results/speed.csv for a kind of machine; the CPU's should take some 25 minutes on two quiet cores."""
+"""Every row of results/speed.csv for a kind of machine; the CPU's took 33 minutes on two quiet cores."""
 
 
 @dataclass(frozen=True)

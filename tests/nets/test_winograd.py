@@ -116,14 +116,14 @@ def derivatives(function: Map, inputs: list[Tensor]) -> list[Tensor]:
     return [y, *torch.autograd.grad(y, leaves, g)]
 
 
-def test_quads_are_not_for_bfloat16() -> None:
-    x = torch.zeros(1, 1, 8, 8)
+def test_quads_are_not_for_bfloat16_and_small_batches_are_left_alone() -> None:
+    x = torch.zeros(16, 1, 8, 8)
     assert winograd.form_for(x) is QUADS
     assert winograd.form_for(x.double()) is QUADS
     assert winograd.form_for(x.bfloat16()) is PAIRS
-    assert winograd.form_for(torch.zeros(1, 1, 10, 8)) is PAIRS
-    assert winograd.form_for(torch.zeros(1, 1, 9, 8)) is None
-    assert winograd.form_for(torch.zeros(1, 1, 4, 4)) is None
+    assert winograd.form_for(torch.zeros(16, 1, 10, 8)) is PAIRS
+    assert winograd.form_for(torch.zeros(16, 1, 9, 8)) is None
+    assert winograd.form_for(torch.zeros(15, 1, 8, 8)) is None
 
 
 WIDE = winograd.LEAST_CHANNELS
@@ -183,6 +183,7 @@ def networks(
     kind: str, fold: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[nn.Module, Tensor]]:
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 8)
+    monkeypatch.setattr(winograd, "LEAST_PIXELS", 1)
     sizes: dict[str, Any] = {"size": 32, "channels": 3, "classes": 0, "width": 8}
     sizes["rng"] = generator = torch.Generator().manual_seed(0)
     for net, shape in (

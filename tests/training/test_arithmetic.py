@@ -85,6 +85,7 @@ def test_folding_saves_the_arithmetic_it_should(state_of: StateOf) -> None:
 def test_winograd_saves_the_arithmetic_it_should(state_of: StateOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all convolutions are wide enough, half of the folded step's."""
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 8)
+    monkeypatch.setattr(winograd, "LEAST_PIXELS", 1)
     preset = ("cifar10-biggan-icr", "model.width=16", "train.phases=[D,G]")
     plain = flop(state_of(*preset, "train.winograd=false"))
     for precision in ("float32", "bfloat16"):

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from steadygan.nets.precision import full_precision
 
-LEAST_CHANNELS, LEAST_SIDE = 96, 8
-"""Below, spreading and merging cost more than the multiplications they save (one CPU thread, float32 and bfloat16)."""
+LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
+"""Below, in a batch, spreading images and kernels costs more than the multiplications it saves (on one core)."""
 CHUNK = 8 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
 
@@ -322,7 +322,7 @@ PAIRS, QUADS, DOUBLING = Pairs(), Quads(), Doubling()
 def form_for(x: Tensor) -> Form | None:
     """How to convolve images (N, C, H, W) with a 3×3 kernel that keeps the side; None where no form suits the sides."""
     h, w = x.shape[2:]
-    if min(h, w) < LEAST_SIDE:
+    if len(x) * h * w < LEAST_PIXELS:
         return None
     if x.dtype in (torch.float32, torch.float64) and not (h % 4 or w % 4):
         return QUADS
