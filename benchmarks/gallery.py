@@ -80,7 +80,7 @@ FAMILIES = (
         "imagenet128-biggan-deep",
         "celeba",
         "data.flip=true model.conditional=false model.width=16 train.batch_size=8 train.accumulate=1 "
-        "train.phases=[D,G] train.steps=600 optim.g.lr=2e-4 optim.d.lr=4e-4",
+        "train.phases=[D,G] train.steps=1500 optim.g.lr=2e-4 optim.d.lr=4e-4",
     ),
     Entry(
         "unet",
