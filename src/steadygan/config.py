@@ -138,7 +138,7 @@ class TrainConfig(Section):
     tf32: bool = Field(True, description="let NVIDIA GPUs round float32 products to 10 bits")
     fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
     winograd: bool = Field(
-        True, description="on a CPU, 3×3 convolutions of many channels with fewer products; never changes the result"
+        True, description="on a CPU, 3×3 convolutions of many channels with fewer products; the same but for rounding"
     )
     compile: bool = Field(False, description="compile the networks where nothing is differentiated twice")
     cuda_graphs: bool = Field(False, description="record each phase once as a CUDA graph, then replay it")

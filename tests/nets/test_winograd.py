@@ -14,7 +14,8 @@ from steadygan.nets import create_critic, create_generator, winograd
 from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
 from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding, set_winograd
-from steadygan.nets.winograd import DOUBLING, PAIRS, QUADS, Form, convolve, convolve_back
+from steadygan.nets.winograd import convolve, convolve_back
+from steadygan.nets.winograd_forms import DOUBLING, PAIRS, QUADS, Form
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 

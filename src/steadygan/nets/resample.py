@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from steadygan.nets import winograd
 from steadygan.nets.layers import Conv2d
 from steadygan.nets.precision import full_precision, rounded
-from steadygan.nets.winograd import DOUBLING
+from steadygan.nets.winograd_forms import DOUBLING
 
 
 def upsample(x: Tensor) -> Tensor:
