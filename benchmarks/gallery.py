@@ -1,9 +1,10 @@
-"""Trains the families briefly on real images and shows them on a contact sheet.
+"""Trains the families, and SN-DCGAN with regularisers, briefly on real images and shows them on contact sheets.
 
     python benchmarks/gallery.py --celeba celeba10k.zip --cifar10 cifar10_train.zip --imagenette imagenette128.zip
 
-Runs that are already in `--runs` are not trained again. Writes docs/images/families.png (generated images
-only, unselected: the first latents of seed 0) and the rows of results/cpu-real-images.csv.
+Runs that are already in `--runs` are not trained again. Writes docs/images/families.png and
+regularisers.png (generated images only, unselected: the first latents of seed 0) and the rows of
+results/cpu-real-images.csv.
 """
 
 from __future__ import annotations
@@ -101,6 +102,25 @@ FAMILIES = (
     ),
 )
 
+REGULARISERS = tuple(
+    Entry(
+        name,
+        caption,
+        "celeba64-dcgan-icr",
+        "celeba",
+        "model.width=16 train.batch_size=16 optim.g.lr=5e-4 optim.d.lr=5e-4 train.steps=1200 "
+        f"objective.terms.bcr=null objective.terms.zcr=null {terms}",
+    )
+    for name, caption, terms in (
+        ("m-none", "no regulariser", ""),
+        ("m-bcr", "bCR, weights 10", "objective.terms.bcr.real=10"),
+        ("m-icr", "ICR (bCR 10, zCR 5 and 0.5)", "objective.terms.zcr.dis=5 objective.terms.bcr.real=10"),
+        ("m-gp1", "GP, weight 1", "objective.terms.gp.weight=1"),
+        ("m-gp", "GP, weight 10", "objective.terms.gp.weight=10"),
+        ("m-dragan1", "DRAGAN, weight 1", "objective.terms.dragan.weight=1"),
+    )
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -111,12 +131,13 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = {name: getattr(arguments, name) for name in ("celeba", "cifar10", "imagenette")}
     rows = []
-    for one in FAMILIES:
+    for one in (*FAMILIES, *REGULARISERS):
         out = arguments.runs / one.name
         if not (out / "checkpoints").is_dir():
             subprocess.run([sys.executable, "-m", "steadygan", *one.command(paths[one.data], out)], check=True)
         rows.append(row(one, out, arguments.machine))
     sheet(FAMILIES, arguments.runs, ROOT / "docs/images/families.png", across=2, images=(8, 3))
+    sheet(REGULARISERS, arguments.runs, ROOT / "docs/images/regularisers.png", across=2, images=(8, 3))
     with (ROOT / "results/cpu-real-images.csv").open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, list(rows[0]), lineterminator="\n").writerows(rows)
 

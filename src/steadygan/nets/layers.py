@@ -118,8 +118,7 @@ class Conv2d(SpectralNorm, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.winograd and (form := winograd.form_for(x := rounded(x))):
-            with full_precision(x):
-                return winograd.convolve(form, x, self.kernel(), self.bias)
+            return winograd.convolve(form, x, self.kernel(), self.bias)
         return self._conv_forward(x, self.kernel(), self.bias)
 
     def suits_winograd(self) -> bool:

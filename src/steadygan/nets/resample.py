@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from steadygan.nets import winograd
 from steadygan.nets.layers import Conv2d
-from steadygan.nets.precision import full_precision, rounded
 from steadygan.nets.winograd_forms import DOUBLING
 
 
@@ -52,9 +51,7 @@ class UpConv2d(ResamplingConv2d):
         if not self.fold:
             return super().forward(upsample(x))
         if self.winograd:
-            x = rounded(x)
-            with full_precision(x):
-                return winograd.convolve(DOUBLING, x, self.kernel(), self.bias)
+            return winograd.convolve(DOUBLING, x, self.kernel(), self.bias)
         return F.conv_transpose2d(x, self.kernel(), self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:
@@ -70,9 +67,7 @@ class DownConv2d(ResamplingConv2d):
         if not self.fold:
             return downsample(super().forward(x))
         if self.winograd:
-            x = rounded(x)
-            with full_precision(x):
-                return winograd.convolve_back(DOUBLING, x, self.kernel(), self.bias)
+            return winograd.convolve_back(DOUBLING, x, self.kernel(), self.bias)
         return F.conv2d(x, self.kernel(), self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steadygan.nets.precision import full_precision
+from steadygan.nets.precision import full_precision, rounded
 from steadygan.nets.winograd_forms import PAIRS, QUADS, Form
 
 LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
@@ -45,17 +45,21 @@ def form_for(x: Tensor) -> Form | None:
 
 
 def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype.
+    """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype, or autocast's.
 
     kernel: (C', C, 3, 3), or what `DOUBLING.kernel` makes of it, in full precision; bias: (C',).
     """
-    y = ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel)
+    x = rounded(x)
+    with full_precision(x):
+        y = ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel)
     return (y if bias is None else y.add_(bias.to(y.dtype))).permute(0, 3, 1, 2)
 
 
 def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """The transpose of `convolve` as regards x: (N, C', scale·H, scale·W) → (N, C, H, W), and a bias (C,)."""
-    x = ToInput.apply(form, y.permute(0, 2, 3, 1).contiguous(), kernel)
+    y = rounded(y)
+    with full_precision(y):
+        x = ToInput.apply(form, y.permute(0, 2, 3, 1).contiguous(), kernel)
     return (x if bias is None else x.add_(bias.to(x.dtype))).permute(0, 3, 1, 2)
 
 
