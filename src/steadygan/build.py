@@ -22,7 +22,6 @@ from steadygan.data import (
     Loader,
     PairLoader,
     PairSet,
-    cache_root,
     is_name,
     load_images,
     open_source,
@@ -30,6 +29,7 @@ from steadygan.data import (
 )
 from steadygan.data.pairs import choose, load_domains, open_domains
 from steadygan.errors import UserError
+from steadygan.files import cache_root
 from steadygan.machine import has_bfloat16
 from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_batch_statistics
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks

@@ -51,6 +51,11 @@ def whole_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def cache_root() -> Path:
+    """Where what can be made again is kept: STEADYGAN_CACHE, or a folder in the home directory."""
+    return Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
 from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding, set_winograd
 from steadygan.nets.winograd import convolve, convolve_back
-from steadygan.nets.winograd_forms import DOUBLING, PAIRS, QUADS, Form
+from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -8,7 +8,6 @@ from steadygan.data.digits import digits, stacked_digits
 from steadygan.data.loader import Batch, ImageSet, Loader, load_images, to_float, to_uint8
 from steadygan.data.pack import pack
 from steadygan.data.pairs import PairLoader, PairSet
-from steadygan.data.places import cache_root
 from steadygan.data.source import Source, open_source
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "PairSet",
     "Source",
     "UnreadableImage",
-    "cache_root",
     "describe",
     "digits",
     "fingerprint",

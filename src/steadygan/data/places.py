@@ -1,14 +1,9 @@
-"""Where steadygan keeps what it can make or fetch again."""
+"""Where steadygan keeps the data sets it downloads."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-
-
-def cache_root() -> Path:
-    """The folder of what can be made again (decoded images below `images`): STEADYGAN_CACHE, or ~/.cache/steadygan."""
-    return Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
 
 
 def data_root(root: str | None = None) -> Path:

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from steadygan.files import cache_root
+
 
 class Reference(NamedTuple):
     """mean (F,), cov (F, F), each class's spread (K,) or none (0,), all float64; features (N, F) float32 or (0, 0)."""
@@ -25,8 +27,7 @@ class Reference(NamedTuple):
 
 def cache_path(key: tuple[object, ...], folder: Path | None) -> Path:
     """Where the reference of this key is: in `folder`, else $STEADYGAN_CACHE, else ~/.cache/steadygan."""
-    folder = folder or Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
-    return folder / f"reference-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
+    return (folder or cache_root()) / f"reference-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
 
 
 def load_reference(path: Path) -> Reference | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from steadygan.nets import winograd
 from steadygan.nets.layers import Conv2d
-from steadygan.nets.winograd_forms import DOUBLING
+from steadygan.nets.winograd.forms import DOUBLING
 
 
 def upsample(x: Tensor) -> Tensor:

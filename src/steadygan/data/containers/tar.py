@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from steadygan.data.containers.base import Container, check_entry, check_size, digest_of_files
-from steadygan.data.places import cache_root
 from steadygan.errors import UserError
+from steadygan.files import cache_root
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 OPENERS: dict[bytes, Callable[[Path], Any]] = {

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from steadygan.nets.precision import full_precision, rounded
-from steadygan.nets.winograd_forms import PAIRS, QUADS, Form
+from steadygan.nets.winograd.forms import PAIRS, QUADS, Form
 
 LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
 """Below, in a batch, spreading images and kernels costs more than the multiplications it saves (on one core)."""
@@ -51,8 +51,7 @@ def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tens
     """
     x = rounded(x)
     with full_precision(x):
-        y = ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel)
-    return (y if bias is None else y.add_(bias.to(y.dtype))).permute(0, 3, 1, 2)
+        return ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel, bias).permute(0, 3, 1, 2)
 
 
 def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -64,26 +63,28 @@ def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None) ->
 
 
 class ToOutput(torch.autograd.Function):
-    """(x, kernel) → y."""
+    """(x, kernel, bias) → y."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, x: Tensor, kernel: Tensor) -> Tensor:
+    def forward(ctx: Any, form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
         ctx.form = form
         ctx.save_for_backward(x, kernel)
         factors = form.factors(kernel).to(x.dtype)
         y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2] // form.outputs)
         for some_x, some_y in _chunks(form, x, y):
-            form.merge(torch.bmm(form.spread(some_x), factors), some_y)
+            form.merge(torch.bmm(form.spread(some_x), factors), some_y, bias)
         return y
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        form, (x, kernel), (_, for_x, for_kernel), g = ctx.form, ctx.saved_tensors, ctx.needs_input_grad, g.contiguous()
+        form, (x, kernel), g = ctx.form, ctx.saved_tensors, g.contiguous()
+        _, for_x, for_kernel, *rest = ctx.needs_input_grad
         with full_precision(g):
+            by_bias = g.sum((0, 1, 2), dtype=kernel.dtype) if any(rest) else None
             if for_x and for_kernel and not torch.is_grad_enabled():
-                return None, *_both(form, x, g, kernel)
+                return None, *_both(form, x, g, kernel), by_bias
             by_x = ToInput.apply(form, g, kernel) if for_x else None
-            return None, by_x, ToKernel.apply(form, x, g, kernel.dtype) if for_kernel else None
+            return None, by_x, ToKernel.apply(form, x, g, kernel.dtype) if for_kernel else None, by_bias
 
 
 class ToInput(torch.autograd.Function):
@@ -96,7 +97,7 @@ class ToInput(torch.autograd.Function):
         factors = form.factors(kernel).to(y.dtype)
         x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), factors.shape[1])
         for some_x, some_y in _chunks(form, x, y):
-            form.collect(torch.bmm(form.scatter(some_y), factors.transpose(1, 2)), some_x)
+            form.collect(form.scatter(some_y), factors.transpose(1, 2), some_x)
         return x
 
     @staticmethod
@@ -133,7 +134,7 @@ def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor) -> tuple[Tensor, Ten
     by_x, by_factors = torch.empty_like(x), _no_factors(form, x, y, kernel.dtype)
     for some_x, some_y, some_by_x in _chunks(form, x, y, by_x):
         products = form.scatter(some_y)
-        form.collect(torch.bmm(products, factors), some_by_x)
+        form.collect(products, factors, some_by_x)
         by_factors += torch.bmm(form.spread(some_x).transpose(1, 2), products)
     return by_x, form.kernel_of(by_factors)
 

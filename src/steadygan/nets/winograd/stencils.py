@@ -1,0 +1,80 @@
+"""Sums of neighbouring lines along both axes of images: all that spreading and merging are made of.
+
+An image is cut into tiles, seen as (n, tiles down, tiles across, lines down, lines across, C) whatever its layout in
+memory; a line is C numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+TermOfSum = tuple[int, int, float]
+"""(o, i, k): k times line i of the tile o away (-1, 0 or 1)."""
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Along one axis, line p of a tile of the target is the sum of sums[p]; tiles beyond the edge are zero.
+
+    lines: of a tile of the source.
+    """
+
+    lines: int
+    sums: tuple[tuple[TermOfSum, ...], ...]
+
+    @cached_property
+    def transposed(self) -> Stencil:
+        back: list[list[TermOfSum]] = [[] for _ in range(self.lines)]
+        for p, terms in enumerate(self.sums):
+            for away, i, factor in terms:
+                back[i].append((-away, p, factor))
+        return Stencil(len(self.sums), tuple(map(_own_first, back)))
+
+    def __call__(self, source: Tensor, target: Tensor, bias: Tensor | None = None) -> None:
+        """Writes target (n, t, t', p, p, C) from source (n, t, t', i, i, C), a bias (C,) added."""
+        n, down, across, _, lines, c = source.shape
+        rows = source.new_empty(len(self.sums), n, down, across, lines, c).permute(1, 2, 3, 0, 4, 5)
+        self._along(1, source.unbind(3), rows.unbind(3))
+        self._along(2, rows.unbind(4), target.unbind(4))
+        if bias is not None:
+            target += bias.to(target.dtype)
+
+    def _along(self, axis: int, source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+        for line, terms in zip(target, self.sums, strict=True):
+            (own, first, factor), *more = terms
+            assert own == 0
+            if factor == 1 and more:
+                away, i, factor = more.pop(0)
+                here, there = _meeting(line, away, axis), _meeting(source[i], -away, axis)
+                torch.add(_meeting(source[first], away, axis), there, alpha=factor, out=here)
+                if away:
+                    edge = 0 if away < 0 else -1
+                    line.select(axis, edge).copy_(source[first].select(axis, edge))
+            else:
+                torch.mul(source[first], factor, out=line)
+            for away, i, factor in more:
+                _meeting(line, away, axis).add_(_meeting(source[i], -away, axis), alpha=factor)
+
+
+def of_matrix(rows: Sequence[Sequence[float]], *, step: int, margin: int) -> Stencil:
+    """Tiles of `step` lines; column j of the matrix is for the line j - margin, counted from a tile's first."""
+    sums = (
+        tuple(((j - margin) // step, (j - margin) % step, factor) for j, factor in enumerate(row) if factor)
+        for row in rows
+    )
+    return Stencil(step, tuple(map(_own_first, sums)))
+
+
+def _own_first(terms: Sequence[TermOfSum]) -> tuple[TermOfSum, ...]:
+    """What the tile itself gives first, and of that what is taken once."""
+    return tuple(sorted(terms, key=lambda term: (term[0] != 0, term[2] != 1)))
+
+
+def _meeting(x: Tensor, away: int, axis: int) -> Tensor:
+    """Those tiles along the axis that have one so many tiles away."""
+    return x.narrow(axis, max(0, -away), x.shape[axis] - abs(away))
