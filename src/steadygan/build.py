@@ -37,6 +37,7 @@ from steadygan.nets.prior import Prior
 from steadygan.nets.recompute import set_recompute
 from steadygan.nets.resample import set_folding, set_winograd
 from steadygan.nets.translating import critic_name, generator_name
+from steadygan.nets.winograd.native import obstacle
 from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
 from steadygan.share import WHOLE, Share, Sharing, stream
 from steadygan.training.ema import EMA
@@ -287,7 +288,7 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
         frozen=frozen_parameters(config, nets),
         graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
-        mode=mode.reason + (f"; {fewer} convolutions with fewer products (train.winograd)" if fewer else ""),
+        mode=mode.reason + (f"; {fewer} convolutions with fewer products ({_by_what()})" if fewer else ""),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 
@@ -295,6 +296,11 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
 def uses_winograd(train: TrainConfig, device: torch.device) -> bool:
     """Graphics processors multiply faster than they could spread; a compiler arranges its own convolutions."""
     return train.winograd and train.channels_last and device.type == "cpu" and not train.compile
+
+
+def _by_what() -> str:
+    reason = obstacle()
+    return f"train.winograd{f', by torch operators: {reason}' if reason else ''}"
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from steadygan.nets.precision import full_precision, rounded
 from steadygan.nets.winograd.forms import PAIRS, QUADS, Form
+from steadygan.nets.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
 """Below, in a batch, spreading images and kernels costs more than the multiplications it saves (on one core)."""
@@ -80,7 +81,7 @@ class ToOutput(torch.autograd.Function):
         form, (x, kernel), g = ctx.form, ctx.saved_tensors, g.contiguous()
         _, for_x, for_kernel, *rest = ctx.needs_input_grad
         with full_precision(g):
-            by_bias = g.sum((0, 1, 2), dtype=kernel.dtype) if any(rest) else None
+            by_bias = g.sum((0, 1, 2)).to(kernel.dtype) if any(rest) else None
             if for_x and for_kernel and not torch.is_grad_enabled():
                 return None, *_both(form, x, g, kernel), by_bias
             by_x = ToInput.apply(form, g, kernel) if for_x else None
@@ -117,7 +118,7 @@ class ToKernel(torch.autograd.Function):
         ctx.save_for_backward(x, y)
         factors = _no_factors(form, x, y, dtype)
         for some_x, some_y in _chunks(form, x, y):
-            factors += torch.bmm(form.spread(some_x).transpose(1, 2), form.scatter(some_y))
+            add_product(factors, form.spread(some_x).transpose(1, 2), form.scatter(some_y))
         return form.kernel_of(factors)
 
     @staticmethod
@@ -135,7 +136,7 @@ def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor) -> tuple[Tensor, Ten
     for some_x, some_y, some_by_x in _chunks(form, x, y, by_x):
         products = form.scatter(some_y)
         form.collect(products, factors, some_by_x)
-        by_factors += torch.bmm(form.spread(some_x).transpose(1, 2), products)
+        add_product(by_factors, form.spread(some_x).transpose(1, 2), products)
     return by_x, form.kernel_of(by_factors)
 
 

@@ -50,6 +50,14 @@ static inline void store_uint16_t(uint16_t *p, vec x) { // to the nearest bfloat
 """
 
 
+ADD = """
+void add(float *sums, uint16_t const *terms, int64_t n, int threads) {
+#pragma omp parallel for num_threads(threads)
+  for (int64_t k = 0; k < n; k += 16) store_float(sums + k, load_float(sums + k) + load_uint16_t(terms + k));
+}
+"""
+
+
 class Stencils:
     """Some stencils and their transposes, to be called as `Stencil` is."""
 
@@ -73,11 +81,7 @@ class Stencils:
     def _library(self, dtype: torch.dtype) -> ctypes.CDLL | None:
         if dtype not in self._libraries:
             kind = C_TYPES[dtype]
-            code = "\n".join(write_c(f"stencil_{i}", stencil, kind) for i, stencil in enumerate(self._all))
-            try:
-                self._libraries[dtype] = build(HEAD + code)
-            except BuildError:
-                self._libraries[dtype] = None
+            self._libraries[dtype] = load(*(write_c(f"stencil_{i}", each, kind) for i, each in enumerate(self._all)))
         return self._libraries[dtype]
 
 
@@ -100,13 +104,41 @@ def compiler() -> tuple[str, ...]:
     return tuple(command)
 
 
+def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
+    """sums (P, I, J) += a·b, of (P, I, K) and (P, K, J); sums may be float32 where the product is bfloat16."""
+    if sums.dtype is a.dtype:
+        sums.baddbmm_(a, b)
+        return
+    terms = torch.bmm(a, b)
+    mixed = (sums.dtype, terms.dtype) == (torch.float32, torch.bfloat16) and sums.device.type == "cpu"
+    code = _adding() if mixed and sums.numel() % WIDTH == 0 and sums.is_contiguous() else None
+    if code is None:
+        sums += terms
+    else:
+        pointers = ctypes.c_void_p(sums.data_ptr()), ctypes.c_void_p(terms.data_ptr())
+        code.add(*pointers, ctypes.c_int64(sums.numel()), torch.get_num_threads())
+
+
+@cache
+def _adding() -> ctypes.CDLL | None:
+    return load(ADD)
+
+
 def obstacle() -> str | None:
     """Why no machine code can be made here; None when it can."""
     try:
-        build(HEAD + write_c("trial", Stencil(1, (((0, 0, 1.0),),)), "float"))
+        build(HEAD + ADD)
     except BuildError as error:
         return str(error)
     return None
+
+
+def load(*functions: str) -> ctypes.CDLL | None:
+    """The library of these functions in C, None where it cannot be made."""
+    try:
+        return build(HEAD + "\n".join(functions))
+    except BuildError:
+        return None
 
 
 def build(source: str) -> ctypes.CDLL:
