@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -199,6 +200,25 @@ def test_evaluate_compares_two_folders_of_images(steadygan: Run, trained: Path) 
     assert re.search(r"^scores +FD-digits [\d.]+  KD-digits", result.out, re.MULTILINE)
     assert "precision" in result.out
     assert "images: 12 fakes against 12 test reals" in result.out
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line_without_the_place_in_the_source(
+    steadygan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = warnings.showwarning
+    a, b = folder(tmp_path / "a [b]", 101, damaged=1), folder(tmp_path / "b", 12)
+    result = steadygan("evaluate", a, b, "--features", "digits")
+    assert result.status == 0
+    assert result.err == "warning: a [b]: not scored, as they cannot be read (1 of 101): 0.png\n"
+
+    def examine() -> list[object]:
+        warnings.warn("two\n  lines", stacklevel=1)
+        return []
+
+    monkeypatch.setattr("steadygan.machine.examine", examine)
+    assert steadygan("doctor").err == "warning: two lines\n"
+    assert warnings.showwarning is before, "for those who use the library nothing changes"
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
