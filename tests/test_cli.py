@@ -221,6 +221,32 @@ def test_a_warning_is_one_line_without_the_place_in_the_source(
     assert warnings.showwarning is before, "for those who use the library nothing changes"
 
 
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "damaged", "sound", "--features", "digits"],
+        ["evaluate", "RUN", "--protocol", "test", "--reals", "damaged"],
+        ["curve", "RUN", "--protocol", "test", "--reals", "damaged", "--truncation", "off", "--out", "curve.csv"],
+        ["data", "pack", "damaged", "out.zip", "--size", "16"],
+    ],
+    ids=" ".join,
+)
+def test_too_many_unreadable_images_pass_by_the_option_that_the_error_names(
+    steadygan: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test", Protocol("test", extractor="digits", num_fake=20, split="test"))
+    folder(tmp_path / "damaged", 12, damaged=1)
+    folder(tmp_path / "sound", 12)
+    arguments = [argument.replace("RUN", str(trained)) for argument in arguments]
+    refused = steadygan(*arguments)
+    assert refused.status == 2
+    assert "1 of 12 (under 1 % are skipped; to change that, give --max-unreadable" in refused.err
+    passed = steadygan(*arguments, "--max-unreadable", "0.1")
+    assert passed.status == 0
+    assert re.search(r"^(warning: damaged: not scored, .*|skipped )0\.png", passed.err, re.MULTILINE)
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
 def test_compare_prints_every_quantity_in_full_and_draws(steadygan: Run, trained: Path, form: str) -> None:
     result = steadygan("compare", trained, trained, "--format", form, "--out", "curves.png")
@@ -300,7 +326,7 @@ ERRORS = {
     "no such data": (["train", "digits", "data.path=nowhere"], ["nowhere does not exist"]),
     "empty folder": (["train", "digits", "data.path=empty"], ["no images in empty"]),
     "folder without images": (["train", "digits", "data.path=texts"], ["no images in texts", "1 other files"]),
-    "damaged images": (["train", "digits", "data.path=damaged"], ["too many images cannot be read", "0.png"]),
+    "damaged images": (["train", "digits", "data.path=damaged"], ["3 of 16", "data.max_unreadable", "0.png"]),
     "data is a file": (
         ["train", "digits", "data.path=texts/a.txt"],
         ["texts/a.txt is neither a folder nor a sound zip"],
