@@ -14,23 +14,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers import tiny_run
 from PIL import Image
 
 from steadygan.cli import main
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.log_every=1",
-    "train.sample_every=2",
-    "train.checkpoint_every=2",
-    "train.steps=2",
-    "train.device=cpu",
-]
+TINY = tiny_run("train.log_every=1", "train.sample_every=2", "train.checkpoint_every=2", "train.steps=2")
 
 
 class Result(NamedTuple):

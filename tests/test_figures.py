@@ -13,22 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_run
 from PIL import Image
 
 from steadygan import explore, hub
 from steadygan.cli import main
 from steadygan.errors import UserError
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.steps=2",
-    "train.device=cpu",
-    "eval.num_fake=20",
-]
+TINY = tiny_run("train.steps=2", "eval.num_fake=20")
 
 
 class Result(NamedTuple):

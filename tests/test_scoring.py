@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_run
 from PIL import Image
 from torch import Tensor
 
@@ -20,8 +21,7 @@ from steadygan.metrics import PROTOCOLS, Protocol
 from steadygan.metrics.features.squeezenet import SqueezeNet
 from steadygan.training.checkpoint import read_weights
 
-TINY = ["data.size=32", "data.max_images=24", "data.heldout=0.02", "model.width=2", "model.latent=4"]
-TINY += ["train.batch_size=8", "train.steps=2", "train.device=cpu"]
+TINY = tiny_run("data.size=32", "data.heldout=0.02", "train.steps=2")
 SMALL = Protocol("small", "digits", 20, labels="random")
 
 
