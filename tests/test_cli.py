@@ -6,38 +6,17 @@ import io
 import json
 import re
 import signal
-import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from helpers import tiny_run
+from helpers import Result, Run, command, tiny_run
 from PIL import Image
 
-from steadygan.cli import main
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
 
 TINY = tiny_run("train.log_every=1", "train.sample_every=2", "train.checkpoint_every=2", "train.steps=2")
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-def command(*arguments: str | Path) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["steadygan", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    return int(caught.value.code or 0)
 
 
 def png_size(path: str) -> tuple[int, int]:
@@ -49,19 +28,6 @@ def png_size(path: str) -> tuple[int, int]:
 def quick_scores(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
-
-
-@pytest.fixture
-def steadygan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in an empty directory, on a terminal of 80 columns."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str | Path) -> Result:
-        capsys.readouterr()
-        return Result(command(*arguments), *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
