@@ -6,47 +6,17 @@ import io
 import json
 import re
 import signal
-import sys
-from collections.abc import Callable
+import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers import Result, Run, command, tiny_run
 from PIL import Image
 
-from steadygan.cli import main
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.log_every=1",
-    "train.sample_every=2",
-    "train.checkpoint_every=2",
-    "train.steps=2",
-    "train.device=cpu",
-]
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
-
-
-def command(*arguments: str | Path) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["steadygan", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    return int(caught.value.code or 0)
+TINY = tiny_run("train.log_every=1", "train.sample_every=2", "train.checkpoint_every=2", "train.steps=2")
 
 
 def png_size(path: str) -> tuple[int, int]:
@@ -58,19 +28,6 @@ def png_size(path: str) -> tuple[int, int]:
 def quick_scores(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
-
-
-@pytest.fixture
-def steadygan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in an empty directory, on a terminal of 80 columns."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str | Path) -> Result:
-        capsys.readouterr()
-        return Result(command(*arguments), *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +158,51 @@ def test_evaluate_compares_two_folders_of_images(steadygan: Run, trained: Path) 
     assert "images: 12 fakes against 12 test reals" in result.out
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line_without_the_place_in_the_source(
+    steadygan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = warnings.showwarning
+    a, b = folder(tmp_path / "a [b]", 101, damaged=1), folder(tmp_path / "b", 12)
+    result = steadygan("evaluate", a, b, "--features", "digits")
+    assert result.status == 0
+    assert result.err == "warning: a [b]: not scored, as they cannot be read (1 of 101): 0.png\n"
+
+    def examine() -> list[object]:
+        warnings.warn("two\n  lines", stacklevel=1)
+        return []
+
+    monkeypatch.setattr("steadygan.machine.examine", examine)
+    assert steadygan("doctor").err == "warning: two lines\n"
+    assert warnings.showwarning is before, "for those who use the library nothing changes"
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "damaged", "sound", "--features", "digits"],
+        ["evaluate", "RUN", "--protocol", "test", "--reals", "damaged"],
+        ["curve", "RUN", "--protocol", "test", "--reals", "damaged", "--truncation", "off", "--out", "curve.csv"],
+        ["data", "pack", "damaged", "out.zip", "--size", "16"],
+    ],
+    ids=" ".join,
+)
+def test_too_many_unreadable_images_pass_by_the_option_that_the_error_names(
+    steadygan: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setitem(PROTOCOLS, "test", Protocol("test", extractor="digits", num_fake=20, split="test"))
+    folder(tmp_path / "damaged", 12, damaged=1)
+    folder(tmp_path / "sound", 12)
+    arguments = [argument.replace("RUN", str(trained)) for argument in arguments]
+    refused = steadygan(*arguments)
+    assert refused.status == 2
+    assert "1 of 12 (under 1 % are skipped; to change that, give --max-unreadable" in refused.err
+    passed = steadygan(*arguments, "--max-unreadable", "0.1")
+    assert passed.status == 0
+    assert re.search(r"^(warning: damaged: not scored, .*|skipped )0\.png", passed.err, re.MULTILINE)
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
 def test_compare_prints_every_quantity_in_full_and_draws(steadygan: Run, trained: Path, form: str) -> None:
     result = steadygan("compare", trained, trained, "--format", form, "--out", "curves.png")
@@ -280,7 +282,7 @@ ERRORS = {
     "no such data": (["train", "digits", "data.path=nowhere"], ["nowhere does not exist"]),
     "empty folder": (["train", "digits", "data.path=empty"], ["no images in empty"]),
     "folder without images": (["train", "digits", "data.path=texts"], ["no images in texts", "1 other files"]),
-    "damaged images": (["train", "digits", "data.path=damaged"], ["too many images cannot be read", "0.png"]),
+    "damaged images": (["train", "digits", "data.path=damaged"], ["3 of 16", "data.max_unreadable", "0.png"]),
     "data is a file": (
         ["train", "digits", "data.path=texts/a.txt"],
         ["texts/a.txt is neither a folder nor a sound zip"],

@@ -5,39 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from helpers import Result, Run, tiny_run
 from PIL import Image
 
 from steadygan import explore, hub
-from steadygan.cli import main
 from steadygan.errors import UserError
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.steps=2",
-    "train.device=cpu",
-    "eval.num_fake=20",
-]
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
+TINY = tiny_run("train.steps=2", "eval.num_fake=20")
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +27,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return hub.train("digits", TINY, out=path).path
 
 
-@pytest.fixture
-def steadygan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in an empty directory."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def wide_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steadygan: Run) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: str | Path) -> Result:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["steadygan", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return Result(int(caught.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 def size_of(path: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_run
 from PIL import Image
 
 import steadygan
@@ -19,15 +20,7 @@ from steadygan.metrics.protocol import PROTOCOLS, Protocol
 from steadygan.nets.sampling import standing_statistics
 from steadygan.training.checkpoint import read_manifest
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.steps=3",
-    "train.device=cpu",
-]
+TINY = tiny_run("train.steps=3")
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_run
 from PIL import Image
 from torch import Tensor
 
@@ -20,8 +21,7 @@ from steadygan.metrics import PROTOCOLS, Protocol
 from steadygan.metrics.features.squeezenet import SqueezeNet
 from steadygan.training.checkpoint import read_weights
 
-TINY = ["data.size=32", "data.max_images=24", "data.heldout=0.02", "model.width=2", "model.latent=4"]
-TINY += ["train.batch_size=8", "train.steps=2", "train.device=cpu"]
+TINY = tiny_run("data.size=32", "data.heldout=0.02", "train.steps=2")
 SMALL = Protocol("small", "digits", 20, labels="random")
 
 
@@ -206,3 +206,24 @@ def test_images_that_cannot_be_read_are_named_when_the_score_is_taken_without_th
     with pytest.warns(UserWarning, match=r"b: not scored, as they cannot be read \(1 of 201\): 007\.png"):
         record = steadygan.evaluate_images(a, b, features="digits")
     assert (record["protocol"]["num_fake"], record["protocol"]["num_real"]) == (201, 200)
+    with pytest.raises(UserError, match=r"1 of 201 .*--max-unreadable"):
+        steadygan.evaluate_images(a, b, features="digits", max_unreadable=0)
+
+
+def test_how_many_unreadable_test_images_are_too_many_is_asked_for_or_the_run_s(run: Path, tmp_path: Path) -> None:
+    test = folder(tmp_path / "test", digits()[0][:40])
+    (test / "007.png").write_bytes(b"")
+
+    def reals_scored(**options: float) -> int:
+        with pytest.warns(UserWarning, match=r"1 of 40"):
+            record = steadygan.evaluate(run, protocol="small-test", reals=test, **options)
+        return record["protocol"]["num_real"]
+
+    with pytest.raises(UserError, match=r"1 of 40 .*--max-unreadable.*\n  007\.png"):
+        steadygan.evaluate(run, protocol="small-test", reals=test)
+    assert reals_scored(max_unreadable=0.05) == 39
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("max_unreadable: 0.01", "max_unreadable: 0.05"))
+    assert reals_scored() == 39
+    with pytest.raises(UserError, match=r"under 2 % are skipped"):
+        steadygan.evaluate(run, protocol="small-test", reals=test, max_unreadable=0.02)

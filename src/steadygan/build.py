@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from steadygan.config import Config, PlayerConfig, TrainConfig
+from steadygan.config import Config, DataConfig, PlayerConfig, TrainConfig
 from steadygan.data import (
     ImageSet,
     Loader,
@@ -109,7 +109,7 @@ def build_images(config: Config, device: torch.device, notify: Notify | None = N
         load_images,
         source,
         device=device,
-        cache=cache_root() / "images" if data.cache else None,
+        cache=_cache_folder(data),
         max_unreadable=data.max_unreadable,
         total=len(train) + len(heldout),
     )
@@ -128,14 +128,26 @@ def build_domains(config: Config, device: torch.device, notify: Notify | None = 
         splits["train"], paired, heldout=share, fraction=data.fraction, seed=data.seed, max_images=data.max_images
     )
     _refuse_batch(config, min(map(len, train.values())))
-    together = load_domains(splits["train"], train, size=data.size, paired=paired, device=device, progress=notify)
     rest, belong, part = splits["train"], paired, "heldout"
     if "test" in splits:
         rest, belong, part = splits["test"], splits["test"].aligned, "test"
         heldout = {"a": np.arange(len(rest.a)), "b": np.arange(len(rest.b))}
+    load = partial(
+        load_domains,
+        size=data.size,
+        device=device,
+        cache=_cache_folder(data),
+        max_unreadable=data.max_unreadable,
+        total={name: len(train[name]) + len(heldout[name]) for name in train},
+    )
+    together = load(splits["train"], train, paired=paired, progress=notify)
     if not all(map(len, heldout.values())):
         return Images(together, None)
-    return Images(together, load_domains(rest, heldout, size=data.size, paired=belong, part=part, device=device))
+    return Images(together, load(rest, heldout, paired=belong, part=part))
+
+
+def _cache_folder(data: DataConfig) -> Path | None:
+    return cache_root() / "images" if data.cache else None
 
 
 def _refuse_batch(config: Config, images: int) -> None:

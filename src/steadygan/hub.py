@@ -224,6 +224,7 @@ def evaluate(
     weights: Literal["ema", "raw"] = "ema",
     device: str = "auto",
     reals: str | Path | None = None,
+    max_unreadable: float | None = None,
     truncation: float | None = None,
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
@@ -232,7 +233,8 @@ def evaluate(
     """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
 
     protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
-    protocols that compare with them, a folder or zip; else `eval.reals`. truncation: of the latent, see
+    protocols that compare with them, a folder or zip; else `eval.reals`. max_unreadable: share of unreadable images
+    from which on they are an error; else the run's `data.max_unreadable`. truncation: of the latent, see
     `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
     environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
     run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
@@ -243,7 +245,7 @@ def evaluate(
     """
     path = _run_directory(path)
     if is_translation(find_checkpoint(path)):
-        return _evaluate_translation(path, weights, device, lpips)
+        return _evaluate_translation(path, weights, device, lpips, max_unreadable)
     (record,) = truncation_curve(
         path,
         None if truncation is None else (truncation,),
@@ -251,6 +253,7 @@ def evaluate(
         weights=weights,
         device=device,
         reals=reals,
+        max_unreadable=max_unreadable,
         extractor_weights=extractor_weights,
         shard=shard,
     )
@@ -264,10 +267,15 @@ def _run_directory(path: str | Path) -> Path:
     return path
 
 
+def _configuration(path: Path, max_unreadable: float | None) -> configuration.Config:
+    """A run's, with another `data.max_unreadable` if one is given."""
+    return configuration.load(path, [] if max_unreadable is None else [f"data.max_unreadable={max_unreadable}"])
+
+
 def _evaluate_translation(
-    path: Path, weights: Literal["ema", "raw"], device: str, lpips: Path | None
+    path: Path, weights: Literal["ema", "raw"], device: str, lpips: Path | None, max_unreadable: float | None
 ) -> dict[str, Any]:
-    config = configuration.load(path)
+    config = _configuration(path, max_unreadable)
     images = build_images(config, torch.device("cpu"))
     check_same_data(path, images)
     translator = load_translator(path, device=device, weights=weights)
@@ -283,6 +291,7 @@ def truncation_curve(
     weights: Literal["ema", "raw"] = "ema",
     device: str = "auto",
     reals: str | Path | None = None,
+    max_unreadable: float | None = None,
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> list[dict[str, Any]]:
@@ -294,7 +303,7 @@ def truncation_curve(
     """
     path, shard = _run_directory(path), shard or Shard()
     generator = load(path, device=device, weights=weights)
-    config = configuration.load(path)
+    config = _configuration(path, max_unreadable)
     asked = {"protocol": protocol, "reals": None if reals is None else str(reals)}
     asked = {key: value for key, value in asked.items() if value is not None}
     config = config.model_copy(update={"eval": config.eval.model_copy(update=asked)})

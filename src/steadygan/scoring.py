@@ -13,6 +13,7 @@ import torch
 from steadygan.build import Images, choose_device
 from steadygan.config import Config
 from steadygan.data import ImageSet, Source, describe, load_images, open_source
+from steadygan.data.decoding import MAX_UNREADABLE
 from steadygan.errors import UserError
 from steadygan.metrics import Protocol, Shard, choose_protocol, fit, get_protocol, score_images
 from steadygan.metrics.features import extractor_type
@@ -66,12 +67,12 @@ def real_images(protocol: Protocol, config: Config, images: Images) -> ImageSet:
     source = open_source(path, size=train.size, channels=train.channels)
     if protocol.split == "all" and len(source) == len(train):
         return train
-    return _load(source, train.device)
+    return _load(source, config.data.max_unreadable, train.device)
 
 
-def _load(source: Source, device: str | torch.device = "cpu") -> ImageSet:
+def _load(source: Source, max_unreadable: float, device: str | torch.device = "cpu") -> ImageSet:
     """All images of a source to score against; those that cannot be read are told of, as they change the score."""
-    images = load_images(source, np.arange(len(source)), device=device)
+    images = load_images(source, np.arange(len(source)), device=device, max_unreadable=max_unreadable)
     if images.skipped:
         named = ", ".join(images.skipped[:5]) + (", …" if len(images.skipped) > 5 else "")
         share = f"{len(images.skipped)} of {len(source)}"
@@ -85,6 +86,7 @@ def evaluate_images(
     *,
     features: str,
     size: int | None = None,
+    max_unreadable: float = MAX_UNREADABLE,
     device: str = "auto",
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
@@ -93,9 +95,9 @@ def evaluate_images(
 
     Takes the Fréchet and kernel distances, precision, recall, density and coverage, and where the extractor tells
     ImageNet's classes apart the Inception score of `fakes`. size: to which both are cropped and resized; by default
-    their own. The record is that of `metrics.score_images`. Unreadable images are left out, with a warning; too many
-    are a UserError, as are fewer than two images, several sizes of which none was chosen, and images in colour where
-    the extractor reads grey.
+    their own. The record is that of `metrics.score_images`. Unreadable images are left out, with a warning; from
+    the share `max_unreadable` on they are a UserError, as are fewer than two images, several sizes of which none was
+    chosen, and images in colour where the extractor reads grey.
     """
     kind = extractor_type(features)
     if size is not None and size < 1:
@@ -107,7 +109,7 @@ def evaluate_images(
         protocol = fit(protocol, open_source(str(path), size=side).channels, side)
 
     def load(path: str) -> ImageSet:
-        images = _load(open_source(path, size=side, channels=kind.channels))
+        images = _load(open_source(path, size=side, channels=kind.channels), max_unreadable)
         if len(images) < 2:
             raise UserError(f"{path} holds one image that can be read; a distance needs at least 2")
         return images

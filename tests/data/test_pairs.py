@@ -10,11 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
+from steadygan.build import Images, build_images
+from steadygan.config import validate
 from steadygan.data import PairLoader, PairSet
-from steadygan.data.pairs import DomainSources, load_domains, open_domains, open_whole
+from steadygan.data.pairs import DomainSources, Fit, load_domains, open_domains, open_whole
 from steadygan.errors import UserError
 
 SIDE = 12
+FITS: tuple[Fit, ...] = ("crop", "squash")
 
 
 def picture(value: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
@@ -205,6 +208,57 @@ def test_a_pair_with_an_unreadable_image_is_left_out_whole(tmp_path: Path) -> No
     assert sorted(images.skipped) == ["A/003.png", "B/005.png"]
     a, b = images.take(torch.arange(len(images)))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["two folders", "side by side"])
+def test_domains_bigger_than_memory_are_mapped_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """The halves of one file, and its two fits, are different images under one name."""
+    for index in range(4):
+        for folder, width in (("train", 4 * SIDE),) if shared else (("A", 2 * SIDE), ("B", 3 * SIDE)):
+            (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
+            picture(10 * index, (width, SIDE)).save(tmp_path / "images" / folder / f"{index}.png")
+    indices = {"a": np.array([2, 0, 3]), "b": np.array([2, 0, 3])}
+
+    def load(fit: Fit) -> PairSet:
+        sources = open_domains(str(tmp_path / "images"), size=SIDE - 2, fit=fit)["train"]
+        return load_domains(sources, indices, size=SIDE - 2, paired=True, cache=tmp_path / "cache")
+
+    held = {fit: load(fit) for fit in FITS}
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr("steadygan.data.loader.free_memory", lambda _: 0)
+    for fit in FITS:
+        mapped = load(fit)
+        assert (mapped.a.place, mapped.b.place) == ("in a memory-mapped file",) * 2
+        assert mapped.fingerprint == held[fit].fingerprint
+        for ours, theirs in zip(mapped.take([0, 1, 2]), held[fit].take([0, 1, 2]), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("place", ["in memory (cpu)", "in a memory-mapped file", "decoded at each use"])
+def test_domains_are_read_as_their_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """As plain images are; one unreadable file among 10 test images is one of all 40."""
+    for part, count in (("train", 30), ("test", 10)):
+        for domain in "AB":
+            write(tmp_path / "images", [f"{part}{domain}/{index:02d}.png" for index in range(count)])
+    (tmp_path / "images/testB/03.png").write_bytes(b"?")
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    if "memory (" not in place:
+        monkeypatch.setattr("steadygan.data.loader.free_memory", lambda _: 0)
+    data = {"path": str(tmp_path / "images"), "size": SIDE, "domains": "paired", "cache": "decoded" not in place}
+
+    def images(**more: float) -> Images:
+        return build_images(validate({"data": data | more, "train": {"batch_size": 4}}), torch.device("cpu"))
+
+    with pytest.raises(UserError, match=r"1 of 40 .*\n  testB/03\.png"):
+        images()
+    read = images(max_unreadable=0.05)
+    assert read.heldout is not None
+    assert (read.train.place, len(read.train)) == (place, 30)
+    assert (read.heldout.place, len(read.heldout), read.heldout.skipped) == (place, 9, ["testB/03.png"])
 
 
 def test_the_fingerprint_is_of_the_content_of_both_domains(tmp_path: Path) -> None:

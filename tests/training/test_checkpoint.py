@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 
 from steadygan import config as configuration
 from steadygan.build import build_images, build_state, describe_generator
@@ -31,7 +32,7 @@ from steadygan.training.checkpoint import (
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 
-TINY = ["data.size=16", "data.max_images=24", "model.width=2", "model.latent=4", "train.batch_size=8"]
+TINY = tiny_run()
 
 
 def make(*overrides: str) -> tuple[TrainState, dict[str, Any]]:

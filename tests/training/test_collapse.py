@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 from safetensors.torch import load_file
 
 import steadygan
@@ -117,17 +118,7 @@ def test_a_score_jump_is_told_from_the_best_before(score: float, best: float, ju
     assert (score_jump(7, score, best) is not None) == jumped
 
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.device=cpu",
-    "train.sample_every=1000",
-    "objective.terms.bcr=null",
-    "objective.terms.zcr=null",
-]
+TINY = tiny_run("train.sample_every=1000", "objective.terms.bcr=null", "objective.terms.zcr=null")
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -162,21 +163,16 @@ def test_processes_agree_wait_and_end_together(tmp_path: Path) -> None:
     assert (first["all"], second["all"]) == (("UserError", "unknown preset"), ("SaidElsewhere", "unknown preset"))
 
 
-TINY = [
-    "data.size=16",
+TINY = tiny_run(
     "data.max_images=28",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
     "train.accumulate=2",
     "train.log_every=1",
     "train.sample_every=3",
-    "train.device=cpu",
     "train.precision=float32",
     # Where a gradient is zero but for rounding, Adam would make whole steps of what is rounded otherwise.
     "optim.g.eps=1e-3",
     "optim.d.eps=1e-3",
-]
+)
 
 
 def test_a_run_goes_on_with_two_processes_then_one_then_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 from safetensors.torch import load_file
 
 import steadygan
@@ -16,22 +17,19 @@ from steadygan.errors import UserError
 from steadygan.metrics.tables import table
 
 STEPS = 4
-TINY = [
-    "data.max_images=24",
-    "model.latent=4",
-    "train.batch_size=8",
+TINY = tiny_run(
     "train.log_every=1",
     "train.sample_every=3",
     "train.checkpoint_every=2",
     "train.keep_checkpoints=9",
     f"train.steps={STEPS}",
-    "train.device=cpu",
     "eval.num_fake=20",
-]
+)
 # The digits run has batch norm in G; StyleGAN2 draws its noise and styles from torch's global generator.
 NETWORKS = {
-    "batch norm": ["data.size=16", "model.width=2"],
+    "batch norm": [],
     "inner noise": [
+        "data.size=32",
         "model.kind=stylegan2",
         "model.width=1",
         "model.generator={mapping_layers: 1, fmap_max: 4}",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 from safetensors.torch import load_file
 from torch import nn
 
@@ -28,16 +29,7 @@ from steadygan.training.instruments import (
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "data.channels=3",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.device=cpu",
-    "train.precision=float32",
-]
+TINY = tiny_run("data.channels=3", "train.precision=float32")
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (64, 300), (EXACT_UP_TO, 300)])

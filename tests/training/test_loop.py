@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 
 import steadygan
 from steadygan.errors import UserError
@@ -25,15 +26,7 @@ from steadygan.training.checkpoint import checkpoints, load_checkpoint, read_man
 from steadygan.training.loop import interruptible
 from steadygan.training.state import TrainState
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.log_every=1",
-    "train.device=cpu",
-]
+TINY = tiny_run("train.log_every=1")
 UNSCORED = ["data.channels=3"]  # no extractor reads coloured digits
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 from safetensors.torch import load_file
 
 import steadygan
@@ -17,13 +18,9 @@ from steadygan import hub
 from steadygan.errors import UserError
 
 STEPS, STOP = 7, 4
-TINY = [
-    "data.size=16",
+TINY = tiny_run(
     "data.max_images=28",
     "data.flip=true",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
     "train.accumulate=2",
     "train.phases=[D, D, G]",
     "train.log_every=1",
@@ -33,7 +30,8 @@ TINY = [
     "train.ema={start: 2, half_life: 3}",
     "optim.schedule=linear",
     "objective.terms.r1={gamma: 0.1, every: 3}",
-]
+    "train.device=auto",
+)
 # Each process is forked from one that has imported torch and done nothing else, which saves importing it again.
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.hub"])

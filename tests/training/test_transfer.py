@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_run
 from safetensors.torch import load_file
 
 import steadygan
@@ -19,17 +20,7 @@ from steadygan.files import sha256
 from steadygan.training.step import run_phase
 from steadygan.training.transfer import start_from
 
-TINY = [
-    "data.size=16",
-    "data.max_images=24",
-    "data.channels=3",
-    "model.width=2",
-    "model.latent=4",
-    "train.batch_size=8",
-    "train.log_every=1",
-    "train.device=cpu",
-    "train.precision=float32",
-]
+TINY = tiny_run("data.channels=3", "train.log_every=1", "train.precision=float32")
 FINE = [*TINY, "train.steps=1", "data.seed=1"]
 
 

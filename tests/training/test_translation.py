@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import tiny_run
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -255,8 +256,7 @@ def test_what_cannot_be_translated_is_refused_with_the_reason(run: Path, tmp_pat
 def test_sampling_and_translating_refuse_each_others_runs(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="steadygan translate"):
         steadygan.load(run)
-    options = ["data.size=16", "data.channels=3", "data.max_images=8", "model.width=2", "train.batch_size=4"]
-    plain = steadygan.train("digits", [*options, "train.steps=1", "train.device=cpu"], out=tmp_path / "digits").path
+    plain = steadygan.train("digits", tiny_run("data.channels=3", "train.steps=1"), out=tmp_path / "digits").path
     with pytest.raises(UserError, match="steadygan sample"):
         steadygan.load_translator(plain)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 import typer
@@ -16,7 +17,7 @@ from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
-from steadygan.cli.terminal import escape, make_console
+from steadygan.cli.terminal import complain, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
 from steadygan.errors import LostProcess, SaidElsewhere, UserError
@@ -39,13 +40,15 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> NoReturn:
-    """Runs the command line; a `UserError` becomes a message and exit status 2."""
+    """Runs the command line; a `UserError` becomes a message and exit status 2, a Python warning one line."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            app()
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
-        make_console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        complain("error", str(error), style="bold red")
         if isinstance(error, LostProcess):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Weights, cell, make_console
+from steadygan.cli.terminal import MaxUnreadable, Weights, cell, make_console
 from steadygan.errors import UserError
 
 
@@ -18,6 +18,7 @@ def curve(
     protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
     num_fake: Annotated[int | None, typer.Option(help="fakes a score  [default: the protocol's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
+    max_unreadable: MaxUnreadable = None,
     out: Annotated[
         list[Path] | None,
         typer.Option(help="a .png, a .csv; again for more  [default: truncation.png and truncation.csv in PATH]"),
@@ -44,6 +45,7 @@ def curve(
         num_fake=num_fake,
         weights=weights,  # type: ignore[arg-type]
         reals=reals,
+        max_unreadable=max_unreadable,
     )
     rows = truncation_rows(records)
     _print(rows)

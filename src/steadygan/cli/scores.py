@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Weights, make_console, print_scores
+from steadygan.cli.terminal import MaxUnreadable, Weights, make_console, print_scores
 from steadygan.errors import UserError
 
 
@@ -25,6 +25,7 @@ def evaluate(
     truncation: Annotated[float | None, typer.Option(help="of the latent, e.g. 0.5  [default: off]")] = None,
     features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,
     size: Annotated[int | None, typer.Option(help="for images: crop and resize them to it")] = None,
+    max_unreadable: MaxUnreadable = None,
     inception_weights: Annotated[Path | None, _file("Inception")] = None,
     squeezenet_weights: Annotated[Path | None, _file("SqueezeNet")] = None,
     dinov2_weights: Annotated[Path | None, _file("DINOv2")] = None,
@@ -32,6 +33,7 @@ def evaluate(
     lpips: Annotated[Path | None, typer.Option(help="translations: AlexNet's weights, to score LPIPS too")] = None,
 ) -> None:
     """Score a run's best (else newest) checkpoint and record it, or compare two folders or zips of images."""
+    from steadygan.data.decoding import MAX_UNREADABLE
     from steadygan.hub import evaluate as evaluate_run
     from steadygan.hub import evaluate_images
     from steadygan.metrics import EXTRACTORS, processes
@@ -50,6 +52,7 @@ def evaluate(
                 protocol=protocol,
                 weights=weights,  # type: ignore[arg-type]
                 reals=reals,
+                max_unreadable=max_unreadable,
                 truncation=truncation,
                 extractor_weights=files,
                 shard=shard,
@@ -60,6 +63,14 @@ def evaluate(
                 raise UserError(f"--features: name an extractor for the images, one of {', '.join(EXTRACTORS)}")
             if protocol is not None or reals is not None or truncation is not None:
                 raise UserError("--protocol, --reals and --truncation are for a run, not for two folders of images")
-            record = evaluate_images(path, against, features=features, size=size, extractor_weights=files, shard=shard)
+            record = evaluate_images(
+                path,
+                against,
+                features=features,
+                size=size,
+                max_unreadable=MAX_UNREADABLE if max_unreadable is None else max_unreadable,
+                extractor_weights=files,
+                shard=shard,
+            )
         if shard.rank == 0:
             print_scores(make_console(), record)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …", show_default=False)]
 RunOrCheckpoint = Annotated[Path, typer.Argument(help="a run directory or a checkpoint", show_default=False)]
+MaxUnreadable = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="share of unreadable images from which on it fails  [default: 0.01, or the run's]"),
+]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 
 
@@ -49,6 +54,26 @@ def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, emoji=False, quiet=quiet)  # `module:x:` is a term, not a picture
+
+
+def complain(word: str, text: str, *, style: str) -> None:
+    """`word: text` on stderr."""
+    console = make_console(stderr=True)
+    with console.capture() as captured:
+        console.print(f"[{style}]{word}:[/] {escape(text)}", highlight=False, soft_wrap=True)
+    sys.stderr.write(captured.get())  # a console writes past a progress bar's stand-in for stderr, into the bar
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """What the command line has in the place of `warnings.showwarning`: the message alone, in one line."""
+    complain("warning", " ".join(str(message).split()), style="bold yellow")
 
 
 def escape(text: str) -> str:

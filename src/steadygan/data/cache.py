@@ -86,7 +86,8 @@ def cache_key(source: Source) -> str:
     Sizes and times of files are no part of it: whatever changes a byte gives another key, whatever only moves or
     touches the data gives the same.
     """
-    description = [VERSION, PIL.__version__, source.size, source.channels, source.names, source.digest]
+    decoding = [VERSION, PIL.__version__, source.size, source.channels]
+    description = [*decoding, source.names, source.digest, *source.variant]
     return hashlib.sha256(json.dumps(description).encode()).hexdigest()
 
 
@@ -95,13 +96,14 @@ def open_cache(
     root: Path,
     *,
     max_unreadable: float = MAX_UNREADABLE,
+    total: int = 0,
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
 ) -> Cache:
     """The cache of all images of `source` below `root`, built if it is not there, by one process at a time.
 
-    It is written aside, synced and renamed. Raises UserError if the disk has no room for it or too many images are
-    unreadable.
+    It is written aside, synced and renamed. Raises UserError if the disk has no room for it or the unreadable images
+    are the share `max_unreadable` of the source's, or of `total` if these are more.
     """
     path = root / cache_key(source)
     try:
@@ -114,7 +116,7 @@ def open_cache(
                     shutil.rmtree(leftover, ignore_errors=True)
             _check_room(source, root)
             with whole_directory(path) as temporary:
-                _build(source, temporary, max_unreadable, progress, threads)
+                _build(source, temporary, max_unreadable, max(total, len(source)), progress, threads)
             return _open(path, source)
     except OSError as error:
         raise UserError(
@@ -150,7 +152,12 @@ def _open(path: Path, source: Source) -> Cache:
 
 
 def _build(
-    source: Source, folder: Path, max_unreadable: float, progress: Callable[[int, int], None] | None, threads: int
+    source: Source,
+    folder: Path,
+    max_unreadable: float,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+    threads: int,
 ) -> None:
     shape = _shape(source)
     checksums: list[int] = []
@@ -164,7 +171,7 @@ def _build(
                 if isinstance(entry, UnreadableImage):
                     failures.append(entry)
                     unreadable[len(checksums)] = entry.reason
-                    check_unreadable(failures, len(source), max_unreadable)
+                    check_unreadable(failures, total, max_unreadable)
                     entry = np.zeros(shape[1:], np.uint8)
                 checksums.append(_write(file, entry))
             if progress is not None:

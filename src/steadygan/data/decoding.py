@@ -32,7 +32,8 @@ def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: flo
         named = "\n".join(f"  {failure.name}: {failure.reason}" for failure in failures[:5])
         raise UserError(
             f"too many images cannot be read: at least {len(failures)} of {total} (under {100 * share:g} % are "
-            f"skipped, see data.max_unreadable). Repair or remove\n{named}" + ("\n  …" if len(failures) > 5 else "")
+            "skipped; to change that, give --max-unreadable, in training data.max_unreadable). Repair or remove\n"
+            + (f"{named}\n  …" if len(failures) > 5 else named)
         )
 
 

@@ -141,6 +141,7 @@ def load_images(
     are the share `max_unreadable` of `total` (None: of `indices`).
     """
     device, indices = torch.device(device), np.asarray(indices, np.int64)
+    total = len(indices) if total is None else total
     shape = (len(indices), source.channels, source.size, source.size)
     if memory_limit is None:
         # Processes that torchrun started on one machine share its memory.
@@ -152,7 +153,7 @@ def load_images(
         source,
         indices,
         share=max_unreadable,
-        total=len(indices) if total is None else total,
+        total=total,
         device=device,
         threads=threads,
     )
@@ -161,7 +162,9 @@ def load_images(
         with ThreadPoolExecutor(threads) as pool:
             return gather(partial(_decode, source, pool, threads), pixels=pixels, progress=progress)
     for attempt in range(2):
-        stored = open_cache(source, cache, max_unreadable=max_unreadable, progress=progress, threads=threads)
+        stored = open_cache(
+            source, cache, max_unreadable=max_unreadable, total=total, progress=progress, threads=threads
+        )
         try:
             return gather(stored.read, mapped=stored)
         except DamagedCache as damage:

@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from steadygan.data.containers import EXTENSIONS, Container, open_container
 from steadygan.data.content import split
-from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
+from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, eight_bit, planes, reason
 from steadygan.data.decoding import square as centre_square
 from steadygan.data.listing import hidden
 from steadygan.data.loader import Batch, ImageSet, Loader, load_images
@@ -39,6 +40,10 @@ class Domain(Source):
 
     half: Half | None = None
     fit: Fit = "crop"
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        return self.half or "whole", self.fit
 
     def read(self, index: int, *, crop: bool = True) -> np.ndarray:
         """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded."""
@@ -249,19 +254,26 @@ def load_domains(
     paired: bool,
     part: str = "train",
     device: torch.device | str = "cpu",
+    cache: Path | None = None,
+    max_unreadable: float = MAX_UNREADABLE,
+    total: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairSet:
     """The images of both domains at `indices` ("a" and "b"), without those that cannot be read.
 
-    Of a pair with one unreadable image neither is there.
+    Of a pair with one unreadable image neither is there. Options are those of `load_images`; of each domain, no more
+    may be unreadable than it allows.
     """
-    a = load_images(sources.a, indices["a"], device=device, progress=progress)
-    b = load_images(sources.b, indices["b"], device=device, progress=progress)
+    load = partial(load_images, device=device, cache=cache, max_unreadable=max_unreadable, progress=progress)
+    a, b = (
+        load(source, indices[name], total=None if total is None else total[name])
+        for name, source in zip("ab", sources[:2], strict=True)
+    )
     skipped: list[str] = []
     if paired and not np.array_equal(a.indices, b.indices):
         skipped = [*a.skipped, *b.skipped]
         kept = np.intersect1d(a.indices, b.indices)
-        a, b = (load_images(source, kept, device=device, progress=progress) for source in (sources.a, sources.b))
+        a, b = (load(source, kept) for source in sources[:2])
     return PairSet(a, b, size=size, aligned=paired, part=part, skipped=skipped)
 
 

@@ -66,6 +66,11 @@ class Source:
             # A fresh one: the traceback would keep the file's bytes in memory.
             return UnreadableImage(error.name, error.reason)
 
+    @property
+    def variant(self) -> tuple[str, ...]:
+        """What, beside size and channels, `read` makes of the same file otherwise than another source would."""
+        return ()
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the stored bytes of all files, undecoded; computed once."""
