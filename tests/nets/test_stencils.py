@@ -1,0 +1,166 @@
+"""Machine code of stencils does what torch's operators do, and these do it where no code can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from steadygan.nets.winograd import native
+from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Doubling, Form, cut
+from steadygan.nets.winograd.stencils import Stencil, of_matrix
+
+BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
+needs_code = pytest.mark.skipif(native.obstacle() is not None, reason=f"no machine code: {native.obstacle()}")
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
+    native.compiler.cache_clear()
+    yield tmp_path / "code"
+    native.compiler.cache_clear()
+
+
+def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def stencils(form: Form) -> Iterator[Stencil]:
+    for forward in (form._merge,) if isinstance(form, Doubling) else (form._spread, form._merge):
+        yield from (forward, forward.transposed)
+
+
+CASES = [(form, index) for form, count in ((PAIRS, 4), (QUADS, 4), (DOUBLING, 2)) for index in range(count)]
+
+
+@needs_code
+@pytest.mark.parametrize("tiles", [(3, 2, 5), (2, 1, 1)], ids=str)
+@pytest.mark.parametrize(("form", "index"), CASES)
+def test_code_in_float32_equals_the_operators_in_float64(form: Form, index: int, tiles: tuple[int, int, int]) -> None:
+    stencil = list(stencils(form))[index]
+    lines, sums = stencil.lines, len(stencil.sums)
+    source, bias = draw(*tiles, lines, lines, 48), draw(48)
+    exact = torch.empty(*tiles, sums, sums, 48, dtype=torch.float64)
+    stencil(source.double(), exact, bias.double())
+    found = torch.full_like(exact, float("nan"), dtype=torch.float32)
+    assert native.suits(source, found)
+    form._stencils(stencil, source, found, bias)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+@needs_code
+@pytest.mark.parametrize(("form", "index"), CASES)
+def test_code_in_bfloat16_rounds_once(form: Form, index: int) -> None:
+    """To the nearest value to the exact sum; operators round after each of them."""
+    stencil = list(stencils(form))[index]
+    lines, sums = stencil.lines, len(stencil.sums)
+    source = draw(2, 3, 4, lines, lines, 32, dtype=torch.bfloat16)
+    exact = torch.empty(2, 3, 4, sums, sums, 32)
+    stencil(source.float(), exact)
+    found = torch.empty_like(exact, dtype=torch.bfloat16)
+    form._stencils(stencil, source, found)
+    assert ((found.float() - exact).abs() <= exact.abs() * 2**-8).all()
+    assert (found == exact.bfloat16()).float().mean() > 0.999
+
+
+@needs_code
+def test_code_follows_strides_and_keeps_what_is_not_a_number() -> None:
+    image = draw(2, 8, 12, 16)
+    image[1, 3, 5, 7] = float("nan")
+    image[0, 0, 0, 0] = float("inf")
+    spread = native.Stencils(BLUR)
+    expected, found = torch.empty_like(image), torch.empty_like(image)
+    BLUR(cut(image, 1), cut(expected, 1))
+    spread(BLUR, cut(image, 1).transpose(1, 2), cut(found, 1).transpose(1, 2))
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert found.isnan().sum() == 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x.double(), lambda x: x.half(), lambda x: x[..., :-1], lambda x: x[..., ::2], lambda x: x.to("meta")],
+    ids=["float64", "float16", "odd channels", "strided channels", "meta"],
+)
+def test_other_tensors_are_left_to_the_operators(change: Callable[[Tensor], Tensor]) -> None:
+    image = change(cut(draw(1, 4, 4, 32), 1))
+    target = torch.empty_like(image)
+    assert not native.suits(image, target)
+    native.Stencils(BLUR)(BLUR, image, target)
+    if not target.is_meta:
+        expected = torch.empty_like(image, dtype=torch.float64)
+        BLUR(image.double(), expected)
+        torch.testing.assert_close(target.double(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_a_stencil_s_transpose_is_its_transpose() -> None:
+    for stencil in [each for form in (PAIRS, QUADS, DOUBLING) for each in stencils(form)]:
+        lines, sums = stencil.lines, len(stencil.sums)
+        x, y = draw(2, 3, 4, lines, lines, 1).double(), draw(2, 3, 4, sums, sums, 1).double()
+        forward, back = torch.empty_like(y), torch.empty_like(x)
+        stencil(x, forward)
+        stencil.transposed(y, back)
+        torch.testing.assert_close((forward * y).sum(), (back * x).sum())
+
+
+def test_a_matrix_reaches_into_the_tiles_beside() -> None:
+    stencil = of_matrix([[1, 2, 3, 4]], step=2, margin=1)
+    assert set(stencil.sums[0]) == {(-1, 1, 1), (0, 0, 2), (0, 1, 3), (1, 0, 4)}
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("no-such-compiler", "no C compiler (no-such-compiler)"), ("", "CC is empty"), ("false", "false failed")],
+)
+def test_without_a_compiler_the_operators_do_it_and_the_reason_is_told(
+    command: str, reason: str, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", command)
+    assert reason in str(native.obstacle())
+    image, found, expected = cut(draw(1, 4, 4, 16), 1), *(torch.empty(1, 4, 4, 1, 1, 16) for _ in "ab")
+    native.Stencils(BLUR)(BLUR, image, found)
+    BLUR(image, expected)
+    assert found.equal(expected)
+    assert not fresh_cache.exists()
+
+
+@needs_code
+def test_code_is_kept_and_made_again_when_damaged_or_writable_by_others(fresh_cache: Path) -> None:
+    def made_anew() -> bool:
+        assert native.load(native.ADD) is not None
+        (kept,) = fresh_cache.iterdir()
+        before, stamps[kept] = stamps.get(kept), kept.stat().st_mtime_ns
+        return before != stamps[kept]
+
+    stamps: dict[Path, int] = {}
+    assert made_anew()
+    assert not made_anew()
+    (kept,) = fresh_cache.iterdir()
+    kept.chmod(0o666)
+    assert made_anew()
+    replaced = kept.with_suffix(".tmp")  # a library in use must not be written to
+    replaced.write_bytes(b"not a library")
+    replaced.replace(kept)
+    assert made_anew()
+
+
+@needs_code
+def test_code_works_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "file"))
+    assert native.load(native.ADD) is not None
+
+
+@pytest.mark.parametrize(
+    "kinds", list(product((torch.float32, torch.float64), (torch.bfloat16, torch.float32))), ids=str
+)
+@pytest.mark.parametrize("side", [16, 5])
+def test_products_are_added(side: int, kinds: tuple[torch.dtype, torch.dtype]) -> None:
+    sums, a, b = draw(2, side, side, dtype=kinds[0]), draw(2, side, 7, dtype=kinds[1]), draw(2, 7, side, dtype=kinds[1])
+    expected = sums.double() + torch.bmm(a, b).double()
+    native.add_product(sums, a, b)
+    torch.testing.assert_close(sums.double(), expected, rtol=1e-5, atol=1e-5)
