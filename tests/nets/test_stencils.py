@@ -44,13 +44,14 @@ CASES = [(form, index) for form, count in ((PAIRS, 4), (QUADS, 4), (DOUBLING, 2)
 def test_code_in_float32_equals_the_operators_in_float64(form: Form, index: int, tiles: tuple[int, int, int]) -> None:
     stencil = list(stencils(form))[index]
     lines, sums = stencil.lines, len(stencil.sums)
-    source, bias = draw(*tiles, lines, lines, 48), draw(48)
-    exact = torch.empty(*tiles, sums, sums, 48, dtype=torch.float64)
-    stencil(source.double(), exact, bias.double())
-    found = torch.full_like(exact, float("nan"), dtype=torch.float32)
-    assert native.suits(source, found)
-    form._stencils(stencil, source, found, bias)
-    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-4)
+    source, bias, mask = draw(*tiles, lines, lines, 48), draw(48), draw(*tiles, sums, sums, 48).relu()
+    for options in ({}, {"rectify": True}, {"mask": mask}):
+        exact = torch.empty(*tiles, sums, sums, 48, dtype=torch.float64)
+        stencil(source.double(), exact, bias.double(), **options)
+        found = torch.full_like(exact, float("nan"), dtype=torch.float32)
+        assert native.suits(source, found, options.get("mask"))
+        form._stencils(stencil, source, found, bias, **options)
+        torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-4)
 
 
 @needs_code
@@ -73,12 +74,15 @@ def test_code_follows_strides_and_keeps_what_is_not_a_number() -> None:
     image = draw(2, 8, 12, 16)
     image[1, 3, 5, 7] = float("nan")
     image[0, 0, 0, 0] = float("inf")
-    spread = native.Stencils(BLUR)
-    expected, found = torch.empty_like(image), torch.empty_like(image)
-    BLUR(cut(image, 1), cut(expected, 1))
-    spread(BLUR, cut(image, 1).transpose(1, 2), cut(found, 1).transpose(1, 2))
-    torch.testing.assert_close(found, expected, equal_nan=True)
-    assert found.isnan().sum() == 9
+    mask = torch.ones_like(cut(image, 1))
+    mask[1, 3, 4, ..., 7] = float("nan")  # as torch's own derivative of ReLU has it, not 0
+    for options in ({}, {"rectify": True}, {"mask": mask}):
+        expected, found = torch.empty_like(image), torch.empty_like(image)
+        BLUR(cut(image, 1), cut(expected, 1), **options)
+        turned = {key: value.transpose(1, 2) if key == "mask" else value for key, value in options.items()}
+        native.Stencils(BLUR)(BLUR, cut(image, 1).transpose(1, 2), cut(found, 1).transpose(1, 2), **turned)
+        torch.testing.assert_close(found, expected, equal_nan=True)
+        assert found.isnan().sum() == 9
 
 
 @pytest.mark.parametrize(

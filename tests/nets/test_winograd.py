@@ -41,6 +41,22 @@ def halved_by_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return convolve_back(DOUBLING, x, DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4), bias)
 
 
+def rectified(function: Map) -> Map:
+    return lambda x, weight, bias: function(F.relu(x), weight, bias)
+
+
+def pairs_rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return convolve(PAIRS, x, weight, bias, rectify=True)
+
+
+def doubled_rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return convolve(DOUBLING, x, DOUBLING.kernel(weight), bias, rectify=True)
+
+
+def halved_rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return convolve_back(DOUBLING, x, DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4), bias, rectify=True)
+
+
 def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.conv2d(x, weight, bias, padding=1)
 
@@ -50,6 +66,9 @@ MAPS: dict[str, tuple[Map, Map]] = {
     "quads": (by(QUADS), plain),
     "doubling": (doubled_by_products, doubled),
     "halving": (halved_by_products, halved),
+    "pairs of relu": (pairs_rectified, rectified(plain)),
+    "doubling of relu": (doubled_rectified, rectified(doubled)),
+    "halving of relu": (halved_rectified, rectified(halved)),
 }
 
 
@@ -94,12 +113,15 @@ def test_derivatives_by_finite_differences(name: str) -> None:
         ("pairs", torch.bfloat16, 3),
         ("doubling", torch.bfloat16, 3),
         ("halving", torch.bfloat16, 3),
+        ("pairs of relu", torch.bfloat16, 3),
+        ("doubling of relu", torch.bfloat16, 3),
+        ("halving of relu", torch.bfloat16, 3),
     ],
 )
 def test_rounds_nearly_as_finely_as_the_plain_form(name: str, dtype: torch.dtype, coarser: float) -> None:
     """The errors of values and of derivatives (root mean square) in units of the plain form's; kernels are float32."""
     inputs = [tensor.detach().float() for tensor in arguments(2, 96, 96, 16, 16)]
-    inputs[0] = inputs[0].relu().to(dtype)
+    inputs[0] = (inputs[0] if "relu" in name else inputs[0].relu()).to(dtype)
     ours, theirs = MAPS[name]
     y, *truth = derivatives(theirs, [tensor.double() for tensor in inputs])
     errors = []

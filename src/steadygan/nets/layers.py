@@ -116,10 +116,11 @@ class Conv2d(SpectralNorm, nn.Conv2d):
         super().__init__(*args, **kwargs)
         self._start_spectral_norm(spectral_norm, sn_eps)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
+        """rectify: relu(x) is convolved, which may be quicker than to be given relu(x)."""
         if self.winograd and (form := winograd.form_for(x := rounded(x))):
-            return winograd.convolve(form, x, self.kernel(), self.bias)
-        return self._conv_forward(x, self.kernel(), self.bias)
+            return winograd.convolve(form, x, self.kernel(), self.bias, rectify=rectify)
+        return self._conv_forward(F.relu(x) if rectify else x, self.kernel(), self.bias)
 
     def suits_winograd(self) -> bool:
         """Whether it is a 3×3 convolution that keeps the side, of enough channels."""

@@ -47,7 +47,8 @@ class ResamplingConv2d(Conv2d):
 class UpConv2d(ResamplingConv2d):
     """(N, C, H, W) → (N, C', 2H, 2W): nearest-neighbour doubling, then the convolution."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
+        x = F.relu(x) if rectify else x
         if not self.fold:
             return super().forward(upsample(x))
         if self.winograd:
@@ -63,12 +64,12 @@ class UpConv2d(ResamplingConv2d):
 class DownConv2d(ResamplingConv2d):
     """(N, C, H, W) → (N, C', H/2, W/2): the convolution, then the mean of 2×2 pixels. Folded, H and W must be even."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
         if not self.fold:
-            return downsample(super().forward(x))
+            return downsample(super().forward(x, rectify=rectify))
         if self.winograd:
-            return winograd.convolve_back(DOUBLING, x, self.kernel(), self.bias)
-        return F.conv2d(x, self.kernel(), self.bias, stride=2, padding=1)
+            return winograd.convolve_back(DOUBLING, x, self.kernel(), self.bias, rectify=rectify)
+        return F.conv2d(F.relu(x) if rectify else x, self.kernel(), self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:
         if self.fold and self.winograd:

@@ -75,8 +75,8 @@ class UpBlock(Block):
         self.shortcut = Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.relu(self.norm1(x, y)))
-        h = self.conv2(F.relu(self.norm2(h, y)))
+        h = self.conv1(self.norm1(x, y), rectify=True)
+        h = self.conv2(self.norm2(h, y), rectify=True)
         # Nearest upsampling commutes with a 1×1 convolution, which then costs a quarter.
         return h + upsample(self.shortcut(x))
 
@@ -116,8 +116,8 @@ class DownBlock(Block):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(x if self.first else F.relu(x))
-        h = self.conv2(F.relu(h))
+        h = self.conv1(x, rectify=not self.first)
+        h = self.conv2(h, rectify=True)
         if not self.down:
             return h + self.shortcut(x)
         # Mean pooling commutes with a 1×1 convolution, which then costs a quarter.

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.nets.precision import full_precision, rounded
@@ -45,68 +46,77 @@ def form_for(x: Tensor) -> Form | None:
     return None if h % 2 or w % 2 else PAIRS
 
 
-def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
     """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype, or autocast's.
 
-    kernel: (C', C, 3, 3), or what `DOUBLING.kernel` makes of it, in full precision; bias: (C',).
+    kernel: (C', C, 3, 3), or what `DOUBLING.kernel` makes of it, in full precision; bias: (C',); rectify: relu(x)
+    is convolved.
     """
     x = rounded(x)
     with full_precision(x):
-        return ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel, bias).permute(0, 3, 1, 2)
+        return ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel, bias, rectify).permute(0, 3, 1, 2)
 
 
-def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
     """The transpose of `convolve` as regards x: (N, C', scale·H, scale·W) → (N, C, H, W), and a bias (C,)."""
     y = rounded(y)
     with full_precision(y):
-        x = ToInput.apply(form, y.permute(0, 2, 3, 1).contiguous(), kernel)
+        x = ToInput.apply(form, y.permute(0, 2, 3, 1).contiguous(), kernel, rectify)
     return (x if bias is None else x.add_(bias.to(x.dtype))).permute(0, 3, 1, 2)
 
 
 class ToOutput(torch.autograd.Function):
-    """(x, kernel, bias) → y."""
+    """(x, kernel, bias) → y, of relu(x) with `rectify`."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-        ctx.form = form
+    def forward(
+        ctx: Any, form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None = None, rectify: bool = False
+    ) -> Tensor:
+        ctx.form, ctx.rectify = form, rectify
         ctx.save_for_backward(x, kernel)
-        factors = form.factors(kernel).to(x.dtype)
-        y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2] // form.outputs)
-        for some_x, some_y in _chunks(form, x, y):
-            form.merge(torch.bmm(form.spread(some_x), factors), some_y, bias)
-        return y
+        return _to_output(form, x, kernel, bias, rectify=rectify)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        form, (x, kernel), g = ctx.form, ctx.saved_tensors, g.contiguous()
+        form, rectify, (x, kernel), g = ctx.form, ctx.rectify, ctx.saved_tensors, g.contiguous()
         _, for_x, for_kernel, *rest = ctx.needs_input_grad
+        by_x = by_kernel = None
         with full_precision(g):
             by_bias = g.sum((0, 1, 2)).to(kernel.dtype) if any(rest) else None
-            if for_x and for_kernel and not torch.is_grad_enabled():
-                return None, *_both(form, x, g, kernel), by_bias
-            by_x = ToInput.apply(form, g, kernel) if for_x else None
-            return None, by_x, ToKernel.apply(form, x, g, kernel.dtype) if for_kernel else None, by_bias
+            if torch.is_grad_enabled():
+                by_x = _where_positive(x, ToInput.apply(form, g, kernel), rectify) if for_x else None
+                by_kernel = ToKernel.apply(form, _rectified(x, rectify), g, kernel.dtype) if for_kernel else None
+            elif for_x and for_kernel:
+                by_x, by_kernel = _both(form, x, g, kernel, rectify)
+            elif for_x:
+                by_x = _to_input(form, g, kernel, mask=x if rectify else None)
+            elif for_kernel:
+                by_kernel = _to_kernel(form, _rectified(x, rectify), g, kernel.dtype)
+        return None, by_x, by_kernel, by_bias, None
 
 
 class ToInput(torch.autograd.Function):
-    """(y, kernel) → x, the transpose of ToOutput as regards x."""
+    """(y, kernel) → x, the transpose of ToOutput as regards x; of relu(y) with `rectify`."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, y: Tensor, kernel: Tensor) -> Tensor:
-        ctx.form = form
+    def forward(ctx: Any, form: Form, y: Tensor, kernel: Tensor, rectify: bool = False) -> Tensor:
+        ctx.form, ctx.rectify = form, rectify
         ctx.save_for_backward(y, kernel)
-        factors = form.factors(kernel).to(y.dtype)
-        x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), factors.shape[1])
-        for some_x, some_y in _chunks(form, x, y):
-            form.collect(form.scatter(some_y), factors.transpose(1, 2), some_x)
-        return x
+        return _to_input(form, y, kernel, rectify=rectify)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        form, (y, kernel), (_, for_y, for_kernel), g = ctx.form, ctx.saved_tensors, ctx.needs_input_grad, g.contiguous()
+        form, rectify, (y, kernel), g = ctx.form, ctx.rectify, ctx.saved_tensors, g.contiguous()
+        _, for_y, for_kernel, *_ = ctx.needs_input_grad
+        by_y = by_kernel = None
         with full_precision(g):
-            by_y = ToOutput.apply(form, g, kernel) if for_y else None
-            return None, by_y, ToKernel.apply(form, g, y, kernel.dtype) if for_kernel else None
+            if torch.is_grad_enabled():
+                by_y = _where_positive(y, ToOutput.apply(form, g, kernel), rectify) if for_y else None
+                by_kernel = ToKernel.apply(form, g, _rectified(y, rectify), kernel.dtype) if for_kernel else None
+            else:
+                by_y = _to_output(form, g, kernel, mask=y if rectify else None) if for_y else None
+                by_kernel = _to_kernel(form, g, y, kernel.dtype, rectify=rectify) if for_kernel else None
+        return None, by_y, by_kernel, None
 
 
 class ToKernel(torch.autograd.Function):
@@ -116,10 +126,7 @@ class ToKernel(torch.autograd.Function):
     def forward(ctx: Any, form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.form = form
         ctx.save_for_backward(x, y)
-        factors = _no_factors(form, x, y, dtype)
-        for some_x, some_y in _chunks(form, x, y):
-            add_product(factors, form.spread(some_x).transpose(1, 2), form.scatter(some_y))
-        return form.kernel_of(factors)
+        return _to_kernel(form, x, y, dtype)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
@@ -129,22 +136,66 @@ class ToKernel(torch.autograd.Function):
             return None, by_x, ToOutput.apply(form, x, g) if for_y else None, None
 
 
-def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    """ToInput and ToKernel, y scattered once for both."""
+def _to_output(
+    form: Form,
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    *,
+    rectify: bool = False,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """rectify: relu(x) in place of x. mask: zero where it is not positive."""
+    factors = form.factors(kernel).to(x.dtype)
+    y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2] // form.outputs)
+    for some_x, some_y, some_mask in _chunks(form, x, y, mask):
+        form.merge(torch.bmm(form.spread(some_x, rectify), factors), some_y, bias, some_mask)
+    return y
+
+
+def _to_input(form: Form, y: Tensor, kernel: Tensor, *, rectify: bool = False, mask: Tensor | None = None) -> Tensor:
+    """rectify: relu(y) in place of y. mask: zero where it is not positive."""
+    factors = form.factors(kernel).to(y.dtype).transpose(1, 2)
+    x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), factors.shape[2])
+    for some_x, some_y, some_mask in _chunks(form, x, y, mask):
+        form.collect(form.scatter(some_y, rectify), factors, some_x, some_mask)
+    return x
+
+
+def _to_kernel(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype, *, rectify: bool = False) -> Tensor:
+    """rectify: relu(y) in place of y."""
+    by_factors = _no_factors(form, x, y, dtype)
+    for some_x, some_y in _chunks(form, x, y):
+        add_product(by_factors, form.spread(some_x).transpose(1, 2), form.scatter(some_y, rectify))
+    return form.kernel_of(by_factors)
+
+
+def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tuple[Tensor, Tensor]:
+    """ToInput and ToKernel, y scattered once for both; rectify: what x went through."""
     factors = form.factors(kernel).to(y.dtype).transpose(1, 2)
     by_x, by_factors = torch.empty_like(x), _no_factors(form, x, y, kernel.dtype)
     for some_x, some_y, some_by_x in _chunks(form, x, y, by_x):
         products = form.scatter(some_y)
-        form.collect(products, factors, some_by_x)
-        add_product(by_factors, form.spread(some_x).transpose(1, 2), products)
+        form.collect(products, factors, some_by_x, some_x if rectify else None)
+        add_product(by_factors, form.spread(some_x, rectify).transpose(1, 2), products)
     return by_x, form.kernel_of(by_factors)
+
+
+def _rectified(x: Tensor, rectify: bool) -> Tensor:
+    return F.relu(x) if rectify else x
+
+
+def _where_positive(x: Tensor, g: Tensor, rectify: bool) -> Tensor:
+    """The gradient of what was rectified."""
+    return g.masked_fill(x <= 0, 0) if rectify else g
 
 
 def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     return x.new_zeros(form.parts, x.shape[3], form.outputs * y.shape[3], dtype=dtype)
 
 
-def _chunks(form: Form, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """A few images at a time."""
+def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """A few images at a time; None for None."""
     count = max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size())))
-    return zip(*(tensor.split(count) for tensor in (x, *others)), strict=True)
+    pieces = -(-len(x) // count)
+    return zip(*((None,) * pieces if each is None else each.split(count) for each in (x, *others)), strict=True)

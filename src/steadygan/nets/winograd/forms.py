@@ -32,20 +32,23 @@ class Form(ABC):
         """The transpose of `factors`."""
 
     @abstractmethod
-    def spread(self, x: Tensor) -> Tensor:
-        """(n, H, W, C) → (P, t, C)."""
+    def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """(n, H, W, C) → (P, t, C), of relu(x) with `rectify`."""
 
     @abstractmethod
-    def collect(self, a: Tensor, b: Tensor, x: Tensor) -> None:
-        """The transpose of `spread`, of the products a·b, (P, t, K) and (P, K, C), written into x."""
+    def collect(self, a: Tensor, b: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
+        """The transpose of `spread`, of the products a·b, (P, t, K) and (P, K, C), written into x.
+
+        Zero where a mask (n, H, W, C) is not positive.
+        """
 
     @abstractmethod
-    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None) -> None:
-        """(P, t, outputs·C') → (n, H', W', C'), written into y, with a bias (C',)."""
+    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
+        """(P, t, outputs·C') → (n, H', W', C'), written into y, plus a bias (C',); zero where a mask isn't positive."""
 
     @abstractmethod
-    def scatter(self, y: Tensor) -> Tensor:
-        """The transpose of `merge`, without the bias."""
+    def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
+        """The transpose of `merge`, without the bias, of relu(y) with `rectify`."""
 
 
 class Tiles(Form):
@@ -73,28 +76,31 @@ class Tiles(Form):
         kernel = self._kernel.to(factors.dtype).t() @ factors.view(len(factors), -1)
         return kernel.view(3, 3, before, after).permute(3, 2, 0, 1)
 
-    def spread(self, x: Tensor) -> Tensor:
-        return self._apart(self._spread, x)
+    def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
+        return self._apart(self._spread, x, rectify)
 
-    def collect(self, a: Tensor, b: Tensor, x: Tensor) -> None:
-        self._together(self._spread.transposed, torch.bmm(a, b), x)
+    def collect(self, a: Tensor, b: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
+        self._together(self._spread.transposed, torch.bmm(a, b), x, None, mask)
 
-    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None) -> None:
-        self._together(self._merge, products, y, bias)
+    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
+        self._together(self._merge, products, y, bias, mask)
 
-    def scatter(self, y: Tensor) -> Tensor:
-        return self._apart(self._merge.transposed, y)
+    def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
+        return self._apart(self._merge.transposed, y, rectify)
 
-    def _apart(self, stencil: Stencil, image: Tensor) -> Tensor:
+    def _apart(self, stencil: Stencil, image: Tensor, rectify: bool) -> Tensor:
         tiles = cut(image, self.side)
         parts = image.new_empty(self.lines, self.lines, *tiles.shape[:3], image.shape[3])
-        self._stencils(stencil, tiles, parts.permute(2, 3, 4, 0, 1, 5))
+        self._stencils(stencil, tiles, parts.permute(2, 3, 4, 0, 1, 5), rectify=rectify)
         return parts.view(self.parts, -1, image.shape[3])
 
-    def _together(self, stencil: Stencil, parts: Tensor, image: Tensor, bias: Tensor | None = None) -> None:
+    def _together(
+        self, stencil: Stencil, parts: Tensor, image: Tensor, bias: Tensor | None, mask: Tensor | None
+    ) -> None:
         tiles = cut(image, self.side)
+        mask = None if mask is None else cut(mask, self.side)
         parts = parts.view(self.lines, self.lines, *tiles.shape[:3], image.shape[3])
-        self._stencils(stencil, parts.permute(2, 3, 4, 0, 1, 5), tiles, bias)
+        self._stencils(stencil, parts.permute(2, 3, 4, 0, 1, 5), tiles, bias, mask=mask)
 
 
 class Doubling(Form):
@@ -123,20 +129,23 @@ class Doubling(Form):
     def kernel_of(self, factors: Tensor) -> Tensor:
         return factors
 
-    def spread(self, x: Tensor) -> Tensor:
-        return x.view(1, -1, x.shape[3])
+    def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
+        return (x.relu() if rectify else x).view(1, -1, x.shape[3])
 
-    def collect(self, a: Tensor, b: Tensor, x: Tensor) -> None:
+    def collect(self, a: Tensor, b: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
         torch.bmm(a, b, out=x.view(1, -1, x.shape[3]))
+        if mask is not None:
+            x.masked_fill_(mask <= 0, 0)
 
-    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None) -> None:
+    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
         tiles = cut(y, 2)
-        self._stencils(self._merge, products.view(*tiles.shape[:3], 3, 3, y.shape[3]), tiles, bias)
+        nine = products.view(*tiles.shape[:3], 3, 3, y.shape[3])
+        self._stencils(self._merge, nine, tiles, bias, mask=None if mask is None else cut(mask, 2))
 
-    def scatter(self, y: Tensor) -> Tensor:
+    def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
         tiles = cut(y, 2)
         nine = y.new_empty(*tiles.shape[:3], 3, 3, y.shape[3])
-        self._stencils(self._merge.transposed, tiles, nine)
+        self._stencils(self._merge.transposed, tiles, nine, rectify=rectify)
         return nine.view(1, -1, 9 * y.shape[3])
 
 

@@ -43,6 +43,8 @@ static inline void store_float(float *p, vec x) { *(floats *)p = x; }
 static inline vec load_uint16_t(uint16_t const *p) {
   return (vec)(__builtin_convertvector(*(halves const *)p, bits) << 16);
 }
+static inline vec at_least_zero(vec x, bits where) { return (vec)((bits)x & ~((bits)(x < (vec){}) & where)); }
+static inline vec if_positive(vec mask, vec x) { return (vec)((bits)x & ~(bits)(mask <= (vec){})); }
 static inline void store_uint16_t(uint16_t *p, vec x) { // to the nearest bfloat16, ties to even
   bits b = (bits)x;
   *(halves *)p = __builtin_convertvector((b + 0x7fff + ((b >> 16) & 1)) >> 16, halves);
@@ -65,18 +67,28 @@ class Stencils:
         self._all = [*stencils, *(stencil.transposed for stencil in stencils)]
         self._libraries: dict[torch.dtype, ctypes.CDLL | None] = {}
 
-    def __call__(self, stencil: Stencil, source: Tensor, target: Tensor, bias: Tensor | None = None) -> None:
-        """Writes target (n, t, t', p, p, C) from source (n, t, t', i, i, C), a bias (C,) added."""
-        if not suits(source, target) or (library := self._library(source.dtype)) is None:
-            return stencil(source, target, bias)
+    def __call__(
+        self,
+        stencil: Stencil,
+        source: Tensor,
+        target: Tensor,
+        bias: Tensor | None = None,
+        *,
+        rectify: bool = False,
+        mask: Tensor | None = None,
+    ) -> None:
+        """What `stencil` does, called with the rest."""
+        if not suits(source, target, mask) or (library := self._library(source.dtype)) is None:
+            stencil(source, target, bias, rectify=rectify, mask=mask)
+            return
         line = source.new_zeros(source.shape[5])
         added = torch.zeros(len(line)) if bias is None else bias.detach().float().contiguous()
         strides = (ctypes.c_int64 * 5)(*source.stride()[:5]), (ctypes.c_int64 * 5)(*target.stride()[:5])
         sizes = map(ctypes.c_int64, (*source.shape[:3], len(line)))
-        pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (source, target, line, added))
+        tensors = (source, target, line, added, mask)
+        pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
         function = getattr(library, f"stencil_{self._all.index(stencil)}")
-        function(*pointers, *strides, *sizes, torch.get_num_threads())
-        return None
+        function(*pointers, *strides, *sizes, int(rectify), torch.get_num_threads())
 
     def _library(self, dtype: torch.dtype) -> ctypes.CDLL | None:
         if dtype not in self._libraries:
@@ -85,10 +97,11 @@ class Stencils:
         return self._libraries[dtype]
 
 
-def suits(source: Tensor, target: Tensor) -> bool:
+def suits(source: Tensor, target: Tensor, mask: Tensor | None = None) -> bool:
     """Whether there is code for such tensors."""
     kind = source.device.type == "cpu" and source.dtype in C_TYPES and source.dtype is target.dtype
-    return kind and source.shape[5] % WIDTH == 0 and source.stride(5) == target.stride(5) == 1
+    alike = mask is None or (mask.dtype is target.dtype and mask.stride() == target.stride())
+    return kind and alike and source.shape[5] % WIDTH == 0 and source.stride(5) == target.stride(5) == 1
 
 
 class BuildError(Exception):
@@ -191,11 +204,14 @@ def write_c(name: str, stencil: Stencil, kind: str) -> str:
     return "\n".join(
         (
             f"void {name}({kind} const *source, {kind} *target, {kind} const *zeros, float const *bias,",
-            "    int64_t const *s, int64_t const *d, int64_t n, int64_t down, int64_t across, int64_t c, int threads)",
+            f"    {kind} const *mask,",
+            "    int64_t const *s, int64_t const *d, int64_t n, int64_t down, int64_t across, int64_t c,",
+            "    int rectify, int threads)",
             "{",
             "#pragma omp parallel for num_threads(threads)",
             "for (int64_t row = 0; row < n * down; row++) for (int64_t y = row % down, x = 0; x < across; x++) {",
             f"{kind} const *in = source + row / down * s[0] + y * s[1] + x * s[2];",
+            "bits const where = (bits){} - (uint32_t)rectify;",
             f"{kind} *out = target + row / down * d[0] + y * d[1] + x * d[2];",
             *_body(stencil, kind),
             "}}",
@@ -215,12 +231,15 @@ def _body(stencil: Stencil, kind: str) -> Iterator[str]:
     for across, j in used:
         column = _at(across, j)
         for down, i in used:
-            yield f"vec in{_at(down, i)}{column} = load_{kind}(at{_at(down, i)}{column} + k);"
+            yield f"vec in{_at(down, i)}{column} = at_least_zero(load_{kind}(at{_at(down, i)}{column} + k), where);"
         for p, terms in enumerate(stencil.sums):
             yield f"vec sum_{p}{column} = {_sum(terms, 'in{}' + column)};"
     for (p, _), (q, terms) in product(enumerate(stencil.sums), enumerate(stencil.sums)):
         total = _sum(terms, f"sum_{p}" + "{}")
-        yield f"store_{kind}(out + {p} * d[3] + {q} * d[4] + k, {total} + load_float(bias + k));"
+        place = f"{p} * d[3] + {q} * d[4] + k"
+        yield f"vec out_{p}_{q} = {total} + load_float(bias + k);"
+        yield f"if (mask) out_{p}_{q} = if_positive(load_{kind}(mask + (out - target) + {place}), out_{p}_{q});"
+        yield f"store_{kind}(out + {place}, out_{p}_{q});"
     yield "}"
 
 

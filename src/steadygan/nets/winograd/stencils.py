@@ -35,14 +35,29 @@ class Stencil:
                 back[i].append((-away, p, factor))
         return Stencil(len(self.sums), tuple(map(_own_first, back)))
 
-    def __call__(self, source: Tensor, target: Tensor, bias: Tensor | None = None) -> None:
-        """Writes target (n, t, t', p, p, C) from source (n, t, t', i, i, C), a bias (C,) added."""
+    def __call__(
+        self,
+        source: Tensor,
+        target: Tensor,
+        bias: Tensor | None = None,
+        *,
+        rectify: bool = False,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Writes target (n, t, t', p, p, C) from source (n, t, t', i, i, C).
+
+        bias: (C,), added. rectify: relu(source) in place of source. mask: shaped like target, which is zero where the
+        mask is not positive.
+        """
+        source = source.relu() if rectify else source
         n, down, across, _, lines, c = source.shape
         rows = source.new_empty(len(self.sums), n, down, across, lines, c).permute(1, 2, 3, 0, 4, 5)
         self._along(1, source.unbind(3), rows.unbind(3))
         self._along(2, rows.unbind(4), target.unbind(4))
         if bias is not None:
             target += bias.to(target.dtype)
+        if mask is not None:
+            target.masked_fill_(mask <= 0, 0)
 
     def _along(self, axis: int, source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
         for line, terms in zip(target, self.sums, strict=True):
