@@ -16,9 +16,10 @@ from PIL import Image
 
 from steadygan import config
 from steadygan.build import Images, build_images
-from steadygan.data import ImageSet, Loader, cache, cache_root, load_images, loader, open_source
+from steadygan.data import ImageSet, Loader, cache, load_images, loader, open_source
 from steadygan.data.cache import cache_key
 from steadygan.errors import UserError
+from steadygan.files import cache_root
 
 COUNT = 150
 
