@@ -252,7 +252,7 @@ def test_data_info_is_json_and_fails_on_what_cannot_be_read(steadygan: Run, tmp_
 def test_doctor_looks_at_the_machine(steadygan: Run) -> None:
     result = steadygan("doctor")
     assert result.status == 0
-    for subject in ("torch", "memory", "disk", "bfloat16"):
+    for subject in ("torch", "memory", "disk", "bfloat16", "C compiler"):
         assert subject in result.out
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from steadygan import build, machine
+from steadygan import config as configuration
 from steadygan.errors import UserError
 
 CPU = torch.device("cpu")
@@ -32,6 +33,24 @@ def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(build, "has_bfloat16", lambda device: False)
     with pytest.raises(UserError, match=r"train\.precision=bfloat16.*train\.precision=auto"):
         build.choose_precision("bfloat16", CPU)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [(None, "train.winograd"), ("no C compiler (cc)", "train.winograd, by torch operators: no C compiler (cc)")],
+)
+def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "obstacle", lambda: reason)
+    overrides = [
+        "model.kind=resnet",
+        "model.width=24",
+        "train.device=cpu",
+        "train.precision=float32",
+        "data.max_images=64",
+    ]
+    config = configuration.load("digits", overrides)
+    state = build.build_state(config, build.build_images(config, CPU).train, CPU)
+    assert state.mode.endswith(f"convolutions with fewer products ({said})")
 
 
 def test_tf32_is_a_switch() -> None:

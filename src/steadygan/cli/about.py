@@ -50,9 +50,15 @@ def doctor() -> None:
     """Say what this machine has, and what that means for training."""
     from rich.table import Table
 
-    from steadygan.machine import examine
+    from steadygan.machine import Finding, examine
+    from steadygan.nets.winograd.native import obstacle
 
     findings = examine()
+    if reason := obstacle():
+        meaning = "convolutions on the CPU are slower (train.winograd by torch's operators); CC names a compiler"
+        findings.append(Finding("C compiler", reason, meaning))
+    else:
+        findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))
     sheet = Table("", "what", "found", "which means", box=None)
     for finding in findings:
         sheet.add_row("[green]✓[/]" if finding.ok else "[yellow]![/]", *(escape(text) for text in finding[:3]))

@@ -207,8 +207,31 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
             raise ValueError(f"a batch of {x.shape[0]} does not split into {self.groups} equal groups")
         if self.share.size > 1:
             return self._shared(x)
+        if x.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._side_by_side(x)
         normalise = super().forward
         return torch.cat([normalise(chunk) for chunk in x.chunk(self.groups)])
+
+    def _side_by_side(self, x: Tensor) -> Tensor:
+        """The chunks normalised straight into one tensor: no derivatives, and a pass over memory less."""
+        assert self.running_mean is not None
+        assert self.momentum is not None
+        y, moments = torch.empty_like(x), [torch.empty_like(self.running_mean) for _ in "mv"]
+        for chunk, part in zip(x.chunk(self.groups), y.chunk(self.groups), strict=True):
+            torch.native_batch_norm(
+                chunk,
+                self.weight,
+                self.bias,
+                self.running_mean,
+                self.running_var,
+                True,
+                self.momentum,
+                self.eps,
+                out=(part, *moments),
+            )
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += self.groups
+        return y
 
     def _shared(self, x: Tensor) -> Tensor:
         """With one exchange for all chunks; differentiable as often as wanted."""

@@ -146,7 +146,7 @@ def _to_output(
     mask: Tensor | None = None,
 ) -> Tensor:
     """rectify: relu(x) in place of x. mask: zero where it is not positive."""
-    factors = form.factors(kernel).to(x.dtype)
+    factors = form.factors(kernel).to(x.dtype).contiguous()  # or every product would copy them
     y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2] // form.outputs)
     for some_x, some_y, some_mask in _chunks(form, x, y, mask):
         form.merge(torch.bmm(form.spread(some_x, rectify), factors), some_y, bias, some_mask)

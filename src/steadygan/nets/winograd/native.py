@@ -50,8 +50,6 @@ static inline void store_uint16_t(uint16_t *p, vec x) { // to the nearest bfloat
   *(halves *)p = __builtin_convertvector((b + 0x7fff + ((b >> 16) & 1)) >> 16, halves);
 }
 """
-
-
 ADD = """
 void add(float *sums, uint16_t const *terms, int64_t n, int threads) {
 #pragma omp parallel for num_threads(threads)
@@ -120,7 +118,7 @@ def compiler() -> tuple[str, ...]:
 def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
     """sums (P, I, J) += a·b, of (P, I, K) and (P, K, J); sums may be float32 where the product is bfloat16."""
     if sums.dtype is a.dtype:
-        sums.baddbmm_(a, b)
+        torch.baddbmm(sums, a, b, out=sums)
         return
     terms = torch.bmm(a, b)
     mixed = (sums.dtype, terms.dtype) == (torch.float32, torch.bfloat16) and sums.device.type == "cpu"
@@ -177,7 +175,7 @@ def build(source: str) -> ctypes.CDLL:
         except OSError as error:
             raise BuildError(f"the code cannot be loaded: {error}") from error
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_whole(kept, lambda path: shutil.copyfile(made, path))
         except (OSError, UserError):
             pass  # built again by the next process
