@@ -166,6 +166,22 @@ def test_grouped_batch_norm_has_the_gradient_of_separate_calls() -> None:
     torch.testing.assert_close(actual, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("conditional", [False, True])
+def test_groups_are_the_same_to_the_bit_without_derivatives(conditional: bool, dtype: torch.dtype) -> None:
+    norm = ConditionalBatchNorm2d(5, 3) if conditional else BatchNorm2d(5)
+    set_batch_groups(norm, 3)
+    twin = copy.deepcopy(norm)
+    x = torch.randn(12, 5, 4, 6).to(dtype).to(memory_format=torch.channels_last)
+    y = torch.arange(12) % 3
+    with torch.no_grad():
+        found = norm(x, y)
+    assert found.equal(twin(x, y))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    for name, buffer in norm.named_buffers():
+        assert buffer.equal(twin.get_buffer(name)), name
+
+
 def test_batch_that_does_not_split_into_groups_is_refused() -> None:
     norm = BatchNorm2d(2)
     set_batch_groups(norm, 2)
