@@ -13,8 +13,8 @@ Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C chann
 | `Doubling` of the image before the convolution; transposed, halving after it | 2.25 | 9 | 4 |
 
 Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: errors are up
-to three times the plain form's, with `Quads` eleven times, which suits float32 and not bfloat16. A form's maps to the output,
-to the input and to the kernel are each other's derivatives, so that there are derivatives of every order.
+to three times the plain form's, with `Quads` eleven times, which suits float32 and not bfloat16. A form's maps to the
+output, to the input and to the kernel are each other's derivatives, so that there are derivatives of every order.
 """
 
 from __future__ import annotations
