@@ -311,6 +311,7 @@ def uses_winograd(train: TrainConfig, device: torch.device) -> bool:
 
 
 def _by_what() -> str:
+    """What spreads and merges: machine code, or torch's operators and why."""
     reason = obstacle()
     return f"train.winograd{f', by torch operators: {reason}' if reason else ''}"
 

@@ -133,6 +133,13 @@ def test_without_a_compiler_the_operators_do_it_and_the_reason_is_told(
 
 
 @needs_code
+def test_code_that_alone_cannot_be_built_is_warned_of(fresh_cache: Path) -> None:
+    with pytest.warns(UserWarning, match=r"slower, by torch operators: .*failed: .*error"):
+        assert native.load("this is not C") is None
+    assert native.obstacle() is None
+
+
+@needs_code
 def test_code_is_kept_and_made_again_when_damaged_or_writable_by_others(fresh_cache: Path) -> None:
     def made_anew() -> bool:
         assert native.load(native.ADD) is not None

@@ -1,8 +1,8 @@
 """Stencils as machine code: each line is read and written once, and sums are float32 until they are stored.
 
-torch's operators make one pass over memory for each sum; this makes one for all, 2 to 12 times as fast. The C source is
-written from the stencils, built by the system's C compiler at first use (seconds) and kept in the cache folder. Without
-a compiler, or for what the code is not written for, torch's operators do the same.
+torch's operators make one pass over memory for each sum; this makes one for all (docs/speed.md has what that gains).
+The C source is written from the stencils, built by the system's C compiler at first use (seconds) and kept in the cache
+folder. Without a compiler, or for what the code is not written for, torch's operators do the same.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
@@ -145,10 +146,15 @@ def obstacle() -> str | None:
 
 
 def load(*functions: str) -> ctypes.CDLL | None:
-    """The library of these functions in C, None where it cannot be made."""
+    """The library of these functions in C, None where it cannot be made.
+
+    Warns when other code can: `obstacle` then says nothing of it.
+    """
     try:
         return build(HEAD + "\n".join(functions))
-    except BuildError:
+    except BuildError as error:
+        if obstacle() is None:
+            warnings.warn(f"convolutions are slower, by torch operators: {error}", stacklevel=2)
         return None
 
 

@@ -29,6 +29,7 @@ class Stencil:
 
     @cached_property
     def transposed(self) -> Stencil:
+        """From the target's lines back to the source's: also this one's derivative."""
         back: list[list[TermOfSum]] = [[] for _ in range(self.lines)]
         for p, terms in enumerate(self.sums):
             for away, i, factor in terms:
