@@ -15,9 +15,10 @@ from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
 from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding, set_winograd
 from steadygan.nets.winograd import convolve, convolve_back
-from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
+from steadygan.nets.winograd.forms import DOUBLING, PAIRS, PAIRS_BY_QUADS, QUADS, Form
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
+WIDE = winograd.LEAST_CHANNELS
 
 
 def doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -29,32 +30,19 @@ def halved(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (y[..., ::2, ::2] + y[..., 1::2, ::2] + y[..., ::2, 1::2] + y[..., 1::2, 1::2]) / 4
 
 
-def by(form: Form) -> Map:
-    return lambda x, weight, bias: convolve(form, x, weight, bias)
+def by(form: Form, *, rectify: bool = False) -> Map:
+    return lambda x, weight, bias: convolve(form, x, weight, bias, rectify=rectify)
 
 
-def doubled_by_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return convolve(DOUBLING, x, DOUBLING.kernel(weight), bias)
+def halved_by(form: Form, *, rectify: bool = False) -> Map:
+    def function(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return convolve_back(form, x, weight.flip(2, 3).transpose(0, 1) / 4, bias, rectify=rectify)
 
-
-def halved_by_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return convolve_back(DOUBLING, x, DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4), bias)
+    return function
 
 
 def rectified(function: Map) -> Map:
     return lambda x, weight, bias: function(F.relu(x), weight, bias)
-
-
-def pairs_rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return convolve(PAIRS, x, weight, bias, rectify=True)
-
-
-def doubled_rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return convolve(DOUBLING, x, DOUBLING.kernel(weight), bias, rectify=True)
-
-
-def halved_rectified(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return convolve_back(DOUBLING, x, DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4), bias, rectify=True)
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -64,11 +52,12 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 MAPS: dict[str, tuple[Map, Map]] = {
     "pairs": (by(PAIRS), plain),
     "quads": (by(QUADS), plain),
-    "doubling": (doubled_by_products, doubled),
-    "halving": (halved_by_products, halved),
-    "pairs of relu": (pairs_rectified, rectified(plain)),
-    "doubling of relu": (doubled_rectified, rectified(doubled)),
-    "halving of relu": (halved_rectified, rectified(halved)),
+    "pairs by quads": (by(PAIRS_BY_QUADS), plain),
+    "doubling": (by(DOUBLING), doubled),
+    "halving": (halved_by(DOUBLING), halved),
+    "pairs of relu": (by(PAIRS, rectify=True), rectified(plain)),
+    "doubling of relu": (by(DOUBLING, rectify=True), rectified(doubled)),
+    "halving of relu": (halved_by(DOUBLING, rectify=True), rectified(halved)),
 }
 
 
@@ -107,7 +96,8 @@ def test_derivatives_by_finite_differences(name: str) -> None:
     ("name", "dtype", "coarser"),
     [
         ("pairs", torch.float32, 3),
-        ("quads", torch.float32, 15),
+        ("quads", torch.float32, 7),
+        ("pairs by quads", torch.bfloat16, 4),
         ("doubling", torch.float32, 3),
         ("halving", torch.float32, 3),
         ("pairs", torch.bfloat16, 3),
@@ -131,6 +121,10 @@ def test_rounds_nearly_as_finely_as_the_plain_form(name: str, dtype: torch.dtype
     assert all(a < coarser * b for a, b in zip(*errors, strict=True)), errors
 
 
+def draw(count: int, side: int) -> Tensor:
+    return torch.randn(count, WIDE, side, side, generator=torch.Generator().manual_seed(0))
+
+
 def derivatives(function: Map, inputs: list[Tensor]) -> list[Tensor]:
     """The value and those of a random sum of it, in the precision of the inputs."""
     leaves = [tensor.clone().requires_grad_() for tensor in inputs]
@@ -139,17 +133,51 @@ def derivatives(function: Map, inputs: list[Tensor]) -> list[Tensor]:
     return [y, *torch.autograd.grad(y, leaves, g)]
 
 
-def test_quads_are_not_for_bfloat16_and_small_batches_are_left_alone() -> None:
+def test_the_form_is_chosen_by_type_and_sides_and_small_batches_are_left_alone() -> None:
     x = torch.zeros(16, 1, 8, 8)
     assert winograd.form_for(x) is QUADS
     assert winograd.form_for(x.double()) is QUADS
-    assert winograd.form_for(x.bfloat16()) is PAIRS
+    assert winograd.form_for(x.bfloat16()) is PAIRS_BY_QUADS
     assert winograd.form_for(torch.zeros(16, 1, 10, 8)) is PAIRS
+    assert winograd.form_for(torch.zeros(16, 1, 8, 10).bfloat16()) is PAIRS
     assert winograd.form_for(torch.zeros(16, 1, 9, 8)) is None
     assert winograd.form_for(torch.zeros(15, 1, 8, 8)) is None
 
 
-WIDE = winograd.LEAST_CHANNELS
+def test_beside_a_doubling_the_smaller_image_must_have_even_sides() -> None:
+    for shape, suits in (((16, 1, 4, 4), True), ((15, 1, 4, 4), False), ((16, 1, 6, 5), False)):
+        small = torch.zeros(shape)
+        large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        expected = DOUBLING if suits else None
+        assert winograd.doubling_for(small, scale=1) is winograd.doubling_for(large, scale=2) is expected
+    assert winograd.doubling_for(torch.zeros(99, 1, 7, 8), scale=2) is None
+
+
+@pytest.mark.parametrize("side", [6, 8])
+@pytest.mark.parametrize("layer", [UpConv2d(WIDE, WIDE), DownConv2d(WIDE, WIDE)], ids=["doubling", "halving"])
+def test_a_resampling_that_no_form_suits_is_folded(layer: Conv2d, side: int) -> None:
+    """Of 3² or 6² pixels one side is odd."""
+    for x in (draw(99, side), draw(1, side)):
+        set_winograd(layer, False)
+        expected = layer(x)
+        set_winograd(layer, True)
+        with prepared([layer]):
+            torch.testing.assert_close(layer(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_factors_are_kept_while_a_kernel_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    make = Form.factors
+    monkeypatch.setattr(Form, "factors", lambda *args: made.append(1) or make(*args))
+    x, kernel, bias = (tensor.detach().float() for tensor in arguments(3, 16, 16, 8, 8))
+    for change, count in ((False, 1), (False, 1), (True, 2), (False, 2)):
+        if change:
+            kernel.mul_(2)
+        torch.testing.assert_close(convolve(QUADS, x, kernel, bias), plain(x, kernel, bias), rtol=1e-4, atol=1e-4)
+        assert len(made) == count
+    for _ in "ab":
+        convolve(QUADS, x, kernel.clone().requires_grad_(), bias)
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from steadygan.nets import winograd
 from steadygan.nets.layers import Conv2d
-from steadygan.nets.winograd.forms import DOUBLING
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -29,6 +28,11 @@ def downsample(x: Tensor) -> Tensor:
 def spread(kernel: Tensor) -> Tensor:
     """(…, 3, 3) → (…, 4, 4): the mean of the kernel's four copies in the corners, zero elsewhere."""
     return F.avg_pool2d(kernel, 2, stride=1, padding=1)
+
+
+def folded(kernel: Tensor) -> Tensor:
+    """Of the convolution after a doubling (C', C, 3, 3): the kernel (C, C', 4, 4) of both together, transposed."""
+    return spread(4 * kernel.flip(2, 3)).transpose(0, 1)
 
 
 class ResamplingConv2d(Conv2d):
@@ -48,17 +52,17 @@ class UpConv2d(ResamplingConv2d):
     """(N, C, H, W) → (N, C', 2H, 2W): nearest-neighbour doubling, then the convolution."""
 
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
-        x = F.relu(x) if rectify else x
         if not self.fold:
-            return super().forward(upsample(x))
+            return super().forward(upsample(F.relu(x) if rectify else x))
+        kernel = self.kernel()
         if self.winograd:
-            return winograd.convolve(DOUBLING, x, self.kernel(), self.bias)
-        return F.conv_transpose2d(x, self.kernel(), self.bias, stride=2, padding=1)
+            if form := winograd.doubling_for(x, scale=1):
+                return winograd.convolve(form, x, kernel, self.bias, rectify=rectify)
+            kernel = folded(kernel)
+        return F.conv_transpose2d(F.relu(x) if rectify else x, kernel, self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:
-        if self.fold and self.winograd:
-            return DOUBLING.kernel(weight)
-        return spread(4 * weight.flip(2, 3)).transpose(0, 1) if self.fold else weight
+        return folded(weight) if self.fold and not self.winograd else weight
 
 
 class DownConv2d(ResamplingConv2d):
@@ -67,13 +71,16 @@ class DownConv2d(ResamplingConv2d):
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
         if not self.fold:
             return downsample(super().forward(x, rectify=rectify))
+        kernel = self.kernel()
         if self.winograd:
-            return winograd.convolve_back(DOUBLING, x, self.kernel(), self.bias, rectify=rectify)
-        return F.conv2d(F.relu(x) if rectify else x, self.kernel(), self.bias, stride=2, padding=1)
+            if form := winograd.doubling_for(x, scale=2):
+                return winograd.convolve_back(form, x, kernel, self.bias, rectify=rectify)
+            kernel = folded(kernel)
+        return F.conv2d(F.relu(x) if rectify else x, kernel, self.bias, stride=2, padding=1)
 
     def shaped(self, weight: Tensor) -> Tensor:
         if self.fold and self.winograd:
-            return DOUBLING.kernel(weight.flip(2, 3).transpose(0, 1) / 4)
+            return weight.flip(2, 3).transpose(0, 1) / 4  # a halving is the transpose of a doubling
         return spread(weight) if self.fold else weight
 
 

@@ -19,15 +19,16 @@ output, to the input and to the kernel are each other's derivatives, so that the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from steadygan.nets.precision import full_precision, rounded
-from steadygan.nets.winograd.forms import PAIRS, QUADS, Form
+from steadygan.nets.winograd.forms import DOUBLING, PAIRS, PAIRS_BY_QUADS, QUADS, Form
 from steadygan.nets.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
@@ -36,21 +37,31 @@ CHUNK = 8 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
 
 
+_KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
+
+
 def form_for(x: Tensor) -> Form | None:
     """How to convolve images (N, C, H, W) with a 3×3 kernel that keeps the side; None where no form suits the sides."""
-    h, w = x.shape[2:]
-    if len(x) * h * w < LEAST_PIXELS:
+    coarse = x.dtype in (torch.float32, torch.float64)
+    return _first_of((QUADS if coarse else PAIRS_BY_QUADS, PAIRS), x, scale=1)
+
+
+def doubling_for(x: Tensor, *, scale: int) -> Form | None:
+    """The same for images next to a doubling of sides; x is `scale` (1 or 2) times the smaller image's."""
+    return _first_of((DOUBLING,), x, scale)
+
+
+def _first_of(forms: tuple[Form, ...], x: Tensor, scale: int) -> Form | None:
+    h, w = (side // scale for side in x.shape[2:])
+    if len(x) * h * w * forms[0].scale ** 2 < LEAST_PIXELS or x.shape[2] % scale or x.shape[3] % scale:
         return None
-    if x.dtype in (torch.float32, torch.float64) and not (h % 4 or w % 4):
-        return QUADS
-    return None if h % 2 or w % 2 else PAIRS
+    return next((form for form in forms if form.suits(h, w)), None)
 
 
 def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
     """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype, or autocast's.
 
-    kernel: (C', C, 3, 3), or what `DOUBLING.kernel` makes of it, in full precision; bias: (C',); rectify: relu(x)
-    is convolved.
+    kernel: (C', C, 3, 3) in full precision; bias: (C',); rectify: relu(x) is convolved.
     """
     x = rounded(x)
     with full_precision(x):
@@ -146,8 +157,8 @@ def _to_output(
     mask: Tensor | None = None,
 ) -> Tensor:
     """rectify: relu(x) in place of x. mask: zero where it is not positive."""
-    factors = form.factors(kernel).to(x.dtype).contiguous()  # or every product would copy them
-    y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2] // form.outputs)
+    factors = _factors(form, kernel, x.dtype, turned=True)
+    y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2])
     for some_x, some_y, some_mask in _chunks(form, x, y, mask):
         form.merge(torch.bmm(form.spread(some_x, rectify), factors), some_y, bias, some_mask)
     return y
@@ -155,10 +166,10 @@ def _to_output(
 
 def _to_input(form: Form, y: Tensor, kernel: Tensor, *, rectify: bool = False, mask: Tensor | None = None) -> Tensor:
     """rectify: relu(y) in place of y. mask: zero where it is not positive."""
-    factors = form.factors(kernel).to(y.dtype).transpose(1, 2)
+    factors = _factors(form, kernel, y.dtype)
     x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), factors.shape[2])
     for some_x, some_y, some_mask in _chunks(form, x, y, mask):
-        form.collect(form.scatter(some_y, rectify), factors, some_x, some_mask)
+        form.collect(torch.bmm(form.scatter(some_y, rectify), factors), some_x, some_mask)
     return x
 
 
@@ -166,19 +177,31 @@ def _to_kernel(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype, *, rectify:
     """rectify: relu(y) in place of y."""
     by_factors = _no_factors(form, x, y, dtype)
     for some_x, some_y in _chunks(form, x, y):
-        add_product(by_factors, form.spread(some_x).transpose(1, 2), form.scatter(some_y, rectify))
+        add_product(by_factors, form.scatter(some_y, rectify).transpose(1, 2), form.spread(some_x))
     return form.kernel_of(by_factors)
 
 
 def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tuple[Tensor, Tensor]:
     """ToInput and ToKernel, y scattered once for both; rectify: what x went through."""
-    factors = form.factors(kernel).to(y.dtype).transpose(1, 2)
+    factors = _factors(form, kernel, y.dtype)
     by_x, by_factors = torch.empty_like(x), _no_factors(form, x, y, kernel.dtype)
     for some_x, some_y, some_by_x in _chunks(form, x, y, by_x):
-        products = form.scatter(some_y)
-        form.collect(products, factors, some_by_x, some_x if rectify else None)
-        add_product(by_factors, form.spread(some_x, rectify).transpose(1, 2), products)
+        parts = form.scatter(some_y)
+        form.collect(torch.bmm(parts, factors), some_by_x, some_x if rectify else None)
+        add_product(by_factors, parts.transpose(1, 2), form.spread(some_x, rectify))
     return by_x, form.kernel_of(by_factors)
+
+
+def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = False) -> Tensor:
+    """form.factors, (P, C, C') if turned and (P, C', C) if not; those of a kernel that is not trained are kept."""
+    keep = not (kernel.requires_grad or kernel.is_inference())
+    version, made = _KEPT.get(kernel, (None, {})) if keep else (None, {})
+    if keep and version != kernel._version:
+        _KEPT[kernel] = kernel._version, (made := {})
+    if (key := (form, dtype, turned)) not in made:
+        factors = form.factors(kernel, dtype)
+        made[key] = factors.transpose(1, 2).contiguous() if turned else factors  # or every product would copy them
+    return made[key]
 
 
 def _rectified(x: Tensor, rectify: bool) -> Tensor:
@@ -191,7 +214,7 @@ def _where_positive(x: Tensor, g: Tensor, rectify: bool) -> Tensor:
 
 
 def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
-    return x.new_zeros(form.parts, x.shape[3], form.outputs * y.shape[3], dtype=dtype)
+    return x.new_zeros(form.parts, y.shape[3], x.shape[3], dtype=dtype)
 
 
 def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:

@@ -2,183 +2,196 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from steadygan.nets.winograd.native import Stencils
-from steadygan.nets.winograd.stencils import Stencil, of_matrix
+from steadygan.nets.winograd import native
+from steadygan.nets.winograd.stencils import Stencil, Taps, of_matrix
 
 
-class Form(ABC):
-    """A way to spread and merge. Images are (N, H, W, C), contiguous.
+@dataclass(frozen=True)
+class Scheme:
+    """A convolution with 3 weights along one axis, in l products for each tile.
 
-    scale: the output's sides in units of the input's. parts: P, of spread images. outputs: how many columns of factors
-    belong to one channel of the output. growth: how many times the input all spread images or products are.
+    A tile of the input is spread into l sums, the kernel into l factors, and their products are merged into a tile of
+    the output.
     """
 
-    scale: int = 1
-    parts: int = 1
-    outputs: int = 1
-    growth: float
+    kernel: Taps
+    spread: Taps
+    merge: Taps
 
-    @abstractmethod
-    def factors(self, kernel: Tensor) -> Tensor:
-        """The kernel → (P, C, outputs·C'), what the spread images are multiplied with."""
 
-    @abstractmethod
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A scheme down and a scheme across. Images are (n, H, W, C), contiguous; sides must suit (`suits`)."""
+
+    down: Scheme
+    across: Scheme
+
+    @cached_property
+    def parts(self) -> int:
+        """P, of the spread image."""
+        return len(self.down.spread.sums) * len(self.across.spread.sums)
+
+    @cached_property
+    def scale(self) -> int:
+        """The output's sides in units of the input's."""
+        return len(self.down.merge.sums) // self.down.spread.lines
+
+    @cached_property
+    def growth(self) -> float:
+        """How many times the input the spread image is."""
+        return self.parts / (self.down.spread.lines * self.across.spread.lines)
+
+    def suits(self, h: int, w: int) -> bool:
+        """Whether images of such sides can be cut into tiles."""
+        return h % self.down.spread.lines == 0 and w % self.across.spread.lines == 0
+
+    def factors(self, kernel: Tensor, dtype: torch.dtype) -> Tensor:
+        """(C', C, 3, 3) → (P, C', C), what the spread image is multiplied with."""
+        after, before = kernel.shape[:2]
+        factors = kernel.new_empty(self.parts, after, before, dtype=dtype)
+        lines = kernel.permute(0, 2, 3, 1).contiguous()[:, None, None]
+        native.run(self._kernel, lines, self._tiles_of_factors(factors))
+        return factors
+
     def kernel_of(self, factors: Tensor) -> Tensor:
         """The transpose of `factors`."""
+        _, after, before = factors.shape
+        kernel = factors.new_empty(after, 3, 3, before)
+        native.run(self._kernel.transposed, self._tiles_of_factors(factors), kernel[:, None, None])
+        return kernel.permute(0, 3, 1, 2)
 
-    @abstractmethod
     def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
         """(n, H, W, C) → (P, t, C), of relu(x) with `rectify`."""
-
-    @abstractmethod
-    def collect(self, a: Tensor, b: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
-        """The transpose of `spread`, of the products a·b, (P, t, K) and (P, K, C), written into x.
-
-        Zero where a mask (n, H, W, C) is not positive.
-        """
-
-    @abstractmethod
-    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
-        """(P, t, outputs·C') → (n, H', W', C'), written into y, plus a bias (C',); zero where a mask isn't positive."""
-
-    @abstractmethod
-    def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
-        """The transpose of `merge`, without the bias, of relu(y) with `rectify`."""
-
-
-class Tiles(Form):
-    """Tiles of s×s pixels, spread into l² parts; sides are multiples of s.
-
-    Along one axis a kernel becomes l factors by a matrix (l, 3), pixels become l sums by `spread` (l, s + 2), of a
-    tile and of a pixel on either side, and l products become s pixels by `merge` (s, l).
-    """
-
-    def __init__(self, kernel: list[list[float]], spread: list[list[float]], merge: list[list[float]]) -> None:
-        self.side, self.lines = len(merge), len(kernel)
-        self.parts, self.growth = self.lines**2, (self.lines / self.side) ** 2
-        rows = torch.tensor(kernel, dtype=torch.float64)
-        self._kernel = torch.kron(rows, rows)
-        self._spread = of_matrix(spread, step=self.side, margin=1)
-        self._merge = of_matrix(merge, step=self.lines, margin=0)
-        self._stencils = Stencils(self._spread, self._merge)
-
-    def factors(self, kernel: Tensor) -> Tensor:
-        after, before = kernel.shape[:2]
-        return (self._kernel.to(kernel.dtype) @ kernel.permute(2, 3, 1, 0).reshape(9, -1)).view(-1, before, after)
-
-    def kernel_of(self, factors: Tensor) -> Tensor:
-        _, before, after = factors.shape
-        kernel = self._kernel.to(factors.dtype).t() @ factors.view(len(factors), -1)
-        return kernel.view(3, 3, before, after).permute(3, 2, 0, 1)
-
-    def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
         return self._apart(self._spread, x, rectify)
 
-    def collect(self, a: Tensor, b: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
-        self._together(self._spread.transposed, torch.bmm(a, b), x, None, mask)
+    def collect(self, parts: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
+        """The transpose of `spread`, written into x; zero where a mask (n, H, W, C) is not positive."""
+        self._together(self._spread.transposed, parts, x, None, mask)
 
-    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
-        self._together(self._merge, products, y, bias, mask)
+    def merge(self, parts: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
+        """(P, t, C') → (n, H', W', C'), written into y, plus a bias (C',); zero where a mask is not positive."""
+        self._together(self._merge, parts, y, bias, mask)
 
     def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
+        """The transpose of `merge`, without the bias, of relu(y) with `rectify`."""
         return self._apart(self._merge.transposed, y, rectify)
 
+    @cached_property
+    def _kernel(self) -> Stencil:
+        return Stencil(self.down.kernel, self.across.kernel)
+
+    @cached_property
+    def _spread(self) -> Stencil:
+        return Stencil(self.down.spread, self.across.spread)
+
+    @cached_property
+    def _merge(self) -> Stencil:
+        return Stencil(self.down.merge, self.across.merge)
+
     def _apart(self, stencil: Stencil, image: Tensor, rectify: bool) -> Tensor:
-        tiles = cut(image, self.side)
-        parts = image.new_empty(self.lines, self.lines, *tiles.shape[:3], image.shape[3])
-        self._stencils(stencil, tiles, parts.permute(2, 3, 4, 0, 1, 5), rectify=rectify)
-        return parts.view(self.parts, -1, image.shape[3])
+        tiles = cut(image, stencil)
+        parts = image.new_empty(self.parts, tiles.shape[:3].numel(), image.shape[3])
+        native.run(stencil, tiles, self._tiles_of(parts, tiles.shape[:3]), rectify=rectify)
+        return parts
 
     def _together(
         self, stencil: Stencil, parts: Tensor, image: Tensor, bias: Tensor | None, mask: Tensor | None
     ) -> None:
-        tiles = cut(image, self.side)
-        mask = None if mask is None else cut(mask, self.side)
-        parts = parts.view(self.lines, self.lines, *tiles.shape[:3], image.shape[3])
-        self._stencils(stencil, parts.permute(2, 3, 4, 0, 1, 5), tiles, bias, mask=mask)
+        tiles = cut(image, stencil.transposed)
+        mask = None if mask is None else cut(mask, stencil.transposed)
+        native.run(stencil, self._tiles_of(parts, tiles.shape[:3]), tiles, bias, mask=mask)
+
+    def _tiles_of(self, parts: Tensor, count: Sequence[int]) -> Tensor:
+        """(P, t, C) → (n, tiles down, tiles across, l, l', C), a view."""
+        lines = len(self.down.spread.sums), len(self.across.spread.sums)
+        return parts.view(*lines, *count, parts.shape[2]).permute(2, 3, 4, 0, 1, 5)
+
+    def _tiles_of_factors(self, factors: Tensor) -> Tensor:
+        """(P, C', C) → (C', 1, 1, l, l', C), a view: one tile for each channel of the output."""
+        return self._tiles_of(factors, (factors.shape[1], 1, 1))
 
 
-class Doubling(Form):
-    """Nearest-neighbour doubling, then the convolution: 9 products for 2×2 pixels.
-
-    Along one axis, with k0, k1, k2 the kernel and s its sum, the products are (-k0 x[j], s x[j], -k2 x[j]) = (a, b, c);
-    they merge into the pixels k0 x[j-1] + (k1 + k2) x[j] = b[j] + a[j] - a[j-1] and (k0 + k1) x[j] + k2 x[j+1] =
-    b[j] + c[j] - c[j+1].
-    """
-
-    scale, outputs, growth = 2, 9, 9.0
-
-    def __init__(self) -> None:
-        self._merge = Stencil(3, (((0, 1, 1), (0, 0, 1), (-1, 0, -1)), ((0, 1, 1), (0, 2, 1), (1, 2, -1))))
-        self._stencils = Stencils(self._merge)
-
-    def kernel(self, weight: Tensor) -> Tensor:
-        """(C', C, 3, 3) → (1, C, 9·C'), differentiable: the kernel that this form is called with."""
-        rows = torch.stack([-weight[:, :, 0], weight.sum(2), -weight[:, :, 2]])
-        factors = torch.stack([-rows[..., 0], rows.sum(3), -rows[..., 2]], 1)
-        return factors.permute(3, 0, 1, 2).reshape(1, weight.shape[1], -1)
-
-    def factors(self, kernel: Tensor) -> Tensor:
-        return kernel
-
-    def kernel_of(self, factors: Tensor) -> Tensor:
-        return factors
-
-    def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
-        return (x.relu() if rectify else x).view(1, -1, x.shape[3])
-
-    def collect(self, a: Tensor, b: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
-        torch.bmm(a, b, out=x.view(1, -1, x.shape[3]))
-        if mask is not None:
-            x.masked_fill_(mask <= 0, 0)
-
-    def merge(self, products: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
-        tiles = cut(y, 2)
-        nine = products.view(*tiles.shape[:3], 3, 3, y.shape[3])
-        self._stencils(self._merge, nine, tiles, bias, mask=None if mask is None else cut(mask, 2))
-
-    def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
-        tiles = cut(y, 2)
-        nine = y.new_empty(*tiles.shape[:3], 3, 3, y.shape[3])
-        self._stencils(self._merge.transposed, tiles, nine, rectify=rectify)
-        return nine.view(1, -1, 9 * y.shape[3])
-
-
-def cut(image: Tensor, side: int) -> Tensor:
-    """(n, H, W, C) → (n, H/side, W/side, side, side, C), a view."""
+def cut(image: Tensor, stencil: Stencil) -> Tensor:
+    """(n, H, W, C) → (n, tiles down, tiles across, lines, lines, C), a view: the tiles that a stencil starts from."""
     n, h, w, c = image.shape
-    return image.view(n, h // side, side, w // side, side, c).transpose(2, 3)
+    down, across = stencil.down.lines, stencil.across.lines
+    return image.view(n, h // down, down, w // across, across, c).transpose(2, 3)
 
 
-PAIRS = Tiles(
+def scheme(kernel: list[list[float]], spread: list[list[float]], merge: list[list[float]]) -> Scheme:
+    """Of matrices: kernel (l, 3); spread (l, s + 2), of a tile and of a pixel on either side; merge (s', l)."""
+    step = len(spread[0]) - 2
+    return Scheme(
+        of_matrix(kernel, step=3, margin=0),
+        of_matrix(spread, step=step, margin=1),
+        of_matrix(merge, step=len(kernel), margin=0),
+    )
+
+
+PAIR = scheme(
     kernel=[[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
     spread=[[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
     merge=[[-1, 1, 1, 0], [0, 1, -1, -1]],
 )
-"""16 products for 2×2 pixels."""
-QUADS = Tiles(
-    kernel=[
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-    spread=[
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    merge=[[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
+"""F(2, 3): 4 products for 2 pixels, where 6 are plain."""
+
+
+def quad(a: float) -> Scheme:
+    """F(4, 3): 6 products for 4 pixels, where 12 are plain; interpolates at 0, ±a, ±1/a and infinity.
+
+    Rounding is finest for a near 2/3, half as coarse as for the 1/2 (or 1 and 2) of Lavin and Gray 2016, §4.3.
+    """
+    b = 1 / a
+    s = a * a + b * b
+    at_a, at_b = 1 / (2 * a * a * (a * a - b * b)), 1 / (2 * b * b * (b * b - a * a))
+    return scheme(
+        kernel=[
+            [1, 0, 0],
+            *([at_a, sign * a * at_a, a * a * at_a] for sign in (1, -1)),
+            *([at_b, sign * b * at_b, b * b * at_b] for sign in (1, -1)),
+            [0, 0, 1],
+        ],
+        spread=[
+            [1, 0, -s, 0, 1, 0],
+            *([0, -sign * a * b * b, -b * b, sign * a, 1, 0] for sign in (1, -1)),
+            *([0, -sign * b * a * a, -a * a, sign * b, 1, 0] for sign in (1, -1)),
+            [0, 1, 0, -s, 0, 1],
+        ],
+        merge=[
+            [1, 1, 1, 1, 1, 0],
+            [0, a, -a, b, -b, 0],
+            [0, a * a, a * a, b * b, b * b, 0],
+            [0, a**3, -(a**3), b**3, -(b**3), 1],
+        ],
+    )
+
+
+QUAD = quad(2 / 3)
+DOUBLED = Scheme(
+    kernel=of_matrix([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 1], [0, 1, 1]], step=3, margin=0),
+    spread=of_matrix(
+        [[0, 1, -1, 0], [0, 1, -1, 0], [0, 0, 1, 0], [0, 0, -1, 1], [-1, 1, 0, 0]],
+        step=2,
+        margin=1,
+    ),
+    merge=Taps(5, (((0, 4, 1), (-1, 2, 1)), ((0, 0, 1), (0, 2, 1)), ((0, 1, 1), (0, 2, 1)), ((0, 3, 1), (0, 2, 1)))),
 )
-"""36 products for 4×4 pixels. Matrices: Lavin and Gray 2016, §4.3."""
-DOUBLING = Doubling()
+"""Of an image whose every pixel is there twice: 5 products for 4 pixels, where 12 are plain, and 8 folded.
+
+For kernel k, its sum s and pixels x[0], x[1] of a tile, four pixels are
+    y[0] = k0 x[-1] + (k1 + k2) x[0] = s x[-1] + (k1 + k2)(x[0] - x[-1])
+    y[1] = (k0 + k1) x[0] + k2 x[1]  = s x[1] + (k0 + k1)(x[0] - x[1])
+    y[2] = k0 x[0] + (k1 + k2) x[1]  = s x[1] + k0 (x[0] - x[1])
+    y[3] = (k0 + k1) x[1] + k2 x[2]  = s x[1] + k2 (x[2] - x[1]),
+and s x[-1] is the tile's before.
+"""
+
+PAIRS, QUADS, PAIRS_BY_QUADS = Form(PAIR, PAIR), Form(QUAD, QUAD), Form(PAIR, QUAD)
+DOUBLING = Form(DOUBLED, DOUBLED)

@@ -31,7 +31,7 @@ from steadygan.nets.winograd.stencils import Stencil, TermOfSum
 WIDTH = 16
 """Numbers in a vector of the code: C must be a multiple."""
 C_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors never leave the code
 
 HEAD = """
 #include <stdint.h>
@@ -59,46 +59,37 @@ void add(float *sums, uint16_t const *terms, int64_t n, int threads) {
 """
 
 
-class Stencils:
-    """Some stencils and their transposes, to be called as `Stencil` is."""
+def run(
+    stencil: Stencil,
+    source: Tensor,
+    target: Tensor,
+    bias: Tensor | None = None,
+    *,
+    rectify: bool = False,
+    mask: Tensor | None = None,
+) -> None:
+    """What `stencil` does, called with the rest; the target may be of another type than the source."""
+    code = _code(stencil, source.dtype, target.dtype) if suits(source, target, mask) else None
+    if code is None:
+        stencil(source, target, bias, rectify=rectify, mask=mask)
+        return
+    line = source.new_zeros(source.shape[5])
+    added = torch.zeros(len(line)) if bias is None else bias.detach().float().contiguous()
+    strides = (ctypes.c_int64 * 5)(*source.stride()[:5]), (ctypes.c_int64 * 5)(*target.stride()[:5])
+    sizes = map(ctypes.c_int64, (*source.shape[:3], len(line)))
+    tensors = (source, target, line, added, mask)
+    pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
+    code.stencil(*pointers, *strides, *sizes, int(rectify), torch.get_num_threads())
 
-    def __init__(self, *stencils: Stencil) -> None:
-        self._all = [*stencils, *(stencil.transposed for stencil in stencils)]
-        self._libraries: dict[torch.dtype, ctypes.CDLL | None] = {}
 
-    def __call__(
-        self,
-        stencil: Stencil,
-        source: Tensor,
-        target: Tensor,
-        bias: Tensor | None = None,
-        *,
-        rectify: bool = False,
-        mask: Tensor | None = None,
-    ) -> None:
-        """What `stencil` does, called with the rest."""
-        if not suits(source, target, mask) or (library := self._library(source.dtype)) is None:
-            stencil(source, target, bias, rectify=rectify, mask=mask)
-            return
-        line = source.new_zeros(source.shape[5])
-        added = torch.zeros(len(line)) if bias is None else bias.detach().float().contiguous()
-        strides = (ctypes.c_int64 * 5)(*source.stride()[:5]), (ctypes.c_int64 * 5)(*target.stride()[:5])
-        sizes = map(ctypes.c_int64, (*source.shape[:3], len(line)))
-        tensors = (source, target, line, added, mask)
-        pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
-        function = getattr(library, f"stencil_{self._all.index(stencil)}")
-        function(*pointers, *strides, *sizes, int(rectify), torch.get_num_threads())
-
-    def _library(self, dtype: torch.dtype) -> ctypes.CDLL | None:
-        if dtype not in self._libraries:
-            kind = C_TYPES[dtype]
-            self._libraries[dtype] = load(*(write_c(f"stencil_{i}", each, kind) for i, each in enumerate(self._all)))
-        return self._libraries[dtype]
+@cache
+def _code(stencil: Stencil, source: torch.dtype, target: torch.dtype) -> ctypes.CDLL | None:
+    return load(write_c("stencil", stencil, C_TYPES[source], C_TYPES[target]))
 
 
 def suits(source: Tensor, target: Tensor, mask: Tensor | None = None) -> bool:
     """Whether there is code for such tensors."""
-    kind = source.device.type == "cpu" and source.dtype in C_TYPES and source.dtype is target.dtype
+    kind = source.device.type == "cpu" and source.dtype in C_TYPES and target.dtype in C_TYPES
     alike = mask is None or (mask.dtype is target.dtype and mask.stride() == target.stride())
     return kind and alike and source.shape[5] % WIDTH == 0 and source.stride(5) == target.stride(5) == 1
 
@@ -197,53 +188,56 @@ def _run(command: list[str]) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or ["no message"])[0]
+        lines = error.stderr.strip().splitlines() or ["no message"]
+        reason = next((line for line in lines if "error" in line), lines[0])
         raise BuildError(f"{command[0]} failed: {reason}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]}: {error}") from error
 
 
-def write_c(name: str, stencil: Stencil, kind: str) -> str:
-    """A C function that does what the stencil does, on `kind`s."""
+def write_c(name: str, stencil: Stencil, source: str, target: str) -> str:
+    """A C function that does what the stencil does, from numbers of one C type to numbers of another."""
     return "\n".join(
         (
-            f"void {name}({kind} const *source, {kind} *target, {kind} const *zeros, float const *bias,",
-            f"    {kind} const *mask,",
+            f"void {name}({source} const *source, {target} *target, {source} const *zeros, float const *bias,",
+            f"    {target} const *mask,",
             "    int64_t const *s, int64_t const *d, int64_t n, int64_t down, int64_t across, int64_t c,",
             "    int rectify, int threads)",
             "{",
             "#pragma omp parallel for num_threads(threads)",
             "for (int64_t row = 0; row < n * down; row++) for (int64_t y = row % down, x = 0; x < across; x++) {",
-            f"{kind} const *in = source + row / down * s[0] + y * s[1] + x * s[2];",
+            f"{source} const *in = source + row / down * s[0] + y * s[1] + x * s[2];",
             "bits const where = (bits){} - (uint32_t)rectify;",
-            f"{kind} *out = target + row / down * d[0] + y * d[1] + x * d[2];",
-            *_body(stencil, kind),
+            f"{target} *out = target + row / down * d[0] + y * d[1] + x * d[2];",
+            *_body(stencil, source, target),
             "}}",
         )
     )
 
 
-def _body(stencil: Stencil, kind: str) -> Iterator[str]:
+def _body(stencil: Stencil, source: str, target: str) -> Iterator[str]:
     """One tile: where its lines are, then vector by vector the sums down and the sums of these across."""
-    used = sorted({(away, i) for terms in stencil.sums for away, i, _ in terms})
-    for (down, i), (across, j) in product(used, used):
+    of_down, of_across = (
+        sorted({(away, i) for terms in taps.sums for away, i, _ in terms}) for taps in (stencil.down, stencil.across)
+    )
+    for (down, i), (across, j) in product(of_down, of_across):
         inside = [{-1: "y > 0", 1: "y < down - 1"}.get(down), {-1: "x > 0", 1: "x < across - 1"}.get(across)]
         place = f"in + {down} * s[1] + {across} * s[2] + {i} * s[3] + {j} * s[4]"
         tests = " && ".join(filter(None, inside)) or "1"
-        yield f"{kind} const *at{_at(down, i)}{_at(across, j)} = {tests} ? {place} : zeros;"
+        yield f"{source} const *at{_at(down, i)}{_at(across, j)} = {tests} ? {place} : zeros;"
     yield f"for (int64_t k = 0; k < c; k += {WIDTH}) {{"
-    for across, j in used:
+    for across, j in of_across:
         column = _at(across, j)
-        for down, i in used:
-            yield f"vec in{_at(down, i)}{column} = at_least_zero(load_{kind}(at{_at(down, i)}{column} + k), where);"
-        for p, terms in enumerate(stencil.sums):
+        for down, i in of_down:
+            yield f"vec in{_at(down, i)}{column} = at_least_zero(load_{source}(at{_at(down, i)}{column} + k), where);"
+        for p, terms in enumerate(stencil.down.sums):
             yield f"vec sum_{p}{column} = {_sum(terms, 'in{}' + column)};"
-    for (p, _), (q, terms) in product(enumerate(stencil.sums), enumerate(stencil.sums)):
+    for (p, _), (q, terms) in product(enumerate(stencil.down.sums), enumerate(stencil.across.sums)):
         total = _sum(terms, f"sum_{p}" + "{}")
         place = f"{p} * d[3] + {q} * d[4] + k"
         yield f"vec out_{p}_{q} = {total} + load_float(bias + k);"
-        yield f"if (mask) out_{p}_{q} = if_positive(load_{kind}(mask + (out - target) + {place}), out_{p}_{q});"
-        yield f"store_{kind}(out + {place}, out_{p}_{q});"
+        yield f"if (mask) out_{p}_{q} = if_positive(load_{target}(mask + (out - target) + {place}), out_{p}_{q});"
+        yield f"store_{target}(out + {place}, out_{p}_{q});"
     yield "}"
 
 
