@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,7 +98,9 @@ class Form:
 
     def _apart(self, stencil: Stencil, image: Tensor, rectify: bool) -> Tensor:
         tiles = cut(image, stencil)
-        parts = image.new_empty(self.parts, tiles.shape[:3].numel(), image.shape[3])
+        t = tiles.shape[:3].numel()
+        parts = image.new_empty(self.parts, t | 1, image.shape[3])
+        parts[:, t:].zero_()
         native.run(stencil, tiles, self._tiles_of(parts, tiles.shape[:3]), rectify=rectify)
         return parts
 
@@ -111,7 +114,8 @@ class Form:
     def _tiles_of(self, parts: Tensor, count: Sequence[int]) -> Tensor:
         """(P, t, C) → (n, tiles down, tiles across, l, l', C), a view."""
         lines = len(self.down.spread.sums), len(self.across.spread.sums)
-        return parts.view(*lines, *count, parts.shape[2]).permute(2, 3, 4, 0, 1, 5)
+        tiles = parts[:, : math.prod(count)].unflatten(1, tuple(count)).unflatten(0, lines)
+        return tiles.permute(2, 3, 4, 0, 1, 5)
 
     def _tiles_of_factors(self, factors: Tensor) -> Tensor:
         """(P, C', C) → (C', 1, 1, l, l', C), a view: one tile for each channel of the output."""

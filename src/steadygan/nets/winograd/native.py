@@ -29,16 +29,23 @@ from steadygan.files import cache_root, write_whole
 from steadygan.nets.winograd.stencils import Stencil, TermOfSum
 
 WIDTH = 16
-"""Numbers in a vector of the code: C must be a multiple."""
+"""C must be a multiple: so many numbers, or a part of them, are a vector of the processor."""
 C_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors never leave the code
 
 HEAD = """
 #include <stdint.h>
-typedef float vec __attribute__((vector_size(64)));
-typedef uint32_t bits __attribute__((vector_size(64)));
-typedef float floats __attribute__((vector_size(64), aligned(4)));
-typedef uint16_t halves __attribute__((vector_size(32), aligned(2)));
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+typedef uint32_t bits __attribute__((vector_size(4 * WIDTH)));
+typedef float floats __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef uint16_t halves __attribute__((vector_size(2 * WIDTH), aligned(2)));
 static inline vec load_float(float const *p) { return *(floats const *)p; }
 static inline void store_float(float *p, vec x) { *(floats *)p = x; }
 static inline vec load_uint16_t(uint16_t const *p) {
@@ -54,7 +61,7 @@ static inline void store_uint16_t(uint16_t *p, vec x) { // to the nearest bfloat
 ADD = """
 void add(float *sums, uint16_t const *terms, int64_t n, int threads) {
 #pragma omp parallel for num_threads(threads)
-  for (int64_t k = 0; k < n; k += 16) store_float(sums + k, load_float(sums + k) + load_uint16_t(terms + k));
+  for (int64_t k = 0; k < n; k += WIDTH) store_float(sums + k, load_float(sums + k) + load_uint16_t(terms + k));
 }
 """
 
@@ -225,7 +232,7 @@ def _body(stencil: Stencil, source: str, target: str) -> Iterator[str]:
         place = f"in + {down} * s[1] + {across} * s[2] + {i} * s[3] + {j} * s[4]"
         tests = " && ".join(filter(None, inside)) or "1"
         yield f"{source} const *at{_at(down, i)}{_at(across, j)} = {tests} ? {place} : zeros;"
-    yield f"for (int64_t k = 0; k < c; k += {WIDTH}) {{"
+    yield "for (int64_t k = 0; k < c; k += WIDTH) {"
     for across, j in of_across:
         column = _at(across, j)
         for down, i in of_down:
