@@ -11,6 +11,7 @@ from steadygan import build, config
 from steadygan.config import Config
 from steadygan.data import ImageSet, Source, load_images
 from steadygan.estimate import Arithmetic, LiveBytes, estimate_cost
+from steadygan.nets import winograd
 from steadygan.training.step import train_step
 
 CPU = torch.device("cpu")
@@ -50,6 +51,18 @@ def test_the_peak_is_predicted_within_fifteen_percent(preset: str) -> None:
     cfg, images = case(preset, *CASES[preset])
     predicted, measured = estimate_cost(cfg, images, CPU), allocated(cfg, images)
     assert predicted.peak - predicted.images == pytest.approx(measured, rel=0.15)
+
+
+@pytest.mark.filterwarnings("ignore:.*Profiler")
+def test_the_peak_with_fewer_products_is_predicted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is another one; and so is the arithmetic."""
+    monkeypatch.setattr(winograd, "LEAST_CHANNELS", 16)
+    cfg, images = case("cifar10-biggan-icr", "model.width=16")
+    predicted = estimate_cost(cfg, images, CPU)
+    assert predicted.peak - predicted.images == pytest.approx(allocated(cfg, images), rel=0.05)
+    plain = estimate_cost(case("cifar10-biggan-icr", "model.width=16", "train.winograd=false")[0], images, CPU)
+    assert predicted.peak > 1.1 * plain.peak
+    assert predicted.flop < 0.6 * plain.flop
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import flop_registry
 from steadygan.build import adam, build_state
 from steadygan.config import Config
 from steadygan.data import ImageSet, PairSet
+from steadygan.nets import winograd
 from steadygan.training.step import train_step
 
 
@@ -77,7 +78,7 @@ class Arithmetic(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if (formula := flop_registry.get(func.overloadpacket)) is not None:
-            self.flop += formula(*args, **(kwargs or {}), out_val=out)
+            self.flop += round(winograd.stands_for * formula(*args, **(kwargs or {}), out_val=out))
         return out
 
 
@@ -85,9 +86,9 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
     """What a run of `config` on these images will take on `device`; builds the networks, but no batch.
 
     Not counted are what libraries take for themselves (workspaces, the CUDA context, Python: some hundred MiB) and
-    the gaps of an allocator. Compilation and CUDA graphs are left aside, and convolutions have their plain form.
+    the gaps of an allocator. Compilation and CUDA graphs are left aside.
     """
-    plain = config.train.model_copy(update={"compile": False, "cuda_graphs": False, "winograd": False})
+    plain = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
     state = build_state(config.model_copy(update={"train": plain}), images, device)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, LiveBytes() as live:
         for net in (*state.nets.values(), state.ema.net, *state.memories.values()):

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from steadygan.nets.precision import full_precision, rounded
@@ -35,6 +36,8 @@ LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
 """Below, in a batch, spreading images and kernels costs more than the multiplications it saves (on one core)."""
 CHUNK = 8 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
+stands_for: float = 1
+"""Of how much arithmetic what is done now is a sample: more than 1 only where tensors have no numbers."""
 
 
 _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
@@ -218,7 +221,13 @@ def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """A few images at a time; None for None."""
-    count = max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size())))
-    pieces = -(-len(x) // count)
-    return zip(*((None,) * pieces if each is None else each.split(count) for each in (x, *others)), strict=True)
+    """A few images at a time; None for None. Of tensors without numbers the first few, for all the rest."""
+    global stands_for
+    count = min(len(x), max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size()))))
+    columns = ((None,) * -(-len(x) // count) if each is None else each.split(count) for each in (x, *others))
+    if not isinstance(x, FakeTensor):
+        yield from zip(*columns, strict=True)
+        return
+    stands_for = len(x) / count
+    yield tuple(column[0] for column in columns)
+    stands_for = 1

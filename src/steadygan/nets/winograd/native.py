@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from steadygan.errors import UserError
 from steadygan.files import cache_root, write_whole
@@ -79,7 +80,13 @@ def run(
     code = _code(stencil, source.dtype, target.dtype) if suits(source, target, mask) else None
     if code is None:
         stencil(source, target, bias, rectify=rectify, mask=mask)
-        return
+    elif not isinstance(source, FakeTensor):  # which has no numbers to add
+        _run_code(code, source, target, bias, rectify, mask)
+
+
+def _run_code(
+    code: ctypes.CDLL, source: Tensor, target: Tensor, bias: Tensor | None, rectify: bool, mask: Tensor | None
+) -> None:
     line = source.new_zeros(source.shape[5])
     added = torch.zeros(len(line)) if bias is None else bias.detach().float().contiguous()
     strides = (ctypes.c_int64 * 5)(*source.stride()[:5]), (ctypes.c_int64 * 5)(*target.stride()[:5])
@@ -124,7 +131,7 @@ def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
     code = _adding() if mixed and sums.numel() % WIDTH == 0 and sums.is_contiguous() else None
     if code is None:
         sums += terms
-    else:
+    elif not isinstance(sums, FakeTensor):
         pointers = ctypes.c_void_p(sums.data_ptr()), ctypes.c_void_p(terms.data_ptr())
         code.add(*pointers, ctypes.c_int64(sums.numel()), torch.get_num_threads())
 
