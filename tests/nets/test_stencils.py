@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from steadygan.nets.winograd import native
-from steadygan.nets.winograd.forms import DOUBLING, PAIRS, PAIRS_BY_QUADS, QUADS
-from steadygan.nets.winograd.stencils import Stencil, Taps, of_matrix
+from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, cut
+from steadygan.nets.winograd.stencils import Stencil, of_matrix
 
-_BLUR = Taps(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
-BLUR = Stencil(_BLUR, _BLUR)
+BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
 needs_code = pytest.mark.skipif(native.obstacle() is not None, reason=f"no machine code: {native.obstacle()}")
 
 
@@ -31,33 +30,23 @@ def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
 
 
-def pixels(image: Tensor) -> Tensor:
-    """(n, H, W, C) as tiles of one pixel."""
-    return image[:, :, :, None, None]
-
-
 STENCILS = {
     f"{name}.{part}{turned}": stencil.transposed if turned else stencil
-    for name, form in {"pairs": PAIRS, "quads": QUADS, "mixed": PAIRS_BY_QUADS, "doubling": DOUBLING}.items()
+    for name, form in {"pairs": PAIRS, "quads": QUADS, "doubling": DOUBLING}.items()
     for part, stencil in (("kernel", form._kernel), ("spread", form._spread), ("merge", form._merge))
     for turned in ("", "'")
 }
 each_stencil = pytest.mark.parametrize("stencil", STENCILS.values(), ids=STENCILS)
 
 
-def lines_of(stencil: Stencil) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Down and across, of a tile of the source and of the target."""
-    return (stencil.down.lines, stencil.across.lines), (len(stencil.down.sums), len(stencil.across.sums))
-
-
 @needs_code
 @pytest.mark.parametrize("tiles", [(3, 2, 5), (2, 1, 1)], ids=str)
 @each_stencil
 def test_code_in_float32_equals_the_operators_in_float64(stencil: Stencil, tiles: tuple[int, int, int]) -> None:
-    lines, sums = lines_of(stencil)
-    source, bias, mask = draw(*tiles, *lines, 48), draw(48), draw(*tiles, *sums, 48).relu()
+    lines, sums = stencil.lines, len(stencil.sums)
+    source, bias, mask = draw(*tiles, lines, lines, 48), draw(48), draw(*tiles, sums, sums, 48).relu()
     for options in ({}, {"rectify": True}, {"mask": mask}):
-        exact = torch.empty(*tiles, *sums, 48, dtype=torch.float64)
+        exact = torch.empty(*tiles, sums, sums, 48, dtype=torch.float64)
         stencil(source.double(), exact, bias.double(), **options)
         found = torch.full_like(exact, float("nan"), dtype=torch.float32)
         assert native.suits(source, found, options.get("mask"))
@@ -70,9 +59,9 @@ def test_code_in_float32_equals_the_operators_in_float64(stencil: Stencil, tiles
 @each_stencil
 def test_code_in_bfloat16_rounds_once(stencil: Stencil, kind: torch.dtype) -> None:
     """To the nearest value to the exact sum of numbers of a kind; operators round after each of them."""
-    lines, sums = lines_of(stencil)
-    source = draw(2, 3, 4, *lines, 32, dtype=kind)
-    exact = torch.empty(2, 3, 4, *sums, 32, dtype=torch.float64)
+    lines, sums = stencil.lines, len(stencil.sums)
+    source = draw(2, 3, 4, lines, lines, 32, dtype=kind)
+    exact = torch.empty(2, 3, 4, sums, sums, 32, dtype=torch.float64)
     stencil(source.double(), exact)
     found = torch.empty_like(exact, dtype=torch.bfloat16)
     native.run(stencil, source, found)
@@ -85,13 +74,13 @@ def test_code_follows_strides_and_keeps_what_is_not_a_number() -> None:
     image = draw(2, 8, 12, 16)
     image[1, 3, 5, 7] = float("nan")
     image[0, 0, 0, 0] = float("inf")
-    mask = torch.ones_like(pixels(image))
+    mask = torch.ones_like(cut(image, 1))
     mask[1, 3, 4, ..., 7] = float("nan")  # as torch's own derivative of ReLU has it, not 0
     for options in ({}, {"rectify": True}, {"mask": mask}):
         expected, found = torch.empty_like(image), torch.empty_like(image)
-        BLUR(pixels(image), pixels(expected), **options)
+        BLUR(cut(image, 1), cut(expected, 1), **options)
         turned = {key: value.transpose(1, 2) if key == "mask" else value for key, value in options.items()}
-        native.run(BLUR, pixels(image).transpose(1, 2), pixels(found).transpose(1, 2), **turned)
+        native.run(BLUR, cut(image, 1).transpose(1, 2), cut(found, 1).transpose(1, 2), **turned)
         torch.testing.assert_close(found, expected, equal_nan=True)
         assert found.isnan().sum() == 9
 
@@ -102,7 +91,7 @@ def test_code_follows_strides_and_keeps_what_is_not_a_number() -> None:
     ids=["float64", "float16", "odd channels", "strided channels", "meta"],
 )
 def test_other_tensors_are_left_to_the_operators(change: Callable[[Tensor], Tensor]) -> None:
-    image = change(pixels(draw(1, 4, 4, 32)))
+    image = change(cut(draw(1, 4, 4, 32), 1))
     target = torch.empty_like(image)
     assert not native.suits(image, target)
     native.run(BLUR, image, target)
@@ -114,8 +103,8 @@ def test_other_tensors_are_left_to_the_operators(change: Callable[[Tensor], Tens
 
 @each_stencil
 def test_a_stencil_s_transpose_is_its_transpose(stencil: Stencil) -> None:
-    lines, sums = lines_of(stencil)
-    x, y = draw(2, 3, 4, *lines, 1).double(), draw(2, 3, 4, *sums, 1).double()
+    lines, sums = stencil.lines, len(stencil.sums)
+    x, y = draw(2, 3, 4, lines, lines, 1).double(), draw(2, 3, 4, sums, sums, 1).double()
     forward, back = torch.empty_like(y), torch.empty_like(x)
     stencil(x, forward)
     stencil.transposed(y, back)
@@ -123,8 +112,8 @@ def test_a_stencil_s_transpose_is_its_transpose(stencil: Stencil) -> None:
 
 
 def test_a_matrix_reaches_into_the_tiles_beside() -> None:
-    taps = of_matrix([[1, 2, 3, 4]], step=2, margin=1)
-    assert set(taps.sums[0]) == {(-1, 1, 1), (0, 0, 2), (0, 1, 3), (1, 0, 4)}
+    stencil = of_matrix([[1, 2, 3, 4]], step=2, margin=1)
+    assert set(stencil.sums[0]) == {(-1, 1, 1), (0, 0, 2), (0, 1, 3), (1, 0, 4)}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +125,7 @@ def test_without_a_compiler_the_operators_do_it_and_the_reason_is_told(
 ) -> None:
     monkeypatch.setenv("CC", command)
     assert reason in str(native.obstacle())
-    image, found, expected = pixels(draw(1, 4, 4, 16)), *(torch.empty(1, 4, 4, 1, 1, 16) for _ in "ab")
+    image, found, expected = cut(draw(1, 4, 4, 16), 1), *(torch.empty(1, 4, 4, 1, 1, 16) for _ in "ab")
     native.run(BLUR, image, found)
     BLUR(image, expected)
     assert found.equal(expected)

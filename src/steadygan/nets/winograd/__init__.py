@@ -8,13 +8,14 @@ Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C chann
 
 | form | products | plain | folded |
 |---|---|---|---|
-| `Quads`, F(4×4, 3×3) | 2.25 | 9 | |
-| `Pairs`, F(2×2, 3×3) | 4 | 9 | |
-| `Doubling` of the image before the convolution; transposed, halving after it | 2.25 | 9 | 4 |
+| `QUADS`, F(4×4, 3×3) | 2.25 | 9 | |
+| `PAIRS`, F(2×2, 3×3), where sides are no multiples of four | 4 | 9 | |
+| `DOUBLING` of the image before the convolution; transposed, halving after it | 1.56 | 9 | 4 |
 
-Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: errors are up
-to three times the plain form's, with `Quads` eleven times, which suits float32 and not bfloat16. A form's maps to the
-output, to the input and to the kernel are each other's derivatives, so that there are derivatives of every order.
+Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: one layer's errors
+are two times the plain form's with `PAIRS` and `DOUBLING`, five times with `QUADS` (docs/speed.md has what that does to
+a gradient). A form's maps to the output, to the input and to the kernel are each other's derivatives, so that there are
+derivatives of every order.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from steadygan.nets.precision import full_precision, rounded
-from steadygan.nets.winograd.forms import DOUBLING, PAIRS, PAIRS_BY_QUADS, QUADS, Form
+from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.nets.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
@@ -45,8 +46,7 @@ _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Te
 
 def form_for(x: Tensor) -> Form | None:
     """How to convolve images (N, C, H, W) with a 3×3 kernel that keeps the side; None where no form suits the sides."""
-    coarse = x.dtype in (torch.float32, torch.float64)
-    return _first_of((QUADS if coarse else PAIRS_BY_QUADS, PAIRS), x, scale=1)
+    return _first_of((QUADS, PAIRS), x, scale=1)
 
 
 def doubling_for(x: Tensor, *, scale: int) -> Form | None:
@@ -224,10 +224,10 @@ def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any
     """A few images at a time; None for None. Of tensors without numbers the first few, for all the rest."""
     global stands_for
     count = min(len(x), max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size()))))
-    columns = ((None,) * -(-len(x) // count) if each is None else each.split(count) for each in (x, *others))
-    if not isinstance(x, FakeTensor):
-        yield from zip(*columns, strict=True)
+    if isinstance(x, FakeTensor):
+        stands_for = len(x) / count
+        yield tuple(None if each is None else each[:count] for each in (x, *others))
+        stands_for = 1
         return
-    stands_for = len(x) / count
-    yield tuple(column[0] for column in columns)
-    stands_for = 1
+    pieces = -(-len(x) // count)
+    yield from zip(*((None,) * pieces if each is None else each.split(count) for each in (x, *others)), strict=True)

@@ -5,53 +5,49 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from steadygan.nets.winograd import native
-from steadygan.nets.winograd.stencils import Stencil, Taps, of_matrix
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """A convolution with 3 weights along one axis, in l products for each tile.
-
-    A tile of the input is spread into l sums, the kernel into l factors, and their products are merged into a tile of
-    the output.
-    """
-
-    kernel: Taps
-    spread: Taps
-    merge: Taps
+from steadygan.nets.winograd.stencils import Stencil, of_matrix
 
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """A scheme down and a scheme across. Images are (n, H, W, C), contiguous; sides must suit (`suits`)."""
+    """A convolution with 3 weights along one axis, in l products for each tile; the same along both axes for images.
 
-    down: Scheme
-    across: Scheme
+    A tile of the input is spread into l sums, the kernel into l factors, and their products are merged into a tile of
+    the output. Images are (n, H, W, C), contiguous, and their sides must suit (`suits`).
+    """
 
-    @cached_property
+    _kernel: Stencil
+    _spread: Stencil
+    _merge: Stencil
+
+    @property
+    def lines(self) -> int:
+        """l."""
+        return len(self._spread.sums)
+
+    @property
     def parts(self) -> int:
-        """P, of the spread image."""
-        return len(self.down.spread.sums) * len(self.across.spread.sums)
+        """P = l², of the spread image."""
+        return self.lines**2
 
-    @cached_property
+    @property
     def scale(self) -> int:
         """The output's sides in units of the input's."""
-        return len(self.down.merge.sums) // self.down.spread.lines
+        return len(self._merge.sums) // self._spread.lines
 
-    @cached_property
+    @property
     def growth(self) -> float:
         """How many times the input the spread image is."""
-        return self.parts / (self.down.spread.lines * self.across.spread.lines)
+        return self.parts / self._spread.lines**2
 
     def suits(self, h: int, w: int) -> bool:
         """Whether images of such sides can be cut into tiles."""
-        return h % self.down.spread.lines == 0 and w % self.across.spread.lines == 0
+        return h % self._spread.lines == 0 and w % self._spread.lines == 0
 
     def factors(self, kernel: Tensor, dtype: torch.dtype) -> Tensor:
         """(C', C, 3, 3) → (P, C', C), what the spread image is multiplied with."""
@@ -84,20 +80,8 @@ class Form:
         """The transpose of `merge`, without the bias, of relu(y) with `rectify`."""
         return self._apart(self._merge.transposed, y, rectify)
 
-    @cached_property
-    def _kernel(self) -> Stencil:
-        return Stencil(self.down.kernel, self.across.kernel)
-
-    @cached_property
-    def _spread(self) -> Stencil:
-        return Stencil(self.down.spread, self.across.spread)
-
-    @cached_property
-    def _merge(self) -> Stencil:
-        return Stencil(self.down.merge, self.across.merge)
-
     def _apart(self, stencil: Stencil, image: Tensor, rectify: bool) -> Tensor:
-        tiles = cut(image, stencil)
+        tiles = cut(image, stencil.lines)
         t = tiles.shape[:3].numel()
         parts = image.new_empty(self.parts, t | 1, image.shape[3])
         parts[:, t:].zero_()
@@ -107,14 +91,13 @@ class Form:
     def _together(
         self, stencil: Stencil, parts: Tensor, image: Tensor, bias: Tensor | None, mask: Tensor | None
     ) -> None:
-        tiles = cut(image, stencil.transposed)
-        mask = None if mask is None else cut(mask, stencil.transposed)
+        tiles = cut(image, len(stencil.sums))
+        mask = None if mask is None else cut(mask, len(stencil.sums))
         native.run(stencil, self._tiles_of(parts, tiles.shape[:3]), tiles, bias, mask=mask)
 
     def _tiles_of(self, parts: Tensor, count: Sequence[int]) -> Tensor:
         """(P, t, C) → (n, tiles down, tiles across, l, l', C), a view."""
-        lines = len(self.down.spread.sums), len(self.across.spread.sums)
-        tiles = parts[:, : math.prod(count)].unflatten(1, tuple(count)).unflatten(0, lines)
+        tiles = parts[:, : math.prod(count)].unflatten(1, tuple(count)).unflatten(0, (self.lines, self.lines))
         return tiles.permute(2, 3, 4, 0, 1, 5)
 
     def _tiles_of_factors(self, factors: Tensor) -> Tensor:
@@ -122,24 +105,23 @@ class Form:
         return self._tiles_of(factors, (factors.shape[1], 1, 1))
 
 
-def cut(image: Tensor, stencil: Stencil) -> Tensor:
-    """(n, H, W, C) → (n, tiles down, tiles across, lines, lines, C), a view: the tiles that a stencil starts from."""
+def cut(image: Tensor, side: int) -> Tensor:
+    """(n, H, W, C) → (n, H/side, W/side, side, side, C), a view."""
     n, h, w, c = image.shape
-    down, across = stencil.down.lines, stencil.across.lines
-    return image.view(n, h // down, down, w // across, across, c).transpose(2, 3)
+    return image.view(n, h // side, side, w // side, side, c).transpose(2, 3)
 
 
-def scheme(kernel: list[list[float]], spread: list[list[float]], merge: list[list[float]]) -> Scheme:
+def form(kernel: list[list[float]], spread: list[list[float]], merge: list[list[float]]) -> Form:
     """Of matrices: kernel (l, 3); spread (l, s + 2), of a tile and of a pixel on either side; merge (s', l)."""
     step = len(spread[0]) - 2
-    return Scheme(
+    return Form(
         of_matrix(kernel, step=3, margin=0),
         of_matrix(spread, step=step, margin=1),
         of_matrix(merge, step=len(kernel), margin=0),
     )
 
 
-PAIR = scheme(
+PAIRS = form(
     kernel=[[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
     spread=[[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
     merge=[[-1, 1, 1, 0], [0, 1, -1, -1]],
@@ -147,7 +129,7 @@ PAIR = scheme(
 """F(2, 3): 4 products for 2 pixels, where 6 are plain."""
 
 
-def quad(a: float) -> Scheme:
+def quads(a: float) -> Form:
     """F(4, 3): 6 products for 4 pixels, where 12 are plain; interpolates at 0, ±a, ±1/a and infinity.
 
     Rounding is finest for a near 2/3, half as coarse as for the 1/2 (or 1 and 2) of Lavin and Gray 2016, §4.3.
@@ -155,7 +137,7 @@ def quad(a: float) -> Scheme:
     b = 1 / a
     s = a * a + b * b
     at_a, at_b = 1 / (2 * a * a * (a * a - b * b)), 1 / (2 * b * b * (b * b - a * a))
-    return scheme(
+    return form(
         kernel=[
             [1, 0, 0],
             *([at_a, sign * a * at_a, a * a * at_a] for sign in (1, -1)),
@@ -177,15 +159,15 @@ def quad(a: float) -> Scheme:
     )
 
 
-QUAD = quad(2 / 3)
-DOUBLED = Scheme(
-    kernel=of_matrix([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 1], [0, 1, 1]], step=3, margin=0),
-    spread=of_matrix(
+QUADS = quads(2 / 3)
+DOUBLING = Form(
+    of_matrix([[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 0, 1], [0, 1, 1]], step=3, margin=0),
+    of_matrix(
         [[0, 1, -1, 0], [0, 1, -1, 0], [0, 0, 1, 0], [0, 0, -1, 1], [-1, 1, 0, 0]],
         step=2,
         margin=1,
     ),
-    merge=Taps(5, (((0, 4, 1), (-1, 2, 1)), ((0, 0, 1), (0, 2, 1)), ((0, 1, 1), (0, 2, 1)), ((0, 3, 1), (0, 2, 1)))),
+    Stencil(5, (((0, 4, 1), (-1, 2, 1)), ((0, 0, 1), (0, 2, 1)), ((0, 1, 1), (0, 2, 1)), ((0, 3, 1), (0, 2, 1)))),
 )
 """Of an image whose every pixel is there twice: 5 products for 4 pixels, where 12 are plain, and 8 folded.
 
@@ -196,6 +178,3 @@ For kernel k, its sum s and pixels x[0], x[1] of a tile, four pixels are
     y[3] = (k0 + k1) x[1] + k2 x[2]  = s x[1] + k2 (x[2] - x[1]),
 and s x[-1] is the tile's before.
 """
-
-PAIRS, QUADS, PAIRS_BY_QUADS = Form(PAIR, PAIR), Form(QUAD, QUAD), Form(PAIR, QUAD)
-DOUBLING = Form(DOUBLED, DOUBLED)

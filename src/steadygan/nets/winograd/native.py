@@ -231,22 +231,20 @@ def write_c(name: str, stencil: Stencil, source: str, target: str) -> str:
 
 def _body(stencil: Stencil, source: str, target: str) -> Iterator[str]:
     """One tile: where its lines are, then vector by vector the sums down and the sums of these across."""
-    of_down, of_across = (
-        sorted({(away, i) for terms in taps.sums for away, i, _ in terms}) for taps in (stencil.down, stencil.across)
-    )
-    for (down, i), (across, j) in product(of_down, of_across):
+    used = sorted({(away, i) for terms in stencil.sums for away, i, _ in terms})
+    for (down, i), (across, j) in product(used, used):
         inside = [{-1: "y > 0", 1: "y < down - 1"}.get(down), {-1: "x > 0", 1: "x < across - 1"}.get(across)]
         place = f"in + {down} * s[1] + {across} * s[2] + {i} * s[3] + {j} * s[4]"
         tests = " && ".join(filter(None, inside)) or "1"
         yield f"{source} const *at{_at(down, i)}{_at(across, j)} = {tests} ? {place} : zeros;"
     yield "for (int64_t k = 0; k < c; k += WIDTH) {"
-    for across, j in of_across:
+    for across, j in used:
         column = _at(across, j)
-        for down, i in of_down:
+        for down, i in used:
             yield f"vec in{_at(down, i)}{column} = at_least_zero(load_{source}(at{_at(down, i)}{column} + k), where);"
-        for p, terms in enumerate(stencil.down.sums):
+        for p, terms in enumerate(stencil.sums):
             yield f"vec sum_{p}{column} = {_sum(terms, 'in{}' + column)};"
-    for (p, _), (q, terms) in product(enumerate(stencil.down.sums), enumerate(stencil.across.sums)):
+    for (p, _), (q, terms) in product(enumerate(stencil.sums), enumerate(stencil.sums)):
         total = _sum(terms, f"sum_{p}" + "{}")
         place = f"{p} * d[3] + {q} * d[4] + k"
         yield f"vec out_{p}_{q} = {total} + load_float(bias + k);"

@@ -18,7 +18,7 @@ TermOfSum = tuple[int, int, float]
 
 
 @dataclass(frozen=True)
-class Taps:
+class Stencil:
     """Along one axis, line p of a tile of the target is the sum of sums[p]; tiles beyond the edge are zero.
 
     lines: of a tile of the source.
@@ -28,26 +28,13 @@ class Taps:
     sums: tuple[tuple[TermOfSum, ...], ...]
 
     @cached_property
-    def transposed(self) -> Taps:
-        """From the target's lines back to the source's."""
+    def transposed(self) -> Stencil:
+        """From the target's lines back to the source's: also this one's derivative."""
         back: list[list[TermOfSum]] = [[] for _ in range(self.lines)]
         for p, terms in enumerate(self.sums):
             for away, i, factor in terms:
                 back[i].append((-away, p, factor))
-        return Taps(len(self.sums), tuple(map(_own_first, back)))
-
-
-@dataclass(frozen=True)
-class Stencil:
-    """Sums down, and sums of these across."""
-
-    down: Taps
-    across: Taps
-
-    @cached_property
-    def transposed(self) -> Stencil:
-        """From the target back to the source: also this one's derivative."""
-        return Stencil(self.down.transposed, self.across.transposed)
+        return Stencil(len(self.sums), tuple(map(_own_first, back)))
 
     def __call__(
         self,
@@ -58,7 +45,7 @@ class Stencil:
         rectify: bool = False,
         mask: Tensor | None = None,
     ) -> None:
-        """Writes target (n, t, t', p, p', C) from source (n, t, t', i, i', C).
+        """Writes target (n, t, t', p, p, C) from source (n, t, t', i, i, C).
 
         bias: (C,), added. rectify: relu(source) in place of source. mask: shaped like target, which is zero where the
         mask is not positive.
@@ -70,39 +57,38 @@ class Stencil:
             return
         source = source.relu() if rectify else source
         n, down, across, _, lines, c = source.shape
-        rows = source.new_empty(len(self.down.sums), n, down, across, lines, c).permute(1, 2, 3, 0, 4, 5)
-        _along(self.down, 1, source.unbind(3), rows.unbind(3))
-        _along(self.across, 2, rows.unbind(4), target.unbind(4))
+        rows = source.new_empty(len(self.sums), n, down, across, lines, c).permute(1, 2, 3, 0, 4, 5)
+        self._along(1, source.unbind(3), rows.unbind(3))
+        self._along(2, rows.unbind(4), target.unbind(4))
         if bias is not None:
             target += bias.to(target.dtype)
         if mask is not None:
             target.masked_fill_(mask <= 0, 0)
 
+    def _along(self, axis: int, source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+        for line, terms in zip(target, self.sums, strict=True):
+            (own, first, factor), *more = terms
+            assert own == 0
+            if factor == 1 and more:
+                away, i, factor = more.pop(0)
+                here, there = _meeting(line, away, axis), _meeting(source[i], -away, axis)
+                torch.add(_meeting(source[first], away, axis), there, alpha=factor, out=here)
+                if away:
+                    edge = 0 if away < 0 else -1
+                    line.select(axis, edge).copy_(source[first].select(axis, edge))
+            else:
+                torch.mul(source[first], factor, out=line)
+            for away, i, factor in more:
+                _meeting(line, away, axis).add_(_meeting(source[i], -away, axis), alpha=factor)
 
-def of_matrix(rows: Sequence[Sequence[float]], *, step: int, margin: int) -> Taps:
+
+def of_matrix(rows: Sequence[Sequence[float]], *, step: int, margin: int) -> Stencil:
     """Tiles of `step` lines; column j of the matrix is for the line j - margin, counted from a tile's first."""
     sums = (
         tuple(((j - margin) // step, (j - margin) % step, factor) for j, factor in enumerate(row) if factor)
         for row in rows
     )
-    return Taps(step, tuple(map(_own_first, sums)))
-
-
-def _along(taps: Taps, axis: int, source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-    for line, terms in zip(target, taps.sums, strict=True):
-        (own, first, factor), *more = terms
-        assert own == 0
-        if factor == 1 and more:
-            away, i, factor = more.pop(0)
-            here, there = _meeting(line, away, axis), _meeting(source[i], -away, axis)
-            torch.add(_meeting(source[first], away, axis), there, alpha=factor, out=here)
-            if away:
-                edge = 0 if away < 0 else -1
-                line.select(axis, edge).copy_(source[first].select(axis, edge))
-        else:
-            torch.mul(source[first], factor, out=line)
-        for away, i, factor in more:
-            _meeting(line, away, axis).add_(_meeting(source[i], -away, axis), alpha=factor)
+    return Stencil(step, tuple(map(_own_first, sums)))
 
 
 def _own_first(terms: Sequence[TermOfSum]) -> tuple[TermOfSum, ...]:
