@@ -292,7 +292,7 @@ def twin(other: Job, job: Job) -> bool:
 def machine(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
-    return f"{os.cpu_count()}-core CPU ({platform.machine()})"
+    return f"{os.cpu_count()}-core CPU ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def commit() -> str:

@@ -33,9 +33,9 @@ from steadygan.nets.precision import full_precision, rounded
 from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.nets.winograd.native import add_product
 
-LEAST_CHANNELS, LEAST_PIXELS = 96, 1024
-"""Below, in a batch, spreading images and kernels costs more than the multiplications it saves (on one core)."""
-CHUNK = 8 << 20
+LEAST_CHANNELS, LEAST_PIXELS = 64, 1024
+"""Below, in a batch, spreading images and kernels costs more than the multiplications it saves."""
+CHUNK = 16 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
 stands_for: float = 1
 """Of how much arithmetic what is done now is a sample: more than 1 only where tensors have no numbers."""
