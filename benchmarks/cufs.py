@@ -13,6 +13,7 @@ import argparse
 import csv
 import json
 import subprocess
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -24,7 +25,13 @@ from steadygan import build, config
 from steadygan.data.grid import save_grid
 from steadygan.hub import load_translator
 
-PRESETS = {"csgan": "cufs-csgan", "cyclegan": "cufs-cyclegan", "pix2pix": "cufs-pix2pix"}
+METHODS: dict[str, tuple[str, ...]] = {
+    "csgan": ("cufs-csgan",),
+    "csgan-attached": ("cufs-csgan", "objective.terms.synthesised.detach=false"),
+    "cyclegan": ("cufs-cyclegan",),
+    "pix2pix": ("cufs-pix2pix",),
+}
+"""A preset and overrides; `attached`: the cycled image learns from CSGAN's term too, which its formula leaves open."""
 SCORES = [f"{score}_{direction}" for direction in ("a2b", "b2a") for score in ("SSIM", "PSNR", "MSE")]
 COLUMNS = (
     *("method", "seed", *SCORES, "steps", "images", "size", "width", "seconds", "threads"),
@@ -40,9 +47,10 @@ SMALL = [
 def train(method: str, seed: int, data: Path, runs: Path, overrides: list[str]) -> dict[str, Any]:
     """One run; returns its CSV row."""
     out = runs / f"{method}-{seed}"
-    options = [f"train.seed={seed}", *overrides]
+    preset, *of_method = METHODS[method]
+    options = [f"train.seed={seed}", *overrides, *of_method]
     if not (out / "scores.jsonl").exists():
-        steadygan.train(PRESETS[method], [f"data.path={data}", *options], out=out)
+        steadygan.train(preset, [f"data.path={data}", *options], out=out)
     score = json.loads((out / "scores.jsonl").read_text().splitlines()[0])
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     resolved, protocol = config.load(out), score["protocol"]
@@ -60,7 +68,7 @@ def train(method: str, seed: int, data: Path, runs: Path, overrides: list[str]) 
         "reals_sha256": protocol["reals_sha256"][:12],
         "commit": COMMIT,
         "torch": protocol["torch"],
-        "command": " ".join(["steadygan train", PRESETS[method], f"data.path={data.name}", *options]),
+        "command": " ".join(["steadygan train", preset, f"data.path={data.name}", *options]),
     }
 
 
@@ -73,16 +81,16 @@ COMMIT = git("rev-parse", "--short", "HEAD")
 
 
 def summary(rows: list[dict[str, str]]) -> str:
-    """A Markdown table: mean ± standard deviation over seeds."""
-    lines = [f"| method | runs | {' | '.join(SCORES)} |", "|---|---:|" + "---:|" * len(SCORES)]
-    for method in PRESETS:
-        mine = [row for row in rows if row["method"] == method]
+    """A Markdown table: mean ± standard deviation over seeds, for each size of images."""
+    lines = [f"| size | method | runs | {' | '.join(SCORES)} |", "|---:|---|---:|" + "---:|" * len(SCORES)]
+    for size, method in product(sorted({int(row["size"]) for row in rows}), METHODS):
+        mine = [row for row in rows if row["method"] == method and row["size"] == str(size)]
         cells = []
         for name in SCORES:
             values = [float(row[name]) for row in mine if row[name]]
             cells.append(f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else "")
         if mine:
-            lines.append(f"| {method} | {len(mine)} | {' | '.join(cells)} |")
+            lines.append(f"| {size} | {method} | {len(mine)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -102,7 +110,7 @@ def draw(methods: list[str], seed: int, runs: Path, path: Path, rows: int = 6) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", choices=PRESETS, default=["csgan", "cyclegan"])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["csgan", "cyclegan"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("results/cufs.csv"))
     parser.add_argument("--runs", type=Path, required=True, help="where the run directories are kept")
