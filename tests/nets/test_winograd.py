@@ -171,9 +171,11 @@ def test_factors_are_kept_while_a_kernel_stands_still(monkeypatch: pytest.Monkey
             kernel.mul_(2)
         torch.testing.assert_close(convolve(QUADS, x, kernel, bias), plain(x, kernel, bias), rtol=1e-4, atol=1e-4)
         assert len(made) == count
-    for _ in "ab":
-        convolve(QUADS, x, kernel.clone().requires_grad_(), bias)
-    assert len(made) == 4
+    for other in (kernel.clone().requires_grad_(), nn.Parameter(kernel, requires_grad=False)):
+        before = len(made)
+        for _ in "ab":
+            convolve(QUADS, x, other, bias)
+        assert len(made) == before + 2
 
 
 @pytest.mark.parametrize(

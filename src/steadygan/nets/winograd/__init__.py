@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn import Parameter
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from steadygan.nets.precision import full_precision, rounded
@@ -39,8 +40,6 @@ CHUNK = 16 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
 stands_for: float = 1
 """Of how much arithmetic what is done now is a sample: more than 1 only where tensors have no numbers."""
-
-
 _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
 
 
@@ -196,8 +195,11 @@ def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tu
 
 
 def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = False) -> Tensor:
-    """form.factors, (P, C, C') if turned and (P, C', C) if not; those of a kernel that is not trained are kept."""
-    keep = not (kernel.requires_grad or kernel.is_inference())
+    """form.factors, (P, C, C') if turned and (P, C', C) if not.
+
+    Those of a kernel that is not trained are kept for as long as it is; not of a parameter, which would be for ever.
+    """
+    keep = not (kernel.requires_grad or kernel.is_inference() or isinstance(kernel, Parameter))
     version, made = _KEPT.get(kernel, (None, {})) if keep else (None, {})
     if keep and version != kernel._version:
         _KEPT[kernel] = kernel._version, (made := {})
@@ -226,8 +228,10 @@ def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any
     count = min(len(x), max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size()))))
     if isinstance(x, FakeTensor):
         stands_for = len(x) / count
-        yield tuple(None if each is None else each[:count] for each in (x, *others))
-        stands_for = 1
+        try:
+            yield tuple(None if each is None else each[:count] for each in (x, *others))
+        finally:
+            stands_for = 1
         return
     pieces = -(-len(x) // count)
     yield from zip(*((None,) * pieces if each is None else each.split(count) for each in (x, *others)), strict=True)

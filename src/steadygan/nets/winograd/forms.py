@@ -65,7 +65,7 @@ class Form:
         return kernel.permute(0, 3, 1, 2)
 
     def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
-        """(n, H, W, C) → (P, t, C), of relu(x) with `rectify`."""
+        """(n, H, W, C) → (P, t, C), of relu(x) with `rectify`; t is that of the tiles or, of zeros, one more."""
         return self._apart(self._spread, x, rectify)
 
     def collect(self, parts: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
@@ -83,7 +83,7 @@ class Form:
     def _apart(self, stencil: Stencil, image: Tensor, rectify: bool) -> Tensor:
         tiles = cut(image, stencil.lines)
         t = tiles.shape[:3].numel()
-        parts = image.new_empty(self.parts, t | 1, image.shape[3])
+        parts = image.new_empty(self.parts, t | 1, image.shape[3])  # an even t would be slow: see docs/speed.md
         parts[:, t:].zero_()
         native.run(stencil, tiles, self._tiles_of(parts, tiles.shape[:3]), rectify=rectify)
         return parts
@@ -132,7 +132,7 @@ PAIRS = form(
 def quads(a: float) -> Form:
     """F(4, 3): 6 products for 4 pixels, where 12 are plain; interpolates at 0, ±a, ±1/a and infinity.
 
-    Rounding is finest for a near 2/3, half as coarse as for the 1/2 (or 1 and 2) of Lavin and Gray 2016, §4.3.
+    Errors are smallest for a near 2/3: in bfloat16 less than half of those at 0, ±1, ±2 (Lavin and Gray 2016, §4.3).
     """
     b = 1 / a
     s = a * a + b * b
