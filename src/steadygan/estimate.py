@@ -88,8 +88,8 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
     Not counted are what libraries take for themselves (workspaces, the CUDA context, Python: some hundred MiB) and
     the gaps of an allocator. Compilation and CUDA graphs are left aside.
     """
-    plain = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
-    state = build_state(config.model_copy(update={"train": plain}), images, device)
+    eager = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
+    state = build_state(config.model_copy(update={"train": eager}), images, device)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, LiveBytes() as live:
         for net in (*state.nets.values(), state.ema.net, *state.memories.values()):
             _make_fake(net, fake)

@@ -107,7 +107,7 @@ class SpectralNorm(nn.Module):
 class Conv2d(SpectralNorm, nn.Conv2d):
     """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request.
 
-    winograd: multiply less where the convolution and its input allow it (`nets/winograd.py`); not another result.
+    winograd: multiply less where the convolution and its input allow it (`nets/winograd`); not another result.
     """
 
     winograd: bool = False

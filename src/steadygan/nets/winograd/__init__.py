@@ -12,10 +12,10 @@ Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C chann
 | `PAIRS`, F(2×2, 3×3), where sides are no multiples of four | 4 | 9 | |
 | `DOUBLING` of the image before the convolution; transposed, halving after it | 1.56 | 9 | 4 |
 
-Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: one layer's errors
-are two times the plain form's with `PAIRS` and `DOUBLING`, five times with `QUADS` (docs/speed.md has what that does to
-a gradient). A form's maps to the output, to the input and to the kernel are each other's derivatives, so that there are
-derivatives of every order.
+Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: one layer's
+errors are up to three times the plain form's with `PAIRS` and `DOUBLING`, six times with `QUADS` (docs/speed.md has
+what that does to a gradient). A form's maps to the output, to the input and to the kernel are each other's
+derivatives, so that there are derivatives of every order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.nets.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 64, 1024
-"""Below, in a batch, spreading images and kernels costs more than the multiplications it saves."""
+"""Below, spreading costs more than it saves. Pixels are a batch's, of the larger image beside a resampling."""
 CHUNK = 16 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
 stands_for: float = 1
