@@ -5,7 +5,8 @@
         --studiogan PATH --peer-config CIFAR10/BigGAN-ICR.yaml --peer-modes peer,peer+malloc
     python benchmarks/step.py --suite cpu --studiogan PATH
 
-Each mode of each preset is a process of its own with synthetic images in memory, warmed up, that waits for its turn.
+Each mode of each preset is a process of its own with synthetic images in memory that waits for its turn, in warming up
+and in being timed.
 A row says: images that D's updates have seen per second of D phases alone and of whole iterations (median, and the
 slowest and quickest round), peak memory, arithmetic of an iteration, and its share of what the machine reaches at best
 in a large matrix product or convolution of the same precision.
@@ -24,9 +25,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,8 +40,9 @@ import torch.nn.functional as F
 from steadygan import config as configuration
 from steadygan.build import build_state
 from steadygan.data import ImageSet, Source, load_images
-from steadygan.estimate import Arithmetic
-from steadygan.machine import keep_freed_memory
+from steadygan.estimate import Arithmetic, estimate_cost
+from steadygan.machine import keep_freed_memory, set_gpu_kernels
+from steadygan.training.graphs import WARM_UP
 from steadygan.training.step import run_phase
 
 PLAIN = {"fold": "false", "winograd": "false"}
@@ -55,10 +58,10 @@ MODES: dict[str, dict[str, str]] = {
     "fast": {"precision": "bfloat16"},
     "fast+compile": {"precision": "bfloat16", "compile": "true"},
     "fast+graphs": {"precision": "bfloat16", "cuda_graphs": "true"},
+    "fast+compile+graphs": {"precision": "bfloat16", "compile": "true", "cuda_graphs": "true"},
 }
 """Settings below `train.`; what is not named is the default. `fast` is everything, `…-folded`: not train.winograd."""
 PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16", "peer+amp")
-GRAPH_WARM_UP = 5
 PEER = "benchmarks/studiogan-biggan-icr.yaml", "CIFAR10/BigGAN-ICR.yaml"
 
 Step = Callable[[], None]
@@ -100,16 +103,20 @@ SUITES: dict[str, tuple[Group, ...]] = {
         Group(("imagenet128-biggan",), batch=4),
     ),
     "gpu": (
-        Group(PEER[:1], "plain,fast,fast+graphs", 64, 5, 5, PEER[1:], "peer,peer+amp"),
-        Group(("cifar10-dcgan-none", "cifar10-sngan", "cifar10-stylegan2"), "plain,fast,fast+graphs", 64, 5, 5),
-        Group(("cifar10-biggan", "cifar10-biggan-cr", "cifar10-biggan-bcr"), "plain,fast,fast+graphs", 64, 5, 5),
-        Group(("cifar10-biggan-icr",), "plain,fast,fast+compile,fast+graphs", 64, 5, 5),
-        Group(("cifar10-biggan-diffaugment100", "cifar10-logan"), "plain,fast,fast+graphs", 64, 5, 5),
+        Group(PEER[:1], "plain,fast,fast+graphs,fast+compile+graphs", 64, 5, 4, PEER[1:], "peer,peer+amp"),
         # One mode at a time: what is resident at once must fit.
-        *(Group(("imagenet128-biggan",), mode, 256, 3, 1) for mode in ("plain", "fast", "fast+graphs")),
+        *(Group(("imagenet128-biggan",), mode, 256, 3, 2) for mode in ("fast+graphs", "fast+compile+graphs", "fast")),
+    ),
+    "gpu-more": (
+        Group(("cifar10-biggan-icr",), "plain,fast,fast+compile,fast+graphs", 64, 3, 4),
+        Group(("cifar10-biggan", "cifar10-biggan-cr", "cifar10-biggan-bcr"), "fast,fast+graphs", 64, 3, 4),
+        Group(("cifar10-dcgan-none", "cifar10-sngan"), "plain,fast,fast+graphs", 64, 3, 8),
+        Group(("cifar10-biggan-diffaugment100", "cifar10-logan"), "fast,fast+graphs", 64, 3, 4),
+        Group(("cifar10-stylegan2",), "plain,fast,fast+graphs", 64, 3, 16),
     ),
 }
-"""Every row of results/speed.csv for a kind of machine; the CPU's took 33 minutes on two quiet cores."""
+"""Rows of results/speed.csv for a kind of machine: a CPU's, 33 minutes on two quiet cores, or a GPU's, those first that
+have a goal."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +130,8 @@ class Job:
     overrides: tuple[str, ...]
     studiogan: str = ""
 
-    def build(self) -> tuple[Step, Step, int]:
-        """D's phases of an iteration, G's, and the real images that D sees in one."""
+    def build(self) -> tuple[Step, Step, int, int]:
+        """D's phases of an iteration, G's, the real images that D sees in one, and after how many it has its pace."""
         if self.mode in PEER_MODES:
             from peers.studiogan import studiogan_step
 
@@ -134,14 +141,16 @@ class Job:
                 Path(self.studiogan), self.preset, batch=self.batch, device=self.device, amp="amp" in self.mode
             )
             d, g = (rounded(step, self.device) if "bf16" in self.mode else step for step in steps)
-            return d, g, updates * self.batch
+            return d, g, updates * self.batch, 1
+        config = self.config()
         if self.device == "cpu":
             keep_freed_memory()
-        settings = [f"train.{key}={value}" for key, value in MODES[self.mode].items()]
-        whole = [f"train.batch_size={self.batch}", "train.accumulate=1", f"train.device={self.device}"]
-        config = configuration.load(self.preset, [*whole, *settings, *self.overrides])
-        state = build_state(config, synthetic(config), torch.device(self.device))
+        else:
+            set_gpu_kernels(tf32=config.train.tf32, autotune=config.train.autotune)
+        state = build_state(config, synthetic(config, self.device), torch.device(self.device))
         updates = config.train.phases.count("D")
+        # A lazy phase is recorded when it has come so often.
+        warm_up = 1 if state.graphs is None else WARM_UP * max(term.every for term in state.terms) + 2
 
         def d() -> None:
             for _ in range(updates):
@@ -151,7 +160,18 @@ class Job:
             run_phase(state, "G")
             state.step += 1
 
-        return d, g, updates * self.batch
+        return d, g, updates * self.batch, warm_up
+
+    def config(self) -> configuration.Config:
+        settings = [f"train.{key}={value}" for key, value in MODES[self.mode].items()]
+        whole = [f"train.batch_size={self.batch}", "train.accumulate=1", f"train.device={self.device}"]
+        return configuration.load(self.preset, [*whole, *settings, *self.overrides])
+
+    def flop(self) -> int:
+        """Of an iteration, foreseen: operators of compiled networks are not seen by a counter."""
+        config = self.config()
+        config = config.model_copy(update={"train": config.train.model_copy(update={"winograd": False})})
+        return estimate_cost(config, synthetic(config, "cpu"), torch.device("cpu")).flop
 
 
 def rounded(step: Step, device: str) -> Step:
@@ -164,8 +184,8 @@ def rounded(step: Step, device: str) -> Step:
     return run
 
 
-def synthetic(config: configuration.Config) -> ImageSet:
-    """Random images of the preset's shape on its device, ten classes."""
+def synthetic(config: configuration.Config, device: str) -> ImageSet:
+    """Random images of the preset's shape on the device, ten classes."""
     side, channels = config.data.size, config.data.channels or 3
     count = max(1024, 2 * config.train.batch_size)
     rng = np.random.default_rng(0)
@@ -173,7 +193,7 @@ def synthetic(config: configuration.Config) -> ImageSet:
     names = tuple(map(str, range(10))) if config.model.conditional else ()
     labels = rng.integers(10, size=count) if config.model.conditional else None
     source = Source("noise", side, channels, names, labels, images=images)
-    return load_images(source, np.arange(count), device=config.train.device)
+    return load_images(source, np.arange(count), device=device)
 
 
 def synchronise(device: str) -> None:
@@ -206,19 +226,21 @@ def quickest(work: Callable[[], object], device: str) -> float:
 
 
 def serve(job: Job, link: Connection) -> None:
-    """Builds the job, tells its facts, then answers requests for `n` iterations with D's seconds and all seconds."""
+    """Builds the job and, when asked to, warms up; tells its facts, then answers requests for `n` iterations with D's
+    seconds and all seconds.
+    """
     torch.manual_seed(0)
-    d, g, images = job.build()
-    facts: dict[str, Any] = {"images": images, "flop": None}
-    with nullcontext() if job.mode.endswith("compile") else Arithmetic() as counter:
+    d, g, images, warm_up = job.build()
+    compiled = "compile" in job.mode
+    flop = job.flop() if compiled else 0
+    link.recv()
+    with nullcontext() if compiled else Arithmetic() as counter:
         d()
         g()
-    if counter is not None:
-        facts["flop"] = counter.flop
-    for _ in range(GRAPH_WARM_UP if job.mode.endswith("graphs") else 0):
+    for _ in range(warm_up - 1):
         d()
         g()
-    link.send(facts)
+    link.send({"images": images, "flop": counter.flop if counter is not None else flop})
     while (count := link.recv()) > 0:
         gc.collect()
         times = [0.0, 0.0]
@@ -238,55 +260,70 @@ def serve(job: Job, link: Connection) -> None:
 
 
 def measure(jobs: list[Job], rounds: int, steps: int) -> list[dict[str, Any]]:
-    """One row a job."""
+    """One row a job; none for a job whose process ends early, which says why."""
     context = multiprocessing.get_context("spawn")
-    links, facts, processes = [], [], []
+    runs = []
     for job in jobs:
-        ours, theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(job, theirs), daemon=True))
-        processes[-1].start()
-        links.append(ours)
-        facts.append(ours.recv())
-        print(f"ready       {job.preset} {job.mode}", flush=True)
-    seconds: list[list[float]] = [[] for _ in jobs]
-    of_d: list[list[float]] = [[] for _ in jobs]
+        link, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(job, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        runs.append(Run(job, link, process))
+    for run in runs:
+        run.facts = run.ask(0) or {}
+        print(f"{'ready' if run.facts else 'FAILED'}       {run}", flush=True)
     for round_ in range(rounds):
-        for i, link in enumerate(links):
-            link.send(steps)
-            for times, value in zip((of_d[i], seconds[i]), link.recv(), strict=True):
-                times.append(value / steps)
-            rate = facts[i]["images"] / seconds[i][-1]
-            print(f"round {round_ + 1}/{rounds}   {jobs[i].preset} {jobs[i].mode}: {rate:.1f} images/s", flush=True)
-    rows = []
-    for job, link, process, fact, d, times in zip(jobs, links, processes, facts, of_d, seconds, strict=True):
-        link.send(0)
-        end = link.recv()
-        process.join()
-        flop = fact["flop"] or next((f["flop"] for j, f in zip(jobs, facts, strict=True) if twin(j, job)), None)
-        rates = sorted(fact["images"] / value for value in times)
-        rows.append(
-            {
-                "preset": Path(job.preset).stem if job.studiogan == "" else f"StudioGAN {job.preset}",
-                "mode": job.mode,
-                "batch": job.batch,
-                "rounds": rounds,
-                "D_images_per_s": round(fact["images"] / median(d), 2),
-                "images_per_s": round(median(rates), 2),
-                "slowest": round(rates[0], 2),
-                "quickest": round(rates[-1], 2),
-                "peak_MiB": round(end["peak"]),
-                "GFLOP": None if flop is None else round(flop / 1e9, 1),
-                "of_reachable": None if flop is None else round(flop / median(times) / end["reachable"], 3),
-            }
-        )
-    return rows
+        for run in runs:
+            if seconds := run.ask(steps):
+                run.seconds.append([value / steps for value in seconds])
+                rate = run.facts["images"] / run.seconds[-1][1]
+                print(f"round {round_ + 1}/{rounds}   {run}: {rate:.1f} images/s", flush=True)
+    return [row for run in runs if (row := run.row())]
 
 
-def twin(other: Job, job: Job) -> bool:
-    """Whether `other` is `job` without compilation, and so of the same arithmetic; train.winograd is left out by it."""
-    base = job.mode.removesuffix("+compile")
-    same = f"{base}-folded" if job.device == "cpu" else base
-    return other.preset == job.preset and base != job.mode and other.mode == same
+@dataclass
+class Run:
+    """A job's process. seconds: of D's phases and of all, of an iteration, round by round."""
+
+    job: Job
+    link: Connection
+    process: BaseProcess
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: list[list[float]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.job.preset} {self.job.mode}"
+
+    def ask(self, request: int) -> Any:
+        """The answer, None if there is no process any more."""
+        try:
+            self.link.send(request)
+            return self.link.recv()
+        except (EOFError, OSError):
+            return None
+
+    def row(self) -> dict[str, Any]:
+        """Ends the process; empty if it ended before."""
+        end = self.ask(0)
+        self.process.join()
+        if end is None or not self.seconds:
+            return {}
+        job, flop, images = self.job, self.facts["flop"], self.facts["images"]
+        of_d, whole = zip(*self.seconds, strict=True)
+        rates = sorted(images / value for value in whole)
+        return {
+            "preset": Path(job.preset).stem if job.studiogan == "" else f"StudioGAN {job.preset}",
+            "mode": job.mode,
+            "batch": job.batch,
+            "rounds": len(rates),
+            "D_images_per_s": round(images / median(of_d), 2),
+            "images_per_s": round(median(rates), 2),
+            "slowest": round(rates[0], 2),
+            "quickest": round(rates[-1], 2),
+            "peak_MiB": round(end["peak"]),
+            "GFLOP": round(flop / 1e9, 1),
+            "of_reachable": round(flop / median(whole) / end["reachable"], 3),
+        }
 
 
 def machine(device: str) -> str:
@@ -325,7 +362,8 @@ def main() -> None:
         ]
     for group in groups:
         jobs = group.jobs(arguments.device, tuple(arguments.set), arguments.studiogan)
-        append(arguments.out, measure(jobs, group.rounds, group.steps), arguments.device)
+        if rows := measure(jobs, group.rounds, group.steps):
+            append(arguments.out, rows, arguments.device)
 
 
 def append(path: Path, rows: list[dict[str, Any]], device: str) -> None:

@@ -53,13 +53,15 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
     assert state.mode.endswith(f"convolutions with fewer products ({said})")
 
 
-def test_tf32_is_a_switch() -> None:
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+def test_tf32_and_autotuning_are_switches() -> None:
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     try:
-        for allowed in (True, False):
-            machine.set_tf32(allowed)
-            assert torch.backends.cuda.matmul.allow_tf32 is allowed
-            assert torch.backends.cudnn.allow_tf32 is allowed
+        for tf32, autotune in ((True, False), (False, True)):
+            machine.set_gpu_kernels(tf32=tf32, autotune=autotune)
+            assert torch.backends.cuda.matmul.allow_tf32 is tf32
+            assert cudnn.allow_tf32 is tf32
+            assert cudnn.benchmark is autotune
     finally:
         torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+        cudnn.allow_tf32, cudnn.benchmark = before[1:]

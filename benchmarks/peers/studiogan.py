@@ -70,6 +70,7 @@ def studiogan_step(
         setattr(cfgs.RUN, key, value)
     for name in ("batch_statistics", "empty_cache"):
         setattr(cfgs.RUN, name, False)
+    torch.backends.cudnn.benchmark = True  # as its loader.py does
     cfgs.RUN.freezeD = -1
     cfgs.define_modules()
     cfgs.define_augments(device)

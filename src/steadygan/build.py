@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from steadygan import __version__
 from steadygan.config import Config, DataConfig, PlayerConfig, TrainConfig
 from steadygan.data import (
     ImageSet,
@@ -345,7 +346,9 @@ def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> tor
     """
     lr = torch.tensor(player.lr, device=next(net.parameters()).device) if recorded else player.lr
     betas = (player.beta1, player.beta2)
-    return torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
+    optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
+    optimizer._warned_capturable_if_run_uncaptured = True  # steps run so to warm up
+    return optimizer
 
 
 def build_task(config: Config, images: Images) -> Task:
@@ -359,14 +362,18 @@ def build_task(config: Config, images: Images) -> Task:
     return Sampling(images.train, images.heldout, generator, config.train.seed)
 
 
-PACKAGES = ("steadygan", "torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")
 
 
 def provenance(config: Config, images: Images, device: torch.device, processes: int = 1) -> dict[str, Any]:
     """Where a run comes from: versions, machine, seed and the content of its data."""
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "steadygan": __version__,
+            **{name: version(name) for name in PACKAGES},
+        },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
         "processes": processes,
         "threads": torch.get_num_threads(),

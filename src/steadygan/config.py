@@ -136,6 +136,9 @@ class TrainConfig(Section):
         "auto", description="of networks while they train; auto: bfloat16 where the device has units for it"
     )
     tf32: bool = Field(True, description="let NVIDIA GPUs round float32 products to 10 bits")
+    autotune: bool = Field(
+        True, description="let cuDNN time its convolutions and take the quickest; a resumed run may take others"
+    )
     fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
     winograd: bool = Field(
         True, description="on a CPU, 3×3 convolutions of many channels with fewer products; the same but for rounding"

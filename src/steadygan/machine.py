@@ -46,12 +46,17 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
-def set_tf32(allowed: bool) -> None:
-    """Whether NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits; for this process."""
+def set_gpu_kernels(*, tf32: bool, autotune: bool) -> None:
+    """What NVIDIA GPUs multiply with, for this process.
+
+    tf32: they may round the factors of float32 products and convolutions to 10 bits; autotune: cuDNN times its ways to
+    carry out a convolution when it first meets a shape, and keeps to the quickest.
+    """
     import torch
 
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = autotune
 
 
 def examine() -> list[Finding]:

@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
+from training.objectives import OBJECTIVES, SMALL
+from training.recorder import Recorder
 
 from steadygan import config
 from steadygan.objective import TERMS
-from steadygan.training.graphs import WARM_UP, Graphs, Mode, Values, choose_mode
+from steadygan.training.graphs import WARM_UP, Graphs, Mode, choose_mode
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
 
 StateOf = Callable[..., TrainState]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-SMALL = ("model.width=2", "train.phases=[D,G]")
-NARROW = ("model.generator.fmap_max=16", "model.critic.fmap_max=16")
-OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "cifar10-biggan-icr": ("objective.terms.gp={}", "objective.terms.ortho={}"),
-    "cifar10-crbiggan-diffaugment10": ("data.fraction=1",),
-    "cifar10-dcgan-dragan": (),
-    "cifar10-dcgan-jsreg": (),
-    "cifar10-logan": (),
-    "celeba128-unet": ("data.size=32",),
-    "cifar10-biggan-lecam10": ("data.fraction=1",),
-    "cifar10-stylegan2": ("objective.terms.path_length={}", "objective.terms.r1.every=2", *NARROW),
-}
-
-
-class Recorder:
-    """In the place of CUDA: a replay does the work again, on the buffers that it was recorded with."""
-
-    recorded = replayed = 0
-
-    def __call__(self, work: Callable[[], Values]) -> Callable[[], Values]:
-        self.recorded += 1
-
-        def replay() -> Values:
-            self.replayed += 1
-            return work()
-
-        return replay
 
 
 class NoWaiting(TorchDispatchMode):
@@ -83,16 +62,27 @@ def test_what_waits_is_caught() -> None:
             wait(torch.ones(3))
 
 
-@pytest.mark.parametrize("preset", ["cifar10-biggan-icr", "cifar10-stylegan2"])
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch has no devices made of Python",
+)
+def test_every_objective_stays_on_the_device() -> None:
+    process = subprocess.run([sys.executable, Path(__file__).with_name("fake_gpu.py")], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert process.stdout.split() == list(OBJECTIVES)
+
+
+@pytest.mark.parametrize("preset", OBJECTIVES)
 def test_replays_train_like_eager_phases(preset: str, state_of: StateOf) -> None:
-    """To the bit: with a lazy term, which makes two recordings of D's phase, and a rate that moves."""
-    more = (*SMALL, "objective.terms.r1={every: 2}", *(NARROW if "stylegan2" in preset else ()))
+    """With a lazy term, which makes two recordings of D's phase, and a rate that moves."""
+    steady = [f"optim.{player}.eps=0.001" for player in "dg"]  # else Adam makes whole steps of rounding
+    more = (*SMALL, *OBJECTIVES[preset], *steady, "objective.terms.r1={every: 2}", "train.winograd=false")
     eager, replayed = state_of(preset, *more), state_of(preset, *more)
     recorder = Recorder()
     replayed.graphs = Graphs(recorder)
     for group in replayed.optimizers["D"].param_groups:
         group["lr"] = torch.tensor(group["lr"])
-    for count in range(2 * WARM_UP + 3):
+    for count in range(2 * WARM_UP + 4):
         values = []
         for state in (eager, replayed):
             torch.manual_seed(count)
@@ -100,10 +90,23 @@ def test_replays_train_like_eager_phases(preset: str, state_of: StateOf) -> None
                 rate = 1e-3 / (1 + count)
                 group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
             values.append(train_step(state))
-        torch.testing.assert_close(*values, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(*values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(replayed.weights(), eager.weights(), rtol=1e-4, atol=1e-5)
-    assert recorder.recorded == 3  # D with and without the lazy term, G
-    assert recorder.replayed > recorder.recorded
+    phases = 4 if "stylegan2" in preset else 3  # D with and without the lazy term, G, there with and without one too
+    assert recorder.recorded == phases
+    assert recorder.replayed >= 2 * phases
+
+
+def test_a_replay_runs_no_python_of_the_phase(state_of: StateOf) -> None:
+    """As with CUDA graphs: whatever a phase takes from the host, a recording keeps."""
+    state = state_of("digits", *SMALL)
+    state.graphs = Graphs(Recorder())
+    seen = []
+    advance = state.prior.latents
+    object.__setattr__(state.prior, "latents", lambda *args: (seen.append(1), advance(*args))[1])
+    for _ in range(WARM_UP + 3):
+        run_phase(state, "D")
+    assert len(seen) == WARM_UP + 1
 
 
 def test_values_of_a_replay_are_not_overwritten_by_the_next() -> None:
@@ -141,12 +144,12 @@ def test_resuming_forgets_recordings_and_keeps_this_runs_optimiser_flags(state_o
 @pytest.mark.parametrize(
     ("settings", "device", "compiled", "graphs", "reason"),
     [
-        ((), CUDA, False, False, "eager"),
-        (("train.cuda_graphs=true",), CPU, False, False, "need a CUDA device"),
-        (("train.cuda_graphs=true",), CUDA, False, True, "a CUDA graph"),
-        (("train.cuda_graphs=true", "train.recompute=true"), CUDA, False, False, "recompute"),
-        (("train.compile=true",), CPU, True, False, r"differentiated \(gp\)"),
-        (("train.compile=true", "train.cuda_graphs=true"), CUDA, True, False, "left out"),
+        ((), CUDA, False, False, "^eager$"),
+        (("train.cuda_graphs=true",), CPU, False, False, "^eager; no CUDA graphs: they need a CUDA device"),
+        (("train.cuda_graphs=true",), CUDA, False, True, "^eager; each phase a CUDA graph"),
+        (("train.cuda_graphs=true", "train.recompute=true"), CUDA, False, False, "no CUDA graphs: .*recompute"),
+        (("train.compile=true",), CPU, True, False, r"^networks compiled, .*differentiated \(gp\)$"),
+        (("train.compile=true", "train.cuda_graphs=true"), CUDA, True, True, "compiled.*; each phase a CUDA graph"),
     ],
 )
 def test_the_mode_is_chosen_and_says_why(

@@ -330,7 +330,7 @@ class MinibatchStddev(OfBatch, nn.Module):
         lacking = num * size - len(x)
         members = F.pad(x.flatten(1), (0, 0, 0, lacking)).view(size, num, -1)
         present = members.new_ones(size, num, 1)
-        present[-1, num - lacking :] = 0
+        present[-1, num - lacking :].zero_()
         count = present.sum(0)
         centred = (members - members.sum(0) / count) * present
         stddev = (centred.square().sum(0) / count + 1e-8).sqrt().mean(1)

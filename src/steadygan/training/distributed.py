@@ -78,13 +78,10 @@ class Replicas:
         """Opens the ways over which batches are shared; an exchange that takes longer than this fails."""
         if self.size == 1:
             return
-        import torch
         import torch.distributed as dist
 
         from steadygan.share import Share, reaching
 
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         self._patience = seconds
         with reaching():
             limit = timedelta(seconds=seconds)

@@ -35,19 +35,25 @@ class Mode(NamedTuple):
 def choose_mode(train: TrainConfig, terms: Iterable[Term], device: torch.device, processes: int = 1) -> Mode:
     """The quickest of the modes that are asked for and are right for the terms in use."""
     twice = sorted({term.name for term in terms if term.grads})
-    if train.compile:
-        eager = f", eager where gradients are differentiated ({', '.join(twice)})" if twice else ""
-        also = "; train.cuda_graphs is left out beside train.compile" if train.cuda_graphs else ""
-        return Mode(True, False, f"networks compiled{eager}{also}")
+    networks = "networks compiled" if train.compile else "eager"
+    if train.compile and twice:
+        networks += f", eager where gradients are differentiated ({', '.join(twice)})"
     if not train.cuda_graphs:
-        return Mode(False, False, "eager")
+        return Mode(train.compile, False, networks)
+    if obstacle := _unrecordable(train, device, processes):
+        return Mode(train.compile, False, f"{networks}; no CUDA graphs: {obstacle}")
+    return Mode(train.compile, True, f"{networks}; each phase a CUDA graph, once it has run {WARM_UP} times as it is")
+
+
+def _unrecordable(train: TrainConfig, device: torch.device, processes: int) -> str:
+    """Why phases cannot be recorded, if so."""
     if device.type != "cuda":
-        return Mode(False, False, f"eager: CUDA graphs need a CUDA device, this is {device.type}")
+        return f"they need a CUDA device, this is {device.type}"
     if processes > 1:
-        return Mode(False, False, "eager: exchanges between processes are not recorded in CUDA graphs")
+        return "exchanges between processes are not recorded"
     if train.recompute:
-        return Mode(False, False, "eager: train.recompute saves random states, which a CUDA graph cannot")
-    return Mode(False, True, f"each phase a CUDA graph, once it has run {WARM_UP} times as it is")
+        return "train.recompute saves random states, which a recording cannot"
+    return ""
 
 
 class Graphs:
@@ -61,6 +67,7 @@ class Graphs:
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
+        self._aside = torch.cuda.Stream() if torch.cuda.is_available() else None
         self.clear()
 
     def clear(self) -> None:
@@ -75,7 +82,7 @@ class Graphs:
                 if len(self._seen) > MOST_KEYS:  # a factor that moves with every step makes keys without end
                     self._seen.clear()
                 self._seen[key] += 1
-                return _aside(lambda: update(batches))
+                return self._warm_up(lambda: update(batches))
             buffers = [(_cloned(given), size) for given, size in batches]
             self._recorded[key] = buffers, self._capture(lambda: update(buffers))
         buffers, replay = self._recorded[key]
@@ -86,21 +93,23 @@ class Graphs:
                         target.copy_(source)
         return {name: value.clone() for name, value in replay().items()}
 
+    def _warm_up(self, work: Callable[[], Values]) -> Values:
+        """On a stream beside the main one, as what is to be recorded must have run before; on a CPU just so.
+
+        It is the same stream for all: the allocator keeps the memory freed in one stream for that one.
+        """
+        if self._aside is None:
+            return work()
+        main = torch.cuda.current_stream()
+        self._aside.wait_stream(main)
+        with torch.cuda.stream(self._aside):
+            values = work()
+        main.wait_stream(self._aside)
+        return values
+
 
 def _cloned(given: Given) -> Given:
     return {view: (x.clone(), None if y is None else y.clone()) for view, (x, y) in given.items()}
-
-
-def _aside(work: Callable[[], Values]) -> Values:
-    """On a stream of its own, as what is to be recorded must have run before; on a CPU just so."""
-    if not torch.cuda.is_available():
-        return work()
-    stream, main = torch.cuda.Stream(), torch.cuda.current_stream()
-    stream.wait_stream(main)
-    with torch.cuda.stream(stream):
-        values = work()
-    main.wait_stream(stream)
-    return values
 
 
 def cuda_capture(generator: torch.Generator) -> Capture:
