@@ -170,7 +170,8 @@ class Job:
     def flop(self) -> int:
         """Of an iteration, foreseen: operators of compiled networks are not seen by a counter."""
         config = self.config()
-        config = config.model_copy(update={"train": config.train.model_copy(update={"winograd": False})})
+        eager = config.train.model_copy(update={"winograd": False, "precision": "float32"})
+        config = config.model_copy(update={"train": eager})
         return estimate_cost(config, synthetic(config, "cpu"), torch.device("cpu")).flop
 
 

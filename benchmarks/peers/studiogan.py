@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import itertools
 import sys
 import types
@@ -18,6 +19,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import torch
+from packaging.version import parse
 
 UNUSED = ("wandb", "h5py", "tensorflow", "seaborn", "kornia")
 """What StudioGAN imports and a step never calls: absent ones are replaced by empty modules."""
@@ -61,6 +63,10 @@ def studiogan_step(
     root = source / "src"
     sys.path.insert(0, str(root))
     sys.meta_path.append(_EmptyFinder())
+    if importlib.util.find_spec("pkg_resources") is None:  # gone from setuptools 81 on; only this is used of it
+        module = types.ModuleType("pkg_resources")
+        module.parse_version = parse  # type: ignore[attr-defined]
+        sys.modules["pkg_resources"] = module
     configuration, models, worker = (importlib.import_module(name) for name in ("config", "models.model", "worker"))
     losses = importlib.import_module("utils.losses")
     misc = importlib.import_module("utils.misc")
@@ -98,7 +104,7 @@ def studiogan_step(
     job.blur_init_sigma, job.adc_fake, job.effective_batch_size = "N/A", False, batch
     job.l2_loss, job.ce_loss = torch.nn.MSELoss(), torch.nn.CrossEntropyLoss()
     if amp:
-        job.scaler = torch.cuda.amp.GradScaler()
+        job.scaler = torch.amp.GradScaler("cuda")
     job.aa_p, job.aa_target, job.aa_interval = 0.0, None, 1
     job.pl_reg = losses.PathLengthRegularizer(device=device, pl_weight=cfgs.STYLEGAN.pl_weight, pl_no_weight_grad=True)
     updates, size = cfgs.OPTIMIZATION.d_updates_per_step, cfgs.DATA.img_size
