@@ -8,7 +8,13 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets.attention import Attention, attention_after
+from steadygan.nets.attention import (
+    Attention,
+    attention_after,
+    differentiated_once,
+    fused_attention,
+    plain_attention,
+)
 from steadygan.nets.layers import advance_spectral_norm
 
 
@@ -50,6 +56,29 @@ def test_attention_is_the_softmax_mean_over_pooled_positions(spectral_norm: bool
                 attended = sum(w * v for w, v in zip(weights / weights.sum(), values, strict=True))
                 expected[n, :, i, j] = array[n, :, i, j] + 0.7 * out @ attended
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_the_fused_kernel_gives_the_same_values_and_derivatives() -> None:
+    inputs = [torch.randn(2, width, count).double().requires_grad_() for width, count in ((2, 24), (2, 6), (8, 6))]
+    g = torch.randn(2, 8, 24).double()
+    plain, fused = (attend(*inputs) for attend in (plain_attention, fused_attention))
+    torch.testing.assert_close(fused, plain)
+    torch.testing.assert_close(torch.autograd.grad(fused, inputs, g), torch.autograd.grad(plain, inputs, g))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_cuda_the_fused_kernel_gives_the_same_values_and_derivatives(dtype: torch.dtype) -> None:
+    layer = Attention(64, spectral_norm=True, sn_eps=1e-12).cuda()
+    nn.init.constant_(layer.gamma, 0.7)
+    x = torch.randn(4, 64, 32, 32, device="cuda").to(memory_format=torch.channels_last).requires_grad_()
+    with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
+        plain = layer(x)
+        with differentiated_once():
+            fused = layer(x)
+    close = {"rtol": 2e-2, "atol": 2e-2}
+    torch.testing.assert_close(fused, plain, **close)
+    torch.testing.assert_close(*(torch.autograd.grad(out.float().sum(), x)[0] for out in (fused, plain)), **close)
 
 
 def test_attention_starts_as_the_identity_and_learns_gamma_first() -> None:

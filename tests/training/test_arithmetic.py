@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from steadygan import build
 from steadygan.estimate import Arithmetic
-from steadygan.nets import winograd
+from steadygan.nets import attention, winograd
 from steadygan.objective.bundle import Bundle
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
@@ -138,10 +138,10 @@ def test_rounding_keeps_the_gradient_close_and_penalties_exact(
     exact, rounded = state_of(*preset), state_of(*preset)
     rounded.autocast = torch.bfloat16
     seen: dict[str, list[torch.dtype]] = {"images": [], "logits": [], "gradients": []}
-    inside: list[tuple[bool, torch.dtype]] = []
+    inside: list[tuple[bool, bool, torch.dtype]] = []
     convolution = rounded.nets["D"].blocks[0].conv2  # type: ignore[union-attr]
     convolution.register_forward_hook(  # type: ignore[union-attr]
-        lambda module, inputs, output: inside.append((torch.is_autocast_enabled("cpu"), output.dtype))
+        lambda module, inputs, output: inside.append((torch.is_autocast_enabled("cpu"), attention._once, output.dtype))
     )
     prepare = Bundle.prepare
 
@@ -155,7 +155,8 @@ def test_rounding_keeps_the_gradient_close_and_penalties_exact(
     run_phase(rounded, "D")
     run_phase(exact, "D")
     assert all(set(kinds) == {torch.float32} for kinds in seen.values())
-    assert inside == [(True, torch.bfloat16), (False, torch.float32)]  # the joint pass, then the penalty's own
+    # The joint pass, then the penalty's own, which is differentiated again.
+    assert inside == [(True, True, torch.bfloat16), (False, False, torch.float32)]
 
     def gradient(net: nn.Module) -> Tensor:
         return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets.layers import Conv2d
+from steadygan.nets.precision import without_autocast
 
 
 class Attention(nn.Module):
@@ -34,12 +36,40 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) with even H and W."""
-        # Not scaled_dot_product_attention: its fast kernels have no second derivative, which R1 and WGAN-GP need.
         query = self.query(x).flatten(2)
         key, value = (F.max_pool2d(layer(x), 2).flatten(2) for layer in (self.key, self.value))
-        weight = torch.softmax(torch.bmm(query.transpose(1, 2), key), dim=2)
-        attended = torch.bmm(value, weight.transpose(1, 2).to(value.dtype))
-        return x + self.gamma * self.out(attended.unflatten(2, x.shape[2:]))
+        attend = fused_attention if x.is_cuda and _once else plain_attention
+        return x + self.gamma * self.out(attend(query, key, value).unflatten(2, x.shape[2:]))
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(N, F, L), (N, F, S), (N, V, S) → (N, V, L): Σ_s softmax_s(⟨query_l, key_s⟩)·value_s."""
+    asked = torch.bmm(query.transpose(1, 2), key)
+    with without_autocast(asked):  # which on a GPU makes float32 of the largest tensor of the network
+        weight = torch.softmax(asked, dim=2)
+    return torch.bmm(value, weight.transpose(1, 2))
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """`plain_attention`, by a kernel that never keeps the (L, S) weights and has no second derivative."""
+    wide = value.shape[1] - query.shape[1]  # its three inputs are equally wide
+    query, key = (F.pad(x, (0, 0, 0, wide)) for x in (query, key))
+    query, key, value = (x.transpose(1, 2).unsqueeze(1) for x in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1).transpose(1, 2)
+
+
+_once = False
+
+
+@contextmanager
+def differentiated_once() -> Iterator[None]:
+    """Within, networks may use kernels that have no second derivative, which R1 and WGAN-GP need."""
+    global _once
+    before, _once = _once, True
+    try:
+        yield
+    finally:
+        _once = before
 
 
 def attention_after(

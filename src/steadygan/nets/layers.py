@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets import winograd
-from steadygan.nets.precision import full_precision, rounded
+from steadygan.nets.precision import rounded, without_autocast
 from steadygan.share import Sharing
 
 WARM_UP_ITERATIONS = 15
@@ -87,7 +87,7 @@ class SpectralNorm(nn.Module):
             return self.weight
         # Clones, because u and v may advance before the backward pass that needs these.
         u, v = self.u.clone(), self.v.clone()
-        with full_precision(self.weight):
+        with without_autocast(self.weight):
             return self.weight / u.dot(self.weight.flatten(1).mv(v))
 
     @property
@@ -166,7 +166,7 @@ def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
     layers = [m for m in module.modules() if isinstance(m, SpectralNorm) and m.spectral_norm]
     if not layers or layers[0].weight.is_meta:
         return
-    with full_precision(layers[0].weight):
+    with without_autocast(layers[0].weight):
         eps = [layer.sn_eps for layer in layers]
         matrices = [layer.weight.flatten(1) for layer in layers]
         u = [layer.u for layer in layers]
@@ -235,7 +235,7 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
 
     def _shared(self, x: Tensor) -> Tensor:
         """With one exchange for all chunks; differentiable as often as wanted."""
-        with full_precision(x):
+        with without_autocast(x):
             h = x.to(self.running_mean.dtype).unflatten(0, (self.groups, -1))  # type: ignore[union-attr]
             var, mean = self.share.var_mean(h, (1, 3, 4))
             self._follow(var.detach(), mean.detach(), self.share.size * h[0, :, 0].numel())

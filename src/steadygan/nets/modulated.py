@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets.precision import full_precision
+from steadygan.nets.precision import without_autocast
 
 SLOPE = 0.2
 # Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may
@@ -53,7 +53,7 @@ class EqualLinear(nn.Module):
         self.gain = lr_multiplier * (ACTIVATION_GAIN if activate else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        with full_precision(x):
+        with without_autocast(x):
             bias = None if self.bias is None else self.bias * self.gain
             weight = self.weight * (self.gain / math.sqrt(self.in_features))
             h = F.linear(x.to(weight.dtype), weight, bias)
@@ -161,7 +161,7 @@ class ModulatedConv2d(nn.Module):
         bias = (self.bias * self.gain).to(h.dtype)[:, None, None]
         if not self.demodulate:
             return torch.add(bias, h, alpha=self.gain)
-        with full_precision(x):
+        with without_autocast(x):
             power = style.square() @ weight.square().sum((2, 3)).t()
             scale = self.gain * (power + EPS).rsqrt()
         return torch.addcmul(bias, h, scale.to(h.dtype)[:, :, None, None])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def full_precision(x: Tensor) -> AbstractContextManager[None]:
+def without_autocast(x: Tensor) -> AbstractContextManager[None]:
     """Switches autocast off on the device of `x`; the meta device has none."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 

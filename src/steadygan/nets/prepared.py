@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.nets.layers import SpectralNorm
-from steadygan.nets.precision import full_precision
+from steadygan.nets.precision import without_autocast
 
 
 class Normalise(torch.autograd.Function):
@@ -77,7 +77,7 @@ def make_kernels(layers: Sequence[SpectralNorm]) -> list[Tensor]:
     for trained in (True, False):  # one call for each: what one input needs, all outputs of a call have
         group = [layer for layer in layers if layer.spectral_norm and layer.weight.requires_grad is trained]
         if group:
-            with full_precision(group[0].weight):
+            with without_autocast(group[0].weight):
                 left, right = [layer.u for layer in group], [layer.v for layer in group]
                 weights |= zip(group, Normalise.apply(left, right, *(layer.weight for layer in group)), strict=True)
     return [layer.shaped(weight) for layer, weight in weights.items()]

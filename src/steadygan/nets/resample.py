@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from steadygan.nets import winograd
 from steadygan.nets.layers import Conv2d
+from steadygan.nets.precision import without_autocast
 
 
 def upsample(x: Tensor) -> Tensor:
     """(N, C, H, W) → (N, C, 2H, 2W), nearest neighbour."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+    with without_autocast(x):  # which on a GPU makes float32 of everything that is resampled
+        return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def downsample(x: Tensor) -> Tensor:

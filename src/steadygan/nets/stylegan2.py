@@ -37,7 +37,7 @@ from steadygan.nets.modulated import (
     Resample,
     normalise_second_moment,
 )
-from steadygan.nets.precision import full_precision
+from steadygan.nets.precision import without_autocast
 from steadygan.nets.recompute import Block
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
@@ -183,7 +183,7 @@ class Generator(OfBatch, nn.Module):
         image = self.to_rgb[0](h, styles[1]).to(w.dtype)
         for i, (up, layer) in enumerate(zip(self.ups, self.layers, strict=True)):
             h = layer(up(h, styles[2 * i + 1]), styles[2 * i + 2])
-            with full_precision(image):
+            with without_autocast(image):
                 image = self.resample.up(image)
             image = image + self.to_rgb[i + 1](h, styles[2 * i + 3]).to(w.dtype)
         return image
@@ -294,7 +294,7 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
         h = self.blocks(self.from_rgb(x))
-        with full_precision(h):
+        with without_autocast(h):
             h = self.conv(self.minibatch_stddev(h.to(self.conv.weight.dtype)))
             h = self.dense(h.flatten(1))
             return Score(self.head(h, y), features=h)

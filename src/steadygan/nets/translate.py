@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets.layers import WARM_UP_ITERATIONS, BatchNorm2d, Conv2d, Score, advance_spectral_norm
-from steadygan.nets.precision import full_precision
+from steadygan.nets.precision import without_autocast
 from steadygan.nets.recompute import Block
 
 Norm = Literal["instance", "batch", "none"]
@@ -165,5 +165,5 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """y is not looked at."""
         h = self.body(x)
-        with full_precision(h):
+        with without_autocast(h):
             return Score(self.head(h.to(x.dtype)))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from steadygan.nets.attention import differentiated_once
 from steadygan.nets.layers import Score, set_batch_groups
 from steadygan.nets.prior import Prior
 from steadygan.objective.terms import Term
@@ -154,7 +155,7 @@ class Bundle:
 
     def _fast(self, name: str, x: Tensor, y: Tensor | None) -> Any:
         """A network's output, by the quickest way that no one differentiates twice."""
-        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None), differentiated_once():
             return self.compiled.get(name, self.nets[name])(x, y)
 
     def _call(self, critic: Callable[..., Any], images: Sequence[Tensor], views: Sequence[View]) -> list[Score]:

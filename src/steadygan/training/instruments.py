@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from steadygan.nets.precision import full_precision
+from steadygan.nets.precision import without_autocast
 from steadygan.share import unshared
 from steadygan.training.state import TrainState
 
@@ -46,7 +46,7 @@ def singular_values(matrix: Tensor, count: int = SINGULAR_VALUES) -> Tensor:
     Block power iteration with a Gram-Schmidt step (QR) after each product, from a block that is the same every time,
     then the singular values within the block found (Halko et al., SIAM Review 2011, alg. 4.4). Small matrices exactly.
     """
-    with full_precision(matrix):
+    with without_autocast(matrix):
         broken = 0 * matrix.float().sum()  # NaN when an element is not finite, which svdvals would not take
         matrix = matrix.float().nan_to_num(0, 0, 0)
         if min(matrix.shape) > EXACT_UP_TO:

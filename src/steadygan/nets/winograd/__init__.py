@@ -30,7 +30,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import Parameter
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from steadygan.nets.precision import full_precision, rounded
+from steadygan.nets.precision import rounded, without_autocast
 from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.nets.winograd.native import add_product
 
@@ -66,14 +66,14 @@ def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None, *, rect
     kernel: (C', C, 3, 3) in full precision; bias: (C',); rectify: relu(x) is convolved.
     """
     x = rounded(x)
-    with full_precision(x):
+    with without_autocast(x):
         return ToOutput.apply(form, x.permute(0, 2, 3, 1).contiguous(), kernel, bias, rectify).permute(0, 3, 1, 2)
 
 
 def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
     """The transpose of `convolve` as regards x: (N, C', scale·H, scale·W) → (N, C, H, W), and a bias (C,)."""
     y = rounded(y)
-    with full_precision(y):
+    with without_autocast(y):
         x = ToInput.apply(form, y.permute(0, 2, 3, 1).contiguous(), kernel, rectify)
     return (x if bias is None else x.add_(bias.to(x.dtype))).permute(0, 3, 1, 2)
 
@@ -94,7 +94,7 @@ class ToOutput(torch.autograd.Function):
         form, rectify, (x, kernel), g = ctx.form, ctx.rectify, ctx.saved_tensors, g.contiguous()
         _, for_x, for_kernel, *rest = ctx.needs_input_grad
         by_x = by_kernel = None
-        with full_precision(g):
+        with without_autocast(g):
             by_bias = g.sum((0, 1, 2)).to(kernel.dtype) if any(rest) else None
             if torch.is_grad_enabled():
                 by_x = _where_positive(x, ToInput.apply(form, g, kernel), rectify) if for_x else None
@@ -122,7 +122,7 @@ class ToInput(torch.autograd.Function):
         form, rectify, (y, kernel), g = ctx.form, ctx.rectify, ctx.saved_tensors, g.contiguous()
         _, for_y, for_kernel, *_ = ctx.needs_input_grad
         by_y = by_kernel = None
-        with full_precision(g):
+        with without_autocast(g):
             if torch.is_grad_enabled():
                 by_y = _where_positive(y, ToOutput.apply(form, g, kernel), rectify) if for_y else None
                 by_kernel = ToKernel.apply(form, g, _rectified(y, rectify), kernel.dtype) if for_kernel else None
@@ -144,7 +144,7 @@ class ToKernel(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         form, (x, y), (_, for_x, for_y, _) = ctx.form, ctx.saved_tensors, ctx.needs_input_grad
-        with full_precision(g):
+        with without_autocast(g):
             by_x = ToInput.apply(form, y, g) if for_x else None
             return None, by_x, ToOutput.apply(form, x, g) if for_y else None, None
 
