@@ -95,3 +95,12 @@ def test_networks_fold_and_agree(kind: str, size: int, folds: tuple[int, int]) -
                 assert theirs is None
             else:
                 torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", [UpConv2d, DownConv2d])
+@pytest.mark.parametrize("fold", [True, False])
+def test_images_take_the_memory_format_of_the_kernels(kind: type[UpConv2d] | type[DownConv2d], fold: bool) -> None:
+    layer = kind(4, 8).to(memory_format=torch.channels_last)
+    set_folding(layer, fold)
+    out = layer(torch.randn(2, 4, 6, 6))
+    assert out.is_contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ those of the plain form, the edges agree, and every derivative does.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -33,8 +34,13 @@ def spread(kernel: Tensor) -> Tensor:
 
 
 def folded(kernel: Tensor) -> Tensor:
-    """Of the convolution after a doubling (C', C, 3, 3): the kernel (C, C', 4, 4) of both together, transposed."""
-    return spread(4 * kernel.flip(2, 3)).transpose(0, 1)
+    """Of the convolution after a doubling (C', C, 3, 3): the kernel (C, C', 4, 4) of both together, transposed.
+
+    In channels-last if the kernel is, as torch gives images that format by what they are convolved with.
+    """
+    both = spread(4 * kernel.flip(2, 3)).transpose(0, 1)
+    last = kernel.is_contiguous(memory_format=torch.channels_last)
+    return both.contiguous(memory_format=torch.channels_last) if last else both
 
 
 class ResamplingConv2d(Conv2d):
