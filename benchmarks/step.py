@@ -41,7 +41,7 @@ from steadygan import config as configuration
 from steadygan.build import build_state
 from steadygan.data import ImageSet, Source, load_images
 from steadygan.estimate import Arithmetic, estimate_cost
-from steadygan.machine import keep_freed_memory, set_gpu_kernels
+from steadygan.machine import keep_freed_memory, prepare
 from steadygan.training.graphs import WARM_UP
 from steadygan.training.step import run_phase
 
@@ -143,11 +143,9 @@ class Job:
             d, g = (rounded(step, self.device) if "bf16" in self.mode else step for step in steps)
             return d, g, updates * self.batch, 1
         config = self.config()
-        if self.device == "cpu":
-            keep_freed_memory()
-        else:
-            set_gpu_kernels(tf32=config.train.tf32, autotune=config.train.autotune)
-        state = build_state(config, synthetic(config, self.device), torch.device(self.device))
+        device = torch.device(self.device)
+        prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
+        state = build_state(config, synthetic(config, self.device), device)
         updates = config.train.phases.count("D")
         # A lazy phase is recorded when it has come so often.
         warm_up = 1 if state.graphs is None else WARM_UP * max(term.every for term in state.terms) + 2

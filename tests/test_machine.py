@@ -53,15 +53,18 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
     assert state.mode.endswith(f"convolutions with fewer products ({said})")
 
 
-def test_tf32_and_autotuning_are_switches() -> None:
+def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
     cudnn = torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     try:
         for tf32, autotune in ((True, False), (False, True)):
-            machine.set_gpu_kernels(tf32=tf32, autotune=autotune)
+            machine.prepare(torch.device("cuda:1"), tf32=tf32, autotune=autotune)
             assert torch.backends.cuda.matmul.allow_tf32 is tf32
             assert cudnn.allow_tf32 is tf32
             assert cudnn.benchmark is autotune
     finally:
         torch.set_float32_matmul_precision(before[0])
         cudnn.allow_tf32, cudnn.benchmark = before[1:]
+    assert current == [1, 1]

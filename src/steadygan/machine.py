@@ -8,7 +8,10 @@ import platform
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIONAL = {
     "torch_fidelity": "FID, IS and KID with the TF-2015 Inception",
@@ -46,14 +49,19 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
-def set_gpu_kernels(*, tf32: bool, autotune: bool) -> None:
-    """What NVIDIA GPUs multiply with, for this process.
+def prepare(device: torch.device, *, tf32: bool, autotune: bool) -> None:
+    """Makes this process quick at training on a device, whose memory and kernels it arranges.
 
-    tf32: they may round the factors of float32 products and convolutions to 10 bits; autotune: cuDNN times its ways to
-    carry out a convolution when it first meets a shape, and keeps to the quickest.
+    tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits; autotune: cuDNN times its
+    ways to carry out a convolution when it first meets a shape, and keeps to the quickest.
     """
     import torch
 
+    if device.type == "cpu":
+        keep_freed_memory()
+    if device.type != "cuda":
+        return
+    torch.cuda.set_device(device.index or 0)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = autotune

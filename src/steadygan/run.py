@@ -32,7 +32,7 @@ from steadygan.build import (
 from steadygan.config import Config
 from steadygan.data import ImageSet, PairSet
 from steadygan.errors import LostProcess, UserError
-from steadygan.machine import keep_freed_memory, set_gpu_kernels
+from steadygan.machine import prepare
 from steadygan.metrics import Protocol, headline, score
 from steadygan.metrics.features import extractor_type
 from steadygan.metrics.reading import read_lines
@@ -103,11 +103,7 @@ def train_run(
                 config = resolve(config)
                 RunDirectory.refuse_existing(path)
             device = choose_device(replicas.device_name(config.train.device))
-            if device.type == "cpu":
-                keep_freed_memory()
-            if device.type == "cuda":
-                torch.cuda.set_device(device.index or 0)
-                set_gpu_kernels(tf32=config.train.tf32, autotune=config.train.autotune)
+            prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
             images = build_images(config, device, on_load)
             score = scorer(config, images, replicas)
         assert config is not None

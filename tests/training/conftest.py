@@ -27,5 +27,8 @@ def build_state(preset: str, *overrides: str) -> TrainState:
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(2 * BATCH, channels, size, size), dtype=np.uint8)
     labels = rng.integers(3, size=2 * BATCH)
-    source = Source("noise", size, channels, tuple("abc"), labels, images=pixels)
-    return build.build_state(cfg, load_images(source, np.arange(2 * BATCH)), choose_device(cfg.train.device))
+    source, device = (
+        Source("noise", size, channels, tuple("abc"), labels, images=pixels),
+        choose_device(cfg.train.device),
+    )
+    return build.build_state(cfg, load_images(source, np.arange(2 * BATCH), device=device), device)

@@ -150,14 +150,13 @@ def _dry_run(config: Config) -> None:
     from steadygan.build import build_images, build_state, choose_device, resolve
     from steadygan.data.loader import free_memory
     from steadygan.estimate import estimate_cost
-    from steadygan.machine import keep_freed_memory
+    from steadygan.machine import prepare
     from steadygan.run import seconds_per_step
 
     console = make_console()
     config = resolve(config)
     device = choose_device(config.train.device)
-    if device.type == "cpu":
-        keep_freed_memory()
+    prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
     images = build_images(config, device)
     cost, free = estimate_cost(config, images.train, device), free_memory(device)
     state = build_state(config, images.train, device)

@@ -104,13 +104,26 @@ class SpectralNorm(nn.Module):
         return self.shaped(self.normalised_weight()) if self.prepared is None else self.prepared
 
 
-class Conv2d(SpectralNorm, nn.Conv2d):
-    """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request.
+class Winograd(nn.Module):
+    """The part shared by layers that can convolve with fewer products.
 
-    winograd: multiply less where the convolution and its input allow it (`nets/winograd`); not another result.
+    winograd: they do, where the input allows it (`nets/winograd`); not another result.
     """
 
     winograd: bool = False
+
+    def suits_winograd(self) -> bool:
+        """Whether it holds a convolution that has such a form."""
+        raise NotImplementedError
+
+
+def wide_enough(kernel: Tensor) -> bool:
+    """Whether a kernel (C', C, k, k) is 3×3 and of so many channels that a form with fewer products is quicker."""
+    return kernel.shape[2:] == (3, 3) and min(kernel.shape[:2]) >= winograd.LEAST_CHANNELS
+
+
+class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
+    """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request."""
 
     def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -124,9 +137,8 @@ class Conv2d(SpectralNorm, nn.Conv2d):
 
     def suits_winograd(self) -> bool:
         """Whether it is a 3×3 convolution that keeps the side, of enough channels."""
-        plain = (self.kernel_size, self.stride, self.padding, self.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
-        wide = min(self.in_channels, self.out_channels) >= winograd.LEAST_CHANNELS
-        return plain and wide and self.groups == 1 and self.padding_mode == "zeros"
+        plain = (self.stride, self.padding, self.dilation, self.groups) == ((1, 1), (1, 1), (1, 1), 1)
+        return plain and self.padding_mode == "zeros" and wide_enough(self.weight)
 
 
 class Linear(SpectralNorm, nn.Linear):

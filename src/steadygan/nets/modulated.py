@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets.precision import without_autocast
+from steadygan.nets import winograd
+from steadygan.nets.layers import Winograd, wide_enough
+from steadygan.nets.precision import rounded, without_autocast
 
 SLOPE = 0.2
 # Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may
@@ -86,7 +88,22 @@ class Resample(nn.Module):
         return F.conv_transpose2d(x, self._kernel(x, 4), stride=2, padding=1, groups=x.shape[1])
 
 
-class EqualConv2d(nn.Module):
+class SameSizeConv2d(Winograd):
+    """The part shared by convolutions that keep the side, unless they have a `resample`."""
+
+    weight: nn.Parameter
+    resample: Resample | None
+
+    def suits_winograd(self) -> bool:
+        return self.resample is None and wide_enough(self.weight)
+
+    def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+        if self.winograd and (form := winograd.form_for(x := rounded(x))):
+            return winograd.convolve(form, x, kernel, bias)
+        return F.conv2d(x, kernel, bias, padding=kernel.shape[2] // 2)
+
+
+class EqualConv2d(SameSizeConv2d):
     """(N, C, H, W) → (N, C', H, W), or half the side with `down`; weights as in `EqualLinear`, kernel 1 or 3.
 
     activate: leaky ReLU (0.2) of gain √2 at the end. gain: of the output.
@@ -104,7 +121,7 @@ class EqualConv2d(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        self.padding, self.activate = kernel // 2, activate
+        self.activate = activate
         self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(after)) if bias else None
         self.resample = Resample() if down else None
@@ -114,15 +131,15 @@ class EqualConv2d(nn.Module):
         weight = self.weight * (self.gain / math.sqrt(self.weight[0].numel()))
         bias = None if self.bias is None else self.bias * self.gain
         if self.resample is None:
-            h = F.conv2d(x, weight, bias, padding=self.padding)
-        elif self.padding:
+            h = self.convolve(x, weight, bias)
+        elif weight.shape[2] > 1:
             h = F.conv2d(self.resample.blur(x, padding=2), weight, bias, stride=2)
         else:
             h = F.conv2d(self.resample.down(x), weight, bias)  # commutes, and costs a quarter behind the filter
         return F.leaky_relu(h, SLOPE) if self.activate else h
 
 
-class ModulatedConv2d(nn.Module):
+class ModulatedConv2d(SameSizeConv2d):
     """A convolution whose kernel is scaled, for each image, by a style made of its w.
 
     x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up` (filtered). With s = A(w):
@@ -143,7 +160,7 @@ class ModulatedConv2d(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        self.padding, self.demodulate, self.gain = kernel // 2, demodulate, gain
+        self.demodulate, self.gain = demodulate, gain
         self.affine = EqualLinear(w_dim, before, bias=1.0)
         self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(after))
@@ -154,7 +171,7 @@ class ModulatedConv2d(nn.Module):
         weight = self.weight / math.sqrt(self.weight[0].numel())
         h = x * style.to(x.dtype)[:, :, None, None]
         if self.resample is None:
-            h = F.conv2d(h, weight, padding=self.padding)
+            h = self.convolve(h, weight)
         else:
             h = F.conv_transpose2d(h, weight.transpose(0, 1), stride=2)
             h = self.resample.blur(h, padding=1, gain=4)

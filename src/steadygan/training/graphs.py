@@ -53,6 +53,8 @@ def _unrecordable(train: TrainConfig, device: torch.device, processes: int) -> s
         return "exchanges between processes are not recorded"
     if train.recompute:
         return "train.recompute saves random states, which a recording cannot"
+    if train.instruments_every:
+        return "train.instruments_every reads gradients, which a recording keeps to itself"
     return ""
 
 
