@@ -84,6 +84,14 @@ def test_both_resamplings_keep_a_constant_away_from_the_edge() -> None:
     torch.testing.assert_close(Resample().down(x)[:, :, 1:-1, 1:-1], torch.full((1, 2, 2, 2), 3.0))
 
 
+@pytest.mark.parametrize(("stride", "padding", "side"), [(1, 2, 5), (1, 1, 4), (2, 1, 6), (2, 1, 7)])
+def test_derivatives_of_the_filter_are_right(stride: int, padding: int, side: int) -> None:
+    x = torch.randn(1, 2, side, side).requires_grad_()
+    for layer in (lambda x: Resample().blur(x, padding=padding, stride=stride, gain=2), Resample().up):
+        assert torch.autograd.gradcheck(layer, (x,))
+        assert torch.autograd.gradgradcheck(layer, (x,))
+
+
 def test_halving_convolution_sees_the_filtered_image_of_the_infinite_plane() -> None:
     layer = EqualConv2d(2, 3, 3, down=True, activate=False)
     nn.init.normal_(layer.bias)

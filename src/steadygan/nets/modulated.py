@@ -8,6 +8,7 @@ demodulation and dense layers stay in the precision of the weights, as in the au
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,12 +73,11 @@ class Resample(nn.Module):
         taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
         self.register_buffer("kernel", torch.outer(taps, taps)[None, None], persistent=False)
 
-    def _kernel(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        return (self.kernel * gain).to(x.dtype).expand(x.shape[1], 1, 4, 4)
-
     def blur(self, x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
         """(N, C, H, W) → (N, C, H', W'), H' = (H + 2·padding − 4) / stride + 1; every `stride`-th pixel is kept."""
-        return F.conv2d(x, self._kernel(x, gain), stride=stride, padding=padding, groups=x.shape[1])
+        x = rounded(x)
+        with without_autocast(x):
+            return Filter.apply(x, self.kernel * gain, stride, padding)
 
     def down(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, H/2, W/2)."""
@@ -85,7 +85,36 @@ class Resample(nn.Module):
 
     def up(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, 2H, 2W): zeros between the pixels, then the filter with a gain of 4."""
-        return F.conv_transpose2d(x, self._kernel(x, 4), stride=2, padding=1, groups=x.shape[1])
+        x = rounded(x)
+        with without_autocast(x):
+            return Filter.apply(x, self.kernel * 4, 2, 1, (0, 0))
+
+
+class Filter(torch.autograd.Function):
+    """(x (N, C, H, W), kernel (1, 1, k, k)) → x with every channel convolved, or, given `more`, the transpose of that.
+
+    more: pixels at the lower and right edge that the convolution did not reach. The two are each other's derivative. A
+    second derivative of torch's own would convolve channel by channel, for a kernel's gradient that nobody wants.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, kernel: Tensor, stride: int, padding: int, more: tuple[int, int] | None = None
+    ) -> Tensor:
+        ctx.stride, ctx.padding, ctx.more = stride, padding, None
+        ctx.save_for_backward(kernel)
+        kernels = kernel.to(x.dtype).expand(x.shape[1], *kernel.shape[1:])
+        if more is not None:
+            return F.conv_transpose2d(x, kernels, None, stride, padding, more, groups=x.shape[1])
+        h, w = ((side + 2 * padding - kernel.shape[2]) % stride for side in x.shape[2:])
+        ctx.more = h, w
+        return F.conv2d(x, kernels, None, stride, padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        (kernel,) = ctx.saved_tensors
+        with without_autocast(g):
+            return Filter.apply(g, kernel, ctx.stride, ctx.padding, ctx.more), None, None, None, None
 
 
 class SameSizeConv2d(Winograd):
