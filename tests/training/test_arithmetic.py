@@ -165,6 +165,17 @@ def test_rounding_keeps_the_gradient_close_and_penalties_exact(
     assert 0 < (ours - theirs).norm() < 0.1 * theirs.norm()
 
 
+def test_a_player_that_stands_still_runs_without_derivatives_where_none_pass_through_it(state_of: StateOf) -> None:
+    """Said by the grad mode, which every compiler looks at; torch 2.11's does not at what parameters require."""
+    state = state_of("cifar10-biggan-icr", "model.width=2", "train.phases=[D,G]")
+    modes: list[tuple[str, bool]] = []
+    for name, net in state.nets.items():
+        net.register_forward_pre_hook(lambda *_, name=name: modes.append((name, torch.is_grad_enabled())))
+    for player in "DG":
+        run_phase(state, player)
+    assert modes == [("G", False), ("D", True), ("G", True), ("D", True)]
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch while it traces
 def test_compiled_networks_train_alike_and_penalties_stay_eager(
     state_of: StateOf, monkeypatch: pytest.MonkeyPatch

@@ -155,8 +155,12 @@ class Bundle:
 
     def _fast(self, name: str, x: Tensor, y: Tensor | None) -> Any:
         """A network's output, by the quickest way that no one differentiates twice."""
-        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None), differentiated_once():
-            return self.compiled.get(name, self.nets[name])(x, y)
+        net = self.nets[name]
+        rounding = torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
+        # Said aloud where no one differentiates at all: a compiler may not look at what parameters require.
+        learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in net.parameters()))
+        with rounding, differentiated_once(), torch.set_grad_enabled(learning):
+            return self.compiled.get(name, net)(x, y)
 
     def _call(self, critic: Callable[..., Any], images: Sequence[Tensor], views: Sequence[View]) -> list[Score]:
         out = critic(torch.cat(list(images)), _cat([self.labels(view) for view in views]))
