@@ -13,7 +13,8 @@ runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT
 python -m steadygan doctor | tee "$out/doctor.txt"
 timeout 180 python -m pytest -q -n 6 --dist worksteal -W default -k "cuda or gpu" -rs \
-    tests/test_estimate.py tests/data/test_loader.py tests/nets/test_attention.py tests/training/test_graphs.py | tee "$out/tests.txt" || true
+    tests/test_estimate.py tests/data/test_loader.py tests/nets/test_attention.py tests/training/test_graphs.py \
+    | tee "$out/tests.txt" || true
 timeout 90 python -m steadygan train digits train.steps=1000 train.log_every=100 train.cuda_graphs=true \
     --out "$runs/digits" 2>&1 | tee "$out/digits.txt" || true
 cp "$runs/digits/metrics.jsonl" "$out/digits.jsonl" || true

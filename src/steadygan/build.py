@@ -36,8 +36,9 @@ from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_bat
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
 from steadygan.nets.prior import Prior
 from steadygan.nets.recompute import set_recompute
-from steadygan.nets.resample import set_folding, set_winograd
+from steadygan.nets.resample import set_folding
 from steadygan.nets.translating import critic_name, generator_name
+from steadygan.nets.winograd.layer import set_winograd
 from steadygan.nets.winograd.native import obstacle
 from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
 from steadygan.share import WHOLE, Share, Sharing, stream

@@ -21,9 +21,9 @@ from steadygan.metrics import Protocol, Shard, choose_protocol, score
 from steadygan.metrics.protocol import BatchNorm
 from steadygan.nets.interpolation import Between, interpolate
 from steadygan.nets.layers import has_batch_statistics
-from steadygan.nets.resample import set_winograd
 from steadygan.nets.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.nets.sampling import sample as draw
+from steadygan.nets.winograd.layer import set_winograd
 from steadygan.run import Trained, check_same_data, train_run
 from steadygan.scoring import evaluate_images as evaluate_images
 from steadygan.scoring import protocol_for, real_images

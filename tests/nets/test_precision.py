@@ -12,15 +12,7 @@ from torch.utils._pytree import tree_map_only
 
 from steadygan.nets import create_critic, create_generator
 
-KINDS = {
-    "dcgan": {},
-    "resnet": {"self_modulation": True},
-    "sagan": {},
-    "biggan": {},
-    "biggan-deep": {},
-    "stylegan2": {},
-    "unet": {},
-}
+KINDS = ("dcgan", "resnet", "sagan", "biggan", "biggan-deep", "stylegan2", "unet")
 
 
 class GPUAutocast(TorchFunctionMode):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from steadygan.nets import create_critic, create_generator, winograd
 from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
-from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding, set_winograd
+from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding
 from steadygan.nets.winograd import convolve, convolve_back
 from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
+from steadygan.nets.winograd.layer import set_winograd
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 WIDE = winograd.LEAST_CHANNELS

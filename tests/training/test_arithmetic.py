@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from training.objectives import NARROW
 
 from steadygan import build
 from steadygan.estimate import Arithmetic
@@ -28,7 +29,6 @@ def flop(state: TrainState) -> int:
     return counted.flop
 
 
-NARROW = ("model.generator.fmap_max=16", "model.critic.fmap_max=16")
 FACTS = (
     ("digits", (), 543, 38.4),
     ("cifar10-biggan-icr", (), 937, 194.9),

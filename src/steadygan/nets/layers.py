@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets import winograd
-from steadygan.nets.precision import rounded, without_autocast
+from steadygan.nets.precision import without_autocast
+from steadygan.nets.winograd.layer import Winograd
 from steadygan.share import Sharing
 
 WARM_UP_ITERATIONS = 15
@@ -104,24 +105,6 @@ class SpectralNorm(nn.Module):
         return self.shaped(self.normalised_weight()) if self.prepared is None else self.prepared
 
 
-class Winograd(nn.Module):
-    """The part shared by layers that can convolve with fewer products.
-
-    winograd: they do, where the input allows it (`nets/winograd`); not another result.
-    """
-
-    winograd: bool = False
-
-    def suits_winograd(self) -> bool:
-        """Whether it holds a convolution that has such a form."""
-        raise NotImplementedError
-
-
-def wide_enough(kernel: Tensor) -> bool:
-    """Whether a kernel (C', C, k, k) is 3×3 and of so many channels that a form with fewer products is quicker."""
-    return kernel.shape[2:] == (3, 3) and min(kernel.shape[:2]) >= winograd.LEAST_CHANNELS
-
-
 class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
     """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request."""
 
@@ -131,14 +114,14 @@ class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
 
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
         """rectify: relu(x) is convolved, which may be quicker than to be given relu(x)."""
-        if self.winograd and (form := winograd.form_for(x := rounded(x))):
+        if self.winograd and (form := winograd.form_for(x)):
             return winograd.convolve(form, x, self.kernel(), self.bias, rectify=rectify)
         return self._conv_forward(F.relu(x) if rectify else x, self.kernel(), self.bias)
 
     def suits_winograd(self) -> bool:
         """Whether it is a 3×3 convolution that keeps the side, of enough channels."""
         plain = (self.stride, self.padding, self.dilation, self.groups) == ((1, 1), (1, 1), (1, 1), 1)
-        return plain and self.padding_mode == "zeros" and wide_enough(self.weight)
+        return plain and self.padding_mode == "zeros" and super().suits_winograd()
 
 
 class Linear(SpectralNorm, nn.Linear):

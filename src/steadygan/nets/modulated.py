@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.nets import winograd
-from steadygan.nets.layers import Winograd, wide_enough
 from steadygan.nets.precision import rounded, without_autocast
+from steadygan.nets.winograd.layer import Winograd
 
 SLOPE = 0.2
 # Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may
@@ -75,9 +75,7 @@ class Resample(nn.Module):
 
     def blur(self, x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
         """(N, C, H, W) → (N, C, H', W'), H' = (H + 2·padding − 4) / stride + 1; every `stride`-th pixel is kept."""
-        x = rounded(x)
-        with without_autocast(x):
-            return Filter.apply(x, self.kernel * gain, stride, padding)
+        return self._filter(x, gain, stride, padding)
 
     def down(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, H/2, W/2)."""
@@ -85,9 +83,13 @@ class Resample(nn.Module):
 
     def up(self, x: Tensor) -> Tensor:
         """(N, C, H, W) → (N, C, 2H, 2W): zeros between the pixels, then the filter with a gain of 4."""
+        return self._filter(x, 4, 2, 1, (0, 0))
+
+    def _filter(self, x: Tensor, gain: float, *way: Any) -> Tensor:
+        """What `Filter` does, rounded as autocast rounds a convolution."""
         x = rounded(x)
         with without_autocast(x):
-            return Filter.apply(x, self.kernel * 4, 2, 1, (0, 0))
+            return Filter.apply(x, self.kernel * gain, *way)
 
 
 class Filter(torch.autograd.Function):
@@ -120,14 +122,14 @@ class Filter(torch.autograd.Function):
 class SameSizeConv2d(Winograd):
     """The part shared by convolutions that keep the side, unless they have a `resample`."""
 
-    weight: nn.Parameter
     resample: Resample | None
 
     def suits_winograd(self) -> bool:
-        return self.resample is None and wide_enough(self.weight)
+        return self.resample is None and super().suits_winograd()
 
     def convolve(self, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-        if self.winograd and (form := winograd.form_for(x := rounded(x))):
+        """(N, C, H, W), (C', C, k, k), (C',) → (N, C', H, W), k odd."""
+        if self.winograd and (form := winograd.form_for(x)):
             return winograd.convolve(form, x, kernel, bias)
         return F.conv2d(x, kernel, bias, padding=kernel.shape[2] // 2)
 

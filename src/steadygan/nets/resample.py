@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.nets import winograd
-from steadygan.nets.layers import Conv2d, Winograd
+from steadygan.nets.layers import Conv2d
 from steadygan.nets.precision import without_autocast
 
 
@@ -97,14 +97,3 @@ def set_folding(module: nn.Module, fold: bool) -> None:
     for layer in module.modules():
         if isinstance(layer, ResamplingConv2d):
             layer.fold = fold
-
-
-def set_winograd(module: nn.Module, winograd: bool) -> int:
-    """Tells every convolution in `module` that suits it whether to multiply less; returns how many suit it.
-
-    Only processors gain by it. With `fold` off, convolutions beside a resampling do so at the larger size.
-    """
-    layers = [layer for layer in module.modules() if isinstance(layer, Winograd) and layer.suits_winograd()]
-    for layer in layers:
-        layer.winograd = winograd
-    return len(layers)

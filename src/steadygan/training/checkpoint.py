@@ -33,7 +33,7 @@ WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
 
 
 def save_checkpoint(state: TrainState, root: Path, generator: Mapping[str, Any], *, keep: int) -> Path:
-    """Writes `root/step-XXXXXXXX` and removes all but the `keep` newest and the one named in `root/best`.
+    """Writes `root/step-` and eight digits, and removes all but the `keep` newest and the one named in `root/best`.
 
     `generator` describes the generator for `hub.load` (plain JSON values).
     """
