@@ -21,9 +21,12 @@ needs_code = pytest.mark.skipif(native.obstacle() is not None, reason=f"no machi
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
-    native.compiler.cache_clear()
+    remembered = native.compiler, native._code, native._adding
+    for function in remembered:
+        function.cache_clear()
     yield tmp_path / "code"
-    native.compiler.cache_clear()
+    for function in remembered:
+        function.cache_clear()
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

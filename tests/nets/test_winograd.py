@@ -55,6 +55,7 @@ MAPS: dict[str, tuple[Map, Map]] = {
     "quads": (by(QUADS), plain),
     "doubling": (by(DOUBLING), doubled),
     "halving": (halved_by(DOUBLING), halved),
+    "quads of relu": (by(QUADS, rectify=True), rectified(plain)),
     "pairs of relu": (by(PAIRS, rectify=True), rectified(plain)),
     "doubling of relu": (by(DOUBLING, rectify=True), rectified(doubled)),
     "halving of relu": (halved_by(DOUBLING, rectify=True), rectified(halved)),
@@ -92,33 +93,22 @@ def test_derivatives_by_finite_differences(name: str) -> None:
     assert torch.autograd.gradgradcheck(MAPS[name][0], inputs)
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype", "coarser"),
-    [
-        ("pairs", torch.float32, 3),
-        ("quads", torch.float32, 7),
-        ("quads", torch.bfloat16, 7),
-        ("doubling", torch.float32, 3),
-        ("halving", torch.float32, 3),
-        ("pairs", torch.bfloat16, 3),
-        ("doubling", torch.bfloat16, 3),
-        ("halving", torch.bfloat16, 3),
-        ("pairs of relu", torch.bfloat16, 3),
-        ("doubling of relu", torch.bfloat16, 3),
-        ("halving of relu", torch.bfloat16, 3),
-    ],
-)
-def test_rounds_nearly_as_finely_as_the_plain_form(name: str, dtype: torch.dtype, coarser: float) -> None:
-    """The errors of values and of derivatives (root mean square) in units of the plain form's; kernels are float32."""
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 5), (torch.bfloat16, 1.2)], ids=str)
+def test_rounds_finely(name: str, dtype: torch.dtype, bound: float) -> None:
+    """Relative errors (root mean square) of values and derivatives in units of the precision; kernels are float32.
+
+    Twice the bound where more is added up (`QUADS`). Direct convolutions have up to 4.6 in float32, 0.7 in bfloat16.
+    """
     inputs = [tensor.detach().float() for tensor in arguments(2, 96, 96, 16, 16)]
     inputs[0] = (inputs[0] if "relu" in name else inputs[0].relu()).to(dtype)
     ours, theirs = MAPS[name]
-    y, *truth = derivatives(theirs, [tensor.double() for tensor in inputs])
-    errors = []
-    for function, kernel_dtype in ((ours, torch.float32), (theirs, dtype)):
-        found = derivatives(function, [inputs[0], *(tensor.to(kernel_dtype) for tensor in inputs[1:])])
-        errors.append([(a - b).square().mean().sqrt() for a, b in zip(found, (y, *truth), strict=True)])
-    assert all(a < coarser * b for a, b in zip(*errors, strict=True)), errors
+    truth = derivatives(theirs, [tensor.double() for tensor in inputs])
+    errors = [
+        (a - b).square().mean().sqrt() / b.square().mean().sqrt() / torch.finfo(dtype).eps
+        for a, b in zip(derivatives(ours, inputs), truth, strict=True)
+    ]
+    assert max(errors) < bound * (2 if name.startswith("quads") else 1), errors
 
 
 def draw(count: int, side: int) -> Tensor:

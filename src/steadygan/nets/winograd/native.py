@@ -16,9 +16,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 from functools import cache
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -27,44 +25,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from steadygan.errors import UserError
 from steadygan.files import cache_root, write_whole
-from steadygan.nets.winograd.stencils import Stencil, TermOfSum
+from steadygan.nets.winograd.c_code import ADD, HEAD, WIDTH, write_stencil
+from steadygan.nets.winograd.stencils import Stencil
 
-WIDTH = 16
-"""C must be a multiple: so many numbers, or a part of them, are a vector of the processor."""
 C_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors never leave the code
-
-HEAD = """
-#include <stdint.h>
-#if defined(__AVX512F__)
-#define WIDTH 16
-#elif defined(__AVX__)
-#define WIDTH 8
-#else
-#define WIDTH 4
-#endif
-typedef float vec __attribute__((vector_size(4 * WIDTH)));
-typedef uint32_t bits __attribute__((vector_size(4 * WIDTH)));
-typedef float floats __attribute__((vector_size(4 * WIDTH), aligned(4)));
-typedef uint16_t halves __attribute__((vector_size(2 * WIDTH), aligned(2)));
-static inline vec load_float(float const *p) { return *(floats const *)p; }
-static inline void store_float(float *p, vec x) { *(floats *)p = x; }
-static inline vec load_uint16_t(uint16_t const *p) {
-  return (vec)(__builtin_convertvector(*(halves const *)p, bits) << 16);
-}
-static inline vec at_least_zero(vec x, bits where) { return (vec)((bits)x & ~((bits)(x < (vec){}) & where)); }
-static inline vec if_positive(vec mask, vec x) { return (vec)((bits)x & ~(bits)(mask <= (vec){})); }
-static inline void store_uint16_t(uint16_t *p, vec x) { // to the nearest bfloat16, ties to even
-  bits b = (bits)x;
-  *(halves *)p = __builtin_convertvector((b + 0x7fff + ((b >> 16) & 1)) >> 16, halves);
-}
-"""
-ADD = """
-void add(float *sums, uint16_t const *terms, int64_t n, int threads) {
-#pragma omp parallel for num_threads(threads)
-  for (int64_t k = 0; k < n; k += WIDTH) store_float(sums + k, load_float(sums + k) + load_uint16_t(terms + k));
-}
-"""
 
 
 def run(
@@ -77,28 +42,31 @@ def run(
     mask: Tensor | None = None,
 ) -> None:
     """What `stencil` does, called with the rest; the target may be of another type than the source."""
-    code = _code(stencil, source.dtype, target.dtype) if suits(source, target, mask) else None
+    kinds, options = (source.dtype, target.dtype), (rectify, bias is not None, mask is not None)
+    code = _code(stencil, kinds, options) if suits(source, target, mask) else None
     if code is None:
         stencil(source, target, bias, rectify=rectify, mask=mask)
     elif not isinstance(source, FakeTensor):  # which has no numbers to add
-        _run_code(code, source, target, bias, rectify, mask)
+        _run_code(code, source, target, bias, mask)
 
 
-def _run_code(
-    code: ctypes.CDLL, source: Tensor, target: Tensor, bias: Tensor | None, rectify: bool, mask: Tensor | None
-) -> None:
+def _run_code(code: ctypes.CDLL, source: Tensor, target: Tensor, bias: Tensor | None, mask: Tensor | None) -> None:
     line = source.new_zeros(source.shape[5])
-    added = torch.zeros(len(line)) if bias is None else bias.detach().float().contiguous()
+    added = None if bias is None else bias.detach().float().contiguous()
     strides = (ctypes.c_int64 * 5)(*source.stride()[:5]), (ctypes.c_int64 * 5)(*target.stride()[:5])
     sizes = map(ctypes.c_int64, (*source.shape[:3], len(line)))
     tensors = (source, target, line, added, mask)
     pointers = (ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors)
-    code.stencil(*pointers, *strides, *sizes, int(rectify), torch.get_num_threads())
+    code.stencil(*pointers, *strides, *sizes, torch.get_num_threads())
 
 
 @cache
-def _code(stencil: Stencil, source: torch.dtype, target: torch.dtype) -> ctypes.CDLL | None:
-    return load(write_c("stencil", stencil, C_TYPES[source], C_TYPES[target]))
+def _code(
+    stencil: Stencil, kinds: tuple[torch.dtype, torch.dtype], options: tuple[bool, bool, bool]
+) -> ctypes.CDLL | None:
+    source, target = (C_TYPES[kind] for kind in kinds)
+    rectify, biased, masked = options
+    return load(write_stencil(stencil, source, target, rectify=rectify, biased=biased, masked=masked))
 
 
 def suits(source: Tensor, target: Tensor, mask: Tensor | None = None) -> bool:
@@ -207,55 +175,3 @@ def _run(command: list[str]) -> str:
         raise BuildError(f"{command[0]} failed: {reason}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"{command[0]}: {error}") from error
-
-
-def write_c(name: str, stencil: Stencil, source: str, target: str) -> str:
-    """A C function that does what the stencil does, from numbers of one C type to numbers of another."""
-    return "\n".join(
-        (
-            f"void {name}({source} const *source, {target} *target, {source} const *zeros, float const *bias,",
-            f"    {target} const *mask,",
-            "    int64_t const *s, int64_t const *d, int64_t n, int64_t down, int64_t across, int64_t c,",
-            "    int rectify, int threads)",
-            "{",
-            "#pragma omp parallel for num_threads(threads)",
-            "for (int64_t row = 0; row < n * down; row++) for (int64_t y = row % down, x = 0; x < across; x++) {",
-            f"{source} const *in = source + row / down * s[0] + y * s[1] + x * s[2];",
-            "bits const where = (bits){} - (uint32_t)rectify;",
-            f"{target} *out = target + row / down * d[0] + y * d[1] + x * d[2];",
-            *_body(stencil, source, target),
-            "}}",
-        )
-    )
-
-
-def _body(stencil: Stencil, source: str, target: str) -> Iterator[str]:
-    """One tile: where its lines are, then vector by vector the sums down and the sums of these across."""
-    used = sorted({(away, i) for terms in stencil.sums for away, i, _ in terms})
-    for (down, i), (across, j) in product(used, used):
-        inside = [{-1: "y > 0", 1: "y < down - 1"}.get(down), {-1: "x > 0", 1: "x < across - 1"}.get(across)]
-        place = f"in + {down} * s[1] + {across} * s[2] + {i} * s[3] + {j} * s[4]"
-        tests = " && ".join(filter(None, inside)) or "1"
-        yield f"{source} const *at{_at(down, i)}{_at(across, j)} = {tests} ? {place} : zeros;"
-    yield "for (int64_t k = 0; k < c; k += WIDTH) {"
-    for across, j in used:
-        column = _at(across, j)
-        for down, i in used:
-            yield f"vec in{_at(down, i)}{column} = at_least_zero(load_{source}(at{_at(down, i)}{column} + k), where);"
-        for p, terms in enumerate(stencil.sums):
-            yield f"vec sum_{p}{column} = {_sum(terms, 'in{}' + column)};"
-    for (p, _), (q, terms) in product(enumerate(stencil.sums), enumerate(stencil.sums)):
-        total = _sum(terms, f"sum_{p}" + "{}")
-        place = f"{p} * d[3] + {q} * d[4] + k"
-        yield f"vec out_{p}_{q} = {total} + load_float(bias + k);"
-        yield f"if (mask) out_{p}_{q} = if_positive(load_{target}(mask + (out - target) + {place}), out_{p}_{q});"
-        yield f"store_{target}(out + {place}, out_{p}_{q});"
-    yield "}"
-
-
-def _at(away: int, i: int) -> str:
-    return f"_{'bha'[away + 1]}{i}"  # before, here, after
-
-
-def _sum(terms: tuple[TermOfSum, ...], name: str) -> str:
-    return " + ".join(f"{float(factor)}f * {name.format(_at(away, i))}" for away, i, factor in terms)
