@@ -3,8 +3,8 @@
     python benchmarks/seeds.py digits --jobs 2
     python benchmarks/seeds.py few-images --jobs 2 data.path=cifar10_train.zip eval.reals=cifar10_test.zip
 
-A job has its share of the threads. Rows go to results/EXPERIMENT.csv as runs end; a variant and seed that the file already
-has at this commit is not run again, nor one whose run directory is in --runs.
+A job has its share of the threads. Rows go to results/EXPERIMENT.csv as runs end; a variant and seed that the file
+already has at this commit is not run again, nor one whose run directory is in --runs.
 """
 
 from __future__ import annotations
