@@ -1,7 +1,7 @@
 """Variants of one training, several seeds each: one CSV row a run, and mean ± standard deviation at the end.
 
     python benchmarks/seeds.py digits --jobs 2
-    python benchmarks/seeds.py few-images --jobs 2 data.path=cifar10_train.zip eval.reals=cifar10_test.zip
+    python benchmarks/seeds.py few-images --jobs 2 data.path=celeba10k.zip eval.reals=celeba10k.zip
 
 A job has its share of the threads. Rows go to results/EXPERIMENT.csv as runs end; a variant and seed that the file
 already has at this commit is not run again, nor one whose run directory is in --runs.
@@ -56,15 +56,16 @@ EXPERIMENTS = {
     ),
     "few-images": Experiment(
         {
-            "none": ("cifar10-dcgan-none",),
-            "diffaugment": ("cifar10-dcgan-none", DIFFAUGMENT),
-            "icr": ("cifar10-dcgan-icr",),
-            "icr+diffaugment": ("cifar10-dcgan-icr", DIFFAUGMENT),
+            "none": ("digits-none",),
+            "diffaugment": ("digits-none", DIFFAUGMENT),
+            "icr": ("digits",),
+            "icr+diffaugment": ("digits", DIFFAUGMENT),
         },
         ("FD-squeezenet", "precision", "recall", "density", "coverage"),
         (
-            *("data.max_images=500", "data.flip=true", "model.width=16", "train.batch_size=32", "train.steps=2500"),
-            *("optim.g.lr=5e-4", "optim.d.lr=5e-4", "train.ema.start=100", "train.ema.half_life=100"),
+            *("data.max_images=100", "data.size=32", "data.channels=3", "data.flip=true", "model.conditional=false"),
+            *("augment.consistency.flip=0.5", "augment.consistency.shift=0.125", "train.steps=2000"),
+            *("optim.g.lr=3e-4", "optim.d.lr=3e-4", "optim.schedule=constant"),
             *("train.log_every=50", "train.sample_every=500", "train.checkpoint_every=1000"),
             *("eval.protocol=squeezenet-test", "eval.num_fake=2000"),
         ),
