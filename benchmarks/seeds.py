@@ -85,7 +85,8 @@ def train(
     if not (out / "scores.jsonl").exists():
         command = [sys.executable, "-m", "steadygan", *arguments, *overrides, "--out", str(out)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
+            raise SystemExit(f"{variant}, seed {seed}: the run failed, for the reason above")
     score = json.loads((out / "scores.jsonl").read_text().splitlines()[-1])
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     protocol = score["protocol"]
