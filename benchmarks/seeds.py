@@ -22,6 +22,11 @@ from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
+import torch
+
+import steadygan
+from steadygan.data.grid import save_grid
+
 ACCURACIES = ("D_accuracy_train", "D_accuracy_heldout")
 COLUMNS = (
     *("seconds", "images_per_s", "steps", "batch_size", "threads", "jobs"),
@@ -135,6 +140,12 @@ def summary(experiment: Experiment, rows: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def draw(variants: list[str], seed: int, runs: Path, path: Path) -> None:
+    """Two rows of samples for each variant, of the same latents."""
+    generators = [steadygan.load(runs / f"{variant}-{seed}", device="cpu") for variant in variants]
+    save_grid(torch.cat([generator.sample(32) for generator in generators]), path, 16)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=EXPERIMENTS)
@@ -143,6 +154,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, help="[default: results/EXPERIMENT.csv]")
     parser.add_argument("--runs", type=Path, help="keep the run directories here, and take finished ones from here")
+    parser.add_argument("--sheet", type=Path, help="where to draw samples of the first seed, as PNG")
     parser.add_argument("overrides", nargs="*", help="key.path=value for every run")
     options = parser.parse_intermixed_args()
     experiment = EXPERIMENTS[options.experiment]
@@ -167,6 +179,8 @@ def main() -> None:
                     writer.writeheader()
                 writer.writerow(row)
             print(*(row[name] for name in ("variant", "seed", *experiment.scores, "seconds")), flush=True)
+    if options.sheet is not None:
+        draw(variants, options.seeds[0], runs, options.sheet)
     print(summary(experiment, read()))
 
 
