@@ -13,8 +13,8 @@ Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C chann
 | `DOUBLING` of the image before the convolution; transposed, halving after it | 1.56 | 9 | 4 |
 
 Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: one layer's
-errors are up to three times the plain form's with `PAIRS` and `DOUBLING`, six times with `QUADS` (docs/speed.md has
-what that does to a gradient). A form's maps to the output, to the input and to the kernel are each other's
+errors are up to 3.7 times the plain form's with `PAIRS` and `DOUBLING`, 7.4 times with `QUADS` (docs/speed.md has what
+that does to a gradient). A form's maps to the output, to the input and to the kernel are each other's
 derivatives, so that there are derivatives of every order.
 """
 

@@ -1,4 +1,4 @@
-"""Stencils in C: one pass over memory, all sums in registers and in float32, what several sums share taken once."""
+"""Stencils in C: one pass over memory, all sums in float32, what several sums share taken once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ Sum = dict[str, float]
 def write_stencil(
     stencil: Stencil, source: str, target: str, *, rectify: bool = False, biased: bool = False, masked: bool = False
 ) -> str:
-    """A C function `stencil` that does what the stencil does, from numbers of one C type to numbers of another."""
+    """A C function `stencil` that does what the stencil does, from numbers of one C type to numbers of another.
+
+    It has the options it is written with alone: relu(source), a bias added, zero where a mask is not positive.
+    """
     return "\n".join(
         (
             f"void stencil({source} const *source, {target} *target, {source} const *zeros, float const *bias,",
@@ -65,6 +68,8 @@ def write_stencil(
             "for (int64_t row = 0; row < n * down; row++) for (int64_t y = row % down, x = 0; x < across; x++) {",
             f"{source} const *in = source + row / down * s[0] + y * s[1] + x * s[2];",
             "int64_t const to = row / down * d[0] + y * d[1] + x * d[2];",
+            *_places(stencil, source),
+            "for (int64_t k = 0; k < c; k += WIDTH) {",
             *_read(stencil, source, rectify),
             *_write(stencil, target, biased, masked),
             "}}}",
@@ -72,18 +77,22 @@ def write_stencil(
     )
 
 
-def _read(stencil: Stencil, source: str, rectify: bool) -> Iterator[str]:
-    """Where a tile's lines are; then, vector by vector, the lines and their sums down.
-
-    The next tile's are fetched meanwhile: the lines of a tile are more streams than processors foresee by themselves.
-    """
+def _places(stencil: Stencil, source: str) -> Iterator[str]:
+    """Where a tile's lines are: zeros beyond the edge."""
     used = _lines(stencil)
     for (down, i), (across, j) in product(used, used):
         inside = [{-1: "y > 0", 1: "y < down - 1"}.get(down), {-1: "x > 0", 1: "x < across - 1"}.get(across)]
         place = f"in + {down} * s[1] + {across} * s[2] + {i} * s[3] + {j} * s[4]"
         tests = " && ".join(filter(None, inside)) or "1"
         yield f"{source} const *at{_at(down, i)}{_at(across, j)} = {tests} ? {place} : zeros;"
-    yield "for (int64_t k = 0; k < c; k += WIDTH) {"
+
+
+def _read(stencil: Stencil, source: str, rectify: bool) -> Iterator[str]:
+    """A vector of each line, and the sums down.
+
+    The next tile's are fetched meanwhile: the lines of a tile are more streams than processors foresee by themselves.
+    """
+    used = _lines(stencil)
     for column in (_at(*line) for line in used):
         for row in (_at(*line) for line in used):
             place = f"at{row}{column} + k"
@@ -123,7 +132,7 @@ def _at(away: int, i: int) -> str:
     return f"_{'bha'[away + 1]}{i}"  # before, here, after
 
 
-def write_sums(sums: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+def write_sums(sums: Mapping[str, Sum]) -> Iterator[str]:
     """Defines every variable as its sum of others.
 
     Two terms that occur only together, with factors equal or opposite, become one: their sum or their difference. Two
