@@ -18,16 +18,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.data import ImageSet, Loader, load_images, open_source
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
-from steadygan.nets import Score, create_critic, create_generator
-from steadygan.nets.layers import BatchNorm2d, Conv2d, Linear
-from steadygan.nets.prior import Prior
-from steadygan.objective import Parts, build_terms
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.layers import Conv2d, Linear, Score
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.objective.registry import build_terms
+from steadygan.objective.terms import Parts
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
-from steadygan.transforms import Consistency, DiffAugment
+from steadygan.transforms.consistency import Consistency
+from steadygan.transforms.diffaugment import DiffAugment
 
 SIZE, LATENT, BATCH, CHANNELS = 8, 6, 4, 3
 TRAINS = "trains"

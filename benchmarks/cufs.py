@@ -22,8 +22,8 @@ import torch
 
 import steadygan
 from steadygan import build, config
-from steadygan.data.grid import save_grid
-from steadygan.hub import load_translator
+from steadygan.generators.loading import load_translator
+from steadygan.pictures.grid import save_grid
 
 METHODS: dict[str, tuple[str, ...]] = {
     "csgan": ("cufs-csgan",),

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from steadygan.data.digits import digits
-from steadygan.metrics.features.digits import Digits, DigitsNet
+from steadygan.pretrained.digits import Digits, DigitsNet
 
 SEED = 0
 STEPS = 1500

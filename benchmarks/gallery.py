@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 import steadygan
-from steadygan.data.grid import grid
+from steadygan.pictures.grid import grid
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYWHERE = (

@@ -37,7 +37,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from steadygan.metrics import Features, Moments, frechet_distance, get_extractor, inception_score, kernel_distance
+from steadygan.metrics.frechet import Moments, frechet_distance
+from steadygan.metrics.inception_score import inception_score
+from steadygan.metrics.kid import kernel_distance
+from steadygan.pretrained.extractor import Features
+from steadygan.pretrained.registry import get_extractor
 
 BATCH = 4
 

@@ -31,9 +31,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from steadygan.data import ImageSet, Loader, Source, load_images
 from steadygan.data.cache import PIXELS, Cache, open_cache
-from steadygan.data.containers import Container
+from steadygan.data.containers.base import Container
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import Source
 
 DISTINCT = 997
 PLACES = ("memory", "mapped", "mapped, cold", "decoding")

@@ -25,7 +25,7 @@ from statistics import mean, stdev
 import torch
 
 import steadygan
-from steadygan.data.grid import save_grid
+from steadygan.pictures.grid import save_grid
 
 ACCURACIES = ("D_accuracy_train", "D_accuracy_heldout")
 COLUMNS = (

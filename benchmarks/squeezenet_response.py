@@ -24,8 +24,13 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from steadygan.data import load_images, open_source
-from steadygan.metrics import Extractor, Moments, frechet_distance, get_extractor, kernel_distance, prdc
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
+from steadygan.metrics.frechet import Moments, frechet_distance
+from steadygan.metrics.kid import kernel_distance
+from steadygan.metrics.prdc import prdc
+from steadygan.pretrained.extractor import Extractor
+from steadygan.pretrained.registry import get_extractor
 
 BLURS, NOISES, QUALITIES = (0.5, 1.0, 2.0), (8, 32), (75, 10)
 CLASSES_KEPT = (10, 8, 5, 2)

@@ -39,7 +39,8 @@ import torch.nn.functional as F
 
 from steadygan import config as configuration
 from steadygan.build import build_state
-from steadygan.data import ImageSet, Source, load_images
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.source import Source
 from steadygan.estimate import Arithmetic, estimate_cost
 from steadygan.machine import keep_freed_memory, prepare
 from steadygan.training.graphs import WARM_UP

@@ -121,7 +121,7 @@ def test_dry_run_estimates_and_leaves_nothing(steadygan: Run, tmp_path: Path) ->
 
 
 def test_a_dry_run_of_what_cannot_fit_says_what_to_change(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steadygan.data.loader.free_memory", lambda device: 1)
+    monkeypatch.setattr("steadygan.data.images.free_memory", lambda device: 1)
     result = steadygan("train", "digits", *TINY, "--dry-run")
     assert result.status == 2
     assert "would not fit" in result.err
@@ -172,7 +172,7 @@ def test_a_warning_is_one_line_without_the_place_in_the_source(
         warnings.warn("two\n  lines", stacklevel=1)
         return []
 
-    monkeypatch.setattr("steadygan.machine.examine", examine)
+    monkeypatch.setattr("steadygan.cli.doctor.examine", examine)
     assert steadygan("doctor").err == "warning: two lines\n"
     assert warnings.showwarning is before, "for those who use the library nothing changes"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from steadygan import config
-from steadygan.nets import FAMILIES
-from steadygan.objective import LOSSES, PLACEMENTS, TERMS
+from steadygan.nets.registry import FAMILIES
+from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.registry import PLACEMENTS, TERMS
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")

@@ -11,9 +11,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from steadygan import build, config
 from steadygan.config import Config
-from steadygan.data import ImageSet, Source, load_images
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.source import Source
 from steadygan.estimate import Arithmetic, LiveBytes, estimate_cost
-from steadygan.nets import winograd
+from steadygan.kernels.winograd import convolve as winograd
 from steadygan.training.step import train_step
 
 CPU = torch.device("cpu")

@@ -13,8 +13,9 @@ import torch
 from helpers import Result, Run, tiny_run
 from PIL import Image
 
-from steadygan import explore, hub
+from steadygan import hub
 from steadygan.errors import UserError
+from steadygan.evaluation import neighbours as explore
 
 TINY = tiny_run("train.steps=2", "eval.num_fake=20")
 

@@ -14,11 +14,11 @@ from helpers import tiny_run
 from PIL import Image
 
 import steadygan
-from steadygan.build import build_generator
 from steadygan.errors import UserError
+from steadygan.generators.description import build_generator
+from steadygan.generators.sampling import standing_statistics
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
-from steadygan.nets.sampling import standing_statistics
-from steadygan.training.checkpoint import read_manifest
+from steadygan.runs.checkpoint import read_manifest
 
 TINY = tiny_run("train.steps=3")
 

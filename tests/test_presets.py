@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from steadygan import build, config
-from steadygan.data import ImageSet, PairSet, Source, load_images
-from steadygan.nets import TRANSLATORS, count_parameters
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.pair_images import PairSet
+from steadygan.data.source import Source
+from steadygan.nets.registry import TRANSLATORS, count_parameters
 from steadygan.training.step import run_phase
 
 CLASSES = 3

@@ -17,9 +17,9 @@ from torch import Tensor
 import steadygan
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
-from steadygan.metrics import PROTOCOLS, Protocol
-from steadygan.metrics.features.squeezenet import SqueezeNet
-from steadygan.training.checkpoint import read_weights
+from steadygan.metrics.protocol import PROTOCOLS, Protocol
+from steadygan.pretrained.squeezenet import SqueezeNet
+from steadygan.runs.checkpoint import read_weights
 
 TINY = tiny_run("data.size=32", "data.heldout=0.02", "train.steps=2")
 SMALL = Protocol("small", "digits", 20, labels="random")

@@ -9,52 +9,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
-__all__ = [
-    "Generator",
-    "Translator",
-    "UserError",
-    "evaluate",
-    "evaluate_images",
-    "load",
-    "load_translator",
-    "sample",
-    "train",
-]
+from steadygan._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from steadygan.api import train as train
     from steadygan.errors import UserError as UserError
-    from steadygan.hub import (
-        Generator as Generator,
-    )
-    from steadygan.hub import (
-        Translator as Translator,
-    )
-    from steadygan.hub import (
-        evaluate as evaluate,
-    )
-    from steadygan.hub import (
-        evaluate_images as evaluate_images,
-    )
-    from steadygan.hub import (
-        load as load,
-    )
-    from steadygan.hub import (
-        load_translator as load_translator,
-    )
-    from steadygan.hub import (
-        sample as sample,
-    )
-    from steadygan.hub import (
-        train as train,
-    )
+    from steadygan.evaluation.images import evaluate_images as evaluate_images
+    from steadygan.evaluation.run import evaluate as evaluate
+    from steadygan.generators.generator import Generator as Generator
+    from steadygan.generators.loading import load as load
+    from steadygan.generators.loading import load_translator as load_translator
+    from steadygan.generators.loading import sample as sample
+    from steadygan.generators.translator import Translator as Translator
+
+_HOMES = {
+    "Generator": "generators.generator",
+    "Translator": "generators.translator",
+    "UserError": "errors",
+    "evaluate": "evaluation.run",
+    "evaluate_images": "evaluation.images",
+    "load": "generators.loading",
+    "load_translator": "generators.loading",
+    "sample": "generators.loading",
+    "train": "api",
+}
+
+__all__ = sorted([*_HOMES, "__version__"])
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:
     """Imports torch only when something that needs it is asked for."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module 'steadygan' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("steadygan.errors" if name == "UserError" else "steadygan.hub"), name)
+    return getattr(import_module(f"steadygan.{_HOMES[name]}"), name)

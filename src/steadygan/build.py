@@ -2,83 +2,45 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import platform
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from steadygan import __version__
-from steadygan.config import Config, DataConfig, PlayerConfig, TrainConfig
-from steadygan.data import (
-    ImageSet,
-    Loader,
-    PairLoader,
-    PairSet,
-    is_name,
-    load_images,
-    open_source,
-    split,
-)
-from steadygan.data.pairs import choose, load_domains, open_domains
+from steadygan.config import Config, PlayerConfig, TrainConfig
+from steadygan.data.images import ImageSet
+from steadygan.data.loader import Loader
+from steadygan.data.pair_images import PairSet
+from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
-from steadygan.files import cache_root
-from steadygan.machine import has_bfloat16
-from steadygan.nets import TRANSLATORS, create_critic, create_generator, has_batch_statistics
+from steadygan.generators.description import build_generator
+from steadygan.generators.prior import Prior
+from steadygan.kernels.winograd.layer import set_winograd
+from steadygan.kernels.winograd.native import obstacle
+from steadygan.machine import choose_precision
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
-from steadygan.nets.prior import Prior
+from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.recompute import set_recompute
+from steadygan.nets.registry import TRANSLATORS, create_critic
 from steadygan.nets.resample import set_folding
-from steadygan.nets.translating import critic_name, generator_name
-from steadygan.nets.winograd.layer import set_winograd
-from steadygan.nets.winograd.native import obstacle
-from steadygan.objective import PLACEMENTS, Direction, Gen, Parts, Real, build_terms, resolve_options
-from steadygan.share import WHOLE, Share, Sharing, stream
+from steadygan.nets.translate import critic_name, generator_name
+from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
+from steadygan.objective.terms import Parts
+from steadygan.objective.translation import Direction
+from steadygan.objective.views import Gen, Real
+from steadygan.parallel.share import WHOLE, Share, Sharing, stream
+from steadygan.tasks.images import Images, describe_generator
+from steadygan.tasks.synthesis import Sampling
+from steadygan.tasks.translation import Translating
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
 from steadygan.training.state import TrainState
-from steadygan.training.task import Sampling, Task
-from steadygan.training.translating import Translating
-from steadygan.transforms import Consistency, DiffAugment
-
-Notify = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Images:
-    """The real images of a run: those trained on, and those kept away (None when nothing is held out)."""
-
-    train: ImageSet | PairSet
-    heldout: ImageSet | PairSet | None
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The device a configuration asks for; `auto` takes an accelerator when there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"train.device={name}: not usable here ({reason}); `steadygan doctor` lists devices") from error
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """To what networks are rounded while they train on this device; None: float32 throughout."""
-    has = has_bfloat16(device.type)
-    if name == "bfloat16" and not has:
-        raise UserError(f"train.precision=bfloat16: {device} has no units for it; set train.precision=auto")
-    return torch.bfloat16 if has and name != "float32" else None
+from steadygan.training.task import Task
+from steadygan.transforms.consistency import Consistency
+from steadygan.transforms.diffaugment import DiffAugment
 
 
 def resolve(config: Config) -> Config:
@@ -92,112 +54,6 @@ def resolve(config: Config) -> Config:
         raise UserError("model.conditional: the images of a translation have no classes; set it to false")
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     return config.model_copy(update={"objective": objective})
-
-
-def build_images(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
-    """Opens, splits and loads the data."""
-    data = config.data
-    if data.domains is not None:
-        return build_domains(config, device, notify)
-    source = open_source(data.path, size=data.size, channels=data.channels, root=data.root)
-    if config.model.conditional and source.labels is None:
-        raise UserError(
-            f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
-            "dataset.json, or set model.conditional=false"
-        )
-    train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images)
-    _refuse_batch(config, len(train))
-    load = partial(
-        load_images,
-        source,
-        device=device,
-        cache=_cache_folder(data),
-        max_unreadable=data.max_unreadable,
-        total=len(train) + len(heldout),
-    )
-    return Images(load(train, progress=notify), load(heldout) if len(heldout) else None)
-
-
-def build_domains(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
-    """Opens and loads the two domains of a translation; held out is the test split, or a share of the training's."""
-    data, paired = config.data, config.data.domains == "paired"
-    load_size = round(data.size * data.jitter)
-    splits = open_domains(
-        data.path, size=data.size, channels=data.channels, paired=paired, fit=data.fit, load_size=load_size
-    )
-    share = 0.0 if "test" in splits else data.heldout
-    train, heldout = choose(
-        splits["train"], paired, heldout=share, fraction=data.fraction, seed=data.seed, max_images=data.max_images
-    )
-    _refuse_batch(config, min(map(len, train.values())))
-    rest, belong, part = splits["train"], paired, "heldout"
-    if "test" in splits:
-        rest, belong, part = splits["test"], splits["test"].aligned, "test"
-        heldout = {"a": np.arange(len(rest.a)), "b": np.arange(len(rest.b))}
-    load = partial(
-        load_domains,
-        size=data.size,
-        device=device,
-        cache=_cache_folder(data),
-        max_unreadable=data.max_unreadable,
-        total={name: len(train[name]) + len(heldout[name]) for name in train},
-    )
-    together = load(splits["train"], train, paired=paired, progress=notify)
-    if not all(map(len, heldout.values())):
-        return Images(together, None)
-    return Images(together, load(rest, heldout, paired=belong, part=part))
-
-
-def _cache_folder(data: DataConfig) -> Path | None:
-    return cache_root() / "images" if data.cache else None
-
-
-def _refuse_batch(config: Config, images: int) -> None:
-    if config.train.batch_size > images:
-        raise UserError(
-            f"train.batch_size is {config.train.batch_size}, but there are only {images} training images in "
-            f"{config.data.path}; lower it to at most {images}"
-        )
-
-
-def describe_generator(config: Config, images: ImageSet | PairSet) -> dict[str, Any]:
-    """All that is needed to build the generator again, in plain JSON values; kept in every checkpoint."""
-    model = config.model
-    classes = len(images.class_names) if model.conditional else 0
-    return {
-        "kind": model.kind,
-        "size": images.size,
-        "channels": images.channels,
-        "classes": classes,
-        "latent": model.latent,
-        "width": model.width,
-        "options": dict(model.generator),
-        "prior": model.prior,
-        "class_names": list(images.class_names) if classes else [],
-        **({"directions": list(model.directions), "latent": 0} if model.kind in TRANSLATORS else {}),
-    }
-
-
-def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
-    """A generator with fresh weights, and its prior, from what `describe_generator` wrote.
-
-    Of a translation: all generators in an `nn.ModuleDict`, and a prior over nothing.
-    """
-    try:
-        sizes = {key: int(description[key]) for key in ("size", "channels", "classes", "latent", "width")}
-        kind, prior, options = description["kind"], description["prior"], dict(description["options"])
-        names = [generator_name(direction) for direction in description.get("directions", ())]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the description of the generator is incomplete or damaged: {error}") from error
-    if any(value > 1 << 16 for value in sizes.values()) or prior not in ("normal", "uniform"):
-        raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
-    classes = sizes["classes"]
-    pool = torch.arange(classes) if classes else None
-    arguments: dict[str, Any] = sizes | options
-    prior_of = Prior(sizes["latent"], prior, pool)
-    if names:
-        return nn.ModuleDict({name: create_generator(kind, **arguments) for name in names}), prior_of
-    return create_generator(kind, **arguments), prior_of
 
 
 def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -361,32 +217,3 @@ def build_task(config: Config, images: Images) -> Task:
         return Translating(images.train, images.heldout, generator, config.model.directions, beside)
     assert not isinstance(images.heldout, PairSet)
     return Sampling(images.train, images.heldout, generator, config.train.seed)
-
-
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "scikit-learn", "safetensors", "pydantic")
-
-
-def provenance(config: Config, images: Images, device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """Where a run comes from: versions, machine, seed and the content of its data."""
-    return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            "steadygan": __version__,
-            **{name: version(name) for name in PACKAGES},
-        },
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
-        "processes": processes,
-        "threads": torch.get_num_threads(),
-        "seed": config.train.seed,
-        "config_sha256": hashlib.sha256(config.to_yaml().encode()).hexdigest(),
-        "data": {
-            "path": config.data.path
-            if is_name(config.data.path)
-            else str(Path(config.data.path).expanduser().resolve()),
-            "fingerprint": images.train.fingerprint,
-            "train": len(images.train),
-            "heldout": len(images.heldout) if images.heldout is not None else 0,
-            "skipped": images.train.skipped + (images.heldout.skipped if images.heldout is not None else []),
-        },
-    }

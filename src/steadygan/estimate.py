@@ -6,7 +6,9 @@ size, while every storage is counted from when it is made to when nothing holds 
 
 from __future__ import annotations
 
+import time
 import weakref
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -18,8 +20,10 @@ from torch.utils.flop_counter import flop_registry
 
 from steadygan.build import adam, build_state
 from steadygan.config import Config
-from steadygan.data import ImageSet, PairSet
-from steadygan.nets import winograd
+from steadygan.data.images import ImageSet
+from steadygan.data.pair_images import PairSet
+from steadygan.kernels.winograd import convolve as winograd
+from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 
 
@@ -128,3 +132,17 @@ def _make_fake(net: nn.Module, fake: FakeTensorMode) -> None:
 
 def _size(tensors: Any) -> int:
     return sum(tensor.nbytes for tensor in tree_leaves(tensors) if isinstance(tensor, Tensor))
+
+
+def seconds_per_step(state: TrainState, *, warm_up: int = 3, budget: float = 5.0) -> float:
+    """The median time of a training step over about `budget` seconds, three steps at least; moves the state."""
+    times: list[float] = []
+    for step in range(warm_up + 100):
+        began = time.perf_counter()
+        values = train_step(state)
+        sum(float(value) for value in values.values())  # waits for the device
+        if step >= warm_up:
+            times.append(time.perf_counter() - began)
+        if len(times) >= 3 and sum(times) > budget:
+            break
+    return median(times)

@@ -1,40 +1,17 @@
-"""What this machine is, and the settings that make it quick."""
+"""What this machine can do, and the settings that make it quick."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
-import shutil
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-OPTIONAL = {
-    "torch_fidelity": "FID, IS and KID with the TF-2015 Inception",
-    "imageio_ffmpeg": "interpolations as MP4",
-}
-WEIGHTS = {
-    "Inception": ("STEADYGAN_INCEPTION_WEIGHTS", "FID, IS and KID; absent, torch-fidelity's own download at first use"),
-    "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
-    "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
-}
-"""Of feature extractors: the variable that names the file, and what it is for."""
+from steadygan.errors import UserError
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
-
-
-class Finding(NamedTuple):
-    """One line of `steadygan doctor`: what was looked at, what is there, what that means; ok False marks a problem."""
-
-    subject: str
-    found: str
-    meaning: str
-    ok: bool = True
 
 
 def keep_freed_memory() -> bool:
@@ -67,67 +44,6 @@ def prepare(device: torch.device, *, tf32: bool, autotune: bool) -> None:
     torch.backends.cudnn.benchmark = autotune
 
 
-def examine() -> list[Finding]:
-    """Everything about this machine that training depends on."""
-    import torch
-
-    import steadygan
-
-    findings = [
-        Finding(
-            "steadygan",
-            steadygan.__version__,
-            f"Python {platform.python_version()}, torch {torch.__version__}",
-        ),
-        Finding(
-            "processor",
-            f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
-            "more threads: OMP_NUM_THREADS" if torch.get_num_threads() < (os.cpu_count() or 1) else "all cores in use",
-        ),
-        _memory(),
-    ]
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            properties = torch.cuda.get_device_properties(index)
-            findings.append(
-                Finding(
-                    f"cuda:{index}",
-                    f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
-                    "used by auto",
-                )
-            )
-    elif torch.backends.mps.is_available():
-        findings.append(Finding("mps", "available", "used by train.device=auto"))
-    else:
-        findings.append(
-            Finding("accelerator", "none", "training runs on the CPU: fine for digits and small 32 px models")
-        )
-    findings.append(_bfloat16())
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    findings.append(
-        Finding("disk", f"{free:.0f} GiB free here", "checkpoints fit" if free > 5 else "may fill up", free > 5)
-    )
-    findings.extend(
-        Finding(module, "installed" if find_spec(module) else "not installed", f"optional: {purpose}")
-        for module, purpose in OPTIONAL.items()
-    )
-    findings.extend(_weights(name, variable, purpose) for name, (variable, purpose) in WEIGHTS.items())
-    return findings
-
-
-def _weights(name: str, variable: str, purpose: str) -> Finding:
-    named = os.environ.get(variable)
-    missing = bool(named) and not Path(named or "").expanduser().is_file()
-    found = f"{named} is not a file" if missing else named or "absent"
-    return Finding(f"{name} weights", found, f"{variable}: {purpose}", not missing)
-
-
-def _memory() -> Finding:
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    total = pages * size / 2**30
-    return Finding("memory", f"{total:.0f} GiB", "data sets up to a quarter of the free part stay in memory")
-
-
 def has_bfloat16(device: str) -> bool:
     """Whether a kind of device ("cpu", "cuda", "mps") multiplies bfloat16 in hardware."""
     import torch
@@ -141,10 +57,22 @@ def has_bfloat16(device: str) -> bool:
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
-def _bfloat16() -> Finding:
-    import torch
+def choose_device(name: str = "auto") -> torch.device:
+    """The device a configuration asks for; `auto` takes an accelerator when there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"train.device={name}: not usable here ({reason}); `steadygan doctor` lists devices") from error
+    return device
 
-    native = has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
-    if native:
-        return Finding("bfloat16", "in hardware", "train.precision=auto rounds networks to it; penalties stay float32")
-    return Finding("bfloat16", "not in hardware", "train.precision=auto trains in float32")
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """To what networks are rounded while they train on this device; None: float32 throughout."""
+    has = has_bfloat16(device.type)
+    if name == "bfloat16" and not has:
+        raise UserError(f"train.precision=bfloat16: {device} has no units for it; set train.precision=auto")
+    return torch.bfloat16 if has and name != "float32" else None

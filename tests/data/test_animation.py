@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data.animation import save_animation
 from steadygan.errors import UserError
+from steadygan.pictures.animation import save_animation
 
 LEVELS = (10, 60, 110, 160, 210)
 

@@ -15,11 +15,14 @@ import torch
 from PIL import Image
 
 from steadygan import config
-from steadygan.build import Images, build_images
-from steadygan.data import ImageSet, Loader, cache, load_images, loader, open_source
+from steadygan.data import cache, loader
 from steadygan.data.cache import cache_key
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
 from steadygan.files import cache_root
+from steadygan.tasks.images import Images, build_images
 
 COUNT = 150
 

@@ -19,8 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data import UnreadableImage, load_images, open_source
 from steadygan.data.containers import base, tar
+from steadygan.data.decoding import UnreadableImage
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
 
 CLASSES = ("ant", "bee", "cat")

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data import describe, fingerprint, load_images, open_source
-from steadygan.data.describe import SHEET_COLUMNS, SHEET_MARGIN, SHEET_SIDE, contact_sheet
+from steadygan.data.content import fingerprint
+from steadygan.data.describe import SHEET_COLUMNS, SHEET_MARGIN, SHEET_SIDE, contact_sheet, describe
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
 
 

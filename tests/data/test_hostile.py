@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data import UnreadableImage, describe, load_images, open_source
-from steadygan.data.decoding import MAX_SCANS, open_image, square
+from steadygan.data.decoding import MAX_SCANS, UnreadableImage, open_image, square
+from steadygan.data.describe import describe
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
 
 MUTANTS = 1000

@@ -11,18 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from steadygan.data import (
-    ImageSet,
-    Loader,
-    Source,
-    UnreadableImage,
-    load_images,
-    loader,
-    open_source,
-    to_float,
-    to_uint8,
-)
+from steadygan.data import loader
+from steadygan.data.decoding import UnreadableImage
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import Source, open_source
 from steadygan.errors import UserError
+from steadygan.pictures.pixels import to_float, to_uint8
 
 COUNT = 23
 

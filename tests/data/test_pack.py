@@ -14,7 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from steadygan.cli import app
-from steadygan.data import describe, load_images, open_source, pack
+from steadygan.data.describe import describe
+from steadygan.data.images import load_images
+from steadygan.data.pack import pack
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
 
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from steadygan.build import Images, build_images
 from steadygan.config import validate
-from steadygan.data import PairLoader, PairSet
-from steadygan.data.pairs import DomainSources, Fit, load_domains, open_domains, open_whole
+from steadygan.data.domains import DomainSources, Fit, open_domains, open_whole
+from steadygan.data.pair_images import PairSet, load_domains
+from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
+from steadygan.tasks.images import Images, build_images
 
 SIDE = 12
 FITS: tuple[Fit, ...] = ("crop", "squash")
@@ -227,7 +228,7 @@ def test_domains_bigger_than_memory_are_mapped_bit_for_bit(
 
     held = {fit: load(fit) for fit in FITS}
     assert not (tmp_path / "cache").exists()
-    monkeypatch.setattr("steadygan.data.loader.free_memory", lambda _: 0)
+    monkeypatch.setattr("steadygan.data.images.free_memory", lambda _: 0)
     for fit in FITS:
         mapped = load(fit)
         assert (mapped.a.place, mapped.b.place) == ("in a memory-mapped file",) * 2
@@ -247,7 +248,7 @@ def test_domains_are_read_as_their_configuration_says(
     (tmp_path / "images/testB/03.png").write_bytes(b"?")
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     if "memory (" not in place:
-        monkeypatch.setattr("steadygan.data.loader.free_memory", lambda _: 0)
+        monkeypatch.setattr("steadygan.data.images.free_memory", lambda _: 0)
     data = {"path": str(tmp_path / "images"), "size": SIDE, "domains": "paired", "cache": "decoded" not in place}
 
     def images(**more: float) -> Images:

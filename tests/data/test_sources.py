@@ -15,8 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data import UnreadableImage, digits, fingerprint, load_images, open_source, split
-from steadygan.data.decoding import open_image, square
+from steadygan.data.content import fingerprint
+from steadygan.data.decoding import UnreadableImage, open_image, square
+from steadygan.data.digits import digits
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
+from steadygan.data.split import split
 from steadygan.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from steadygan.errors import UserError
-from steadygan.metrics import compare, tables
-from steadygan.metrics.reading import read_run
+from steadygan.reports import curves as compare
+from steadygan.reports import tables
+from steadygan.runs.reading import read_run
 
 PROTOCOL = {"name": "digits", "num_fake": 2000, "reals_sha256": "ab" * 32, "torch": "2.11"}
 

@@ -11,12 +11,14 @@ import torchvision
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
-from steadygan.data import load_images, open_source
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
-from steadygan.metrics import Moments, frechet_distance, get_extractor
-from steadygan.metrics.features.dinov2 import DinoV2
-from steadygan.metrics.features.extractor import read_state
-from steadygan.metrics.features.squeezenet import SqueezeNet
+from steadygan.metrics.frechet import Moments, frechet_distance
+from steadygan.pretrained.dinov2 import DinoV2
+from steadygan.pretrained.extractor import read_state
+from steadygan.pretrained.registry import get_extractor
+from steadygan.pretrained.squeezenet import SqueezeNet
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 SQUEEZENET = SHARED / "squeezenet_v1.0_imagenet.npz"

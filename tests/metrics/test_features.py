@@ -11,8 +11,9 @@ from safetensors import safe_open
 
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
-from steadygan.metrics import class_agreement, get_extractor
-from steadygan.metrics.features.digits import Digits
+from steadygan.metrics.modes import class_agreement
+from steadygan.pretrained.digits import Digits
+from steadygan.pretrained.registry import get_extractor
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from steadygan.metrics import Moments, frechet_distance
+from steadygan.metrics.frechet import Moments, frechet_distance
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -14,10 +14,11 @@ import yaml
 from PIL import Image
 
 from steadygan.errors import UserError
-from steadygan.metrics import compare, tables
-from steadygan.metrics.against import against, plot_against
-from steadygan.metrics.grouping import group_seeds, mean_and_sd, merged
-from steadygan.metrics.reading import read_runs
+from steadygan.reports import curves as compare
+from steadygan.reports import tables
+from steadygan.reports.against import against, plot_against
+from steadygan.reports.grouping import group_seeds, mean_and_sd, merged
+from steadygan.runs.reading import read_runs
 
 PROTOCOL = {"name": "digits", "num_fake": 2000, "reals_sha256": "ab" * 32}
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.metrics import Features, get_extractor
-from steadygan.metrics.features import inception as ours
+from steadygan.pretrained import inception as ours
+from steadygan.pretrained.extractor import Features
+from steadygan.pretrained.registry import get_extractor
 
 N = 6
 """Images a side: a forward pass takes a third of a second each."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steadygan.metrics import inception_score, kernel_distance
-from steadygan.metrics.reading import cost
+from steadygan.metrics.inception_score import inception_score
+from steadygan.metrics.kid import kernel_distance
+from steadygan.runs.reading import cost
 
 
 def test_sure_and_balanced_answers_score_the_number_of_classes_and_collapse_scores_one() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from steadygan.metrics import compare
-from steadygan.metrics.instruments import NAMED, Spectra, draw, growth, read_spectra
-from steadygan.metrics.reading import read_run
+from steadygan.reports import curves as compare
+from steadygan.reports.spectra import NAMED, Spectra, draw, growth, read_spectra
+from steadygan.runs.reading import read_run
 
 ROWS = [
     {"step": 10, "D/adversarial": 1.0, "sigma/G/linear": [2.0, 1.0, 0.5], "sigma/D/head.linear": [1.0]},

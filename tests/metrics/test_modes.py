@@ -8,9 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.data.digits import digits, stacked_digits
-from steadygan.metrics import class_agreement, get_extractor, intra_class_diversity, stacked_modes
-from steadygan.metrics.features import Features
-from steadygan.metrics.modes import class_spread, mean_pairwise_distance
+from steadygan.metrics.modes import (
+    class_agreement,
+    class_spread,
+    intra_class_diversity,
+    mean_pairwise_distance,
+    stacked_modes,
+)
+from steadygan.pretrained.extractor import Features
+from steadygan.pretrained.registry import get_extractor
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,7 @@ import torch
 import torch_fidelity.metric_prc
 from torch import Tensor
 
-from steadygan.metrics import prdc
-from steadygan.metrics.prdc import radii
+from steadygan.metrics.prdc import prdc, radii
 
 
 def normal(n: int, features: int = 6, seed: int = 0) -> Tensor:

@@ -11,7 +11,11 @@ from torch import Tensor
 
 from steadygan.data.digits import digits, stacked_digits
 from steadygan.errors import UserError
-from steadygan.metrics import EXTRACTORS, PROTOCOLS, Extractor, Protocol, choose_protocol, evaluation, score
+from steadygan.metrics import evaluation
+from steadygan.metrics.evaluation import score
+from steadygan.metrics.protocol import PROTOCOLS, Protocol, choose_protocol
+from steadygan.pretrained.extractor import Extractor
+from steadygan.pretrained.registry import EXTRACTORS
 
 SMALL = replace(PROTOCOLS["digits"], num_fake=300)
 IMAGES, LABELS = (torch.from_numpy(array) for array in digits())

@@ -13,8 +13,10 @@ import torch.multiprocessing
 from torch import Tensor
 
 from steadygan.data.digits import digits
-from steadygan.metrics import Protocol, Shard, processes, score, sharding
-from steadygan.metrics.sharding import interleave
+from steadygan.metrics import sharding
+from steadygan.metrics.evaluation import score
+from steadygan.metrics.protocol import Protocol
+from steadygan.metrics.sharding import Shard, interleave, processes
 
 PROTOCOL = Protocol("digits", "digits", 150, scores=("fd", "kd", "prdc", "classes"), labels="random")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from steadygan.metrics.truncation import plot_truncation, trade, truncation_rows
+from steadygan.reports.truncation import plot_truncation, trade, truncation_rows
 
 
 def record(truncation: float | None, **scores: float) -> dict[str, Any]:

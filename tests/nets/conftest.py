@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from steadygan.nets import count_parameters, create_critic, create_generator
+from steadygan.nets.registry import count_parameters, create_critic, create_generator
 
 Counter = Callable[..., tuple[int, int]]
 

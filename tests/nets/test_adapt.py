@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets import create_critic, create_generator
 from steadygan.nets.adapt import CRITIC_BLOCKS, all_but_scale_and_shift, lower_blocks
+from steadygan.nets.registry import create_critic, create_generator
 
 SIZES = {"size": 32, "channels": 3, "classes": 3, "width": 4}
 BLOCKS = {"dcgan": 7, "resnet": 4, "sagan": 4, "biggan": 4, "biggan-deep": 6, "unet": 3, "stylegan2": 3}

@@ -8,14 +8,8 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets.attention import (
-    Attention,
-    attention_after,
-    differentiated_once,
-    fused_attention,
-    plain_attention,
-)
-from steadygan.nets.layers import advance_spectral_norm
+from steadygan.nets.attention import Attention, attention_after, differentiated_once, fused_attention, plain_attention
+from steadygan.nets.spectral_norm import advance_spectral_norm
 
 
 @pytest.fixture(autouse=True)

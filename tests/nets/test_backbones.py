@@ -9,15 +9,11 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets import (
-    advance_spectral_norm,
-    count_parameters,
-    create_critic,
-    create_generator,
-    has_batch_statistics,
-)
-from steadygan.nets.layers import Conv2d, Embedding, Linear, SpectralNorm
+from steadygan.nets.batch_norm import has_batch_statistics
+from steadygan.nets.layers import Conv2d, Embedding, Linear
+from steadygan.nets.registry import count_parameters, create_critic, create_generator
 from steadygan.nets.resnet import DownBlock, UpBlock
+from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
 
 KINDS = ["dcgan", "resnet"]
 

@@ -12,17 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import create_critic, create_generator, has_batch_statistics, set_batch_groups
 from steadygan.nets.attention import Attention
-from steadygan.nets.biggan import Critic, Generator, initialise
-from steadygan.nets.layers import (
+from steadygan.nets.batch_norm import (
     BatchNorm2d,
     ConditionalBatchNorm2d,
-    Linear,
     ModulatedBatchNorm2d,
-    SpectralNorm,
+    has_batch_statistics,
+    set_batch_groups,
 )
+from steadygan.nets.biggan import Critic, Generator, initialise
+from steadygan.nets.layers import Linear
+from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resnet import DownBlock, UpBlock
+from steadygan.nets.spectral_norm import SpectralNorm
 
 LATENTS = {32: 8, 64: 5, 128: 12, 256: 7, 512: 8}
 

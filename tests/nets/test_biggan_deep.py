@@ -12,10 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.attention import Attention
+from steadygan.nets.batch_norm import BatchNorm2d, ModulatedBatchNorm2d, has_batch_statistics
 from steadygan.nets.biggan_deep import DownBlock, UpBlock
-from steadygan.nets.layers import BatchNorm2d, Linear, ModulatedBatchNorm2d, SpectralNorm
+from steadygan.nets.layers import Linear
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.nets.spectral_norm import SpectralNorm
 
 
 @pytest.fixture(autouse=True)

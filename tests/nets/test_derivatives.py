@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets import FAMILIES, create_critic, create_generator
 from steadygan.nets.attention import Attention
+from steadygan.nets.registry import FAMILIES, create_critic, create_generator
 
 SIZES = {"size": 32, "channels": 1, "classes": 2}
 LATENT = 4

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.data import to_uint8
 from steadygan.errors import UserError
-from steadygan.nets import create_generator
-from steadygan.nets.interpolation import interpolate, slerp
-from steadygan.nets.layers import look_up
-from steadygan.nets.prior import Prior
+from steadygan.generators.interpolation import interpolate, slerp
+from steadygan.generators.prior import Prior
+from steadygan.nets.labels import look_up
+from steadygan.nets.registry import create_generator
+from steadygan.pictures.pixels import to_uint8
 
 CLASSES, LATENT = 3, 8
 CONDITIONAL: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,18 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from steadygan.nets.layers import (
-    BatchNorm2d,
-    ConditionalBatchNorm2d,
-    Conv2d,
-    Embedding,
-    Linear,
-    Projection,
-    SpectralNorm,
-    advance_spectral_norm,
-    has_batch_statistics,
-    set_batch_groups,
-)
+from steadygan.nets.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, has_batch_statistics, set_batch_groups
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection
+from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
-from steadygan.nets import create_critic, create_generator
+from steadygan.nets.registry import create_critic, create_generator
 
 KINDS = ("dcgan", "resnet", "sagan", "biggan", "biggan-deep", "stylegan2", "unet")
 

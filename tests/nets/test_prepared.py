@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets import advance_spectral_norm, create_critic, create_generator
-from steadygan.nets.layers import Conv2d, SpectralNorm
+from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
+from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resample import UpConv2d
+from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets import create_critic, create_generator
-from steadygan.nets.layers import set_batch_groups
+from steadygan.nets.batch_norm import set_batch_groups
 from steadygan.nets.recompute import Block, set_recompute
+from steadygan.nets.registry import create_critic, create_generator
 
 SIZES: dict[str, Any] = {"size": 32, "channels": 3, "classes": 3, "width": 4}
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets import create_critic, create_generator
-from steadygan.nets.layers import set_batch_groups
+from steadygan.nets.batch_norm import set_batch_groups
+from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resample import DownConv2d, ResamplingConv2d, UpConv2d, set_folding, spread
 
 

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.attention import Attention
-from steadygan.nets.layers import BatchNorm2d, ConditionalBatchNorm2d, Embedding, SpectralNorm
+from steadygan.nets.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, has_batch_statistics
+from steadygan.nets.layers import Embedding
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.nets.spectral_norm import SpectralNorm
 
 
 @pytest.fixture(autouse=True)

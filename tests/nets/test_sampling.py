@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import create_generator
-from steadygan.nets.layers import BatchNorm2d
-from steadygan.nets.prior import Prior
-from steadygan.nets.sampling import choose_labels, sample, standing_statistics
+from steadygan.generators.prior import Prior
+from steadygan.generators.sampling import choose_labels, sample, standing_statistics
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.registry import create_generator
 
 MANY = 20_000
 

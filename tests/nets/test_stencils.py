@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from steadygan.nets.winograd import native
-from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, cut
-from steadygan.nets.winograd.stencils import Stencil, of_matrix
+from steadygan.kernels.winograd import native
+from steadygan.kernels.winograd.forms import DOUBLING, PAIRS, QUADS, cut
+from steadygan.kernels.winograd.stencils import Stencil, of_matrix
 
 BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
 needs_code = pytest.mark.skipif(native.obstacle() is not None, reason=f"no machine code: {native.obstacle()}")

@@ -14,20 +14,14 @@ import torch.nn.functional as F
 from scipy.signal import convolve2d
 from torch import Tensor, nn
 
-from steadygan.data import to_uint8
 from steadygan.errors import UserError
-from steadygan.nets import (
-    count_parameters,
-    create_critic,
-    create_generator,
-    has_batch_statistics,
-    set_batch_groups,
-)
-from steadygan.nets.layers import MinibatchStddev
+from steadygan.generators.prior import Prior
+from steadygan.generators.sampling import sample
+from steadygan.nets.batch_norm import MinibatchStddev, has_batch_statistics, set_batch_groups
 from steadygan.nets.modulated import EqualConv2d, EqualLinear, ModulatedConv2d, Resample
-from steadygan.nets.prior import Prior
-from steadygan.nets.sampling import sample
+from steadygan.nets.registry import count_parameters, create_critic, create_generator
 from steadygan.nets.stylegan2 import CriticBlock, Generator, SynthesisLayer
+from steadygan.pictures.pixels import to_uint8
 
 pytestmark = pytest.mark.usefixtures("float64")
 

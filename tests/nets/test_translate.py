@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import count_parameters, create_critic, create_generator, has_batch_statistics
-from steadygan.nets.translating import translate, translate_tiled
+from steadygan.generators.translation import translate, translate_tiled
+from steadygan.nets.batch_norm import has_batch_statistics
+from steadygan.nets.registry import count_parameters, create_critic, create_generator
 
 
 def generator(size: int = 32, **options: Any) -> nn.Module:

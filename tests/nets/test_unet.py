@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import create_critic, create_generator, has_batch_statistics
 from steadygan.nets.attention import Attention
-from steadygan.nets.layers import SpectralNorm, advance_spectral_norm
+from steadygan.nets.batch_norm import has_batch_statistics
+from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resnet import UpBlock
+from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
 from steadygan.nets.unet import Unnormalised
 
 SIZES = [32, 64, 128, 256]

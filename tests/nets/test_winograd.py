@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets import create_critic, create_generator, winograd
+from steadygan.kernels.winograd import convolve as winograd
+from steadygan.kernels.winograd.convolve import convolve, convolve_back
+from steadygan.kernels.winograd.forms import DOUBLING, PAIRS, QUADS, Form
+from steadygan.kernels.winograd.layer import set_winograd
 from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
+from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding
-from steadygan.nets.winograd import convolve, convolve_back
-from steadygan.nets.winograd.forms import DOUBLING, PAIRS, QUADS, Form
-from steadygan.nets.winograd.layer import set_winograd
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 WIDE = winograd.LEAST_CHANNELS

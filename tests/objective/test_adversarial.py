@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import Score
-from steadygan.nets.prior import Prior
-from steadygan.objective import LOSSES, Bundle, Parts, adversarial
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.objective.adversarial import LOSSES, adversarial
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.terms import Parts
 
 pytestmark = pytest.mark.usefixtures("float64")
 

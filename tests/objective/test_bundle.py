@@ -10,25 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets import Score
-from steadygan.nets.layers import BatchNorm2d
-from steadygan.nets.prior import Prior
-from steadygan.objective import (
-    TERMS,
-    Aug,
-    Bundle,
-    Gen,
-    Latent,
-    Lerp,
-    Nudge,
-    Parts,
-    Real,
-    Term,
-    View,
-    adversarial,
-    build_terms,
-)
-from steadygan.objective.views import walk
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.layers import Score
+from steadygan.objective.adversarial import adversarial
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS, build_terms
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real, View, walk
 
 pytestmark = pytest.mark.usefixtures("float64")
 

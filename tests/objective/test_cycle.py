@@ -11,10 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import Score
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Beside, Bundle, Detach, Direction, Gen, Parts, Pool, Real, Term, build_terms
-from steadygan.transforms import Consistency, DiffAugment
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS, build_terms
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.translation import Direction
+from steadygan.objective.views import Beside, Detach, Gen, Pool, Real
+from steadygan.transforms.consistency import Consistency
+from steadygan.transforms.diffaugment import DiffAugment
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,10 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets import Score, create_critic, create_generator, has_batch_statistics
-from steadygan.nets.layers import BatchNorm2d, Conv2d
-from steadygan.nets.prior import Prior
-from steadygan.objective import Bundle, Gen, Latent, Lerp, Nudge, Parts, Real, Term, View, build_terms
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import BatchNorm2d, has_batch_statistics
+from steadygan.nets.layers import Conv2d, Score
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import build_terms
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Gen, Latent, Lerp, Nudge, Real, View
 
 pytestmark = pytest.mark.usefixtures("float64")
 

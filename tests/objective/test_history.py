@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steadygan.nets.prior import Prior
-from steadygan.objective import Bundle, History, Pool, Real
+from steadygan.generators.prior import Prior
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.memory import History
+from steadygan.objective.views import Pool, Real
 
 
 def numbers(start: int, count: int) -> torch.Tensor:

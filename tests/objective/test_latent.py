@@ -12,10 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import Score, create_generator
-from steadygan.nets.layers import BatchNorm2d
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Bundle, Climb, Gen, Latent, Nudge, Parts, Real, Term, build_terms
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.layers import Score
+from steadygan.nets.registry import create_generator
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.logan import Climb
+from steadygan.objective.registry import TERMS, build_terms
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Gen, Latent, Nudge, Real
 from steadygan.training.step import run_phase
 
 pytestmark = pytest.mark.usefixtures("float64")

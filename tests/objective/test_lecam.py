@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import Score
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Average, Bundle, Parts
-from steadygan.training.checkpoint import load_checkpoint, save_checkpoint
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.memory import Average
+from steadygan.objective.registry import TERMS
+from steadygan.objective.terms import Parts
+from steadygan.runs.checkpoint import load_checkpoint, save_checkpoint
 from steadygan.training.step import run_phase, train_step
 
 PARTS = Parts.of()

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import Score
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Bundle, Gen, Jitter, Latent, Parts, Real, Term
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Gen, Jitter, Latent, Real
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -12,9 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets import Score, create_critic, create_generator
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Bundle, CutMix, Gen, Latent, Mask, Parts, Real, Relabel, Term, build_terms
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS, build_terms
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import CutMix, Gen, Latent, Mask, Real, Relabel
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -14,15 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan import build, config
-from steadygan.data import load_images, open_source
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
-from steadygan.nets import Score, advance_spectral_norm
-from steadygan.nets.prior import Prior
-from steadygan.objective import (
-    PLACEMENTS,
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.nets.spectral_norm import advance_spectral_norm
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import PLACEMENTS, build_terms
+from steadygan.objective.terms import Parts
+from steadygan.objective.views import (
     Aug,
     Bare,
-    Bundle,
     CutMix,
     Gen,
     Jitter,
@@ -30,15 +33,14 @@ from steadygan.objective import (
     Lerp,
     Mask,
     Nudge,
-    Parts,
     Real,
     Through,
     View,
-    build_terms,
+    origin,
 )
-from steadygan.objective.views import origin
 from steadygan.training.step import run_phase, train_step
-from steadygan.transforms import Consistency, DiffAugment
+from steadygan.transforms.consistency import Consistency
+from steadygan.transforms.diffaugment import DiffAugment
 
 X, Z = Real(), Latent()
 G = Gen("G", Z)

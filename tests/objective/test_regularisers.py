@@ -9,9 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets import Score
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Aug, Bundle, Gen, Latent, Lerp, Nudge, Parts, Real, Term
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real
 
 pytestmark = pytest.mark.usefixtures("float64")
 

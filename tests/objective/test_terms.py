@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.objective import Gen, Latent, Nudge, Parts, Term, build_terms, resolve_options
-from steadygan.objective.views import walk
+from steadygan.objective.registry import build_terms, resolve_options
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Gen, Latent, Nudge, walk
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 
 
 OWN = """
-from steadygan.objective import Term
+from steadygan.objective.registry import Term
 
 def spread(parts, *, weight: float = 2.0, power: int, name: str = "spread"):
     return (
@@ -161,7 +162,7 @@ def test_a_malformed_name_of_a_term_is_refused(name: str) -> None:
 
 REWRITING = """
 from dataclasses import replace
-from steadygan.objective import Gen, Nudge, Term, rewrites
+from steadygan.objective.registry import Gen, Nudge, Term, rewrites
 
 def shaken(parts, *, sigma):
     return replace(parts, fake=Gen(parts.fake.net, Nudge(parts.fake.source, sigma)))

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets import create_generator
-from steadygan.nets.layers import ConditionalBatchNorm2d, Conv2d, Embedding, Linear
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Bundle, Parts
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import ConditionalBatchNorm2d
+from steadygan.nets.layers import Conv2d, Embedding, Linear
+from steadygan.nets.registry import create_generator
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS
+from steadygan.objective.terms import Parts
 
 pytestmark = pytest.mark.usefixtures("float64")
 

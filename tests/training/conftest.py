@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from steadygan import build, config
-from steadygan.build import choose_device
-from steadygan.data import Source, load_images
+from steadygan.data.images import load_images
+from steadygan.data.source import Source
+from steadygan.machine import choose_device
 from steadygan.training.state import TrainState
 
 BATCH = 4

@@ -21,17 +21,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from steadygan.data import Loader
+from steadygan.data.loader import Loader
 from steadygan.errors import LostProcess, UserError
-from steadygan.nets import create_critic, create_generator
-from steadygan.nets.layers import BatchNorm2d
-from steadygan.nets.prior import Prior
-from steadygan.objective import Real, Term
-from steadygan.share import Share, stream
-from steadygan.training.distributed import Replicas, joined
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Real
+from steadygan.parallel.processes import joined
+from steadygan.parallel.replicas import Replicas
+from steadygan.parallel.share import Share, stream
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
-from steadygan.transforms import DiffAugment
+from steadygan.transforms.diffaugment import DiffAugment
 
 BATCH, STEPS = 8, 2
 STYLEGAN2 = {"size": 16, "channels": 1, "classes": 3, "width": 1, "mapping_layers": 1}

@@ -15,15 +15,20 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from steadygan.data import ImageSet, Loader, load_images, open_source
-from steadygan.nets import Score, has_batch_statistics
-from steadygan.nets.layers import BatchNorm2d, Conv2d, Embedding, Linear, MinibatchStddev
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS, Bundle, Parts, build_terms
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import open_source
+from steadygan.generators.prior import Prior
+from steadygan.nets.batch_norm import BatchNorm2d, MinibatchStddev, has_batch_statistics
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Score
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import TERMS, build_terms
+from steadygan.objective.terms import Parts
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase
-from steadygan.transforms import Consistency, DiffAugment
+from steadygan.transforms.consistency import Consistency
+from steadygan.transforms.diffaugment import DiffAugment
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -14,7 +14,8 @@ from training.objectives import NARROW
 
 from steadygan import build
 from steadygan.estimate import Arithmetic
-from steadygan.nets import attention, winograd
+from steadygan.kernels.winograd import convolve as winograd
+from steadygan.nets import attention
 from steadygan.objective.bundle import Bundle
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step

@@ -14,11 +14,11 @@ import torch
 from helpers import tiny_run
 
 from steadygan import config as configuration
-from steadygan.build import build_images, build_state, describe_generator
+from steadygan.build import build_state
 from steadygan.errors import UserError
 from steadygan.files import sha256
-from steadygan.training import checkpoint as module
-from steadygan.training.checkpoint import (
+from steadygan.runs import checkpoint as module
+from steadygan.runs.checkpoint import (
     MANIFEST,
     STATE,
     WEIGHTS,
@@ -29,6 +29,7 @@ from steadygan.training.checkpoint import (
     read_weights,
     save_checkpoint,
 )
+from steadygan.tasks.images import build_images, describe_generator
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 
@@ -191,7 +192,7 @@ def assert_only_the_first_is_there(path: Path) -> None:
     assert fresh.step == 1
 
 
-@pytest.mark.parametrize("where", ["torch.save", "os.fsync", "steadygan.training.checkpoint.save_file"])
+@pytest.mark.parametrize("where", ["torch.save", "os.fsync", "steadygan.runs.checkpoint.save_file"])
 def test_a_full_disk_leaves_the_checkpoint_before(
     saved: tuple[TrainState, Path], where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +231,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing may catch it."""
 
 
-@pytest.mark.parametrize("moment", ["torch.save", "steadygan.training.checkpoint.sha256", "steadygan.files._sync"])
+@pytest.mark.parametrize("moment", ["torch.save", "steadygan.runs.checkpoint.sha256", "steadygan.files._sync"])
 def test_dying_between_two_files_shows_no_half_checkpoint(
     saved: tuple[TrainState, Path], moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

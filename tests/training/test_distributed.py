@@ -26,12 +26,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import steadygan
-from steadygan import share
-from steadygan.data import Loader
+from steadygan.data.loader import Loader
 from steadygan.errors import UserError
-from steadygan.share import WHOLE, Share
-from steadygan.training.checkpoint import checkpoints, read_manifest
-from steadygan.training.distributed import Replicas
+from steadygan.parallel import share
+from steadygan.parallel.replicas import Replicas
+from steadygan.parallel.share import WHOLE, Share
+from steadygan.runs.checkpoint import checkpoints, read_manifest
 from steadygan.training.loop import interruptible
 
 SCRIPT = Path(__file__).with_name("replicas.py")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from steadygan.nets import advance_spectral_norm
-from steadygan.nets.layers import BatchNorm2d, Linear
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.layers import Linear
+from steadygan.nets.spectral_norm import advance_spectral_norm
 from steadygan.training.ema import EMA
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import steadygan
 from steadygan.errors import UserError
-from steadygan.metrics.tables import table
+from steadygan.reports.tables import table
 
 STEPS = 4
 TINY = tiny_run(

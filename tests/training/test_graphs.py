@@ -18,8 +18,8 @@ from training.objectives import OBJECTIVES, SMALL
 from training.recorder import Recorder
 
 from steadygan import config
-from steadygan.nets.prior import Prior
-from steadygan.objective import TERMS
+from steadygan.generators.prior import Prior
+from steadygan.objective.registry import TERMS
 from steadygan.training.graphs import WARM_UP, Graphs, Mode, choose_mode
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step

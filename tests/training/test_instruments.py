@@ -15,8 +15,8 @@ from torch import nn
 
 import steadygan
 from steadygan import build, config
-from steadygan.nets import create_critic, create_generator
 from steadygan.nets.layers import Linear
+from steadygan.nets.registry import create_critic, create_generator
 from steadygan.training.instruments import (
     EXACT_UP_TO,
     instability,

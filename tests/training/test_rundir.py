@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steadygan.errors import UserError
-from steadygan.training.rundir import RunDirectory
+from steadygan.runs.directory import RunDirectory
 
 
 @pytest.fixture

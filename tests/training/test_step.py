@@ -14,13 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan import build, config
-from steadygan.data import ImageSet, Loader, load_images, open_source
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import open_source
 from steadygan.errors import UserError
-from steadygan.nets import Score, create_critic, create_generator
-from steadygan.nets.layers import BatchNorm2d, Conv2d, SpectralNorm
-from steadygan.nets.prior import Prior
-from steadygan.nets.sampling import sample, standing_statistics
-from steadygan.objective import Parts, Real, Term, build_terms
+from steadygan.generators.prior import Prior
+from steadygan.generators.sampling import sample, standing_statistics
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.layers import Conv2d, Score
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.nets.spectral_norm import SpectralNorm
+from steadygan.objective.registry import build_terms
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Real
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.step import micro_batches, run_phase, train_step

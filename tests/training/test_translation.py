@@ -20,7 +20,7 @@ import steadygan
 from steadygan import build, config, hub
 from steadygan.cli import app
 from steadygan.errors import UserError
-from steadygan.objective import History
+from steadygan.objective.memory import History
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
 

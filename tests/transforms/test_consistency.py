@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steadygan.errors import UserError
-from steadygan.transforms import Consistency
+from steadygan.transforms.consistency import Consistency
 
 SIDE = 16
 

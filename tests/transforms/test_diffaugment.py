@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from steadygan.errors import UserError
-from steadygan.transforms import DiffAugment
-from steadygan.transforms.diffaugment import color
+from steadygan.transforms.diffaugment import DiffAugment, color
 
 
 def generator(seed: int = 0) -> torch.Generator:

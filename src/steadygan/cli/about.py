@@ -50,8 +50,8 @@ def doctor() -> None:
     """Say what this machine has, and what that means for training."""
     from rich.table import Table
 
-    from steadygan.machine import Finding, examine
-    from steadygan.nets.winograd.native import obstacle
+    from steadygan.cli.doctor import Finding, examine
+    from steadygan.kernels.winograd.native import obstacle
 
     findings = examine()
     if reason := obstacle():

@@ -31,10 +31,10 @@ def compare(
 ) -> None:
     """Put runs side by side: a table here, loss and score curves in a PNG."""
     from steadygan.files import write_whole
-    from steadygan.metrics import compare as comparison
-    from steadygan.metrics import tables
-    from steadygan.metrics.against import against as rows_against
-    from steadygan.metrics.against import plot_against
+    from steadygan.reports import curves as comparison
+    from steadygan.reports import tables
+    from steadygan.reports.against import against as rows_against
+    from steadygan.reports.against import plot_against
 
     out = out or [Path("compare.png")]
     if form not in ("table", "markdown", "csv"):

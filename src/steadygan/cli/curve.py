@@ -26,10 +26,10 @@ def curve(
     weights: Weights = "ema",
 ) -> None:
     """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
+    from steadygan.evaluation.run import truncation_curve
     from steadygan.files import write_whole
-    from steadygan.hub import truncation_curve
-    from steadygan.metrics import tables
-    from steadygan.metrics.truncation import plot_truncation, truncation_rows
+    from steadygan.reports import tables
+    from steadygan.reports.truncation import plot_truncation, truncation_rows
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")

@@ -41,7 +41,7 @@ def data_info(
 ) -> None:
     """Count, sizes, classes, colours, duplicates, fingerprint, and every unreadable file by name, as JSON."""
     from steadygan.data.describe import contact_sheet, describe
-    from steadygan.data.parallel import THREADS
+    from steadygan.data.ordered import THREADS
 
     with _bar("looking") as progress:
         found = describe(path, root=root, progress=progress, threads=threads or THREADS)
@@ -66,8 +66,9 @@ def data_pack(
     threads: Threads = None,
 ) -> None:
     """Decode, crop and resize once: any data as one StyleGAN-style zip, the same byte for byte each time."""
-    from steadygan.data import open_source, pack
-    from steadygan.data.parallel import THREADS
+    from steadygan.data.ordered import THREADS
+    from steadygan.data.pack import pack
+    from steadygan.data.source import open_source
 
     if channels == 2:
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")

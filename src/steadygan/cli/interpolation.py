@@ -30,9 +30,9 @@ def interpolate(
     weights: Weights = "ema",
 ) -> None:
     """Walk between latents, between classes, or both, with a trained generator."""
-    from steadygan.data.animation import ANIMATED, save_animation
-    from steadygan.data.grid import grid, save_grid
-    from steadygan.hub import load
+    from steadygan.generators.loading import load
+    from steadygan.pictures.animation import ANIMATED, save_animation
+    from steadygan.pictures.grid import grid, save_grid
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")

@@ -11,7 +11,7 @@ from steadygan.cli.terminal import Weights, escape, make_console
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
-    from steadygan.explore import Neighbours
+    from steadygan.evaluation.neighbours import Neighbours
 
 
 def neighbours(
@@ -28,7 +28,7 @@ def neighbours(
     weights: Weights = "ema",
 ) -> None:
     """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
-    from steadygan import explore
+    from steadygan.evaluation import neighbours as explore
     from steadygan.files import write_whole
 
     if weights not in ("ema", "raw"):

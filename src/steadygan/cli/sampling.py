@@ -25,9 +25,9 @@ def sample(
     weights: Weights = "ema",
 ) -> None:
     """Make images with a trained generator, from its checkpoint alone."""
-    from steadygan.data.grid import save_grid, to_pil
     from steadygan.files import write_whole
-    from steadygan.hub import load
+    from steadygan.generators.loading import load
+    from steadygan.pictures.grid import save_grid, to_pil
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")

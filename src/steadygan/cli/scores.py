@@ -34,9 +34,10 @@ def evaluate(
 ) -> None:
     """Score a run's best (else newest) checkpoint and record it, or compare two folders or zips of images."""
     from steadygan.data.decoding import MAX_UNREADABLE
-    from steadygan.hub import evaluate as evaluate_run
-    from steadygan.hub import evaluate_images
-    from steadygan.metrics import EXTRACTORS, processes
+    from steadygan.evaluation.images import evaluate_images
+    from steadygan.evaluation.run import evaluate as evaluate_run
+    from steadygan.metrics.sharding import processes
+    from steadygan.pretrained.registry import EXTRACTORS
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")

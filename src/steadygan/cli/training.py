@@ -11,9 +11,9 @@ from steadygan.cli.terminal import Overrides, duration, escape, make_console, pr
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
-    from steadygan.build import Images
     from steadygan.config import Config
-    from steadygan.training.distributed import Replicas
+    from steadygan.parallel.replicas import Replicas
+    from steadygan.tasks.images import Images
     from steadygan.training.loop import Progress
     from steadygan.training.state import TrainState
 
@@ -30,7 +30,7 @@ def train(
 ) -> None:
     """Train a GAN: `steadygan train digits`, or `steadygan train PRESET data.path=FOLDER`."""
     from steadygan import config as configuration
-    from steadygan.training.distributed import joined, restarted
+    from steadygan.parallel.processes import joined, restarted
 
     if resume and (out is not None or dry_run):
         raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
@@ -137,7 +137,7 @@ def _facts(state: TrainState, images: Images) -> list[str]:
 
 def _size(state: TrainState, net: str) -> str:
     """How many parameters a network has, and how many of them do not learn."""
-    from steadygan.nets import count_parameters
+    from steadygan.nets.registry import count_parameters
 
     names = [name.removeprefix(f"{net}.") for name in state.frozen if name.startswith(f"{net}.")]
     resting = sum(state.nets[net].get_parameter(name).numel() for name in names)
@@ -147,11 +147,11 @@ def _size(state: TrainState, net: str) -> str:
 def _dry_run(config: Config) -> None:
     import torch
 
-    from steadygan.build import build_images, build_state, choose_device, resolve
-    from steadygan.data.loader import free_memory
-    from steadygan.estimate import estimate_cost
-    from steadygan.machine import prepare
-    from steadygan.run import seconds_per_step
+    from steadygan.build import build_state, resolve
+    from steadygan.data.images import free_memory
+    from steadygan.estimate import estimate_cost, seconds_per_step
+    from steadygan.machine import choose_device, prepare
+    from steadygan.tasks.images import build_images
 
     console = make_console()
     config = resolve(config)

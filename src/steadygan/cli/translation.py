@@ -22,10 +22,10 @@ def translate(
     weights: Weights = "ema",
 ) -> None:
     """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
-    from steadygan.data.grid import to_pil
-    from steadygan.data.pairs import open_whole
+    from steadygan.data.domains import open_whole
     from steadygan.files import write_whole
-    from steadygan.hub import load_translator
+    from steadygan.generators.loading import load_translator
+    from steadygan.pictures.grid import to_pil
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")

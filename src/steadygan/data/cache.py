@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
-from steadygan.data.parallel import THREADS, in_order
+from steadygan.data.ordered import THREADS, in_order
 from steadygan.data.source import Source
 from steadygan.errors import UserError
 from steadygan.files import whole_directory

@@ -15,15 +15,16 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from steadygan.data.containers import Container, Listing, open_container
+from steadygan.data.containers.base import Container, Listing
+from steadygan.data.containers.registry import open_container
 from steadygan.data.content import fingerprint
 from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.digits import EMBEDDED
-from steadygan.data.grid import grid, to_pil
 from steadygan.data.listing import list_images
-from steadygan.data.parallel import THREADS, in_order
+from steadygan.data.ordered import THREADS, in_order
 from steadygan.data.source import open_source, probe_channels
 from steadygan.files import write_whole
+from steadygan.pictures.grid import grid, to_pil
 
 NAMED_GROUPS = 20
 SHEET_SIDE, SHEET_ROWS, SHEET_COLUMNS, SHEET_MARGIN = 96, 10, 10, 140

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from steadygan.data.classes import number_classes
-from steadygan.data.containers import Container
+from steadygan.data.containers.base import Container
 from steadygan.errors import UserError
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from steadygan.data.containers import EXTENSIONS, Container, Listing
+from steadygan.data.containers.base import EXTENSIONS, Container, Listing
 from steadygan.data.labels import (
     MANIFEST,
     TABLE,

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
-from steadygan.data.grid import to_pil
 from steadygan.data.labels import MANIFEST
-from steadygan.data.parallel import THREADS, in_order
+from steadygan.data.ordered import THREADS, in_order
 from steadygan.data.source import Source
 from steadygan.errors import UserError
 from steadygan.files import write_whole
+from steadygan.pictures.grid import to_pil
 
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 6},

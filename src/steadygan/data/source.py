@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from steadygan.data.containers import Container, is_name, open_container
+from steadygan.data.containers.base import Container
+from steadygan.data.containers.registry import is_name, open_container
 from steadygan.data.decoding import UnreadableImage, reason, square, whole
 from steadygan.data.digits import digits, stacked_digits
 from steadygan.data.listing import list_images

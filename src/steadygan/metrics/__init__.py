@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from steadygan.metrics.evaluation import Generate, headline, score, score_images
-from steadygan.metrics.features import EXTRACTORS, Extractor, Features, get_extractor
 from steadygan.metrics.frechet import Moments, frechet_distance
 from steadygan.metrics.inception_score import inception_score
 from steadygan.metrics.kid import kernel_distance
@@ -13,11 +12,8 @@ from steadygan.metrics.protocol import PROTOCOLS, Protocol, choose_protocol, fit
 from steadygan.metrics.sharding import Shard, processes
 
 __all__ = [
-    "EXTRACTORS",
     "PRDC",
     "PROTOCOLS",
-    "Extractor",
-    "Features",
     "Generate",
     "ModeCoverage",
     "Moments",
@@ -27,7 +23,6 @@ __all__ = [
     "class_agreement",
     "fit",
     "frechet_distance",
-    "get_extractor",
     "get_protocol",
     "headline",
     "inception_score",

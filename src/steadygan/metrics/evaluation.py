@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steadygan import __version__
-from steadygan.data import ImageSet
+from steadygan._version import __version__
+from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
 from steadygan.metrics.extraction import Side, extract, real_side
-from steadygan.metrics.features import Extractor, Features, get_extractor
 from steadygan.metrics.frechet import frechet_distance
 from steadygan.metrics.inception_score import inception_score
 from steadygan.metrics.kid import kernel_distance
@@ -24,6 +23,8 @@ from steadygan.metrics.prdc import prdc
 from steadygan.metrics.protocol import Protocol
 from steadygan.metrics.reference import Reference, cache_path, load_reference, save_reference
 from steadygan.metrics.sharding import Shard
+from steadygan.pretrained.extractor import Extractor, Features
+from steadygan.pretrained.registry import get_extractor
 
 Generate = Callable[[int, Tensor | None, int, slice], Tensor]
 """(number, labels (number,) int64 or None, seed, part) → of the `number` images that the seed determines those of

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steadygan.data import ImageSet, fingerprint
+from steadygan.data.content import fingerprint
+from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
-from steadygan.metrics.features import Extractor, Features
 from steadygan.metrics.frechet import Moments
 from steadygan.metrics.protocol import Protocol
 from steadygan.metrics.sharding import CHUNK, Shard
+from steadygan.pretrained.extractor import Extractor, Features
 
 
 @dataclass(frozen=True)

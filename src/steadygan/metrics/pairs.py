@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan import __version__
-from steadygan.data import fingerprint as content_fingerprint
+from steadygan._version import __version__
+from steadygan.data.content import fingerprint as content_fingerprint
 from steadygan.errors import UserError
 from steadygan.files import sha256
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from steadygan.errors import UserError, nearest
-from steadygan.metrics.features import available, extractor_type
+from steadygan.pretrained.registry import available, extractor_type
 
 Split = Literal["train", "heldout", "all", "test"]
 Weights = Literal["ema", "raw"]

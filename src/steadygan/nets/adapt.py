@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import BatchNorm2d
+from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.modulated import ModulatedConv2d
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.kernels.precision import without_autocast
 from steadygan.nets.layers import Conv2d
-from steadygan.nets.precision import without_autocast
 
 
 class Attention(nn.Module):

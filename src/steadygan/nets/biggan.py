@@ -17,21 +17,11 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
 from steadygan.nets.attention import attention_after
-from steadygan.nets.layers import (
-    WARM_UP_ITERATIONS,
-    ConditionalBatchNorm2d,
-    Conv2d,
-    Embedding,
-    Linear,
-    ModulatedBatchNorm2d,
-    Projection,
-    Score,
-    advance_spectral_norm,
-    at_size,
-    batch_norm,
-    required,
-)
+from steadygan.nets.batch_norm import ConditionalBatchNorm2d, ModulatedBatchNorm2d, batch_norm
+from steadygan.nets.labels import required
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
 from steadygan.nets.resnet import SEED, DownBlock, UpBlock
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
 
 CLASS_EMBEDDING = 128
 

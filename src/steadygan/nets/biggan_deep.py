@@ -16,18 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.nets.attention import attention_after
+from steadygan.nets.batch_norm import ModulatedBatchNorm2d, batch_norm
 from steadygan.nets.biggan import CLASS_EMBEDDING, default_attention, initialise
-from steadygan.nets.layers import (
-    Conv2d,
-    Embedding,
-    Linear,
-    ModulatedBatchNorm2d,
-    Projection,
-    Score,
-    at_size,
-    batch_norm,
-    required,
-)
+from steadygan.nets.labels import required
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import UpConv2d, downsample, upsample
 from steadygan.nets.resnet import SEED

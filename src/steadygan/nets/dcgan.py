@@ -13,16 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import (
-    WARM_UP_ITERATIONS,
-    Conv2d,
-    Embedding,
-    Linear,
-    Projection,
-    Score,
-    advance_spectral_norm,
-    batch_norm,
-)
+from steadygan.nets.batch_norm import batch_norm
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
 
 SLOPE = 0.1
 

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets import winograd
-from steadygan.nets.precision import rounded, without_autocast
-from steadygan.nets.winograd.layer import Winograd
+from steadygan.kernels.precision import rounded, without_autocast
+from steadygan.kernels.winograd import convolve as winograd
+from steadygan.kernels.winograd.layer import Winograd
 
 SLOPE = 0.2
 # Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.nets.layers import SpectralNorm
-from steadygan.nets.precision import without_autocast
+from steadygan.kernels.precision import without_autocast
+from steadygan.nets.spectral_norm import SpectralNorm
 
 
 class Normalise(torch.autograd.Function):

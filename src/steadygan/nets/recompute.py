@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from steadygan.nets.layers import OfBatch
+from steadygan.nets.batch_norm import OfBatch
 
 
 class Block(nn.Module):

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets import winograd
+from steadygan.kernels.precision import without_autocast
+from steadygan.kernels.winograd import convolve as winograd
 from steadygan.nets.layers import Conv2d
-from steadygan.nets.precision import without_autocast
 
 
 def upsample(x: Tensor) -> Tensor:

@@ -15,19 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.nets.layers import (
-    WARM_UP_ITERATIONS,
-    Conv2d,
-    Embedding,
-    Linear,
-    Projection,
-    Score,
-    advance_spectral_norm,
-    at_size,
-    batch_norm,
-)
+from steadygan.nets.batch_norm import batch_norm
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import DownConv2d, UpConv2d, downsample, upsample
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
 
 SEED = 4
 BATCH_NORM_EPS = 2e-5

@@ -27,7 +27,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import MinibatchStddev, OfBatch, Score, look_up, required
+from steadygan.kernels.precision import without_autocast
+from steadygan.nets.batch_norm import MinibatchStddev, OfBatch
+from steadygan.nets.labels import look_up, required
+from steadygan.nets.layers import Score
 from steadygan.nets.modulated import (
     ACTIVATION_GAIN,
     SLOPE,
@@ -37,7 +40,6 @@ from steadygan.nets.modulated import (
     Resample,
     normalise_second_moment,
 )
-from steadygan.nets.precision import without_autocast
 from steadygan.nets.recompute import Block
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)

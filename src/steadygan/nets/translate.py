@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.layers import WARM_UP_ITERATIONS, BatchNorm2d, Conv2d, Score, advance_spectral_norm
-from steadygan.nets.precision import without_autocast
+from steadygan.kernels.precision import without_autocast
+from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.recompute import Block
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
 
 Norm = Literal["instance", "batch", "none"]
 CriticNorm = Literal["instance", "batch", "none", "spectral"]
@@ -167,3 +169,13 @@ class Critic(nn.Module):
         h = self.body(x)
         with without_autocast(h):
             return Score(self.head(h.to(x.dtype)))
+
+
+def generator_name(direction: str) -> str:
+    """`G_ab` of a2b."""
+    return f"G_{direction[0]}{direction[-1]}"
+
+
+def critic_name(direction: str) -> str:
+    """`D_b` of a2b: who judges what it makes."""
+    return f"D_{direction[-1]}"

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from steadygan.nets.attention import attention_after
 from steadygan.nets.biggan import initialise
-from steadygan.nets.layers import Conv2d, Embedding, Projection, Score, at_size, required
+from steadygan.nets.labels import required
+from steadygan.nets.layers import Conv2d, Embedding, Projection, Score, at_size
 from steadygan.nets.resnet import DownBlock, UpBlock
 
 FAMILY = "unet"

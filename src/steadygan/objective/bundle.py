@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from steadygan.generators.prior import Prior
 from steadygan.nets.attention import differentiated_once
-from steadygan.nets.layers import Score, set_batch_groups
-from steadygan.nets.prior import Prior
+from steadygan.nets.batch_norm import set_batch_groups
+from steadygan.nets.layers import Score
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Gen, Origin, Transform, View, walk
 

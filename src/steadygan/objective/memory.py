@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.share import Sharing
+from steadygan.parallel.share import Sharing
 
 
 class Average(Sharing, nn.Module):

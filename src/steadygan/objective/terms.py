@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.prior import Prior
+from steadygan.generators.prior import Prior
 from steadygan.objective.views import Gen, Latent, Real, Transform, View
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.objective.memory import History
-from steadygan.share import rows, share_of
+from steadygan.parallel.share import rows, share_of
 
 if TYPE_CHECKING:
     from steadygan.objective.bundle import Bundle

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from steadygan.objective import LOSSES
+from steadygan.objective.adversarial import LOSSES
 
 LEAST_DIVERSITY = 0.1
 """Fakes whose spread is below this share of the reals' look all alike."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from steadygan.nets.precision import without_autocast
-from steadygan.share import unshared
+from steadygan.kernels.precision import without_autocast
+from steadygan.parallel.share import unshared
 from steadygan.training.state import TrainState
 
 SINGULAR_VALUES = 3

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from steadygan.config import Config
-from steadygan.data.grid import save_grid
-from steadygan.objective import LOSSES
-from steadygan.training.checkpoint import checkpoint_name, checkpoints, save_checkpoint
+from steadygan.objective.adversarial import LOSSES
+from steadygan.parallel.replicas import Replicas
+from steadygan.pictures.grid import save_grid
+from steadygan.runs.checkpoint import checkpoint_name, checkpoints, save_checkpoint
+from steadygan.runs.directory import RunDirectory
 from steadygan.training.collapse import Collapse, score_jump
-from steadygan.training.distributed import Replicas
 from steadygan.training.instruments import instability, json_number
 from steadygan.training.recovery import Recovery
-from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 from steadygan.training.task import Task

@@ -11,10 +11,10 @@ from typing import Any
 
 from steadygan.config import Config
 from steadygan.errors import UserError
-from steadygan.training.checkpoint import checkpoint_step, checkpoints, load_checkpoint
+from steadygan.parallel.replicas import Replicas
+from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint
+from steadygan.runs.directory import RunDirectory
 from steadygan.training.collapse import Collapse, CollapseDetector
-from steadygan.training.distributed import Replicas
-from steadygan.training.rundir import RunDirectory
 from steadygan.training.state import TrainState
 from steadygan.training.watchdog import Watchdog
 

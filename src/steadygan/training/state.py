@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steadygan.data import Loader, PairLoader
+from steadygan.data.loader import Loader
+from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
-from steadygan.nets.prior import Prior
-from steadygan.objective import PLACEMENTS, Term
+from steadygan.generators.prior import Prior
+from steadygan.objective.registry import PLACEMENTS
+from steadygan.objective.terms import Term
 from steadygan.objective.views import Origin, Transform, View, walk
-from steadygan.share import Share, set_share, share_of
+from steadygan.parallel.share import Share, set_share, share_of
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
 

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from steadygan.nets.layers import advance_spectral_norm
 from steadygan.nets.prepared import prepared
-from steadygan.objective import Bundle, Real, Term
-from steadygan.objective.bundle import ORIGINS
-from steadygan.objective.views import origin, walk
+from steadygan.nets.spectral_norm import advance_spectral_norm
+from steadygan.objective.bundle import ORIGINS, Bundle
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Real, origin, walk
 from steadygan.training.graphs import Given, MicroBatch
 from steadygan.training.state import TrainState
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
-from steadygan.training.checkpoint import WEIGHTS, find_checkpoint, read_manifest, read_weights
+from steadygan.runs.checkpoint import WEIGHTS, find_checkpoint, read_manifest, read_weights
 from steadygan.training.state import TrainState
 
 SETTINGS = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.share import rows as draw
+from steadygan.parallel.share import rows as draw
 
 
 @dataclass(frozen=True)

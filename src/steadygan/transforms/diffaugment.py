@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError, nearest
-from steadygan.share import rows
+from steadygan.parallel.share import rows
 from steadygan.transforms.consistency import Consistency
 
 

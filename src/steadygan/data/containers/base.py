@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from steadygan.data.decoding import FORMATS, open_image
-from steadygan.data.parallel import in_order
+from steadygan.data.ordered import in_order
 from steadygan.errors import UserError
 from steadygan.files import sha256
 

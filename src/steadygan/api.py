@@ -1,0 +1,32 @@
+"""The library in a few calls: `train`, `evaluate`, `load`, `sample`, `load_translator`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from steadygan import config as configuration
+from steadygan.parallel.processes import joined
+from steadygan.run import Trained, train_run
+
+
+def train(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    on_step: Callable[[Any], None] | None = None,
+) -> Trained:
+    """Trains what a preset, a YAML file or (with `resume`) a run directory describes; the same as `steadygan train`.
+
+    overrides: `key.path=value` strings. out: the run directory, `runs/NAME` by default. on_step: called with a
+    `Progress` after each step. Returns the run's directory, last scores and newest sample grid. In a script that
+    torchrun starts in several processes, each calls this, and they train one run together.
+    """
+    with joined() as replicas:
+        with replicas.together():
+            config = None if resume else configuration.load(source, overrides)
+        path = Path(source) if config is None else Path("runs") / config.name if out is None else Path(out)
+        return train_run(config, path, overrides=overrides, replicas=replicas, on_step=on_step)

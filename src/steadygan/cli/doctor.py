@@ -1,0 +1,105 @@
+"""`steadygan doctor`: what this machine has, and what that means for training."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from steadygan.machine import has_bfloat16
+
+if TYPE_CHECKING:
+    pass
+
+OPTIONAL = {
+    "torch_fidelity": "FID, IS and KID with the TF-2015 Inception",
+    "imageio_ffmpeg": "interpolations as MP4",
+}
+WEIGHTS = {
+    "Inception": ("STEADYGAN_INCEPTION_WEIGHTS", "FID, IS and KID; absent, torch-fidelity's own download at first use"),
+    "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
+    "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
+}
+"""Of feature extractors: the variable that names the file, and what it is for."""
+
+
+class Finding(NamedTuple):
+    """One line of `steadygan doctor`: what was looked at, what is there, what that means; ok False marks a problem."""
+
+    subject: str
+    found: str
+    meaning: str
+    ok: bool = True
+
+
+def examine() -> list[Finding]:
+    """Everything about this machine that training depends on."""
+    import torch
+
+    import steadygan
+
+    findings = [
+        Finding(
+            "steadygan",
+            steadygan.__version__,
+            f"Python {platform.python_version()}, torch {torch.__version__}",
+        ),
+        Finding(
+            "processor",
+            f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
+            "more threads: OMP_NUM_THREADS" if torch.get_num_threads() < (os.cpu_count() or 1) else "all cores in use",
+        ),
+        _memory(),
+    ]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            findings.append(
+                Finding(
+                    f"cuda:{index}",
+                    f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB",
+                    "used by auto",
+                )
+            )
+    elif torch.backends.mps.is_available():
+        findings.append(Finding("mps", "available", "used by train.device=auto"))
+    else:
+        findings.append(
+            Finding("accelerator", "none", "training runs on the CPU: fine for digits and small 32 px models")
+        )
+    findings.append(_bfloat16())
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    findings.append(
+        Finding("disk", f"{free:.0f} GiB free here", "checkpoints fit" if free > 5 else "may fill up", free > 5)
+    )
+    findings.extend(
+        Finding(module, "installed" if find_spec(module) else "not installed", f"optional: {purpose}")
+        for module, purpose in OPTIONAL.items()
+    )
+    findings.extend(_weights(name, variable, purpose) for name, (variable, purpose) in WEIGHTS.items())
+    return findings
+
+
+def _weights(name: str, variable: str, purpose: str) -> Finding:
+    named = os.environ.get(variable)
+    missing = bool(named) and not Path(named or "").expanduser().is_file()
+    found = f"{named} is not a file" if missing else named or "absent"
+    return Finding(f"{name} weights", found, f"{variable}: {purpose}", not missing)
+
+
+def _memory() -> Finding:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    total = pages * size / 2**30
+    return Finding("memory", f"{total:.0f} GiB", "data sets up to a quarter of the free part stay in memory")
+
+
+def _bfloat16() -> Finding:
+    import torch
+
+    native = has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
+    if native:
+        return Finding("bfloat16", "in hardware", "train.precision=auto rounds networks to it; penalties stay float32")
+    return Finding("bfloat16", "not in hardware", "train.precision=auto trains in float32")

@@ -1,0 +1,203 @@
+"""The two domains of a translation: layouts on disk and their sources."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from steadygan.data.containers.base import EXTENSIONS, Container
+from steadygan.data.containers.registry import open_container
+from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
+from steadygan.data.decoding import square as centre_square
+from steadygan.data.listing import hidden
+from steadygan.data.source import Source, probe_channels
+from steadygan.errors import UserError
+
+Fit = Literal["crop", "squash"]
+Half = Literal["left", "right"]
+TEST_FOLDERS = ("test", "val")
+LAYOUTS = "trainA/ and trainB/, train/A/ and train/B/, A/ and B/, or images that show both (train/, or flat)"
+
+
+@dataclass(frozen=True, eq=False)
+class Domain(Source):
+    """One domain's images: whole files, or one half of files that show a pair side by side.
+
+    fit: what makes an image square: its centre is cut out ("crop"), or all of it is scaled ("squash").
+    """
+
+    half: Half | None = None
+    fit: Fit = "crop"
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        return self.half or "whole", self.fit
+
+    def read(self, index: int, *, crop: bool = True) -> np.ndarray:
+        """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded."""
+        assert self.files is not None
+        name = self.names[index]
+        try:
+            image = self.files.image(name)
+            if self.half is not None:
+                image = _half(image, self.half)
+            return square(image, size=self.size, channels=self.channels, fit=self.fit)
+        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+            raise UnreadableImage(name, reason(error)) from error
+
+
+def _half(image: Image.Image, half: Half) -> Image.Image:
+    if image.width % 2 or image.width < image.height:
+        raise ValueError(f"{image.width}×{image.height} is not two images side by side")
+    middle = image.width // 2
+    return image.crop((0, 0, middle, image.height) if half == "left" else (middle, 0, image.width, image.height))
+
+
+def square(image: Image.Image, *, size: int, channels: int, fit: Fit) -> np.ndarray:
+    """An image as (channels, size, size) uint8; Lanczos shrinks, bicubic enlarges."""
+    if fit == "crop":
+        return centre_square(image, size=size, channels=channels)
+    shrinks = min(image.size) > size
+    image = eight_bit(image, channels)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
+    return planes(image)
+
+
+@dataclass(frozen=True, eq=False)
+class Whole(Source):
+    """Images as they are, of any size, to be translated."""
+
+    def read(self, index: int, *, crop: bool = False) -> np.ndarray:
+        """Image `index` as (channels, H, W) uint8. Raises UnreadableImage if it cannot be decoded."""
+        assert self.files is not None
+        name = self.names[index]
+        try:
+            return planes(eight_bit(self.files.image(name), self.channels))
+        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+            raise UnreadableImage(name, reason(error)) from error
+
+
+def open_whole(path: Path, *, channels: int) -> Whole:
+    """The images of a folder or zip, in order, or one image by its path, each of its own size.
+
+    Raises UserError when there are none.
+    """
+    one = path.is_file() and path.suffix.lower() in EXTENSIONS
+    files = open_container(str(path.parent if one else path))
+    names = [path.name] if one else _image_names(files)
+    if not names:
+        known = " ".join(EXTENSIONS)
+        raise UserError(f"there are no images in {path}: give a folder or zip with files ending in {known}")
+    return Whole(path.name, 0, channels, names=tuple(names), files=files)
+
+
+class Layout(NamedTuple):
+    """Where the images of A and B are: file names, in order, and which half of them, if they show both."""
+
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    side_by_side: bool
+
+
+class DomainSources(NamedTuple):
+    """The sources of one split. aligned: A's image i and B's image i belong together."""
+
+    a: Domain
+    b: Domain
+    aligned: bool
+
+
+def open_domains(
+    path: str, *, size: int, channels: int | None = None, paired: bool = True, fit: Fit = "crop", load_size: int = 0
+) -> dict[str, DomainSources]:
+    """The domains in a folder or zip: "train", and "test" where there is one (else `val`).
+
+    Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A B`, or files with A on the left and B on
+    the right in `train test` or at the top. Files of A and B belong together when they have one name (the ending may
+    differ). load_size: of training images, when they are to be larger than `size`. channels None: 1 if the first images
+    of both domains are greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a
+    training image has no partner.
+    """
+    files = open_container(path)
+    layouts = _find(_image_names(files))
+    if "train" not in layouts:
+        raise UserError(f"there are no two domains in {path}: expected {LAYOUTS}")
+    found = {}
+    for part, layout in layouts.items():
+        aligned = layout.side_by_side or [_stem(name) for name in layout.a] == [_stem(name) for name in layout.b]
+        if part == "train" and paired and not aligned:
+            raise UserError(f"{_unpartnered(layout)} in {path}: add its partner, or set data.domains=unpaired")
+        found[part] = layout, aligned
+    if channels is None:
+        first = layouts["train"]
+        channels = max(probe_channels(files, first.a), probe_channels(files, first.b))
+
+    def domain(part: str, names: Sequence[str], half: Half, layout: Layout) -> Domain:
+        return Domain(
+            name=path,
+            size=(load_size or size) if part == "train" else size,
+            channels=channels,
+            names=tuple(names),
+            files=files,
+            half=half if layout.side_by_side else None,
+            fit=fit,
+        )
+
+    return {
+        part: DomainSources(domain(part, layout.a, "left", layout), domain(part, layout.b, "right", layout), aligned)
+        for part, (layout, aligned) in found.items()
+    }
+
+
+def _image_names(files: Container) -> list[str]:
+    return sorted(name for name in files.names() if not hidden(name) and name.lower().endswith(EXTENSIONS))
+
+
+def _find(names: Sequence[str]) -> dict[str, Layout]:
+    """The layout of each split among image names."""
+    if not names:
+        return {}
+    # One folder around everything is packaging; a lone `train/` or `trainA/` is not.
+    top = posixpath.commonpath([posixpath.dirname(name) for name in names])
+    if re.fullmatch("(train|test|val)?[ab]?", posixpath.basename(top).lower()):
+        top = posixpath.dirname(top)
+    folders = {name: posixpath.dirname(name)[len(top) :].strip("/").lower() for name in names}
+
+    def inside(folder: str, *, deep: bool = True) -> tuple[str, ...]:
+        found = [n for n, where in folders.items() if where == folder or (deep and where.startswith(f"{folder}/"))]
+        return tuple(sorted(found, key=_stem))
+
+    layouts: dict[str, Layout] = {}
+    for part, parents in (("train", ("train",)), ("test", TEST_FOLDERS)):
+        for parent in parents:
+            for a, b in ((f"{parent}a", f"{parent}b"), (f"{parent}/a", f"{parent}/b")):
+                if inside(a) and inside(b):
+                    layouts.setdefault(part, Layout(inside(a), inside(b), False))
+            if both := inside(parent, deep=False):
+                layouts.setdefault(part, Layout(both, both, True))
+    if not layouts and inside("a") and inside("b"):
+        layouts["train"] = Layout(inside("a"), inside("b"), False)
+    if not layouts and set(folders.values()) == {""}:
+        layouts["train"] = Layout(inside("", deep=False), inside("", deep=False), True)
+    return layouts
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(posixpath.basename(name))[0]
+
+
+def _unpartnered(layout: Layout) -> str:
+    a, b = ({_stem(name): name for name in names} for names in (layout.a, layout.b))
+    for ours, theirs, other in ((a, b, "B"), (b, a, "A")):
+        for stem, name in ours.items():
+            if stem not in theirs:
+                return f"{name} has no image of its name in domain {other}"
+    return "two images of one domain share a name"

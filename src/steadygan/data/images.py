@@ -1,0 +1,227 @@
+"""Decoded images: a set on a device or in a memory-mapped cache."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steadygan.data.cache import Cache, DamagedCache, open_cache, remove_cache
+from steadygan.data.content import fingerprint
+from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
+from steadygan.data.ordered import THREADS
+from steadygan.data.source import Source
+from steadygan.errors import UserError
+
+CHUNK = 256
+ASSUMED_FREE_BYTES = 8 << 30
+
+
+class ImageSet:
+    """Images with labels, by index, on a device: `pixels` (N, C, H, W) uint8 there, or None when streamed.
+
+    Made by `load_images`. Streamed images come from a memory-mapped file, `mapped` (of all images of the source), or
+    are decoded at each use. `labels` is (N,) int64 on the device or None; `skipped` names the images that could not
+    be read, which have no index; `fingerprint` is the content's, the same wherever it lies; `indices` (N,) are the
+    images' numbers in `source`.
+    """
+
+    noun = "images"
+
+    def __init__(
+        self,
+        source: Source,
+        indices: np.ndarray,
+        *,
+        pixels: Tensor | None,
+        mapped: Cache | None = None,
+        device: torch.device,
+        skipped: list[str],
+        fingerprint: str,
+        threads: int,
+    ) -> None:
+        self.source, self.indices, self.pixels, self.mapped, self.device = source, indices, pixels, mapped, device
+        self.class_names, self.size, self.channels = source.class_names, source.size, source.channels
+        self.labels = None if source.labels is None else torch.from_numpy(source.labels[indices]).to(device)
+        self.skipped, self.fingerprint = skipped, fingerprint
+        self._threads, self._pool = threads, None if pixels is not None else ThreadPoolExecutor(threads)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images come from disk at each use rather than from memory."""
+        return self.pixels is None
+
+    @property
+    def place(self) -> str:
+        """Where the images are, in words."""
+        if self.pixels is not None:
+            return f"in memory ({self.device})"
+        return "decoded at each use" if self.mapped is None else "in a memory-mapped file"
+
+    def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> Tensor:
+        """The images at `indices` (B,): (B, C, H, W) uint8 on the device. Raises UnreadableImage."""
+        indices = torch.as_tensor(indices, dtype=torch.int64)
+        if self.pixels is not None:
+            return self.pixels.index_select(0, indices.to(self.device))
+        return self.gather(self.submit(indices))
+
+    def submit(self, indices: Tensor) -> list[Future[Tensor]]:
+        """Streamed sets only: starts reading in the background, for `gather` to wait for."""
+        assert self._pool is not None
+        numbers = self.indices[indices.cpu().numpy()]
+        if self.mapped is not None:
+            return [self._pool.submit(self.mapped.take, numbers)]
+        return [self._pool.submit(self._read, part) for part in np.array_split(numbers, self._threads) if len(part)]
+
+    def gather(self, parts: Sequence[Future[Tensor]]) -> Tensor:
+        """What `submit` began: (B, C, H, W) uint8 on the device."""
+        read = [part.result() for part in parts]
+        if not read:
+            read = [torch.empty((0, self.channels, self.size, self.size), dtype=torch.uint8)]
+        images = read[0] if len(read) == 1 else torch.cat(read)
+        if self.device.type == "cuda":
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True)
+
+    def _read(self, indices: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.stack([self.source.read(index) for index in indices]))
+
+    def close(self) -> None:
+        """Ends the reading threads of a streamed set."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def load_images(
+    source: Source,
+    indices: np.ndarray | Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    memory_limit: int | None = None,
+    cache: Path | None = None,
+    max_unreadable: float = MAX_UNREADABLE,
+    total: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int = THREADS,
+) -> ImageSet:
+    """The images of `source` at `indices`, in that order, without those that cannot be read.
+
+    They are kept on the device if their bytes are within `memory_limit` (None: a quarter of the device's free
+    memory). Otherwise they are read from a memory-mapped file below the folder `cache`, made of all images of the
+    source at the first use, or with `cache` None decoded at each use. Either way every image is read once here, so
+    that the order of the stream never depends on a damaged file met later, and what is trained on is what the
+    fingerprint says; `progress(done, total)` is called meanwhile. Raises UserError as soon as the unreadable images
+    are the share `max_unreadable` of `total` (None: of `indices`).
+    """
+    device, indices = torch.device(device), np.asarray(indices, np.int64)
+    total = len(indices) if total is None else total
+    shape = (len(indices), source.channels, source.size, source.size)
+    if memory_limit is None:
+        # Processes that torchrun started on one machine share its memory.
+        sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        memory_limit = free_memory(device) // 4 // sharers
+    resident = math.prod(shape) <= memory_limit
+    gather = partial(
+        _gather,
+        source,
+        indices,
+        share=max_unreadable,
+        total=total,
+        device=device,
+        threads=threads,
+    )
+    if resident or cache is None or source.files is None:
+        pixels = torch.empty(shape, dtype=torch.uint8, device=device) if resident else None
+        with ThreadPoolExecutor(threads) as pool:
+            return gather(partial(_decode, source, pool, threads), pixels=pixels, progress=progress)
+    for attempt in range(2):
+        stored = open_cache(
+            source, cache, max_unreadable=max_unreadable, total=total, progress=progress, threads=threads
+        )
+        try:
+            return gather(stored.read, mapped=stored)
+        except DamagedCache as damage:
+            remove_cache(stored)
+            if attempt:
+                raise UserError(f"{cache} does not keep what is written to it ({damage}): check the disk") from None
+    raise AssertionError
+
+
+Entry = np.ndarray | UnreadableImage
+
+
+def _gather(
+    source: Source,
+    indices: np.ndarray,
+    read: Callable[[np.ndarray], list[Entry]],
+    *,
+    pixels: Tensor | None = None,
+    mapped: Cache | None = None,
+    share: float,
+    total: int,
+    device: torch.device,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSet:
+    """Reads all images once, in chunks, into `pixels` if they are to be in memory, and takes their fingerprint."""
+    kept: list[int] = []
+    failures: list[UnreadableImage] = []
+
+    def readable() -> Iterator[np.ndarray]:
+        for start in range(0, len(indices), CHUNK):
+            chunk = indices[start : start + CHUNK]
+            entries = read(chunk)
+            failures.extend(entry for entry in entries if isinstance(entry, UnreadableImage))
+            check_unreadable(failures, total, share)
+            images = [entry for entry in entries if isinstance(entry, np.ndarray)]
+            if pixels is not None and images:
+                pixels[len(kept) : len(kept) + len(images)] = torch.from_numpy(np.stack(images))
+            kept.extend(chunk[[isinstance(entry, np.ndarray) for entry in entries]].tolist())
+            yield from images
+            if progress is not None:
+                progress(start + len(chunk), len(indices))
+
+    # `kept` is complete when the last image has been hashed, which is when the labels are asked for.
+    labels = None if source.labels is None else (source.labels[index] for index in kept)
+    content = fingerprint(readable(), labels)
+    return ImageSet(
+        source,
+        np.array(kept, np.int64),
+        pixels=None if pixels is None else pixels[: len(kept)],
+        mapped=mapped,
+        device=device,
+        skipped=[failure.name for failure in failures],
+        fingerprint=content,
+        threads=threads,
+    )
+
+
+def _decode(source: Source, pool: ThreadPoolExecutor, threads: int, indices: np.ndarray) -> list[Entry]:
+    def read(part: np.ndarray) -> list[Entry]:
+        return [source.try_read(index) for index in part]
+
+    return list(chain.from_iterable(pool.map(read, np.array_split(indices, threads))))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that new tensors on `device` may take; on the CPU only Linux tells, elsewhere it is assumed."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    if not meminfo.exists():
+        return ASSUMED_FREE_BYTES
+    available = dict(line.split(":") for line in meminfo.read_text().splitlines())["MemAvailable"]
+    limit = cgroup.read_text().strip() if cgroup.exists() else "max"
+    free = int(available.split()[0]) * 1024
+    return min(free, int(limit)) if limit.isdigit() else free

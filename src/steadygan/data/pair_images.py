@@ -1,0 +1,99 @@
+"""The decoded images of two domains."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from steadygan.data.decoding import MAX_UNREADABLE
+from steadygan.data.domains import DomainSources
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.split import split
+
+
+class PairSet:
+    """The images of both domains, by index: what `ImageSet` is for one.
+
+    Made by `load_domains`. size: of the training images (those held may be larger, to be cut); aligned: A's image i and
+    B's image i belong together; part: "train", "heldout" or "test"; skipped: files that could not be read, without
+    which both domains are.
+    """
+
+    def __init__(
+        self, a: ImageSet, b: ImageSet, *, size: int, aligned: bool, part: str = "train", skipped: Sequence[str] = ()
+    ) -> None:
+        self.a, self.b, self.size, self.aligned, self.part = a, b, size, aligned, part
+        self.channels, self.place, self.device = a.channels, a.place, a.device
+        self.skipped = [*skipped, *a.skipped, *b.skipped]
+        self.fingerprint = hashlib.sha256(repr((a.fingerprint, b.fingerprint, aligned)).encode()).hexdigest()
+        self.class_names: tuple[str, ...] = ()
+        self.labels = None
+
+    def __len__(self) -> int:
+        """How many pairs, or images of the smaller domain."""
+        return min(len(self.a), len(self.b))
+
+    @property
+    def noun(self) -> str:
+        return "pairs" if self.aligned else f"and {max(len(self.a), len(self.b))} images"
+
+    def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The images of A and B at `indices` (N,): each (N, C, size, size) uint8, the middle of larger ones."""
+        margin = (self.a.size - self.size) // 2
+        window = slice(margin, margin + self.size)
+        a, b = (domain.take(indices)[:, :, window, window] for domain in (self.a, self.b))
+        return a, b
+
+    def close(self) -> None:
+        self.a.close()
+        self.b.close()
+
+
+def load_domains(
+    sources: DomainSources,
+    indices: Mapping[str, np.ndarray],
+    *,
+    size: int,
+    paired: bool,
+    part: str = "train",
+    device: torch.device | str = "cpu",
+    cache: Path | None = None,
+    max_unreadable: float = MAX_UNREADABLE,
+    total: Mapping[str, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> PairSet:
+    """The images of both domains at `indices` ("a" and "b"), without those that cannot be read.
+
+    Of a pair with one unreadable image neither is there. Options are those of `load_images`; of each domain, no more
+    may be unreadable than it allows.
+    """
+    load = partial(load_images, device=device, cache=cache, max_unreadable=max_unreadable, progress=progress)
+    a, b = (
+        load(source, indices[name], total=None if total is None else total[name])
+        for name, source in zip("ab", sources[:2], strict=True)
+    )
+    skipped: list[str] = []
+    if paired and not np.array_equal(a.indices, b.indices):
+        skipped = [*a.skipped, *b.skipped]
+        kept = np.intersect1d(a.indices, b.indices)
+        a, b = (load(source, kept) for source in sources[:2])
+    return PairSet(a, b, size=size, aligned=paired, part=part, skipped=skipped)
+
+
+def choose(
+    sources: DomainSources, paired: bool, *, heldout: float, fraction: float, seed: int, max_images: int | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Which images of each domain are trained on and which are held out: one choice of pairs, or one a domain."""
+    parts = {
+        name: split(len(domain), heldout, fraction, seed, max_images)
+        for name, domain in zip("ab", sources[:2], strict=True)
+    }
+    if paired:
+        parts["b"] = parts["a"]
+    return {name: train for name, (train, _) in parts.items()}, {name: held for name, (_, held) in parts.items()}

@@ -1,0 +1,1 @@
+"""Scores of runs, checkpoints and folders of images."""

@@ -1,0 +1,121 @@
+"""What a finished run is asked about: the training images nearest to its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from steadygan import config as configuration
+from steadygan.data.images import ImageSet
+from steadygan.errors import UserError
+from steadygan.evaluation.scoring import protocol_for
+from steadygan.generators.generator import Classes
+from steadygan.generators.loading import load
+from steadygan.machine import choose_device
+from steadygan.metrics.extraction import read
+from steadygan.metrics.neighbours import Nearest, nearest
+from steadygan.metrics.protocol import Protocol, fit
+from steadygan.pictures.grid import grid
+from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.provenance import check_same_data
+from steadygan.tasks.images import build_images
+
+CHUNK_BYTES = 64 << 20
+"""Of training images as float32 at a time: what is held beside the data set, however large that is."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Samples (N, C, H, W) uint8 and their nearest training images, by what is compared.
+
+    found: "pixels" and, where an extractor was at hand, its name: the `Nearest`, whose indices are of the training
+    images, and these images (N, k, C, H, W) uint8. Pixel distances are the root mean square over pixels and channels,
+    in grey levels of 0 to 255; feature distances Euclidean.
+    """
+
+    samples: Tensor
+    found: Mapping[str, tuple[Nearest, Tensor]]
+
+    def sheet(self) -> Image.Image:
+        """One row a sample: the sample, its neighbours in pixels, and with a gap before them those in features."""
+        columns = [grid(self.samples, 1)]
+        columns += [grid(images.flatten(0, 1), images.shape[1]) for _, images in self.found.values()]
+        gap = self.samples.shape[-1] // 4
+        width = sum(column.width for column in columns) + gap * (len(columns) - 1)
+        sheet = Image.new(columns[0].mode, (width, columns[0].height), "white")
+        left = 0
+        for column in columns:
+            sheet.paste(column, (left, 0))
+            left += column.width + gap
+        return sheet
+
+
+def neighbours(
+    path: str | Path,
+    num: int = 8,
+    k: int = 5,
+    *,
+    features: str | None = None,
+    classes: Classes = None,
+    seed: int = 0,
+    truncation: float | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    device: str = "auto",
+    extractor_weights: Mapping[str, Path] | None = None,
+) -> Neighbours:
+    """The `k` training images of a run nearest to each of `num` samples, in pixels and in an extractor's features.
+
+    features: the extractor's name; by default the one that goes with the data, if any. A sample that is nearly one
+    of its neighbours was memorised; in features, copies that were shifted or recoloured show, too. The images that were
+    trained on are gone through a chunk at a time. Raises UserError for a run whose images changed, and for more
+    neighbours than there are images.
+    """
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    if k < 1:
+        raise UserError(f"{k} neighbours cannot be shown; ask for at least one")
+    generator = load(path, device=device, weights=weights)
+    samples = generator.sample(num, classes=classes, seed=seed, truncation=truncation)
+    config = configuration.load(path)
+    real = build_images(config, torch.device("cpu"))
+    check_same_data(path, real.train.fingerprint)
+    train = real.train
+    assert isinstance(train, ImageSet)
+    if k > len(train):
+        raise UserError(f"{k} neighbours of {len(train)} training images: ask for at most {len(train)}")
+
+    protocol = protocol_for(config, real) if features is None else None
+    if features is not None:
+        protocol = fit(Protocol("neighbours", features, num_fake=2), train.channels, train.size)
+    side = train.channels * train.size**2
+    in_pixels = nearest(samples.flatten(1).float(), (part.flatten(1).float() for part in _chunks(train)), k)
+    in_pixels = in_pixels._replace(distances=in_pixels.distances / side**0.5)
+    found = {"pixels": (in_pixels, _images(train, in_pixels.indices))}
+    if protocol is not None:
+        chosen = protocol
+        extractor = get_extractor(chosen.extractor, choose_device(device), extractor_weights)
+        queries = read(extractor, samples, chosen).features
+        close = nearest(queries, (read(extractor, part, chosen).features for part in _chunks(train)), k)
+        found[extractor.name] = (close, _images(train, close.indices))
+    return Neighbours(samples, found)
+
+
+def _chunks(images: ImageSet) -> Iterator[Tensor]:
+    """All images in order, uint8 (B, C, H, W) on the CPU."""
+    size = max(1, CHUNK_BYTES // (4 * images.channels * images.size**2))
+    for start in range(0, len(images), size):
+        yield images.take(np.arange(start, min(start + size, len(images)))).cpu()
+
+
+def _images(images: ImageSet, indices: Tensor) -> Tensor:
+    """The images at indices (N, k): (N, k, C, H, W) uint8 on the CPU."""
+    taken = images.take(indices.flatten()).cpu()
+    return taken.view(*indices.shape, *taken.shape[1:])

@@ -1,0 +1,155 @@
+"""Scores of a run's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from steadygan import config as configuration
+from steadygan.errors import UserError
+from steadygan.evaluation.scoring import protocol_for, real_images
+from steadygan.evaluation.translation import evaluate_translation
+from steadygan.generators.loading import load, load_translator
+from steadygan.generators.translator import is_translation
+from steadygan.machine import choose_device
+from steadygan.metrics.evaluation import score
+from steadygan.metrics.protocol import BatchNorm, Protocol, choose_protocol
+from steadygan.metrics.sharding import Shard
+from steadygan.runs.checkpoint import find_checkpoint
+from steadygan.runs.directory import RunDirectory
+from steadygan.runs.provenance import check_same_data
+from steadygan.tasks.images import build_images
+
+
+def evaluate(
+    path: str | Path,
+    *,
+    protocol: str | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    device: str = "auto",
+    reals: str | Path | None = None,
+    max_unreadable: float | None = None,
+    truncation: float | None = None,
+    extractor_weights: Mapping[str, Path] | None = None,
+    shard: Shard | None = None,
+    lpips: Path | None = None,
+) -> dict[str, Any]:
+    """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
+
+    protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
+    protocols that compare with them, a folder or zip; else `eval.reals`. max_unreadable: share of unreadable images
+    from which on they are an error; else the run's `data.max_unreadable`. truncation: of the latent, see
+    `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
+    environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
+    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
+    reals are absent.
+
+    A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
+    first ones goes to the run's samples.
+    """
+    path = _run_directory(path)
+    if is_translation(find_checkpoint(path)):
+        return _evaluate_translation(path, weights, device, lpips, max_unreadable)
+    (record,) = truncation_curve(
+        path,
+        None if truncation is None else (truncation,),
+        protocol=protocol,
+        weights=weights,
+        device=device,
+        reals=reals,
+        max_unreadable=max_unreadable,
+        extractor_weights=extractor_weights,
+        shard=shard,
+    )
+    return record
+
+
+def _run_directory(path: str | Path) -> Path:
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    return path
+
+
+def _configuration(path: Path, max_unreadable: float | None) -> configuration.Config:
+    """A run's, with another `data.max_unreadable` if one is given."""
+    return configuration.load(path, [] if max_unreadable is None else [f"data.max_unreadable={max_unreadable}"])
+
+
+def _evaluate_translation(
+    path: Path, weights: Literal["ema", "raw"], device: str, lpips: Path | None, max_unreadable: float | None
+) -> dict[str, Any]:
+    config = _configuration(path, max_unreadable)
+    images = build_images(config, torch.device("cpu"))
+    check_same_data(path, images.train.fingerprint)
+    translator = load_translator(path, device=device, weights=weights)
+    return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
+
+
+def truncation_curve(
+    path: str | Path,
+    truncations: Sequence[float | None] | None,
+    *,
+    protocol: str | None = None,
+    num_fake: int | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    device: str = "auto",
+    reals: str | Path | None = None,
+    max_unreadable: float | None = None,
+    extractor_weights: Mapping[str, Path] | None = None,
+    shard: Shard | None = None,
+) -> list[dict[str, Any]]:
+    """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
+
+    truncations: None among them is off, None in their place the protocol's own.
+    Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
+    num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
+    """
+    path, shard = _run_directory(path), shard or Shard()
+    generator = load(path, device=device, weights=weights)
+    config = _configuration(path, max_unreadable)
+    asked = {"protocol": protocol, "reals": None if reals is None else str(reals)}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    config = config.model_copy(update={"eval": config.eval.model_copy(update=asked)})
+    images = build_images(config, torch.device("cpu"))
+    chosen = protocol_for(config, images)
+    if chosen is None:
+        chosen = choose_protocol(config.data.path, images.train.channels, images.train.size)
+    check_same_data(path, images.train.fingerprint)
+    by_batch = chosen.batch_norm == "batch" and generator.has_batch_norm
+    chosen = replace(chosen, weights=weights, num_fake=num_fake or chosen.num_fake)
+
+    images_of_split = real_images(chosen, config, images)
+    records = []
+    for truncation in (chosen.truncation,) if truncations is None else truncations:
+        generator.prepare(truncation)
+        # The averaged weights are stored with statistics of their own, the others with those of training.
+        stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"
+        now = replace(chosen, truncation=truncation, batch_norm="batch" if by_batch else stored)
+
+        def generate(num: int, labels: Tensor | None, seed: int, part: slice, now: Protocol = now) -> Tensor:
+            classes = None if labels is None else labels.tolist()
+            return generator.sample(num, classes=classes, seed=seed, truncation=now.truncation, part=part)
+
+        with generator.batch_statistics() if by_batch else nullcontext():
+            scores = score(
+                generate,
+                images_of_split,
+                None,
+                now,
+                classes=generator.classes,
+                fingerprint=images.train.fingerprint,
+                device=choose_device(device),
+                extractor_weights=extractor_weights,
+                shard=shard,
+            )
+        records.append({"step": generator.step, **scores})
+        if shard.rank == 0:
+            RunDirectory(path).append("scores.jsonl", records[-1])
+    return records

@@ -1,0 +1,160 @@
+"""A trained generator, from its checkpoint alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError, nearest
+from steadygan.generators.description import build_generator
+from steadygan.generators.interpolation import Between, interpolate
+from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
+from steadygan.generators.sampling import sample as draw
+from steadygan.kernels.winograd.layer import set_winograd
+from steadygan.nets.batch_norm import has_batch_statistics
+from steadygan.pictures.grid import save_grid
+from steadygan.pictures.pixels import to_float
+from steadygan.runs.checkpoint import read_manifest, read_weights
+
+Classes = int | str | Sequence[int | str] | None
+
+
+class Generator:
+    """A trained generator, from its checkpoint alone: no data set, no configuration file.
+
+    Attributes: size (pixels), channels (1 or 3), classes (0: unconditional), class_names, latent, step, path.
+    """
+
+    def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
+        manifest = read_manifest(path)
+        try:
+            description, self.step = manifest["generator"], int(manifest["step"])
+            self._net, self._prior = build_generator(description)
+            self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            raise UserError(f"{path}: the manifest's description of the generator is damaged: {error}") from error
+        prefix = "G_ema." if weights == "ema" else "G."
+        tensors = {k.removeprefix(prefix): v for k, v in read_weights(path).items() if k.startswith(prefix)}
+        try:
+            self._net.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(f"{path}: the weights don't fit the generator the manifest describes") from error
+        self._net.to(device).eval().requires_grad_(False)
+        set_winograd(self._net, device.type == "cpu")
+        self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
+        self._statistics: float | None = None
+        self.path = path
+        self.size, self.channels = int(description["size"]), int(description["channels"])
+        self.classes, self.latent = int(description["classes"]), int(description["latent"])
+
+    def sample(
+        self,
+        num: int = 16,
+        *,
+        classes: Classes = None,
+        seed: int = 0,
+        truncation: float | None = None,
+        output: Literal["uint8", "float"] = "uint8",
+        batch_size: int = 64,
+        part: slice = slice(None),
+    ) -> Tensor:
+        """`num` images (num, C, H, W) on the CPU: uint8, or float32 in [-1, 1]; with `part` only these of them.
+
+        classes: a class number or name, or several taken in turn; None takes all in turn. seed: the same seed gives
+        the same images, whatever the batch size. truncation: elements of z beyond ±truncation are redrawn (BigGAN,
+        §3.1), or w is pulled towards its average by ψ = truncation (StyleGAN2): smaller is cleaner and less varied.
+        Raises `UserError` for a class or value that makes no sense.
+        """
+        if output not in ("uint8", "float"):
+            raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
+        labels = choose_labels(num, self._class_numbers(classes), self.classes)
+        self.prepare(truncation)
+        images = draw(
+            self._net,
+            self._prior,
+            num,
+            labels=labels,
+            seed=seed,
+            truncation=truncation,
+            batch_size=batch_size,
+            part=part,
+        )
+        return images if output == "uint8" else to_float(images)
+
+    def interpolate(
+        self,
+        rows: int = 4,
+        steps: int = 8,
+        *,
+        between: Between = "latents",
+        classes: Classes = None,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Images (rows, steps, C, H, W) uint8 on the CPU: `rows` paths of `steps` images, both ends included.
+
+        between: "latents", "classes" (one latent, two classes; conditional generators) or "both"; how each is
+        joined: `nets.interpolation`. classes: numbers or names in turn; path i has class i, or leads from class i to
+        class i + 1. Raises `UserError` for what makes no sense.
+        """
+        chosen = self._class_numbers(classes)
+        self.prepare(truncation)
+        return interpolate(
+            self._net,
+            self._prior,
+            between=between,
+            rows=rows,
+            steps=steps,
+            classes=chosen,
+            total=self.classes,
+            seed=seed,
+            truncation=truncation,
+        )
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether what it makes depends on batch statistics, stored or of the batch."""
+        return has_batch_statistics(self._net)
+
+    def batch_statistics(self) -> AbstractContextManager[None]:
+        """Within, its batch norms use the statistics of each batch instead of those stored."""
+        return batch_statistics(self._net)
+
+    def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
+        """A sheet of samples as PNG; options are those of `sample`."""
+        return save_grid(self.sample(num, **options), Path(path), columns)
+
+    def prepare(self, truncation: float | None) -> None:
+        """Gathers the batch norms' statistics for this truncation, if those there are of another."""
+        if truncation is not None and not truncation > 0:
+            raise UserError(f"truncation must be positive, got {truncation}")
+        if self.has_batch_norm and truncation != self._statistics:
+            if truncation is None:
+                self._net.load_state_dict(self._trained_statistics, strict=False)
+            else:
+                standing_statistics(self._net, self._prior, truncation=truncation)
+            self._statistics = truncation
+
+    def _class_numbers(self, classes: Classes) -> int | list[int] | None:
+        if classes is None:
+            return None
+        if isinstance(classes, (int, str, Integral)):
+            return self._class_number(classes)
+        return [self._class_number(entry) for entry in classes]
+
+    def _class_number(self, entry: int | str | Integral) -> int:
+        if isinstance(entry, str) and entry in self.class_names:
+            return self.class_names.index(entry)
+        try:
+            return int(entry)
+        except (TypeError, ValueError):
+            known = self.class_names or ["none: the generator is unconditional"]
+            raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None

@@ -1,0 +1,104 @@
+"""Paths through a generator: what lies between two latents, between two classes, or between both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.generators.prior import Prior
+from steadygan.generators.sampling import choose_labels
+from steadygan.pictures.pixels import to_uint8
+
+Between = Literal["latents", "classes", "both"]
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the great circle: sin((1 − t)Ω) / sin Ω · a + sin(tΩ) / sin Ω · b, Ω the angle between a and b (N, F).
+
+    t: (N, 1). Where a and b are parallel the straight line is all there is. White, Sampling Generative Networks,
+    2016, §2.1.
+    """
+    angle = F.cosine_similarity(a.double(), b.double(), dim=1).clamp(-1, 1).acos()[:, None]
+    sine = angle.sin()
+    curved = (((1 - t) * angle).sin() * a + (t * angle).sin() * b) / sine.clamp(min=1e-6)
+    return torch.where(sine > 1e-6, curved, torch.lerp(a, b, t)).to(a.dtype)
+
+
+@torch.no_grad()
+def interpolate(
+    net: nn.Module,
+    prior: Prior,
+    *,
+    between: Between = "latents",
+    rows: int = 4,
+    steps: int = 8,
+    classes: int | Sequence[int] | None = None,
+    total: int = 0,
+    seed: int = 0,
+    truncation: float | None = None,
+    batch_size: int = 64,
+) -> Tensor:
+    """Images uint8 (rows, steps, C, H, W) on the CPU: `rows` paths of `steps` images, both ends included.
+
+    between: "latents" has two latents and one class per path, "classes" one latent and two classes, "both" two of
+    each. `classes` (of the network's `total`; None: all) are taken in turn: path i has class i, or leads from class i
+    to class i + 1. What the label conditions is mixed, not the images: the embedding, or the gains and biases, of the
+    weighted classes (`layers.look_up`).
+
+    Latents of the normal prior are joined on the great circle: in many dimensions all of N(0, I) is close to the
+    sphere of radius √d, from which a chord strays to norms that training has never shown the generator; for two
+    orthogonal ones, and independent ones nearly are, every point of the arc is N(0, I) again. Those of the uniform
+    prior are joined by a line, which stays in the cube where an arc would leave it. A network with an intermediate
+    latent (StyleGAN2) is walked straight through in W, which has no prescribed shape (Karras et al., StyleGAN, CVPR
+    2019, §4.1), and truncated there, too.
+
+    Raises UserError for a path that the network doesn't have.
+    """
+    if rows < 1 or steps < 2:
+        raise UserError(f"{rows} paths of {steps} images: at least one path, of at least two images, can be drawn")
+    if between not in get_args(Between):
+        raise UserError(f"between must be {', '.join(get_args(Between))}, not {between!r}")
+    if between != "latents" and total < 2:
+        raise UserError(f"between={between}: the generator has no two classes; use between=latents")
+    labels = choose_labels(rows + 1, classes, total)
+    if between != "latents" and labels is not None and bool((labels[:-1] == labels[1:]).any()):
+        raise UserError(f"between={between}: a path leads from one class to another; name at least two")
+    in_w = bool(getattr(net, "truncates_in_w", False))
+    generator = torch.Generator().manual_seed(seed)
+    start, end = prior.latents(2 * rows, generator, truncation=None if in_w else truncation).chunk(2)
+    if between == "classes":
+        end = start
+
+    t = torch.linspace(0, 1, steps).repeat(rows)[:, None]
+    row = torch.arange(rows).repeat_interleave(steps)
+    images = []
+    for part, i in zip(t.split(batch_size), row.split(batch_size), strict=True):
+        y = None if labels is None else labels[i]
+        if labels is not None and between != "latents":
+            y = torch.lerp(F.one_hot(labels[i], total).float(), F.one_hot(labels[i + 1], total).float(), part)
+        a, b = start[i], end[i]
+        if in_w:
+            batch = _through_w(net, a, b, part, y, truncation)
+        else:
+            z = slerp(a, b, part) if prior.kind == "normal" else torch.lerp(a, b, part)
+            batch = net(*_on(net, z, y))
+        images.append(to_uint8(batch).cpu())
+    flat = torch.cat(images)
+    return flat.view(rows, steps, *flat.shape[1:])
+
+
+def _through_w(net: Any, a: Tensor, b: Tensor, t: Tensor, y: Tensor | None, truncation: float | None) -> Tensor:
+    """Images (N, C, H, W) at t (N, 1) of the lines between what the latents a and b (N, latent) become in W."""
+    a, b, t, y = _on(net, a, b, t, y)
+    w = torch.lerp(net.map(a, y), net.map(b, y), t[:, :, None])
+    return net.synthesise(net.truncate(w, truncation))
+
+
+def _on(net: nn.Module, *tensors: Tensor | None) -> list[Any]:
+    device = next(net.parameters()).device
+    return [None if tensor is None else tensor.to(device) for tensor in tensors]

@@ -1,0 +1,112 @@
+"""From a generator network to images: the same few lines for grids, scores, the library and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from steadygan.errors import UserError
+from steadygan.generators.prior import Prior
+from steadygan.pictures.pixels import to_uint8
+
+
+def choose_labels(num: int, classes: int | Sequence[int] | None, total: int) -> Tensor | None:
+    """Labels (num,) int64 for `num` images: one class, or a list of classes taken in turn; None takes all in turn.
+
+    None for an unconditional network (`total` = 0). Raises `UserError` for classes the network doesn't have.
+    """
+    if total == 0:
+        if classes is not None:
+            raise UserError("this generator is unconditional: it has no classes to choose from")
+        return None
+    wanted = list(range(total)) if classes is None else [classes] if isinstance(classes, int) else list(classes)
+    if wrong := [label for label in wanted if not 0 <= label < total]:
+        raise UserError(f"class {wrong[0]} is out of range: this generator knows classes 0 to {total - 1}")
+    if not wanted:
+        raise UserError("the list of classes is empty")
+    return torch.tensor(wanted, dtype=torch.int64)[torch.arange(num) % len(wanted)]
+
+
+@torch.no_grad()
+def sample(
+    net: nn.Module,
+    prior: Prior,
+    num: int,
+    *,
+    labels: Tensor | None = None,
+    seed: int = 0,
+    truncation: float | None = None,
+    batch_size: int = 64,
+    part: slice | Tensor = slice(None),
+) -> Tensor:
+    """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode; with `part` only these of them.
+
+    All latents are drawn on the CPU from `seed` first: neither the device nor the batch size changes what is drawn.
+    `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where the network says so by
+    `truncates_in_w` (StyleGAN2's ψ).
+    """
+    if num < 1:
+        raise UserError(f"cannot make {num} images; ask for at least one")
+    device = next(net.parameters()).device
+    truncated_inside: dict[str, float] = {}
+    if truncation is not None and getattr(net, "truncates_in_w", False):
+        truncated_inside, truncation = {"truncation": truncation}, None
+    latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)[part]
+    labels = None if labels is None else labels[part]
+    images = []
+    for start in range(0, len(latents), batch_size):
+        z = latents[start : start + batch_size].to(device)
+        y = None if labels is None else labels[start : start + batch_size].to(device)
+        images.append(to_uint8(net(z, y, **truncated_inside)).cpu())
+    return torch.cat(images).contiguous()
+
+
+@contextmanager
+def batch_statistics(net: nn.Module) -> Iterator[None]:
+    """Within, batch norms normalise by the batch they are given, as in training, and remember nothing of it."""
+    layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    before = [(layer.training, layer.momentum, layer.num_batches_tracked) for layer in layers]
+    for layer in layers:
+        layer.training, layer.momentum, layer.num_batches_tracked = True, 0.0, None
+    try:
+        yield
+    finally:
+        for layer, (training, momentum, tracked) in zip(layers, before, strict=True):
+            layer.training, layer.momentum, layer.num_batches_tracked = training, momentum, tracked
+
+
+@torch.no_grad()
+def standing_statistics(
+    net: nn.Module,
+    prior: Prior,
+    *,
+    batches: int = 16,
+    batch_size: int = 64,
+    truncation: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Sets every batch norm's running statistics to their average over fresh batches of the network's present weights.
+
+    The moving averages gathered in training belong to many past weights, and not at all to an exponential moving
+    average of weights or to a truncated latent; these do (BigGAN, Brock et al., ICLR 2019, §3 and app. C). Leaves the
+    network in evaluation mode. Nothing happens without batch norm.
+    """
+    layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if layers:
+        device = next(net.parameters()).device
+        generator = torch.Generator(device).manual_seed(seed)
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # torch's convention for a cumulative average
+        net.train()
+        for _ in range(batches):
+            z = prior.latents(batch_size, generator, truncation=truncation)
+            net(z, prior.labels(batch_size, generator))
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+    net.eval()

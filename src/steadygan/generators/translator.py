@@ -1,0 +1,78 @@
+"""The trained generators of a translation, from their checkpoint alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UserError, nearest
+from steadygan.generators.description import build_generator
+from steadygan.generators.translation import translate, translate_tiled
+from steadygan.nets.translate import generator_name
+from steadygan.runs.checkpoint import MANIFEST, read_manifest, read_weights
+
+
+class Translator:
+    """The trained generators of a translation, from their checkpoint alone: no data set, no configuration file.
+
+    Attributes: directions ("a2b", …), size (pixels of the training images), channels (1 or 3), step, path.
+    """
+
+    def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
+        manifest = read_manifest(path)
+        try:
+            description, self.step = manifest["generator"], int(manifest["step"])
+            nets, _ = build_generator(description)
+            self.directions: tuple[str, ...] = tuple(map(str, description["directions"]))
+            self.size, self.channels = int(description["size"]), int(description["channels"])
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            raise UserError(f"{path}: the manifest's description of the generators is damaged: {error}") from error
+        assert isinstance(nets, nn.ModuleDict)
+        prefix = "G_ema." if weights == "ema" else ""
+        wanted = {f"{prefix}{key}": key for key in nets.state_dict()}
+        try:
+            nets.load_state_dict({wanted[key]: value for key, value in read_weights(path).items() if key in wanted})
+        except RuntimeError as error:
+            raise UserError(f"{path}: the weights don't fit the generators the manifest describes") from error
+        self.nets, self.path = nets.to(device).eval().requires_grad_(False), path
+
+    def translate(
+        self, images: Tensor | np.ndarray, direction: str = "a2b", *, tile: int = 1024, overlap: int = 128
+    ) -> Tensor:
+        """Uint8 images (N, C, H, W), or one (C, H, W), in the other domain: as many, of their size, on the CPU.
+
+        Images of any size the network admits; larger ones than `tile` in overlapping tiles (`translate_tiled`). Raises
+        `UserError` for a direction that was not trained, or images of other channels.
+        """
+        if direction not in self.directions:
+            raise UserError(
+                f"{self.path} was not trained for direction {direction!r}; {nearest(direction, self.directions)}"
+            )
+        images = torch.as_tensor(images)
+        if images.dtype != torch.uint8 or images.dim() not in (3, 4) or images.shape[-3] != self.channels:
+            raise UserError(
+                f"translate takes uint8 images of {self.channels} channels, (N, C, H, W) or (C, H, W), "
+                f"not {images.dtype} {tuple(images.shape)}"
+            )
+        net = self.nets[generator_name(direction)]
+        if images.dim() == 3:
+            return translate_tiled(net, images, tile=tile, overlap=overlap)
+        if max(images.shape[2:]) <= tile:
+            return translate(net, images)
+        return torch.stack([translate_tiled(net, image, tile=tile, overlap=overlap) for image in images])
+
+
+def is_translation(checkpoint: Path) -> bool:
+    """Whether a checkpoint says that its generators make images of images."""
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        return bool(manifest["generator"].get("directions"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # whoever loads it says what is wrong

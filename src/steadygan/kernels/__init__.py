@@ -1,0 +1,1 @@
+"""Arithmetic: reduced precision, and Winograd convolution on a CPU."""

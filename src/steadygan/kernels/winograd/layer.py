@@ -1,0 +1,32 @@
+"""Layers that can convolve with fewer products, and the switch that tells them to."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from steadygan.kernels.winograd import convolve as winograd
+
+
+class Winograd(nn.Module):
+    """The part shared by layers with a kernel `weight` (C', C, k, k) that can convolve with fewer products.
+
+    winograd: they do, where the input allows it; not another result.
+    """
+
+    weight: Tensor
+    winograd: bool = False
+
+    def suits_winograd(self) -> bool:
+        """Whether the kernel is 3×3 and of so many channels that fewer products are quicker."""
+        return self.weight.shape[2:] == (3, 3) and min(self.weight.shape[:2]) >= winograd.LEAST_CHANNELS
+
+
+def set_winograd(module: nn.Module, winograd: bool) -> int:
+    """Tells every convolution in `module` that suits it whether to multiply less; returns how many suit it.
+
+    Only processors gain by it. With `fold` off, convolutions beside a resampling do so at the larger size.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, Winograd) and layer.suits_winograd()]
+    for layer in layers:
+        layer.winograd = winograd
+    return len(layers)

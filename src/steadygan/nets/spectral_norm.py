@@ -1,0 +1,88 @@
+"""Spectral normalisation, advanced once per optimiser phase."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.kernels.precision import without_autocast
+
+WARM_UP_ITERATIONS = 15
+
+
+class SpectralNorm(nn.Module):
+    """The part shared by layers whose weight is divided by its largest singular value.
+
+    W̄ = W / σ, σ = uᵀ W v, with W reshaped to (first dimension, −1) and u, v the persistent estimates of
+    its first singular vectors (Miyato et al., Spectral Normalization, ICLR 2018, eq. 8 and Algorithm 1). u
+    and v are constants of the graph and the forward pass never moves them: `advance_spectral_norm` does, once
+    per optimiser phase. All passes of one phase see the same weight, and reading a network changes nothing.
+    """
+
+    weight: Tensor
+    u: Tensor
+    v: Tensor
+    spectral_norm: bool
+    sn_eps: float
+    prepared: Tensor | None = None
+    kept: Tensor | None = None  # see `prepared.prepared`, as for `made`
+    made: tuple[object, ...] | None = None
+
+    def _start_spectral_norm(self, enabled: bool, eps: float) -> None:
+        self.spectral_norm = enabled
+        self.sn_eps = eps
+        if not enabled:
+            return
+        rows, columns = self.weight.flatten(1).shape
+        self.register_buffer("u", F.normalize(self.weight.new_empty(rows).normal_(), dim=0, eps=eps))
+        self.register_buffer("v", F.normalize(self.weight.new_empty(columns).normal_(), dim=0, eps=eps))
+        advance_spectral_norm(self, WARM_UP_ITERATIONS)
+
+    def normalised_weight(self) -> Tensor:
+        """W / σ where spectral norm is on, W where it is off; shaped like `weight`, differentiable in it."""
+        if not self.spectral_norm:
+            return self.weight
+        # Clones, because u and v may advance before the backward pass that needs these.
+        u, v = self.u.clone(), self.v.clone()
+        with without_autocast(self.weight):
+            return self.weight / u.dot(self.weight.flatten(1).mv(v))
+
+    @property
+    def changes(self) -> bool:
+        """Whether the layer multiplies with anything but `weight` itself."""
+        return self.spectral_norm
+
+    def shaped(self, weight: Tensor) -> Tensor:
+        """The normalised weight in the form in which the layer multiplies with it."""
+        return weight
+
+    def kernel(self) -> Tensor:
+        """What the layer multiplies with: made now, or once for the whole phase (`prepared.prepared`)."""
+        return self.shaped(self.normalised_weight()) if self.prepared is None else self.prepared
+
+
+def _unit(vectors: list[Tensor], eps: list[float]) -> list[Tensor]:
+    norms = torch._foreach_clamp_min(torch._foreach_norm(vectors), eps)
+    return list(torch._foreach_div(vectors, norms))
+
+
+@torch.no_grad()
+def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
+    """Power iterations v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖ on every spectrally normalised layer in `module`.
+
+    Call it once per optimiser phase (Miyato et al. 2018, Algorithm 1, does one per update).
+    """
+    layers = [m for m in module.modules() if isinstance(m, SpectralNorm) and m.spectral_norm]
+    if not layers or layers[0].weight.is_meta:
+        return
+    with without_autocast(layers[0].weight):
+        eps = [layer.sn_eps for layer in layers]
+        matrices = [layer.weight.flatten(1) for layer in layers]
+        u = [layer.u for layer in layers]
+        for _ in range(iterations):
+            v = _unit([matrix.t().mv(left) for matrix, left in zip(matrices, u, strict=True)], eps)
+            u = _unit([matrix.mv(right) for matrix, right in zip(matrices, v, strict=True)], eps)
+        if iterations:
+            torch._foreach_copy_([layer.u for layer in layers], u)
+            torch._foreach_copy_([layer.v for layer in layers], v)

@@ -1,0 +1,59 @@
+"""Path length regularisation (Karras et al., StyleGAN2, CVPR 2020)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.objective.bundle import Bundle
+from steadygan.objective.memory import Average
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Latent, View
+from steadygan.parallel.share import rows
+
+
+def path_length(
+    parts: Parts, *, weight: float = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4
+) -> tuple[Term, ...]:
+    """E(‖J_wᵀ v‖₂ - a)² for G (Karras et al., StyleGAN2, CVPR 2020, §3.2).
+
+    w (N, L, w_dim) is the mapped latent, v an image of N(0, 1) / √(H·W), ‖·‖ the root of the squares summed over w_dim
+    and averaged over the L layers, a the running average of the lengths, from 0. Defaults are those of the authors'
+    code: weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase. Styles
+    are not mixed. Raises UserError for a generator without `map` and `synthesise`.
+    """
+    net = parts.fake.net
+    if shrink < 1:
+        raise UserError(f"objective.terms.path_length: shrink must be at least 1, got {shrink}")
+    if parts.nets is not None and not all(hasattr(parts.nets[net], name) for name in ("map", "synthesise")):
+        raise UserError(
+            "objective.terms.path_length needs a generator with mapped latents, which this one has not; "
+            "set model.kind=stylegan2"
+        )
+    z = Latent(draw=1)
+    loss = PathLength(net, z, decay, shrink)
+    return (Term("path_length", "G", loss, views=(z,), weight=weight, every=every),)
+
+
+class PathLength(nn.Module):
+    """The loss of `path_length`, with its average."""
+
+    def __init__(self, net: str, z: View, decay: float, shrink: int) -> None:
+        super().__init__()
+        self.net, self.z, self.shrink = net, z, shrink
+        self.average = Average(decay, initial=0.0)
+
+    def forward(self, b: Bundle) -> Tensor:
+        z, y, G = b[self.z], b.labels(self.z), b.nets[self.net]
+        count = max(1, len(z) // self.shrink)
+        some = slice(0, count * self.shrink, self.shrink)  # the same latents, however many processes share them
+        w = G.map(z[some], None if y is None else y[some])  # type: ignore[operator]
+        images = G.synthesise(w)  # type: ignore[operator]
+        noise = rows(torch.randn, images.shape, b.generator, dtype=images.dtype)
+        noise = noise / math.sqrt(images.shape[2] * images.shape[3])
+        (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        return (lengths - self.average(lengths.mean())).square().mean()

@@ -1,0 +1,55 @@
+"""Starting and joining processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from steadygan.errors import SaidElsewhere, UserError
+from steadygan.parallel.replicas import START_SECONDS, Replicas
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextmanager
+def joined() -> Iterator[Replicas]:
+    """The processes that torchrun started with this command; without it, this one alone.
+
+    A process group that is there already is used and left. An error is told by one process: in the others it is a
+    `SaidElsewhere`, which they raise when that one has ended, or after a few seconds.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Replicas()
+        return
+    import torch
+    import torch.distributed as dist
+
+    mine = not dist.is_initialized()
+    if mine:
+        try:
+            dist.init_process_group("gloo", timeout=timedelta(seconds=START_SECONDS))
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the {os.environ['WORLD_SIZE']} processes of this run (WORLD_SIZE) did not meet: "
+                f"{str(error).splitlines()[0]}; start them with torchrun"
+            ) from error
+    try:
+        yield Replicas(dist.get_rank(), dist.get_world_size())
+    except SaidElsewhere as error:
+        # torchrun ends all processes when one has: the one that speaks should come first. It sends nothing and ends.
+        with suppress(RuntimeError):
+            if end := dist.irecv(torch.zeros(1), src=error.speaker):
+                end.wait(timedelta(seconds=5))
+        raise
+    # Not after an error, when others may never come.
+    if mine:
+        dist.destroy_process_group()
+
+
+def restarted() -> bool:
+    """Whether torchrun (--max-restarts) started this command anew after a process was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -1,0 +1,1 @@
+"""Grids, animations and pixel formats."""

@@ -1,0 +1,67 @@
+"""The feature extractors by name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from steadygan.errors import UserError, nearest
+from steadygan.files import sha256
+from steadygan.pretrained.digits import Digits
+from steadygan.pretrained.dinov2 import Dino
+from steadygan.pretrained.extractor import Extractor
+from steadygan.pretrained.inception import Inception, InceptionPyTorch
+from steadygan.pretrained.squeezenet import Squeeze
+
+EXTRACTORS: dict[str, type[Extractor]] = {
+    kind.name: kind for kind in (Digits, Inception, InceptionPyTorch, Squeeze, Dino)
+}
+
+
+def available() -> str:
+    """The extractors and what each reads, in words, for messages."""
+    known = "; ".join(
+        f"{name!r} reads {kind.input}" + (f" (weights file: {kind.variable})" if kind.variable else "")
+        for name, kind in EXTRACTORS.items()
+    )
+    return f"{known}; your own: module:Class"
+
+
+def extractor_type(name: str) -> type[Extractor]:
+    """The class called `name`, or that `module:Class` names. Raises UserError for an unknown one."""
+    if name in EXTRACTORS:
+        return EXTRACTORS[name]
+    if ":" not in name:
+        hint = nearest(name, EXTRACTORS)
+        raise UserError(f"there is no feature extractor {name!r}: {hint}. Available: {available()}.")
+    module, _, attribute = name.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise UserError(f"the extractor {name} cannot be imported ({error}); is it on PYTHONPATH?") from error
+    if not (isinstance(kind, type) and issubclass(kind, Extractor)):
+        raise UserError(f"{name} is no subclass of steadygan.metrics.Extractor")
+    if kind.name in EXTRACTORS and kind is not EXTRACTORS[kind.name]:
+        raise UserError(f"{name} calls itself {kind.name!r}, which is another extractor: rename it")
+    return kind
+
+
+def get_extractor(
+    name: str, device: str | torch.device = "cpu", weights: Mapping[str, Path] | None = None
+) -> Extractor:
+    """The extractor called `name`, ready on `device`.
+
+    weights: files by extractor name, before those that the environment names. Raises UserError for an unknown
+    name or absent weights.
+    """
+    kind = extractor_type(name)
+    extractor = kind(device, (weights or {}).get(kind.name))
+    if ":" in name and (source := getattr(sys.modules[kind.__module__], "__file__", None)):
+        # Another `prepare` is another extractor, and what was cached with the one before is stale.
+        extractor.sha256 = hashlib.sha256((extractor.sha256 + sha256(Path(source))).encode()).hexdigest()
+    return extractor

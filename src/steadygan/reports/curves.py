@@ -1,0 +1,137 @@
+"""Runs side by side, from nothing but the files in their directories: one figure (tables are in `tables`)."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steadygan.reports import spectra as instruments
+from steadygan.reports.grouping import Group, group_seeds, merged, singles
+from steadygan.runs.reading import Run, number, read_runs, score_columns, series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
+SMOOTHING = 30
+"""The running mean of a curve is over this fraction of it."""
+
+
+def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False) -> None:
+    """Draws losses, D's accuracy, gradient norms and every score against the step; a colour a run, a dash a term.
+
+    Singular values, where a run has them, get a panel a network. Long curves are drawn faint, with their running mean
+    on top. seeds: runs that differ in nothing but the seed are one curve, their mean, in a band of one standard
+    deviation. Scores by a protocol that has been carried out at one step only (a truncation curve's, say) are left out
+    where others of that name make a curve. Raises UserError for a missing or empty run.
+    """
+    # Imported here: matplotlib is slow to import, and tables do not need it.
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    loaded = read_runs(runs)
+    groups = group_seeds(loaded) if seeds else singles(loaded)
+    colours = [colormaps["tab10"](index % 10) for index in range(len(groups))]
+    columns = _drawn(loaded)
+    # A gradient norm is no loss, and far larger than most.
+    norms = ["D/grad_norm", "G/grad_norm"]
+    panels = [
+        ("D losses", [term for term in _terms(loaded, "D/") if term not in norms]),
+        ("G losses", [term for term in _terms(loaded, "G/") if term not in norms]),
+        ("D accuracy", _terms(loaded, "D_accuracy_")),
+        ("G diversity, as a share of the reals'", _terms(loaded, "G_diversity")),
+        ("gradient norms", [term for term in norms if term in (*_terms(loaded, "D/"), *_terms(loaded, "G/"))]),
+    ]
+    panels = [panel for panel in panels if panel[1]]
+
+    spectra = [
+        part for group in groups for run in group.runs for part in instruments.read_spectra(run.name, run.metrics)
+    ]
+    drawn = len(panels) + len(columns)
+
+    across = 3
+    down = math.ceil((drawn + len(spectra)) / across)
+    figure = Figure(figsize=(5.2 * across, 3.6 * down + 0.5), dpi=110, layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).flatten()
+
+    for axes, (title, terms) in zip(grid, panels, strict=False):
+        for group, colour in zip(groups, colours, strict=True):
+            for term, dash in zip(terms, cycle(DASHES), strict=False):
+                rows = [[row for row in run.metrics if term in row] for run in group.runs]
+                curves = [[(row["step"], number(row[term])) for row in taken] for taken in rows]
+                _draw(axes, merged(curves), colour, dash)
+        _finish(axes, title)
+        if terms:
+            styles = zip(terms, cycle(DASHES), strict=False)
+            keys = [Line2D([], [], color="0.3", linestyle=dash, label=term) for term, dash in styles]
+            axes.legend(handles=keys, fontsize=8, framealpha=0.7)
+
+    for axes, (column, name, identity) in zip(grid[len(panels) :], columns, strict=False):
+        for group, colour in zip(groups, colours, strict=True):
+            if curve := merged([series(run, name, identity) for run in group.runs]):
+                steps, means, sds = zip(*curve, strict=True)
+                bars = sds if any(sds) else None
+                axes.errorbar(steps, means, bars, color=colour, marker="o", markersize=3, capsize=2)
+        _finish(axes, column)
+
+    for axes, part in zip(grid[drawn:], spectra, strict=False):
+        instruments.draw(axes, part)
+        _finish(axes, f"largest singular values of {part.net}, {part.run}")
+
+    for axes in grid[drawn + len(spectra) :]:
+        axes.remove()
+    keys = [Line2D([], [], color=colour, label=_label(group)) for group, colour in zip(groups, colours, strict=True)]
+    figure.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 5), frameon=False)
+    Path(out_png).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out_png, format="png")
+
+
+def _terms(runs: Sequence[Run], prefix: str) -> list[str]:
+    """The names in the metrics that start with `prefix`, in order of appearance."""
+    names = dict.fromkeys(name for run in runs for row in run.metrics for name in row)
+    return [name for name in names if name.startswith(prefix)]
+
+
+def wrapped(title: str) -> str:
+    """In lines that fit above a panel."""
+    return textwrap.fill(title, 48)
+
+
+def _drawn(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
+    """The score columns worth a panel."""
+    columns = score_columns(runs)
+    steps = {column: max(len(series(run, *score)) for run in runs) for column, *score in columns}
+    most = {name: max(steps[other] for other, same, _ in columns if same == name) for _, name, _ in columns}
+    return [entry for entry in columns if steps[entry[0]] > 1 or most[entry[1]] == 1]
+
+
+def _label(group: Group) -> str:
+    return group.name if len(group.runs) == 1 else f"{group.name} ({len(group.runs)} seeds)"
+
+
+def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash: Any) -> None:
+    """One curve from (step, value, standard deviation)."""
+    if not points:
+        return
+    steps, values, sds = np.array(points, dtype=float).T
+    window = max(1, len(values) // SMOOTHING)
+    if window > 1:
+        axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
+    mean, sd = (np.convolve(curve, np.full(window, 1 / window), mode="valid") for curve in (values, sds))
+    axes.plot(steps[window - 1 :], mean, color=colour, linestyle=dash, linewidth=1.4)
+    if sds.any():
+        axes.fill_between(steps[window - 1 :], mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(wrapped(title), fontsize=10)
+    axes.set_xlabel("step", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)

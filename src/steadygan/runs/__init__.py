@@ -1,0 +1,1 @@
+"""The run directory: the contract between training, whoever watches, and people."""

@@ -1,0 +1,1 @@
+"""What a run makes: images from latents, or images from images."""
