@@ -44,6 +44,7 @@ METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "zcr": {"zcr": {}},
     "diffaugment": {},
     "r1": {"r1": {}},
+    "r2": {"r2": {}},
     "gp": {"gp": {}},
     "dragan": {"dragan": {}},
     "jsreg": {"jsreg": {}},

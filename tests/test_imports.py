@@ -14,7 +14,19 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = ["errors", "_version", "files", "config", "machine", "parallel", "pictures", "data", "transforms", "kernels"]
+ORDER = [
+    "errors",
+    "_version",
+    "files",
+    "schedules",
+    "config",
+    "machine",
+    "parallel",
+    "pictures",
+    "data",
+    "transforms",
+    "kernels",
+]
 ORDER += ["nets", "pretrained", "runs", "generators", "objective", "training", "metrics", "tasks", "evaluation"]
 ORDER += ["reports", "build", "estimate", "run", "api", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""

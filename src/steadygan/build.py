@@ -32,6 +32,7 @@ from steadygan.objective.terms import Parts
 from steadygan.objective.translation import Direction
 from steadygan.objective.views import Gen, Real
 from steadygan.parallel.share import WHOLE, Share, Sharing, stream
+from steadygan.schedules import value
 from steadygan.tasks.images import Images, describe_generator
 from steadygan.tasks.synthesis import Sampling
 from steadygan.tasks.translation import Translating
@@ -201,8 +202,9 @@ def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> tor
 
     recorded: for CUDA graphs, which read the learning rate on the device.
     """
-    lr = torch.tensor(player.lr, device=next(net.parameters()).device) if recorded else player.lr
-    betas = (player.beta1, player.beta2)
+    start = value(player.lr, 0)
+    lr = torch.tensor(start, device=next(net.parameters()).device) if recorded else start
+    betas = (value(player.beta1, 0), value(player.beta2, 0))
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
     optimizer._warned_capturable_if_run_uncaptured = True  # steps run so to warm up
     return optimizer

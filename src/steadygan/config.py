@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
+from steadygan.schedules import Beta, Rate, Schedule
 
 # libyaml's, where it is there, reads all presets in a third of the time.
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -73,7 +74,7 @@ class ModelConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    loss: str = Field("hinge", description="non-saturating, hinge, wasserstein or least-squares")
+    loss: str = Field("hinge", description="non-saturating, hinge, wasserstein, least-squares or relativistic")
     history: NonNegative = Field(50, description="translation: how many earlier fakes D's phase is shown some of")
     terms: dict[str, dict[str, Any]] = Field({}, description="what is added to it: {cr: {weight: 10}, …}")
 
@@ -106,22 +107,37 @@ class AugmentConfig(Section):
 
 
 class PlayerConfig(Section):
-    lr: float = Field(2e-4, gt=0, description="Adam's learning rate")
-    beta1: float = Field(0.5, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
+    lr: Rate = Field(2e-4, description="Adam's learning rate; like the betas a number or a schedule")
+    beta1: Beta = 0.5
+    beta2: Beta = 0.999
     eps: float = Field(1e-8, gt=0)
 
 
 class OptimConfig(Section):
     g: PlayerConfig = PlayerConfig()
     d: PlayerConfig = PlayerConfig()
-    schedule: Literal["constant", "linear"] = Field("constant", description="linear: to zero at train.steps")
+    schedule: Literal["constant", "linear"] = Field("constant", description="of both lr; linear: to 0 at train.steps")
     decay_from: NonNegative = Field(0, description="the step at which the linear decay begins")
+
+    @model_validator(mode="after")
+    def _check(self) -> OptimConfig:
+        if self.schedule == "linear" and any(isinstance(player.lr, Schedule) for player in (self.g, self.d)):
+            raise ValueError("schedule=linear is of plain learning rates; set it to constant where an lr has its own")
+        return self
+
+    def rate(self, player: PlayerConfig, steps: int) -> float | Schedule:
+        """The learning rate of a player in a run of so many steps."""
+        if self.schedule == "constant" or isinstance(player.lr, Schedule):
+            return player.lr
+        decay = max(1, steps - self.decay_from)
+        return Schedule(shape="linear", start=player.lr, end=0, delay=self.decay_from, steps=decay)
 
 
 class EMAConfig(Section):
     start: NonNegative = Field(0, description="until this step the average is a copy of G")
-    half_life: float | None = Field(6931, gt=0, description="in G steps: 6931 is a decay of 0.9999; null: no averaging")
+    half_life: Rate | None = Field(
+        6931, description="in G steps, or a schedule: 6931 is a decay of 0.9999; null: no averaging"
+    )
 
 
 class TrainConfig(Section):

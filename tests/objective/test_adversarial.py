@@ -12,7 +12,9 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
 from steadygan.objective.adversarial import LOSSES, adversarial
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.registry import build_terms
 from steadygan.objective.terms import Parts
+from steadygan.objective.views import Gen, Latent, Real, Relabel
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -53,6 +55,7 @@ EXPECTED = {
         0.5 * ((REAL - 1) ** 2).mean() + 0.5 * (FAKE**2).mean(),
         0.5 * ((FAKE - 1) ** 2).mean(),
     ),
+    "relativistic": (-np.log(sigmoid(REAL - FAKE)).mean(), -np.log(sigmoid(FAKE - REAL)).mean()),
 }
 
 
@@ -77,14 +80,63 @@ def test_a_certain_critic_does_not_overflow_the_non_saturating_loss() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_at_its_boundary_a_logit_costs_a_real_as_much_as_a_fake(loss: str) -> None:
-    real, fake, _, boundary = LOSSES[loss]
-    if boundary is None:
-        assert loss == "wasserstein"
+def test_at_its_boundary_a_logit_costs_a_real_as_much_as_a_fake_and_together_what_an_undecided_critic_pays(
+    loss: str,
+) -> None:
+    entry = LOSSES[loss]
+    if entry.boundary is None:
+        assert loss in ("wasserstein", "relativistic")
         return
-    at, above = torch.tensor(boundary), torch.tensor(boundary + 0.1)
+    assert entry.sides is not None
+    real, fake = entry.sides
+    at, above = torch.tensor(entry.boundary), torch.tensor(entry.boundary + 0.1)
     assert float(real(at)) == pytest.approx(float(fake(at)))
     assert float(real(above)) < float(fake(above))
+    assert float(entry.critic(at, at)) == pytest.approx(entry.undecided)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_only_a_loss_that_needs_reals_has_them_scored_in_the_generators_phase(loss: str) -> None:
+    parts = Parts.of()
+    scored = {term.player: term.score for term in adversarial(parts, loss=loss)}
+    assert set(scored["D"]) == {parts.real, parts.fake}
+    assert set(scored["G"]) == ({parts.real, parts.fake} if LOSSES[loss].needs_reals else {parts.fake})
+
+
+@pytest.mark.parametrize("loss", [name for name, entry in LOSSES.items() if not entry.needs_reals])
+def test_a_loss_of_sides_is_their_sum_to_the_bit(loss: str) -> None:
+    entry = LOSSES[loss]
+    assert entry.sides is not None
+    x, g = torch.randn(7), torch.randn(7)
+    assert torch.equal(entry.critic(x, g), entry.sides.real(x).mean() + entry.sides.fake(g).mean())
+
+
+def test_in_the_relativistic_game_only_differences_of_logits_count() -> None:
+    game, x, g = LOSSES["relativistic"], torch.randn(5), torch.randn(5)
+    torch.testing.assert_close(game.critic(x + 100, g + 100), game.critic(x, g))
+    torch.testing.assert_close(game.generator(g + 100, x + 100), game.generator(g, x))
+    assert float(game.critic(x, x)) == pytest.approx(game.undecided)
+
+
+def test_a_margin_is_the_distance_from_the_boundary_or_from_the_fake() -> None:
+    x, g = torch.tensor([0.2, 2.0]), torch.tensor([0.7, -1.0])
+    assert LOSSES["least-squares"].margin(x, g).tolist() == pytest.approx([-0.3, 1.5])  # type: ignore[union-attr]
+    assert LOSSES["relativistic"].margin(x, g).tolist() == pytest.approx([-0.5, 3.0])  # type: ignore[union-attr]
+    assert LOSSES["wasserstein"].margin(x, g) is None
+
+
+def test_a_real_is_compared_with_a_fake_of_its_own_class() -> None:
+    conditional = Parts.of(prior=Prior(3, label_pool=torch.arange(5)))
+    relabelled = Gen("G", Relabel(Latent(), Real()))
+    for term in build_terms(conditional, loss="relativistic", terms={"r2": {}}):
+        assert relabelled in term.needs
+    assert all(relabelled not in term.needs for term in build_terms(conditional, loss="hinge", terms={}))
+    assert all(relabelled not in term.needs for term in build_terms(Parts.of(), loss="relativistic", terms={}))
+
+
+def test_cutmix_which_judges_images_by_themselves_is_refused_with_a_loss_that_compares_them() -> None:
+    with pytest.raises(UserError, match=r"terms\.cutmix judges images by themselves.*one of non-saturating, hinge"):
+        build_terms(Parts.of(), loss="relativistic", terms={"cutmix": {}})
 
 
 def test_an_unknown_loss_is_refused_with_the_nearest_name() -> None:

@@ -136,3 +136,14 @@ def test_the_lazy_schedule_is_that_of_all_penalties(name: str) -> None:
     (term,) = TERMS[name](Parts.of(), every=4)
     assert [term.live(phase) for phase in range(5)] == [True, False, False, False, True]
     assert term.strength(0) == 4 * term.weight
+
+
+def test_r2_is_half_the_squared_slope_at_the_fakes_and_gives_g_nothing() -> None:
+    (term,) = TERMS["r2"](Parts.of(), gamma=4.0, every=2)
+    b = bundle([term])
+    expected = 0.5 * (0.3 * b[G]).flatten(1).square().sum(1).mean()
+    torch.testing.assert_close(b.loss(term), expected.detach())
+    assert (term.player, term.weight, term.every) == ("D", 4.0, 2)
+    b.loss(term).backward()
+    assert all(p.grad is None for p in b.nets["G"].parameters())
+    assert b.nets["D"].a.grad is not None

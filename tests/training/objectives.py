@@ -7,7 +7,7 @@ NARROW = ("model.generator.fmap_max=16", "model.critic.fmap_max=16")
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "cifar10-biggan-icr": ("objective.terms.gp={}", "objective.terms.ortho={}"),
     "cifar10-crbiggan-diffaugment10": ("data.fraction=1",),
-    "cifar10-dcgan-dragan": (),
+    "cifar10-dcgan-dragan": ("objective.loss=relativistic", "objective.terms.r2={}", "train.batch_size=2"),
     "cifar10-dcgan-jsreg": (),
     "cifar10-logan": (),
     "celeba128-unet": ("data.size=32",),

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import steadygan
 from steadygan.errors import UserError
+from steadygan.objective.adversarial import LOSSES
 from steadygan.runs.checkpoint import checkpoints
 from steadygan.training.collapse import (
     LEAST_DIVERSITY,
@@ -26,7 +27,6 @@ from steadygan.training.collapse import (
     CollapseDetector,
     Lasting,
     score_jump,
-    undecided,
 )
 from steadygan.training.recovery import Recovery
 
@@ -81,9 +81,15 @@ def test_a_critic_that_is_merely_good_is_not_saturated(missing: dict[str, float]
     ("loss", "value"), [("hinge", 2), ("non-saturating", 2 * math.log(2)), ("least-squares", 0.25)]
 )
 def test_what_an_undecided_critic_pays(loss: str, value: float) -> None:
-    assert undecided(loss) == pytest.approx(value)
+    assert LOSSES[loss].undecided == pytest.approx(value)
     assert found([SATURATED | {"D/adversarial": 1.01 * SATURATED_LOSS * value}] * 50, loss=loss) == []
     assert len(found([SATURATED | {"D/adversarial": 0.99 * SATURATED_LOSS * value}] * 50, loss=loss)) == 1
+
+
+def test_without_a_boundary_the_loss_of_the_critic_alone_tells_that_it_is_saturated() -> None:
+    row = {"G_diversity": 0.8, "G/adversarial": 9.0}
+    assert found([row | {"D/adversarial": 1.01 * SATURATED_LOSS * math.log(2)}] * 50, loss="relativistic") == []
+    assert len(found([row | {"D/adversarial": 0.99 * SATURATED_LOSS * math.log(2)}] * 50, loss="relativistic")) == 1
 
 
 def test_a_wasserstein_critic_is_never_saturated() -> None:

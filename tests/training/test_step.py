@@ -151,6 +151,27 @@ def test_a_phase_calls_each_network_as_seldom_as_it_can(
     assert calls == expected
 
 
+def test_reals_that_g_is_only_compared_with_do_not_count_as_images_shown(images: ImageSet) -> None:
+    state = make_state(images, loss="relativistic")
+    run_phase(state, "G")
+    assert state.images == 0
+    run_phase(state, "D")
+    assert state.images == BATCH
+
+
+def test_the_relativistic_game_pushes_each_fake_past_a_real(images: ImageSet) -> None:
+    nets = {"G": AffineGenerator(), "D": LinearCritic()}
+    state = make_state(images, loss="relativistic", nets=nets)
+    x = Float64Loader(images, batch_size=BATCH, seed=3).next()[0]
+    z = state.prior.latents(BATCH, torch.Generator().manual_seed(4))
+    expected = torch.nn.functional.softplus(nets["D"](x).logit - nets["D"](nets["G"](z)).logit).mean()
+    gradient = torch.autograd.grad(expected, list(nets["G"].parameters()))
+    values = run_phase(state, "G")
+    torch.testing.assert_close(values["G/adversarial"], expected.detach())
+    for actual, wanted in zip(gradients(nets["G"]), gradient, strict=True):
+        torch.testing.assert_close(actual, wanted)
+
+
 def test_a_phase_is_one_adam_step_on_the_weighted_sum(images: ImageSet) -> None:
     nets = {"G": AffineGenerator(), "D": LinearCritic()}
     state = make_state(images, {"r1": {"gamma": 3.0}}, loss="wasserstein", nets=nets)

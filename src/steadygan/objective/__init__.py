@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steadygan.objective.adversarial import LOSSES, adversarial
+from steadygan.objective.adversarial import LOSSES, AdversarialLoss, adversarial
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.consistency import squared_difference
 from steadygan.objective.logan import Climb
@@ -33,6 +33,7 @@ __all__ = [
     "LOSSES",
     "PLACEMENTS",
     "TERMS",
+    "AdversarialLoss",
     "Aug",
     "Average",
     "Bare",

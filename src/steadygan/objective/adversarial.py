@@ -1,7 +1,8 @@
-"""The adversarial losses: what each player makes of the critic's logits."""
+"""The adversarial losses: what each player makes of the logits of reals and fakes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,50 +13,123 @@ from steadygan.errors import UserError, nearest
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
 
+Loss = Callable[[Tensor], Tensor]
+
+
+class Sides(NamedTuple):
+    """The critic's loss as two functions, elementwise: what it pays for the logit of a real, and for that of a fake."""
+
+    real: Loss
+    fake: Loss
+
 
 class AdversarialLoss(NamedTuple):
-    """Three functions of logits of any shape, each reduced by its mean: the critic's on reals and fakes, G's on fakes.
+    """A game as two functions of logits, of any but equal shapes, each reduced to a scalar by its mean.
 
-    boundary: the logit above which the critic takes an image for real; None when its scale has no such point.
+    critic: (real, fake) → D's loss; generator: (fake, real) → G's loss, which looks at `real` only with `needs_reals`
+    (and is given None without); boundary: the logit above which D takes an image for real, None when its scale has no
+    such point; undecided: what a D that takes no side pays, None when D's loss has no lower bound; sides: the
+    critic's loss in two parts, for terms that judge one kind of image by itself, None when each real is compared with a
+    fake.
     """
 
-    real: Callable[[Tensor], Tensor]
-    fake: Callable[[Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
-    boundary: float | None = 0.0
+    critic: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor | None], Tensor]
+    boundary: float | None
+    undecided: float | None
+    needs_reals: bool = False
+    sides: Sides | None = None
+
+    @classmethod
+    def of_sides(
+        cls, real: Loss, fake: Loss, generator: Loss, *, boundary: float | None, undecided: float | None
+    ) -> AdversarialLoss:
+        """A loss that looks at each image by itself: elementwise functions of one logit."""
+        return cls(
+            critic=lambda x, g: real(x).mean() + fake(g).mean(),
+            generator=lambda g, _: generator(g).mean(),
+            boundary=boundary,
+            undecided=undecided,
+            sides=Sides(real, fake),
+        )
+
+    def margin(self, real: Tensor, fake: Tensor) -> Tensor | None:
+        """How far D is on the right side with each real: above the boundary, or above the fake it is compared with.
+
+        None when the scale of logits says nothing of sides.
+        """
+        if self.needs_reals:
+            return real - fake
+        return None if self.boundary is None else real - self.boundary
+
+
+def _fake_past_real(fake: Tensor, real: Tensor | None) -> Tensor:
+    assert real is not None
+    return F.softplus(real - fake).mean()
 
 
 LOSSES: dict[str, AdversarialLoss] = {
     # Goodfellow et al., NeurIPS 2014, §3: L_D = -log σ(D(x)) - log(1 - σ(D(g))), L_G = -log σ(D(g)).
-    "non-saturating": AdversarialLoss(lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d)),
+    "non-saturating": AdversarialLoss.of_sides(
+        lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d), boundary=0.0, undecided=2 * math.log(2)
+    ),
     # Lim and Ye, 2017; Miyato et al., ICLR 2018, eq. 16-17: L_D = max(0, 1 - D(x)) + max(0, 1 + D(g)), L_G = -D(g).
-    "hinge": AdversarialLoss(lambda d: F.relu(1 - d), lambda d: F.relu(1 + d), lambda d: -d),
+    "hinge": AdversarialLoss.of_sides(
+        lambda d: F.relu(1 - d), lambda d: F.relu(1 + d), lambda d: -d, boundary=0.0, undecided=2.0
+    ),
     # Arjovsky et al., ICML 2017, Alg. 1: L_D = D(g) - D(x), L_G = -D(g).
-    "wasserstein": AdversarialLoss(lambda d: -d, lambda d: d, lambda d: -d, boundary=None),
+    "wasserstein": AdversarialLoss.of_sides(lambda d: -d, lambda d: d, lambda d: -d, boundary=None, undecided=None),
     # Mao et al., ICCV 2017, eq. 9 (a = 0, b = c = 1): L_D = ½(D(x) - 1)² + ½D(g)², L_G = ½(D(g) - 1)².
-    "least-squares": AdversarialLoss(
+    "least-squares": AdversarialLoss.of_sides(
         lambda d: 0.5 * (d - 1).square(),
         lambda d: 0.5 * d.square(),
         lambda d: 0.5 * (d - 1).square(),
         boundary=0.5,
+        undecided=0.25,
+    ),
+    # Jolicoeur-Martineau, ICLR 2019 (RpGAN): L_D = -log σ(D(x) - D(g)), L_G = -log σ(D(g) - D(x)), in pairs.
+    "relativistic": AdversarialLoss(
+        critic=lambda x, g: F.softplus(g - x).mean(),
+        generator=_fake_past_real,
+        boundary=None,
+        undecided=math.log(2),
+        needs_reals=True,
     ),
 }
 
 
+def loss_by_name(name: str) -> AdversarialLoss:
+    """The loss called so. Raises `UserError` that names the nearest one when there is none."""
+    if name not in LOSSES:
+        raise UserError(f"objective.loss: unknown adversarial loss {name!r}; {nearest(name, LOSSES)}")
+    return LOSSES[name]
+
+
+def sides_of(loss: str, term: str) -> Sides:
+    """The two parts of the critic's loss. Raises `UserError`, in the name of `term`, when it compares images."""
+    sides = loss_by_name(loss).sides
+    if sides is None:
+        separable = ", ".join(name for name, entry in LOSSES.items() if entry.sides is not None)
+        raise UserError(
+            f"objective.terms.{term} judges images by themselves, and objective.loss={loss} compares each real with a "
+            f"fake; set objective.loss to one of {separable}, or take {term} out (objective.terms.{term}=null)"
+        )
+    return sides
+
+
 def adversarial(parts: Parts, *, loss: str = "hinge") -> tuple[Term, ...]:
-    """The game itself: one term for D over real and fake, one for G over fake."""
-    if loss not in LOSSES:
-        raise UserError(f"objective.loss: unknown adversarial loss {loss!r}; {nearest(loss, LOSSES)}")
-    real, fake, generator, _ = LOSSES[loss]
+    """The game itself: one term for D over reals and fakes, one for G over fakes, with reals where it needs them."""
+    game = loss_by_name(loss)
     x, g, judged = parts.judged_real, parts.shown_fake, parts.judged_fake
 
     def critic_loss(b: Bundle) -> Tensor:
-        return real(b.D(x).logit).mean() + fake(b.D(g).logit).mean()
+        return game.critic(b.D(x).logit, b.D(g).logit)
 
     def generator_loss(b: Bundle) -> Tensor:
-        return generator(b.D(judged).logit).mean()
+        return game.generator(b.D(judged).logit, b.D(x).logit if game.needs_reals else None)
 
+    seen = (judged, x) if game.needs_reals else (judged,)
     return (
         Term("adversarial", "D", critic_loss, score=(x, g), weight=parts.game),
-        Term("adversarial", "G", generator_loss, score=(judged,), weight=parts.generator_game),
+        Term("adversarial", "G", generator_loss, score=seen, weight=parts.generator_game),
     )

@@ -18,9 +18,10 @@ from steadygan.errors import UserError
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
 from steadygan.objective.views import Aug, Bare, Gen, Nudge, Transform, View
+from steadygan.schedules import Weight
 
 
-def cr(parts: Parts, *, weight: float = 10.0, target: Literal["augmented", "bare"] = "augmented") -> tuple[Term, ...]:
+def cr(parts: Parts, *, weight: Weight = 10.0, target: Literal["augmented", "bare"] = "augmented") -> tuple[Term, ...]:
     """λ‖D(x) - D(T(x))‖² for the critic, on reals only (CR-GAN, §2).
 
     Under DiffAugment, A, it is λ‖D(A(x)) - D(T(A(x)))‖², both on the same draw of A. With `target` "bare" it is
@@ -40,7 +41,7 @@ def cr(parts: Parts, *, weight: float = 10.0, target: Literal["augmented", "bare
     return (Term("cr", "D", squared_difference(*pair), score=pair, weight=weight),)
 
 
-def bcr(parts: Parts, *, real: float = 10.0, fake: float = 10.0) -> tuple[Term, ...]:
+def bcr(parts: Parts, *, real: Weight = 10.0, fake: Weight = 10.0) -> tuple[Term, ...]:
     """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for the critic; G's loss is unchanged (ICR, Alg. 1)."""
     transform = _augment(parts, "bcr")
     x, g = parts.judged_real, parts.shown_fake
@@ -51,7 +52,7 @@ def bcr(parts: Parts, *, real: float = 10.0, fake: float = 10.0) -> tuple[Term, 
     )
 
 
-def zcr(parts: Parts, *, dis: float = 5.0, gen: float = 0.5, sigma: float = 0.03) -> tuple[Term, ...]:
+def zcr(parts: Parts, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03) -> tuple[Term, ...]:
     """λ_dis‖D(G(z)) - D(G(z + Δz))‖² for the critic, -λ_gen‖G(z) - G(z + Δz)‖² for G, Δz ~ N(0, σ²) (ICR, Alg. 2).
 
     Both fakes of a pair have one label. The defaults are the values public code uses for unconditional 32 px models;

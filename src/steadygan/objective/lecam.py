@@ -8,10 +8,11 @@ from steadygan.objective.bundle import Bundle
 from steadygan.objective.memory import Average
 from steadygan.objective.terms import Parts, Term
 from steadygan.objective.views import View
+from steadygan.schedules import Weight
 
 
 def lecam(
-    parts: Parts, *, weight: float = 0.3, decay: float = 0.9, start: int = 1000, one_sided: bool = True
+    parts: Parts, *, weight: Weight = 0.3, decay: float = 0.9, start: int = 1000, one_sided: bool = True
 ) -> tuple[Term, ...]:
     """λ·(E(D(x) - α_F)² + E(D(g) - α_R)²) for the critic (Tseng et al., CVPR 2021).
 

@@ -15,6 +15,7 @@ from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term, rewrites
 from steadygan.objective.views import Gen, View
 from steadygan.parallel.share import rows
+from steadygan.schedules import Weight
 
 # Wu et al., LOGAN, 2019: Δz from g (N, latent), α and β. The curvature of NGD is F' = g·gᵀ + βI for each sample, and
 # F'⁻¹g = g/(β + ‖g‖²).
@@ -71,7 +72,7 @@ class Climb(View):
         return z
 
 
-def _climbing(parts: Parts, *, weight: float, **options: object) -> Parts:
+def _climbing(parts: Parts, *, weight: Weight, **options: object) -> Parts:
     climb = Climb(parts.fake.source, parts.fake.net, **options)  # type: ignore[arg-type]
     return replace(parts, fake=Gen(parts.fake.net, climb))
 
@@ -85,7 +86,7 @@ def logan(
     beta: float = 0.1,
     steps: int = 1,
     fraction: float = 0.8,
-    weight: float = 0.1,
+    weight: Weight = 0.1,
 ) -> tuple[Term, ...]:
     """Fakes from the optimised latent for every term of both players, and w_r·E‖z' - z‖² added to both losses.
 

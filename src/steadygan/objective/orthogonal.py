@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
+from steadygan.schedules import Weight
 
 
-def ortho(parts: Parts, *, weight: float = 1e-4) -> tuple[Term, ...]:
+def ortho(parts: Parts, *, weight: Weight = 1e-4) -> tuple[Term, ...]:
     """β·Σ_W ‖WWᵀ ⊙ (1 - I)‖²_F over G's kernels (Brock et al., Large Scale GAN Training, ICLR 2019, §3.1).
 
     W is a kernel before spectral norm, reshaped to (first dimension, -1): different rows are pushed towards right

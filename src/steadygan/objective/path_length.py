@@ -13,10 +13,11 @@ from steadygan.objective.memory import Average
 from steadygan.objective.terms import Parts, Term
 from steadygan.objective.views import Latent, View
 from steadygan.parallel.share import rows
+from steadygan.schedules import Weight
 
 
 def path_length(
-    parts: Parts, *, weight: float = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4
+    parts: Parts, *, weight: Weight = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4
 ) -> tuple[Term, ...]:
     """E(‖J_wᵀ v‖₂ - a)² for G (Karras et al., StyleGAN2, CVPR 2020, §3.2).
 

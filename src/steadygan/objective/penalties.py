@@ -11,9 +11,10 @@ from steadygan.errors import UserError
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
 from steadygan.objective.views import Jitter, Lerp, Through, View
+from steadygan.schedules import Weight
 
 
-def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
+def r1(parts: Parts, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
     """(γ/2)·E_x ‖∇D(x)‖² on reals (Mescheder et al., ICML 2018, eq. 9).
 
     `every` = 16 is StyleGAN2's lazy schedule (Karras et al., CVPR 2020, §3.1). The gradient is that of the summed
@@ -29,8 +30,22 @@ def r1(parts: Parts, *, gamma: float = 10.0, every: int = 1, through: bool = Fal
     return (Term("r1", "D", penalty, grads=(x,), weight=gamma, every=every),)
 
 
+def r2(parts: Parts, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
+    """(γ/2)·E_g ‖∇D(g)‖² on fakes (Mescheder et al., ICML 2018, eq. 10); `every` and `through` as for `r1`.
+
+    With R1 of the same γ and the relativistic loss it is R3GAN's objective (Huang et al., NeurIPS 2024, §2.2), for
+    which the game converges locally. The gradient is with respect to the image and does not reach G.
+    """
+    g: View = Through(parts.shown_fake) if through else parts.shown_fake
+
+    def penalty(b: Bundle) -> Tensor:
+        return 0.5 * _squared_norm(b, g).mean()
+
+    return (Term("r2", "D", penalty, grads=(g,), weight=gamma, every=every),)
+
+
 def gp(
-    parts: Parts, *, weight: float = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
+    parts: Parts, *, weight: Weight = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x̂)‖₂ - target)², x̂ uniform between a real and a fake (WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3).
 
@@ -44,7 +59,7 @@ def gp(
 def dragan(
     parts: Parts,
     *,
-    weight: float = 10.0,
+    weight: Weight = 10.0,
     target: float = 1.0,
     scale: float = 0.5,
     one_sided: bool = False,
@@ -62,7 +77,7 @@ def dragan(
 
 
 def jsreg(
-    parts: Parts, *, gamma: float = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1
+    parts: Parts, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1
 ) -> tuple[Term, ...]:
     """(γ/2)·E[(1 - σ(D(x)))²‖∇D(x)‖² + σ(D(g))²‖∇D(g)‖²] (Roth et al., NeurIPS 2017), D being the logit.
 
@@ -72,7 +87,7 @@ def jsreg(
     """
     if anneal < 0 or not 0 < decay <= 1:
         raise UserError("objective.terms.jsreg: anneal must be at least 0 and decay above 0 and at most 1")
-    x, g = parts.real, parts.fake
+    x, g = parts.judged_real, parts.fake
 
     def penalty(b: Bundle) -> Tensor:
         real = torch.sigmoid(-b.D(x).logit).square() * _squared_norm(b, x)

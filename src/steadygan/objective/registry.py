@@ -15,19 +15,21 @@ from typing import Any, get_type_hints
 import pydantic
 
 from steadygan.errors import UserError, nearest
-from steadygan.objective.adversarial import adversarial
+from steadygan.objective.adversarial import adversarial, loss_by_name
 from steadygan.objective.bundle import ORIGINS
 from steadygan.objective.consistency import bcr, cr, zcr
 from steadygan.objective.lecam import lecam
 from steadygan.objective.logan import logan
 from steadygan.objective.orthogonal import ortho
 from steadygan.objective.path_length import path_length
-from steadygan.objective.penalties import dragan, gp, jsreg, r1
+from steadygan.objective.penalties import dragan, gp, jsreg, r1, r2
 from steadygan.objective.terms import Parts, Term
 from steadygan.objective.translation import cycle, identity, paired, synthesised
 from steadygan.objective.unet import cutmix, unet
 from steadygan.objective.views import (
+    Gen,
     Origin,
+    Relabel,
 )
 
 TermBuilder = Callable[..., tuple[Term, ...]]
@@ -37,6 +39,7 @@ TERMS: dict[str, TermBuilder] = {
     "bcr": bcr,
     "zcr": zcr,
     "r1": r1,
+    "r2": r2,
     "gp": gp,
     "dragan": dragan,
     "jsreg": jsreg,
@@ -86,7 +89,11 @@ def build_terms(*games: Parts, loss: str, terms: Mapping[str, Mapping[str, Any] 
 def _play(parts: Parts, loss: str, terms: Mapping[str, Mapping[str, Any]]) -> list[Term]:
     """The terms of one game, with its critic and its suffix."""
     parts.refuse(terms)
-    parts = _rewrite(replace(parts, loss=loss), terms)
+    parts = replace(parts, loss=loss)
+    if loss_by_name(loss).needs_reals and parts.conditional:
+        # A real is compared with a fake of its own class.
+        parts = replace(parts, fake=Gen(parts.fake.net, Relabel(parts.fake.source, parts.real)))
+    parts = _rewrite(parts, terms)
     game = adversarial(parts, loss=loss)
     added = [term for name, options in terms.items() for term in _builder(name)(parts, **options) if term.weight != 0]
     return [
@@ -142,7 +149,8 @@ def _options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             resolved[key] = pydantic.TypeAdapter(hints.get(key, Any)).validate_python(value)
         except pydantic.ValidationError as error:
-            raise UserError(f"{where}: {error.errors()[0]['msg']}, got {value!r}") from error
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise UserError(f"{where}: {reason}, got {value!r}") from error
     if missing := [key for key, value in resolved.items() if value is inspect.Parameter.empty]:
         raise UserError(f"objective.terms.{name}: needs {', '.join(missing)}")
     return resolved

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.objective.views import Gen, Latent, Real, Transform, View
+from steadygan.schedules import Schedule, value
 
 if TYPE_CHECKING:
     from steadygan.objective.bundle import Bundle
@@ -25,9 +26,9 @@ class Term:
     name: its key in metrics.jsonl; player: whose parameters it trains; loss: bundle -> scalar tensor, and if it is an
     `nn.Module`, its buffers are the term's memory and part of every checkpoint; score: views the critic must see;
     grads: views whose critic gradient the loss reads with `b.grad(view)`; views: tensors only; critic: the network that
-    scores; weight: its factor in the sum; every: evaluated in each `every`-th phase of its player and then multiplied
-    by `every`, so that its average strength does not depend on it (lazy regularisation, Karras et al., CVPR 2020,
-    §3.1); schedule: training step (from 0) -> a further factor.
+    scores; weight: its factor in the sum, a number or a schedule; every: evaluated in each `every`-th phase of its
+    player and then multiplied by `every`, so that its average strength does not depend on it (lazy regularisation,
+    Karras et al., CVPR 2020, §3.1); schedule: training step (from 0) -> a further factor.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Term:
     grads: tuple[View, ...] = ()
     views: tuple[View, ...] = ()
     critic: str = "D"
-    weight: float = 1.0
+    weight: float | Schedule = 1.0
     every: int = 1
     schedule: Callable[[int], float] | None = None
 
@@ -51,7 +52,7 @@ class Term:
 
     def strength(self, step: int) -> float:
         """Its factor in the sum in training step number `step` (from 0)."""
-        return self.weight * self.every * (1.0 if self.schedule is None else self.schedule(step))
+        return value(self.weight, step) * self.every * (1.0 if self.schedule is None else self.schedule(step))
 
     @property
     def needs(self) -> tuple[View, ...]:

@@ -18,6 +18,7 @@ from steadygan.errors import UserError
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term
 from steadygan.objective.views import Beside, Detach, Gen, Pool, View
+from steadygan.schedules import Weight
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ class Direction(Parts):
         return 1.0 if loss == "least-squares" else 0.5
 
 
-def cycle(parts: Parts, *, weight: float = 10.0) -> tuple[Term, ...]:
+def cycle(parts: Parts, *, weight: Weight = 10.0) -> tuple[Term, ...]:
     """λ‖a - G_ba(G_ab(a))‖₁ for both generators (CycleGAN, Zhu et al., ICCV 2017, eq. 2, one of its two halves)."""
     a, back = parts.fake.source, Gen(_back(parts, "cycle"), parts.fake)
     return (Term("cycle", "G", distance(back, a), views=(back, a), weight=weight),)
 
 
-def synthesised(parts: Parts, *, weight: float = 30.0, detach: bool = True) -> tuple[Term, ...]:
+def synthesised(parts: Parts, *, weight: Weight = 30.0, detach: bool = True) -> tuple[Term, ...]:
     """μ‖G_ba(b) - G_ba(G_ab(a))‖₁: the image made of b against the cycled one of a, its pair (CSGAN, arXiv 1901.03554).
 
     With `detach` the cycled image is a constant, so that G_ba learns from G_ba(b) alone and G_ab nothing from this
@@ -90,7 +91,7 @@ def synthesised(parts: Parts, *, weight: float = 30.0, detach: bool = True) -> t
     return (Term("synthesised", "G", distance(made, target), views=(made, target), weight=weight),)
 
 
-def identity(parts: Parts, *, weight: float = 5.0) -> tuple[Term, ...]:
+def identity(parts: Parts, *, weight: Weight = 5.0) -> tuple[Term, ...]:
     """‖G_ab(b) - b‖₁: what is of the target's domain already stays as it is (CycleGAN, §5.2).
 
     The default is half of the cycle's weight, as for the paper's paintings; CSGAN's formula has no such term.
@@ -101,7 +102,7 @@ def identity(parts: Parts, *, weight: float = 5.0) -> tuple[Term, ...]:
     return (Term("identity", "G", distance(kept, b), views=(kept, b), weight=weight),)
 
 
-def paired(parts: Parts, *, weight: float = 100.0) -> tuple[Term, ...]:
+def paired(parts: Parts, *, weight: Weight = 100.0) -> tuple[Term, ...]:
     """λ‖b - G_ab(a)‖₁ for images that belong together (pix2pix, Isola et al., CVPR 2017, eq. 3)."""
     _refuse_unaligned(parts, "paired")
     return (Term("paired", "G", distance(parts.fake, parts.real), views=(parts.fake, parts.real), weight=weight),)

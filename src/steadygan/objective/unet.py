@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.adversarial import loss_by_name, sides_of
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Parts, Term, rewrites
 from steadygan.objective.views import CutMix, Gen, Mask, Relabel, View
+from steadygan.schedules import Weight
 
 
 def _weigh_the_game(parts: Parts, *, encoder: float, decoder: float) -> Parts:
@@ -27,22 +28,22 @@ def unet(parts: Parts, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[T
     halves are those of the authors' code, whose loss is non-saturating). Raises UserError for a critic without pixels.
     """
     _refuse_without_pixels(parts, "unet")
-    real, fake, generator, _ = LOSSES[parts.loss]
-    x, g = parts.real, parts.fake
+    game = loss_by_name(parts.loss)
+    x, g = parts.judged_real, parts.fake
 
     def critic_loss(b: Bundle) -> Tensor:
-        return real(_pixels(b, x)).mean() + fake(_pixels(b, g)).mean()
+        return game.critic(_pixels(b, x), _pixels(b, g))
 
     def generator_loss(b: Bundle) -> Tensor:
-        return generator(_pixels(b, g)).mean()
+        return game.generator(_pixels(b, g), _pixels(b, x) if game.needs_reals else None)
 
     return (
         Term("unet", "D", critic_loss, score=(x, g), weight=decoder),
-        Term("unet", "G", generator_loss, score=(g,), weight=decoder),
+        Term("unet", "G", generator_loss, score=(g, x) if game.needs_reals else (g,), weight=decoder),
     )
 
 
-def cutmix(parts: Parts, *, weight: float = 1.0, augment: float = 1.0, warmup: int = 0) -> tuple[Term, ...]:
+def cutmix(parts: Parts, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: int = 0) -> tuple[Term, ...]:
     """CutMix images of reals and fakes for a critic with pixels; the mask M is 1 on the real.
 
     Three terms for D. Encoder (`augment`): the mix is a fake as a whole. Decoder (`augment`): each of its pixels is
@@ -55,8 +56,8 @@ def cutmix(parts: Parts, *, weight: float = 1.0, augment: float = 1.0, warmup: i
     with probability r a CutMix step and otherwise an ordinary one.
     """
     _refuse_without_pixels(parts, "cutmix")
-    real, fake, _, _ = LOSSES[parts.loss]
-    x, g = parts.real, parts.fake
+    real, fake = sides_of(parts.loss, "cutmix")
+    x, g = parts.judged_real, parts.fake
     if parts.conditional:
         g = Gen(g.net, Relabel(g.source, x))
     mask = Mask(x)

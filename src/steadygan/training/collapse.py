@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from steadygan.objective.adversarial import LOSSES
 
 LEAST_DIVERSITY = 0.1
@@ -54,7 +52,8 @@ class Lasting:
 class CollapseDetector:
     """Is shown every line of metrics.jsonl and says when training has collapsed.
 
-    loss: the adversarial loss, at whose boundary D is undecided (Wasserstein's has none: D cannot be saturated). What
+    loss: the adversarial loss, whose entry says what an undecided D pays (Wasserstein's has no such value: D cannot be
+    saturated). With a loss that compares reals with fakes, D's loss alone decides, with others its accuracies too. What
     it says depends on the lines alone, so that one shown those of a resumed run goes on as if it had never stopped.
     """
 
@@ -74,27 +73,21 @@ class CollapseDetector:
             )
         accuracies = [row.get("D_accuracy_train"), row.get("D_accuracy_fake")]
         critic, generator = row.get("D/adversarial"), row.get("G/adversarial")
-        if None in accuracies or critic is None:
+        game = LOSSES[self.loss]
+        if critic is None or game.undecided is None or (None in accuracies and game.boundary is not None):
             return None
-        saturated = accuracies == [1, 1] and critic < SATURATED_LOSS * undecided(self.loss)
+        tells_all = game.boundary is None or accuracies == [1, 1]
+        saturated = tells_all and critic < SATURATED_LOSS * game.undecided
         if self._saturated.look(step, saturated):
             pays = "" if generator is None else f", G/adversarial is {generator:.2g}"
             return Collapse(
                 step,
                 self._saturated.since,
-                "D tells all reals from all fakes and has nothing left to learn (D_accuracy_train and D_accuracy_fake "
-                f"are 1, D/adversarial is {critic:.2g}{pays})",
+                "D tells all reals from all fakes and has nothing left to learn ("
+                f"{'' if game.boundary is None else 'D_accuracy_train and D_accuracy_fake are 1, '}"
+                f"D/adversarial is {critic:.2g}{pays})",
             )
         return None
-
-
-def undecided(loss: str) -> float:
-    """What a D that takes no side pays for a real and a fake: 2 for the hinge, 2 log 2 for the non-saturating loss."""
-    real, fake, _, boundary = LOSSES[loss]
-    if boundary is None:
-        return -math.inf
-    at_boundary = torch.tensor(boundary)
-    return float(real(at_boundary) + fake(at_boundary))
 
 
 def score_jump(step: int, score: float, best: float) -> Collapse | None:

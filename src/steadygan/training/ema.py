@@ -7,23 +7,27 @@ import copy
 import torch
 from torch import nn
 
+from steadygan.schedules import Schedule, value
+
 
 class EMA:
     """A copy of `net` whose weights follow it: w̄ ← d·w̄ + (1 - d)·w with d = 2^(-1/half_life) per update.
 
-    Before step `start`, and always when `half_life` is None, the copy is exact. Buffers
+    half_life: in updates, a number or a schedule. Before step `start`, and always when it is None or 0, the copy is
+    exact. Buffers
     (spectral-norm vectors) are copied; batch-norm statistics of averaged weights must be gathered anew before use
     (`nets.sampling.standing_statistics`).
     """
 
-    def __init__(self, net: nn.Module, *, start: int, half_life: float | None) -> None:
+    def __init__(self, net: nn.Module, *, start: int, half_life: float | Schedule | None) -> None:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
-        self.start, self.decay = start, 0.0 if half_life is None else 0.5 ** (1 / half_life)
+        self.start, self.half_life = start, half_life
 
     @torch.no_grad()
     def update(self, net: nn.Module, step: int) -> None:
         """Takes in `net` after G step number `step` (from 0)."""
-        decay = self.decay if step >= self.start else 0.0
+        half_life = value(self.half_life or 0.0, step)
+        decay = 0.5 ** (1 / half_life) if step >= self.start and half_life > 0 else 0.0
         torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - decay)
         if buffers := list(net.buffers()):
             torch._foreach_copy_(list(self.net.buffers()), buffers)

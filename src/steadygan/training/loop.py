@@ -20,6 +20,7 @@ from steadygan.parallel.replicas import Replicas
 from steadygan.pictures.grid import save_grid
 from steadygan.runs.checkpoint import checkpoint_name, checkpoints, save_checkpoint
 from steadygan.runs.directory import RunDirectory
+from steadygan.schedules import value
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
 from steadygan.training.recovery import Recovery
@@ -72,7 +73,7 @@ class Trainer:
         with interruptible(once=self.replicas.size > 1) as interrupted, closing(self.run):
             while state.step < config.steps and not (stopped := self.replicas.any(interrupted)):
                 began = time.perf_counter()
-                self._set_learning_rates()
+                self._follow_schedules()
                 losses.update(train_step(state))
                 done = state.step == config.steps
                 if done or state.step % config.log_every == 0:
@@ -101,17 +102,17 @@ class Trainer:
                 self.checkpoint()
         return state.step >= config.steps
 
-    def _set_learning_rates(self) -> None:
-        optim, steps = self.config.optim, self.config.train.steps
-        factor = 1.0
-        if optim.schedule == "linear":
-            factor = min(1.0, (steps - self.state.step) / max(1, steps - optim.decay_from))
+    def _follow_schedules(self) -> None:
+        """Sets what the optimisers have of this step."""
+        optim, step = self.config.optim, self.state.step
         for player, section in (("G", optim.g), ("D", optim.d)):
+            rate = value(optim.rate(section, self.config.train.steps), step)
             for group in self.state.optimizers[player].param_groups:
+                group["betas"] = (value(section.beta1, step), value(section.beta2, step))
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(section.lr * factor)
+                    group["lr"].fill_(rate)
                 else:
-                    group["lr"] = section.lr * factor
+                    group["lr"] = rate
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> tuple[dict[str, Any], dict[str, float]]:
         """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""

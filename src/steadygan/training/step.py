@@ -34,7 +34,9 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     if state.graphs is None:
         values = work(batches)
     else:
-        values = state.graphs.run((player, *((term.name, term.strength(state.step)) for term in live)), work, batches)
+        betas = tuple(group["betas"] for group in state.optimizers[player].param_groups)
+        factors = ((term.name, term.strength(state.step)) for term in live)
+        values = state.graphs.run((player, betas, *factors), work, batches)
     state.counts[player] += 1
     if player == "G":
         state.ema.update(state.averaged, state.step)
@@ -87,13 +89,15 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
 def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[MicroBatch]:
     """The phase's batch in `accumulate` equal parts. Reals are only fetched when a term looks at them.
 
-    They count as shown (`state.images`) when a critic judges them, not when a generator is given them alone.
+    They count as shown (`state.images`) when D learns from them, not when a generator is given them or they only say
+    what its fakes are compared with.
     """
     loader, parts = state.loader, state.accumulate
     size = loader.batch_size // loader.world_size // parts
     if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
         return [({}, size)] * parts
-    if any(origin(view) == "real" for term in terms for view in term.score + term.grads):
+    learning = [term for term in terms if term.player == "D"]
+    if any(origin(view) == "real" for term in learning for view in term.score + term.grads):
         state.images += loader.batch_size
     batches: list[Given] = [{} for _ in range(parts)]
     for domain, (x, y) in loader.batch().items():
