@@ -21,9 +21,10 @@ from typing import Any
 import torch
 
 import steadygan
-from steadygan import build, config
+from steadygan import config
 from steadygan.generators.loading import load_translator
 from steadygan.pictures.grid import save_grid
+from steadygan.tasks.images import build_images
 
 METHODS: dict[str, tuple[str, ...]] = {
     "csgan": ("cufs-csgan",),
@@ -99,7 +100,7 @@ def draw(methods: list[str], seed: int, runs: Path, path: Path, rows: int = 6) -
     columns = []
     for method in methods:
         run = runs / f"{method}-{seed}"
-        test = build.build_images(config.load(run), torch.device("cpu")).heldout
+        test = build_images(config.load(run), torch.device("cpu")).heldout
         assert test is not None
         domains = dict(zip("ab", test.take(torch.arange(rows)), strict=True))
         translator = load_translator(run)

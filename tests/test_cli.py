@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_a_warning_is_one_line_without_the_place_in_the_source(
         warnings.warn("two\n  lines", stacklevel=1)
         return []
 
-    monkeypatch.setattr("steadygan.cli.doctor.examine", examine)
+    monkeypatch.setattr(import_module("steadygan.cli.doctor"), "examine", examine)
     assert steadygan("doctor").err == "warning: two lines\n"
     assert warnings.showwarning is before, "for those who use the library nothing changes"
 

@@ -13,9 +13,11 @@ import torch
 from helpers import Result, Run, tiny_run
 from PIL import Image
 
-from steadygan import hub
+import steadygan as library
 from steadygan.errors import UserError
 from steadygan.evaluation import neighbours as explore
+from steadygan.evaluation.run import truncation_curve
+from steadygan.generators.generator import Generator
 
 TINY = tiny_run("train.steps=2", "eval.num_fake=20")
 
@@ -25,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "first"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEADYGAN_CACHE", str(path.parent / "cache"))
-        return hub.train("digits", TINY, out=path).path
+        return library.train("digits", TINY, out=path).path
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def test_an_animation_goes_there_and_back(steadygan: Run, trained: Path) -> None
             frames.append(np.asarray(image.convert("L")).astype(int))
     assert np.array_equal(frames[1], frames[5])
     assert np.array_equal(frames[2], frames[4])
-    sheet = hub.load(trained).interpolate(1, 4, between="classes", classes=["3", "8"])
+    sheet = library.load(trained).interpolate(1, 4, between="classes", classes=["3", "8"])
     assert np.abs(frames[3][2:18, 2:18] - sheet[0, 3, 0].int().numpy()).max() <= 1
 
 
@@ -74,26 +76,26 @@ def test_curve_scores_every_truncation_and_records_it(steadygan: Run, trained: P
     assert size_of("a/curve.png")[0] > 300
     in_training = json.loads(before[0])
     assert new[0]["FD-digits"] == pytest.approx(in_training["FD-digits"], rel=1e-4), "off is what it always was"
-    assert hub.evaluate(trained, truncation=0.5)["protocol"]["truncation"] == 0.5
+    assert library.evaluate(trained, truncation=0.5)["protocol"]["truncation"] == 0.5
 
 
 def test_raw_weights_get_statistics_of_a_truncation_and_say_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEADYGAN_CACHE", str(trained.parent / "cache"))
-    records = hub.truncation_curve(trained, [None, 0.5], weights="raw", num_fake=20)
+    records = truncation_curve(trained, [None, 0.5], weights="raw", num_fake=20)
     assert [record["protocol"]["batch_norm"] for record in records] == ["running", "standing"]
 
 
 def test_neighbours_finds_a_planted_copy(steadygan: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator that gives training image 17 back is caught in pixels and in features; its others are not."""
-    sample = hub.Generator.sample
+    sample = Generator.sample
 
-    def memorised(self: hub.Generator, num: int = 16, **options: object) -> torch.Tensor:
+    def memorised(self: Generator, num: int = 16, **options: object) -> torch.Tensor:
         images = sample(self, num, **options)  # type: ignore[arg-type]
         images[1] = planted
         return images
 
     planted = explore.neighbours(trained, 1, 24).found["pixels"][1][0][23]
-    monkeypatch.setattr(hub.Generator, "sample", memorised)
+    monkeypatch.setattr(Generator, "sample", memorised)
     monkeypatch.setattr(explore, "CHUNK_BYTES", 5 * 4 * 16**2)  # five images at a time
     result = steadygan("neighbours", trained, "--num", "3", "--nearest", "2", "--out", "new/near.png")
     assert (result.status, result.err) == (0, "")

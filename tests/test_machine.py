@@ -8,6 +8,7 @@ import torch
 from steadygan import build, machine
 from steadygan import config as configuration
 from steadygan.errors import UserError
+from steadygan.tasks.images import build_images
 
 CPU = torch.device("cpu")
 
@@ -25,12 +26,12 @@ CPU = torch.device("cpu")
 def test_precision_follows_the_hardware_unless_told(
     asked: str, has: bool, given: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "has_bfloat16", lambda device: has)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda device: has)
     assert build.choose_precision(asked, CPU) is given
 
 
 def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "has_bfloat16", lambda device: False)
+    monkeypatch.setattr(machine, "has_bfloat16", lambda device: False)
     with pytest.raises(UserError, match=r"train\.precision=bfloat16.*train\.precision=auto"):
         build.choose_precision("bfloat16", CPU)
 
@@ -49,7 +50,7 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
         "data.max_images=64",
     ]
     config = configuration.load("digits", overrides)
-    state = build.build_state(config, build.build_images(config, CPU).train, CPU)
+    state = build.build_state(config, build_images(config, CPU).train, CPU)
     assert state.mode.endswith(f"convolutions with fewer products ({said})")
 
 

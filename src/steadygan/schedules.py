@@ -109,11 +109,13 @@ def _plain(number: float | Schedule) -> float | dict[str, Any]:
     return number.model_dump(exclude_defaults=True) if isinstance(number, Schedule) else number
 
 
-Weight = Annotated[float | Schedule, PlainValidator(_reader()), PlainSerializer(_plain)]
+Weight = Annotated[float | Schedule, PlainValidator(_reader()), PlainSerializer(_plain, return_type=Any)]
 """The weight of a term."""
-Rate = Annotated[float | Schedule, PlainValidator(_reader(above=0)), PlainSerializer(_plain)]
+Rate = Annotated[float | Schedule, PlainValidator(_reader(above=0)), PlainSerializer(_plain, return_type=Any)]
 """A learning rate or a half-life."""
-Beta = Annotated[float | Schedule, PlainValidator(_reader(least=0, below=1)), PlainSerializer(_plain)]
+Beta = Annotated[float | Schedule, PlainValidator(_reader(least=0, below=1)), PlainSerializer(_plain, return_type=Any)]
 """A decay rate of Adam."""
-Probability = Annotated[float | Schedule, PlainValidator(_reader(least=0, most=1)), PlainSerializer(_plain)]
+Probability = Annotated[
+    float | Schedule, PlainValidator(_reader(least=0, most=1)), PlainSerializer(_plain, return_type=Any)
+]
 """A probability that may be scheduled."""

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from steadygan import config
-from steadygan.data import cache, loader
+from steadygan.data import cache
 from steadygan.data.cache import cache_key
 from steadygan.data.images import ImageSet, load_images
 from steadygan.data.loader import Loader
@@ -213,7 +213,7 @@ def test_a_run_is_told_how_to_read_by_its_configuration(
     folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEADYGAN_CACHE", str(root))
-    monkeypatch.setattr(loader, "free_memory", lambda _: 0)
+    monkeypatch.setattr("steadygan.data.images.free_memory", lambda _: 0)
     (folder / "a" / "100.png").write_bytes(b"")
     overrides = [f"data.path={folder}", "data.size=8", "train.batch_size=8", "data.heldout=0.5"]
 

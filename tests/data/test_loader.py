@@ -88,7 +88,7 @@ def test_memory_limit_decides_between_memory_and_streaming(folder: Path) -> None
 
 
 def test_progress_is_reported_to_the_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader, "CHUNK", 10)
+    monkeypatch.setattr("steadygan.data.images.CHUNK", 10)
     told: list[tuple[int, int]] = []
     load_images(open_source(str(folder), size=8), range(COUNT), progress=lambda *done: told.append(done))
     assert told == [(10, COUNT), (20, COUNT), (23, COUNT)]

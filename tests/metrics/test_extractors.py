@@ -139,7 +139,7 @@ def test_dinov2_scores_images_from_a_local_file_of_whatever_size_it_is() -> None
 
 OWN = """
 import torch
-from steadygan.metrics import Extractor, Features
+from steadygan.pretrained import Extractor, Features
 
 class Corner(torch.nn.Module):
     def __init__(self):

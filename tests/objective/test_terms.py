@@ -39,7 +39,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
 
 
 OWN = """
-from steadygan.objective.registry import Term
+from steadygan.objective import Term
 
 def spread(parts, *, weight: float = 2.0, power: int, name: str = "spread"):
     return (
@@ -162,7 +162,7 @@ def test_a_malformed_name_of_a_term_is_refused(name: str) -> None:
 
 REWRITING = """
 from dataclasses import replace
-from steadygan.objective.registry import Gen, Nudge, Term, rewrites
+from steadygan.objective import Gen, Nudge, Term, rewrites
 
 def shaken(parts, *, sigma):
     return replace(parts, fake=Gen(parts.fake.net, Nudge(parts.fake.source, sigma)))

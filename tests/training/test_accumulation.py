@@ -40,6 +40,7 @@ EXACT: Mapping[str, Mapping[str, Any]] = {
     "bcr": {"bcr": {}},
     "zcr": {"zcr": {"sigma": 0.3}},
     "r1": {"r1": {}},
+    "r2": {"r2": {}},
     "gp": {"gp": {}},
     "jsreg": {"jsreg": {"gamma": 2.0}},
     "logan": {"logan": {"steps": 2, "fraction": 0.6}},

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training.objectives import NARROW
 
-from steadygan import build
 from steadygan.estimate import Arithmetic
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.nets import attention
@@ -88,7 +87,7 @@ def test_winograd_saves_the_arithmetic_it_should(state_of: StateOf, monkeypatch:
     """Where all convolutions are wide enough, less than half of the folded step's."""
     monkeypatch.setattr(winograd, "LEAST_CHANNELS", 8)
     monkeypatch.setattr(winograd, "LEAST_PIXELS", 1)
-    monkeypatch.setattr(build, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr("steadygan.machine.has_bfloat16", lambda device: True)
     preset = ("cifar10-biggan-icr", "model.width=16", "train.phases=[D,G]")
     plain = flop(state_of(*preset, "train.winograd=false"))
     for precision in ("float32", "bfloat16"):

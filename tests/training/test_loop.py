@@ -54,7 +54,7 @@ def test_small_values_keep_their_digits(tmp_path: Path) -> None:
 def test_the_best_checkpoint_stays_while_newer_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter([3.0, 1.0, 2.0, 2.5, 4.0])
     made_up = {"protocol": {"name": "made up"}}
-    monkeypatch.setattr("steadygan.evaluation.scoring.scorer", lambda *_: lambda state: (made_up, next(costs)))
+    monkeypatch.setattr("steadygan.run.scorer", lambda *_: lambda state: (made_up, next(costs)))
     options = ["train.steps=5", "eval.every=1", "train.keep_checkpoints=1"]
     steadygan.train("digits", [*TINY, *options], out=tmp_path / "run")
     assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000002", "step-00000005"]
@@ -66,7 +66,7 @@ def test_a_score_that_fails_costs_no_step(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: Any) -> None:
         raise UserError("the score failed")
 
-    monkeypatch.setattr("steadygan.evaluation.scoring.scorer", lambda *_: fail)
+    monkeypatch.setattr("steadygan.run.scorer", lambda *_: fail)
     with pytest.raises(UserError, match="the score failed"):
         steadygan.train("digits", [*TINY, "train.steps=3"], out=tmp_path / "run")
     assert read_manifest(tmp_path / "run/checkpoints/step-00000003")["step"] == 3
@@ -203,7 +203,7 @@ def test_an_interruption_on_a_checkpoint_does_not_write_it_again(tmp_path: Path)
 
 # Each process is forked from one that has imported torch and done nothing else, which saves importing it again.
 FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.hub"])
+FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.run"])
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from helpers import tiny_run
 from safetensors.torch import load_file
 
 import steadygan
-from steadygan import hub
+from steadygan import api
 from steadygan.errors import UserError
 
 STEPS, STOP = 7, 4
@@ -34,7 +34,7 @@ TINY = tiny_run(
 )
 # Each process is forked from one that has imported torch and done nothing else, which saves importing it again.
 FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.hub"])
+FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.run"])
 
 UNSCORED = ["data.channels=3"]  # no extractor reads coloured digits
 
@@ -116,7 +116,7 @@ def test_the_run_exercises_what_a_checkpoint_can_forget(whole: Path) -> None:
 def test_a_fresh_process_goes_on_bit_for_bit(whole: Path, tmp_path: Path) -> None:
     path = crashed(tmp_path / "run")
     assert len(metrics(path)) > STOP
-    process = FRESH.Process(target=hub.train, args=(path,), kwargs={"resume": True})
+    process = FRESH.Process(target=api.train, args=(path,), kwargs={"resume": True})
     process.start()
     process.join()
     assert process.exitcode == 0

@@ -17,6 +17,7 @@ from steadygan import build, config
 from steadygan.cli.training import _size
 from steadygan.errors import UserError
 from steadygan.files import sha256
+from steadygan.tasks.images import build_images
 from steadygan.training.step import run_phase
 from steadygan.training.transfer import start_from
 
@@ -111,7 +112,7 @@ def test_networks_that_do_not_fit_are_refused_by_their_first_tensor(
 def test_a_scalar_that_is_missing_is_told_from_one_that_is_there(source: Path) -> None:
     cfg = build.resolve(config.load("digits", FINE))
     device = torch.device("cpu")
-    images = build.build_images(cfg, device).train
+    images = build_images(cfg, device).train
     state = build.build_state(cfg, images, device)
     state.nets["D"].register_buffer("odd", torch.zeros(()))
     with pytest.raises(UserError, match=r"D\.odd is not there in the source and \[\] here"):
@@ -149,7 +150,7 @@ def test_a_frozen_weight_gets_no_gradient_and_costs_no_moments(source: Path) -> 
     """Checked phase by phase, for the other player's phase switches gradients on and off as well."""
     cfg = build.resolve(config.load("digits", [*FINE, f"train.init_from={source}", "train.freeze_critic=2"]))
     device = torch.device("cpu")
-    state = build.build_state(cfg, build.build_images(cfg, device).train, device)
+    state = build.build_state(cfg, build_images(cfg, device).train, device)
     frozen = {name.removeprefix("D.") for name in state.frozen}
     assert frozen == {f"convs.{i}.{part}" for i in range(2) for part in ("weight", "bias")}
     resting = sum(state.nets["D"].get_parameter(name).numel() for name in frozen)

@@ -16,11 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-import steadygan
-from steadygan import build, config, hub
+import steadygan as library
+from steadygan import build, config
 from steadygan.cli import app
 from steadygan.errors import UserError
 from steadygan.objective.memory import History
+from steadygan.tasks.images import build_images
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
 
@@ -60,7 +61,7 @@ CSGAN: dict[str, Any] = {"cycle": {}, "synthesised": {}, "identity": {}}
 
 def make(pairs: Path, terms: dict[str, Any] = CSGAN, **sections: Any) -> TrainState:
     cfg = build.resolve(config.validate(tree(pairs, terms, **sections)))
-    return build.build_state(cfg, build.build_images(cfg, torch.device("cpu")).train, torch.device("cpu"))
+    return build.build_state(cfg, build_images(cfg, torch.device("cpu")).train, torch.device("cpu"))
 
 
 PIX2PIX: dict[str, Any] = {
@@ -154,14 +155,14 @@ def write(path: Path, content: dict[str, Any]) -> str:
 def run(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never interrupted."""
     folder = tmp_path_factory.mktemp("runs")
-    return steadygan.train(write(folder / "t.yaml", tree(pairs, CSGAN)), out=folder / "run").path
+    return library.train(write(folder / "t.yaml", tree(pairs, CSGAN)), out=folder / "run").path
 
 
 def test_resuming_is_the_same_as_never_having_stopped(pairs: Path, run: Path, tmp_path: Path) -> None:
     """Histories, both domains' positions and both optimisers included: all bits of the checkpoint."""
     source = write(tmp_path / "t.yaml", tree(pairs, CSGAN))
-    steadygan.train(source, ["train.steps=2"], out=tmp_path / "run")
-    steadygan.train(tmp_path / "run", ["train.steps=4"], resume=True)
+    library.train(source, ["train.steps=2"], out=tmp_path / "run")
+    library.train(tmp_path / "run", ["train.steps=4"], resume=True)
     ours, theirs = (path / "checkpoints/step-00000004" for path in (tmp_path / "run", run))
     weights, expected = (load_file(path / "weights.safetensors") for path in (ours, theirs))
     assert weights.keys() == expected.keys()
@@ -176,9 +177,9 @@ def test_resuming_is_the_same_as_never_having_stopped(pairs: Path, run: Path, tm
 
 
 def test_a_history_of_another_size_is_refused_when_resuming(pairs: Path, tmp_path: Path) -> None:
-    steadygan.train(write(tmp_path / "t.yaml", tree(pairs, CSGAN)), ["train.steps=1"], out=tmp_path / "run")
+    library.train(write(tmp_path / "t.yaml", tree(pairs, CSGAN)), ["train.steps=1"], out=tmp_path / "run")
     with pytest.raises(UserError, match="does not fit this run"):
-        steadygan.train(tmp_path / "run", ["train.steps=2", "objective.history=4"], resume=True)
+        library.train(tmp_path / "run", ["train.steps=2", "objective.history=4"], resume=True)
 
 
 def test_the_run_directory_tells_terms_accuracy_and_scores_with_their_protocol(run: Path) -> None:
@@ -198,18 +199,18 @@ def test_the_run_directory_tells_terms_accuracy_and_scores_with_their_protocol(r
 
 def test_evaluate_scores_the_test_pairs_again_and_draws_them(run: Path) -> None:
     before = json.loads((run / "scores.jsonl").read_text().splitlines()[-1])
-    record = steadygan.evaluate(run, device="cpu")
+    record = library.evaluate(run, device="cpu")
     for name in ("SSIM_a2b", "MSE_b2a"):
         assert record[name] == pytest.approx(before[name], rel=1e-5)
     assert (run / "samples/pairs-step-00000004.png").is_file()
-    assert steadygan.evaluate(run, weights="raw", device="cpu")["protocol"]["weights"] == "raw"
+    assert library.evaluate(run, weights="raw", device="cpu")["protocol"]["weights"] == "raw"
 
 
 def test_a_translator_needs_the_checkpoint_alone(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "step-00000004"
     (run / "checkpoints/step-00000004").rename(copy)
     try:
-        translator = steadygan.load_translator(copy, device="cpu")
+        translator = library.load_translator(copy, device="cpu")
         image = torch.randint(256, (3, 21, 50), dtype=torch.uint8)
         assert translator.directions == ("a2b", "b2a")
         one = translator.translate(image, "b2a")
@@ -255,10 +256,10 @@ def test_what_cannot_be_translated_is_refused_with_the_reason(run: Path, tmp_pat
 
 def test_sampling_and_translating_refuse_each_others_runs(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="steadygan translate"):
-        steadygan.load(run)
-    plain = steadygan.train("digits", tiny_run("data.channels=3", "train.steps=1"), out=tmp_path / "digits").path
+        library.load(run)
+    plain = library.train("digits", tiny_run("data.channels=3", "train.steps=1"), out=tmp_path / "digits").path
     with pytest.raises(UserError, match="steadygan sample"):
-        steadygan.load_translator(plain)
+        library.load_translator(plain)
 
 
 @pytest.mark.parametrize(
@@ -291,17 +292,17 @@ def test_unpaired_test_images_are_not_scored_as_pairs(pairs: Path, tmp_path: Pat
             name = f"{index}{number}.png"
             (tmp_path / "data" / part / name).write_bytes((pairs / "train/A" / f"{number}.png").read_bytes())
     content = tree(tmp_path / "data", {"cycle": {}}, data={"domains": "unpaired"}, train={"steps": 1})
-    path = steadygan.train(write(tmp_path / "t.yaml", content), out=tmp_path / "run").path
+    path = library.train(write(tmp_path / "t.yaml", content), out=tmp_path / "run").path
     assert not (path / "scores.jsonl").exists()
     with pytest.raises(UserError, match="no test pairs"):
-        hub.evaluate(path, device="cpu")
+        library.evaluate(path, device="cpu")
 
 
 def test_without_a_test_split_a_share_of_the_training_pairs_is_held_out(pairs: Path, tmp_path: Path) -> None:
     for domain in "AB":
         (tmp_path / domain).symlink_to(pairs / "train" / domain)
     cfg = config.validate(tree(tmp_path, {}, data={"heldout": 0.34}))
-    images = build.build_images(cfg, torch.device("cpu"))
+    images = build_images(cfg, torch.device("cpu"))
     assert images.heldout is not None
     assert (len(images.train), len(images.heldout)) == (4, 2)
 

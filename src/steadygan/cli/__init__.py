@@ -9,12 +9,13 @@ from typing import NoReturn
 
 import typer
 
-from steadygan.cli.about import doctor, presets
 from steadygan.cli.compare import compare
 from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
+from steadygan.cli.doctor import doctor
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
+from steadygan.cli.presets import presets
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
 from steadygan.cli.terminal import complain, show_warning

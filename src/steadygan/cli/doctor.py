@@ -7,12 +7,10 @@ import platform
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from steadygan.cli.terminal import escape, make_console
 from steadygan.machine import has_bfloat16
-
-if TYPE_CHECKING:
-    pass
 
 OPTIONAL = {
     "torch_fidelity": "FID, IS and KID with the TF-2015 Inception",
@@ -103,3 +101,21 @@ def _bfloat16() -> Finding:
     if native:
         return Finding("bfloat16", "in hardware", "train.precision=auto rounds networks to it; penalties stay float32")
     return Finding("bfloat16", "not in hardware", "train.precision=auto trains in float32")
+
+
+def doctor() -> None:
+    """Say what this machine has, and what that means for training."""
+    from rich.table import Table
+
+    from steadygan.kernels.winograd.native import obstacle
+
+    findings = examine()
+    if reason := obstacle():
+        meaning = "convolutions on the CPU are slower (train.winograd by torch's operators); CC names a compiler"
+        findings.append(Finding("C compiler", reason, meaning))
+    else:
+        findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))
+    sheet = Table("", "what", "found", "which means", box=None)
+    for finding in findings:
+        sheet.add_row("[green]✓[/]" if finding.ok else "[yellow]![/]", *(escape(text) for text in finding[:3]))
+    make_console().print(sheet)

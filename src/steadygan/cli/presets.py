@@ -1,4 +1,4 @@
-"""`steadygan presets` and `steadygan doctor`: what there is to train, and on what."""
+"""`steadygan presets`: the built-in experiments."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import re
 from typing import Annotated
 
 import typer
-
-from steadygan.cli.terminal import escape, make_console
 
 
 def presets(
@@ -44,22 +42,3 @@ def presets(
 def _numerically(name: str) -> list[str]:
     """A key that sorts 5k before 10k."""
     return [part.zfill(9) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
-
-
-def doctor() -> None:
-    """Say what this machine has, and what that means for training."""
-    from rich.table import Table
-
-    from steadygan.cli.doctor import Finding, examine
-    from steadygan.kernels.winograd.native import obstacle
-
-    findings = examine()
-    if reason := obstacle():
-        meaning = "convolutions on the CPU are slower (train.winograd by torch's operators); CC names a compiler"
-        findings.append(Finding("C compiler", reason, meaning))
-    else:
-        findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))
-    sheet = Table("", "what", "found", "which means", box=None)
-    for finding in findings:
-        sheet.add_row("[green]✓[/]" if finding.ok else "[yellow]![/]", *(escape(text) for text in finding[:3]))
-    make_console().print(sheet)
