@@ -109,11 +109,13 @@ def _plain(number: float | Schedule) -> float | dict[str, Any]:
     return number.model_dump(exclude_defaults=True) if isinstance(number, Schedule) else number
 
 
-Weight = Annotated[float | Schedule, PlainValidator(_reader()), PlainSerializer(_plain, return_type=Any)]
+_AS_WRITTEN = PlainSerializer(_plain, return_type=Any)
+
+Weight = Annotated[float | Schedule, PlainValidator(_reader()), _AS_WRITTEN]
 """The weight of a term."""
-Rate = Annotated[float | Schedule, PlainValidator(_reader(above=0)), PlainSerializer(_plain, return_type=Any)]
+Rate = Annotated[float | Schedule, PlainValidator(_reader(above=0)), _AS_WRITTEN]
 """A learning rate or a half-life."""
-Beta = Annotated[float | Schedule, PlainValidator(_reader(least=0, below=1)), PlainSerializer(_plain, return_type=Any)]
+Beta = Annotated[float | Schedule, PlainValidator(_reader(least=0, below=1)), _AS_WRITTEN]
 """A decay rate of Adam."""
 Probability = Annotated[
     float | Schedule, PlainValidator(_reader(least=0, most=1)), PlainSerializer(_plain, return_type=Any)
