@@ -38,7 +38,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.norm3(self.shortcut(F.avg_pool2d(x, 2))))
+        return F.relu(self.norm2(self.conv2(y)) + self.norm3(self.shortcut(F.avg_pool2d(x, 2, ceil_mode=True))))
 
 
 class TinyNet(nn.Module):
