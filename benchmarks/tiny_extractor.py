@@ -74,7 +74,7 @@ def integers(low: int, high: int, generator: torch.Generator, count: int = 1) ->
 
 
 def cut(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of `side` pixels out of each image (N, C, H, W), where it lies drawn anew for each, half of them mirrored."""
+    """A square of `side` pixels out of each image (N, C, H, W), each at a place of its own, half of them mirrored."""
     n, _, height, width = images.shape
     rows = integers(0, height - side, generator, n)[:, None] + torch.arange(side)
     columns = integers(0, width - side, generator, n)[:, None] + torch.arange(side)
