@@ -32,7 +32,5 @@ def diagnose(
     for advice in verdict.advice:
         console.print(f"change      {escape(advice.override())}  {escape(advice.why)}", highlight=False)
     if verdict.advice:
-        overrides = " ".join(f'"{advice.override()}"' for advice in verdict.advice[:1])
-        console.print(
-            f"e.g.        steadygan train {path}/config.yaml --out {path}-2 {escape(overrides)}", highlight=False
-        )
+        command = f'steadygan train {path} --out {path}-2 "{verdict.advice[0].override()}"'
+        console.print(f"e.g.        {escape(command)}", highlight=False, soft_wrap=True)

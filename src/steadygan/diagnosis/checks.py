@@ -128,8 +128,8 @@ def memorises(records: Records) -> Verdict | None:
     if copied is not None and copied["copies_low"] > COPIES:
         return Verdict(
             "memorises",
-            f"G repeats training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of the "
-            "reals are to each other.",
+            f"G repeats training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of "
+            "the reals are to each other.",
             {name: float(copied[name]) for name in ("copies", "copies_low", "copies_high")},
             copied["step"],
             more_images(records),
@@ -236,8 +236,8 @@ def fine(records: Records) -> Verdict | None:
     if len(scores) < 2 and 0.5 <= diversity <= 2 and not at_chance(records) and real >= 0.55:
         return Verdict(
             "fine",
-            f"Fine, as far as it shows without scores: D pays {paid:.3g} of {level:.3g}, takes {real:.0%} of its images "
-            f"for real, and G's images spread {diversity:.0%} as far as the reals do.",
+            f"Fine, as far as it shows without scores: D pays {paid:.3g} of {level:.3g}, takes {real:.0%} of its "
+            f"images for real, and G's images spread {diversity:.0%} as far as the reals do.",
             {"D/adversarial": paid, "D_accuracy_train": real, "G_diversity": diversity},
         )
     return None

@@ -84,9 +84,8 @@ def since(series: Sequence[tuple[int, float]], shows: Any) -> int | None:
 
     Looked for from the end, so that what is said is about the run as it stands.
     """
-    first, missed, seen = None, 0, 0
-    for step, value in reversed(series):
-        seen += 1
+    first, missed = None, 0
+    for seen, (step, value) in enumerate(reversed(series), start=1):
         if shows(value):
             first = step
         else:
