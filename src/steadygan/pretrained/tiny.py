@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from steadygan.pretrained.extractor import Extractor, Features, load_state
 
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 FEATURES = 192
 SMALLEST, LARGEST = 32, 64
 """Sides of the images that it was trained on, in pixels."""
-
-
-class TinyFeatures(NamedTuple):
-    """What `TinyNet` makes of N images: `features` (N, 192), non-negative, and no `logits` (N, 0)."""
-
-    features: Tensor
-    logits: Tensor
 
 
 class Block(nn.Module):
@@ -54,6 +49,27 @@ class TinyNet(nn.Module):
         self.norm = nn.BatchNorm2d(32)
         self.blocks = nn.Sequential(Block(32, 64), Block(64, 128), Block(128, FEATURES))
 
-    def forward(self, x: Tensor) -> TinyFeatures:
+    def forward(self, x: Tensor) -> Features:
         features = self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3))
-        return TinyFeatures(features, features[:, :0])
+        return Features(features, features[:, :0])
+
+
+class Tiny(Extractor):
+    """`TinyNet` with the weights that come with the package."""
+
+    name = "tiny"
+    input = "RGB uint8 images (N, 3, S, S), of which it looks at 32 to 64 pixels a side"
+    resize = f"bicubic {LARGEST} where larger, {SMALLEST} where smaller, antialiased, rounded to uint8"
+    cpu_batch = 32
+    weights = WEIGHTS
+
+    def build(self, path: Path | None) -> nn.Module:
+        assert path is not None
+        return load_state(TinyNet(), path).to(memory_format=torch.channels_last)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        x = images.float()
+        side = min(max(x.shape[-1], SMALLEST), LARGEST)
+        if x.shape[-2:] != (side, side):
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).round().clamp(0, 255)
+        return (x / 127.5 - 1).contiguous(memory_format=torch.channels_last)
