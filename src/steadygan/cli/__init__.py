@@ -13,6 +13,7 @@ from steadygan.cli.about import doctor, presets
 from steadygan.cli.compare import compare
 from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
+from steadygan.cli.diagnose import diagnose
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
 from steadygan.cli.sampling import sample
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, sample, translate, interpolate),
-    *(evaluate, compare, curve, neighbours),
+    *(evaluate, diagnose, compare, curve, neighbours),
     *(presets, doctor),
 ):
     app.command()(command)
