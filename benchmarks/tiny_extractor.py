@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from steadygan.data import ImageSet, load_images, open_source
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.source import open_source
 from steadygan.pretrained.tiny import FEATURES, LARGEST, SMALLEST, WEIGHTS, TinyNet
 
 SEED = 0

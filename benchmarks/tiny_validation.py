@@ -29,10 +29,12 @@ from squeezenet_response import blur, distance, jpeg, noise
 from torch import Tensor
 
 from steadygan import config as configuration
-from steadygan import load
-from steadygan.build import build_images
-from steadygan.data import load_images, open_source
-from steadygan.metrics import Extractor, get_extractor
+from steadygan.data.images import load_images
+from steadygan.data.source import open_source
+from steadygan.generators.loading import load
+from steadygan.pretrained.extractor import Extractor
+from steadygan.pretrained.registry import get_extractor
+from steadygan.tasks.images import build_images
 
 DAMAGES: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
     "blur sigma": (blur, (0.3, 0.6, 1, 2)),

@@ -11,6 +11,8 @@ import pytest
 from steadygan.config import load
 from steadygan.diagnosis import KINDS, Verdict, diagnose
 from steadygan.diagnosis.reading import diagnose_run
+from steadygan.diagnosis.records import UNDECIDED
+from steadygan.objective.adversarial import LOSSES
 
 RUNS = Path(__file__).with_name("runs")
 REALLY = {
@@ -96,6 +98,10 @@ def test_a_healthy_run_is_fine_with_scores_and_without() -> None:
     assert found.kind == "fine"
     assert found.numbers == {"first": 40, "last": 12, "best": 12}
     assert found.since_step == 150
+
+
+def test_what_an_undecided_discriminator_pays_is_what_the_losses_say() -> None:
+    assert {name: loss.undecided for name, loss in LOSSES.items() if loss.undecided is not None} == UNDECIDED
 
 
 def test_few_lines_cannot_tell() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from steadygan.data.digits import digits
-from steadygan.metrics import get_extractor
 from steadygan.metrics.memorisation import as_scores, memorised
+from steadygan.pretrained.registry import get_extractor
 
 
 def normal(count: int, seed: int, features: int = 8) -> torch.Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from steadygan.diagnosis import diagnose
 from steadygan.diagnosis.verdict import Verdict
 from steadygan.errors import UserError
-from steadygan.metrics.reading import read_config, read_lines
+from steadygan.runs.reading import read_config, read_lines
 
 
 def diagnose_run(path: Path) -> Verdict:

@@ -12,8 +12,9 @@ Row = Mapping[str, Any]
 
 TAIL, FEWEST = 0.25, 3
 """What is said of the end of a run is the median over its last quarter of lines, three at least."""
-UNDECIDED = {"hinge": 2.0, "non-saturating": 2 * math.log(2), "least-squares": 0.5}
-"""What a discriminator that takes no side pays for a real and a fake, by loss; Wasserstein's has no such level."""
+UNDECIDED = {"hinge": 2.0, "non-saturating": 2 * math.log(2), "least-squares": 0.25, "relativistic": math.log(2)}
+"""What a discriminator that takes no side pays, by loss, as `objective.adversarial` has it; Wasserstein's has no such
+level."""
 
 
 @dataclass(frozen=True)

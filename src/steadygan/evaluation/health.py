@@ -12,19 +12,20 @@ import torch
 from torch import Tensor
 
 from steadygan import config as configuration
-from steadygan.build import build_images
 from steadygan.config import Config
-from steadygan.data import ImageSet
+from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
-from steadygan.hub import load
-from steadygan.metrics import get_extractor
+from steadygan.generators.loading import load
 from steadygan.metrics.extraction import read
 from steadygan.metrics.leak import FEWEST, Augmentation, LeakMeter, as_scores
 from steadygan.metrics.memorisation import as_scores as copies_as_scores
 from steadygan.metrics.memorisation import memorised
 from steadygan.metrics.protocol import Protocol, fit
-from steadygan.run import check_same_data
-from steadygan.transforms import Consistency, DiffAugment
+from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.provenance import check_same_data
+from steadygan.tasks.images import build_images
+from steadygan.transforms.consistency import Consistency
+from steadygan.transforms.diffaugment import DiffAugment
 
 FAKES, REALS = 1000, 10_000
 """How many generated images are looked at, and at most how many training images they are compared with."""
@@ -78,7 +79,7 @@ def health(path: str | Path, *, num_fake: int = FAKES, weights: Literal["ema", "
     path = Path(path)
     config = configuration.load(path)
     images = build_images(config, torch.device("cpu"))
-    check_same_data(path, images)
+    check_same_data(path, images.train.fingerprint)
     if not isinstance(images.train, ImageSet) or isinstance(images.heldout, tuple):
         raise UserError(f"{path} translates images: leak and copies are for generators of samples")
     generator = load(path, weights=weights)
