@@ -41,28 +41,28 @@ DAMAGES: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] 
     "noise deviation": (noise, (4, 8, 16, 32)),
     "jpeg quality": (lambda images, quality: jpeg(images, int(quality)), (90, 75, 40, 10)),
 }
-KEPT = (8, 5, 3, 2)
+KEPT = (8, 5, 3)
 """Classes of ten, equally often."""
 IMBALANCES = (3, 10, 30)
 """How much more frequent the first of ten classes is than the last, the others between in equal ratios."""
-SIZES = {"cifar10": 32, "celeba": 48, "imagenette": 64}
+SIZES = {"cifar10": (32, 1500, 300), "celeba": (48, 1500, 300), "imagenette": (64, 1000, 160)}
+"""Side in pixels, images to choose fakes from, and how many fakes are compared."""
 Row = dict[str, Any]
 
 
-def halves(path: Path, size: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` reals, `count` others, and the class of each of these, shuffled alike everywhere."""
+def halves(path: Path, size: int, reals: int, others: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`reals` images, `others` more, and the class of each of these, shuffled alike everywhere."""
     source = open_source(str(path), size=size, channels=3)
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[: 2 * count]
-    chosen = order.sort().values
-    loaded = load_images(source, chosen.numpy())
-    place = torch.randperm(2 * count, generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(0))[: reals + others]
+    loaded = load_images(source, order.sort().values.numpy())
+    place = torch.randperm(len(loaded), generator=torch.Generator().manual_seed(1))
     images = loaded.take(place)
     if loaded.labels is None:
         brightness = images.float().mean((1, 2, 3))
         labels = brightness.argsort().argsort() * 10 // len(images)
     else:
         labels = loaded.labels[place]
-    return images[:count], images[count:], labels[count:]
+    return images[:reals], images[reals:], labels[reals:]
 
 
 def picked(labels: Tensor, weights: Tensor, count: int) -> Tensor:
@@ -72,32 +72,38 @@ def picked(labels: Tensor, weights: Tensor, count: int) -> Tensor:
     for label, number in enumerate(wanted.tolist()):
         found = (labels == label).nonzero()[:, 0]
         if number > len(found):
-            raise SystemExit(f"class {label} has {len(found)} images, {number} are needed: lower --fakes")
+            raise SystemExit(f"class {label} has {len(found)} images, {number} are needed")
         parts.append(found[:number])
     return torch.cat(parts)
 
 
-def conditions(images: Tensor, labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
-    """(damage, level, fakes)."""
-    even = picked(labels, torch.ones(10), count)
-    yield "none", 0, images[even]
+def subsets(labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
+    """(damage, level, which images) of what is told by classes; the first is all of them alike."""
+    yield "none", 0, picked(labels, torch.ones(10), count)
     for kept in KEPT:
-        yield "classes kept", kept, images[picked(labels, (torch.arange(10) < kept).float(), count)]
+        yield "classes kept", kept, picked(labels, (torch.arange(10) < kept).float(), count)
     for ratio in IMBALANCES:
-        yield "imbalance", ratio, images[picked(labels, ratio ** -torch.linspace(0, 1, 10), count)]
-    for name, (damage, levels) in DAMAGES.items():
-        for level in levels:
-            yield name, level, damage(images[even], level)
+        yield "imbalance", ratio, picked(labels, ratio ** -torch.linspace(0, 1, 10), count)
 
 
 def damages(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
-    for data, size in SIZES.items():
-        reals, images, labels = halves(getattr(options, data), size, options.reals)
+    for data, (size, others, count) in SIZES.items():
+        reals, images, labels = halves(getattr(options, data), size, options.reals, others)
         known = {name: extractor(reals).features for name, extractor in extractors.items()}
-        for damage, level, fakes in conditions(images, labels, options.fakes):
-            found = {f"FD-{k}": round(distance(e(fakes).features, known[k]), 4) for k, e in extractors.items()}
-            row = {"data": data, "size": size, "damage": damage, "level": level}
-            yield row | {"fakes": len(fakes), "reals": len(reals), **found}
+        undamaged = {name: extractor(images).features for name, extractor in extractors.items()}
+
+        def row(damage: str, level: float, fakes: dict[str, Tensor]) -> Row:
+            found = {f"FD-{k}": round(distance(features, known[k]), 4) for k, features in fakes.items()}
+            which = {"data": data, "size": size, "damage": damage, "level": level}
+            return which | {"fakes": len(fakes["tiny"]), "reals": len(reals), **found}
+
+        for damage, level, chosen in subsets(labels, count):
+            yield row(damage, level, {name: features[chosen] for name, features in undamaged.items()})
+        even = images[picked(labels, torch.ones(10), count)]
+        for damage, (change, levels) in DAMAGES.items():
+            for level in levels:
+                changed = change(even, level)
+                yield row(damage, level, {name: extractor(changed).features for name, extractor in extractors.items()})
 
 
 def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
@@ -134,17 +140,17 @@ def main() -> None:
     for name in SIZES:
         first.add_argument(f"--{name}", type=Path, required=True)
     second.add_argument("runs", type=Path, nargs="+")
+    second.add_argument("--fakes", type=int, default=250)
     for command in (first, second):
         command.add_argument("--weights", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--reals", type=int, default=1000)
-        command.add_argument("--fakes", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
     extractors = {name: get_extractor(name, weights={"squeezenet": options.weights}) for name in ("squeezenet", "tiny")}
     take, by = (damages, "data") if options.command == "damages" else (checkpoints, "run")
     commit = run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    command = f"python benchmarks/tiny_validation.py {options.command} --reals {options.reals} --fakes {options.fakes}"
+    command = f"python benchmarks/tiny_validation.py {options.command} --reals {options.reals}"
     began, rows = time.process_time(), []
     with options.out.open("w", newline="") as file:
         for row in take(options, extractors):
