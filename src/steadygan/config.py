@@ -193,7 +193,9 @@ class TrainConfig(Section):
 
 class EvalConfig(Section):
     protocol: str | None = Field(None, description="named protocol; null: the one made for the data, if any")
-    every: NonNegative = Field(0, description="score every so many steps; 0: only at the end")
+    every: NonNegative | None = Field(
+        None, description="score every so many steps; 0: only at the end; null: as often as takes 3 % of the time"
+    )
     num_fake: Annotated[int, Field(ge=2)] | None = Field(
         None, description="fakes of a score in training; null: the protocol's, as `steadygan evaluate` always takes"
     )

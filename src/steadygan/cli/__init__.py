@@ -12,6 +12,7 @@ import typer
 from steadygan.cli.compare import compare
 from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
+from steadygan.cli.diagnose import diagnose
 from steadygan.cli.doctor import doctor
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, sample, translate, interpolate),
-    *(evaluate, compare, curve, neighbours),
+    *(evaluate, diagnose, compare, curve, neighbours),
     *(presets, doctor),
 ):
     app.command()(command)

@@ -27,13 +27,17 @@ from steadygan.training.state import TrainState
 
 
 def protocol_for(config: Config, images: Images) -> Protocol | None:
-    """The protocol to score a run by: the one asked for, else the one made for the data, None when there is none."""
+    """The protocol to score a run by: the one asked for, else the one for the data; None for one image, with no spread.
+
+    Unasked, what needs more images than there are is left out.
+    """
     name, train = config.eval.protocol, images.train
     if name is None:
-        try:
-            protocol = choose_protocol(config.data.path, train.channels, train.size)
-        except UserError:
+        if len(train) < 2:
             return None
+        protocol = choose_protocol(config.data.path, train.channels, train.size)
+        if min(len(train), config.eval.num_fake or protocol.num_fake) <= protocol.neighbours:
+            protocol = replace(protocol, scores=tuple(kind for kind in protocol.scores if kind != "prdc"))
     else:
         try:
             protocol = fit(get_protocol(name), train.channels, train.size)

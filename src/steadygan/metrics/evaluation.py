@@ -162,6 +162,7 @@ def _score_sides(
         "steadygan": __version__,
         "torch": str(torch.__version__),
     }
+    del record["at_most"]  # num_real says how many there were
     return {**scores, "protocol": record}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,8 +43,10 @@ class Side:
 def real_side(reals: ImageSet | Tensor | np.ndarray, labels: Tensor | np.ndarray | None, protocol: Protocol) -> Side:
     """The reals that the protocol compares with: all of them, or `num_real` drawn by its seed.
 
-    Raises UserError when there are fewer than it asks for.
+    Raises UserError when there are fewer than it asks for, or fewer than two.
     """
+    if protocol.at_most and protocol.num_real is not None:
+        protocol = replace(protocol, num_real=min(protocol.num_real, len(reals)) if len(reals) > 1 else 2)
     if len(reals) < max(protocol.num_real or 2, 2):
         raise UserError(
             f"protocol {protocol.name!r} needs {protocol.num_real or 'at least 2'} real images, "

@@ -17,9 +17,10 @@ from steadygan.pretrained.dinov2 import Dino
 from steadygan.pretrained.extractor import Extractor
 from steadygan.pretrained.inception import Inception, InceptionPyTorch
 from steadygan.pretrained.squeezenet import Squeeze
+from steadygan.pretrained.tiny import Tiny
 
 EXTRACTORS: dict[str, type[Extractor]] = {
-    kind.name: kind for kind in (Digits, Inception, InceptionPyTorch, Squeeze, Dino)
+    kind.name: kind for kind in (Digits, Tiny, Inception, InceptionPyTorch, Squeeze, Dino)
 }
 
 

@@ -68,11 +68,11 @@ def read_run(path: Path, name: str | None = None) -> Run:
         if not isinstance(row.get("protocol"), dict) or "name" not in row["protocol"]:
             raise UserError(f"{path / 'scores.jsonl'}: the score at step {row['step']} lacks its protocol; remove it")
     scores = {(row["step"], protocol_identity(row)): row for row in scored}
-    config = _read_config(path / "config.yaml")
+    config = read_config(path / "config.yaml")
     return Run(name or path.name, _by_step(metrics.values()), _by_step(scores.values()), config)
 
 
-def _read_config(path: Path) -> Row:
+def read_config(path: Path) -> Row:
     """As it was written: what this version would make of it is not what the run was."""
     if not path.is_file():
         return {}

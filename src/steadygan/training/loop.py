@@ -23,6 +23,7 @@ from steadygan.runs.directory import RunDirectory
 from steadygan.schedules import value
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
+from steadygan.training.pace import Pace
 from steadygan.training.recovery import Recovery
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -60,9 +61,11 @@ class Trainer:
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
     replicas: Replicas = field(default_factory=Replicas)
     recovery: Recovery = field(init=False)
+    _pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         self.recovery = Recovery(self.config, self.state, self.run, self.replicas)
+        self._pace = Pace.of(self.run.records("scores.jsonl"))
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
         """Trains to `train.steps`; true when it got there, false when SIGINT or SIGTERM ended it at a checkpoint."""
@@ -85,12 +88,10 @@ class Trainer:
                     with undisturbed(state.device):
                         self._sample()
                 due = done or state.step % config.checkpoint_every == 0
-                scored = self.score is not None and (
-                    done or (self.config.eval.every and state.step % self.config.eval.every == 0)
-                )
                 state.seconds += time.perf_counter() - began
+                scored = self.score is not None and (done or self._score_is_due())
                 if due or scored:
-                    collapse = self.checkpoint(scored=bool(scored))
+                    collapse = self.checkpoint(scored=scored)
                     if collapse is not None and not done and self.recovery.collapsed(collapse):
                         continue
                 if on_step is not None:
@@ -101,6 +102,18 @@ class Trainer:
             if state.step < config.steps and stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
         return state.step >= config.steps
+
+    def _score_is_due(self) -> bool:
+        """At the steps that `eval.every` names, else at those lines of the log where the pace allows it.
+
+        Translations are scored only when asked to: their score, of a few pairs, is none to pick a checkpoint by.
+        """
+        every, state = self.config.eval.every, self.state
+        if every is not None:
+            return every > 0 and state.step % every == 0
+        if self.config.data.domains is not None or state.step % self.config.train.log_every:
+            return False
+        return self.replicas.lead(partial(self._pace.due, state.seconds, state.images))
 
     def _follow_schedules(self) -> None:
         """Sets what the optimisers have of this step."""
@@ -168,6 +181,7 @@ class Trainer:
                 with undisturbed(state.device):
                     record, rank = self.score(state)
                 took = round(time.perf_counter() - began, 3)
+                self._pace.took(took)
                 self.run.append("scores.jsonl", {"step": state.step, "eval_seconds": took, **record})
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)

@@ -1,0 +1,58 @@
+"""What is to be said of a run, and what to change, from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from steadygan.diagnosis.checks import (
+    Check,
+    diverging,
+    fine,
+    leaks,
+    memorises,
+    modes_are_going,
+    nothing_is_learnt,
+    turned,
+)
+from steadygan.diagnosis.records import Records, Row
+from steadygan.diagnosis.verdict import KINDS, Advice, Kind, Verdict
+
+__all__ = ["CHECKS", "KINDS", "Advice", "Check", "Kind", "Records", "Verdict", "diagnose"]
+
+LINES = 5
+"""Fewer lines of metrics.jsonl say nothing."""
+
+CHECKS: tuple[Check, ...] = (diverging, leaks, memorises, modes_are_going, nothing_is_learnt, turned, fine)
+"""In the order in which they are asked; the first that answers is the verdict."""
+
+
+def diagnose(
+    rows: Sequence[Row], scores: Sequence[Row], status: str = "", *, config: Mapping[str, Any] | None = None
+) -> Verdict:
+    """The verdict on a run, from what it recorded; a pure function.
+
+    Args:
+        rows: the lines of metrics.jsonl, events included, by rising step.
+        scores: the lines of scores.jsonl, by rising step.
+        status: what the run is doing ("running", "finished", …), for the sentence where nothing can be told.
+        config: the run's configuration by dotted key (`optim.d.lr`), for its loss and for what to change.
+    """
+    records = Records(rows, scores, config or {})
+    lines = records.lines
+    if len(lines) < LINES:
+        later = "look again later" if status == "running" else "lower train.log_every, or train longer"
+        return Verdict(
+            "cannot tell",
+            f"Too early to tell: {len(lines)} line{'s' * (len(lines) != 1)} of metrics, {LINES} are needed; {later}.",
+            {"lines": len(lines)},
+        )
+    found = next((verdict for check in CHECKS if (verdict := check(records)) is not None), None)
+    if found is not None:
+        return found
+    unscored = not records.headline()
+    why = "no scores were taken" if unscored else "the score has neither improved nor turned"
+    advice = (Advice("eval.every", max(1, lines[-1]["step"] // 10), "scores tell"),) if unscored else ()
+    return Verdict(
+        "cannot tell", f"Cannot tell: {why}, and no sign of trouble shows.", {"lines": len(lines)}, None, advice
+    )

@@ -1,0 +1,254 @@
+"""What can go wrong with a run, each a function of its records; the order in which they are asked is their rank."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from steadygan.diagnosis.advice import calmer, livelier, more_images, more_modes, sealed, weaker_critic
+from steadygan.diagnosis.records import Records, since
+from steadygan.diagnosis.verdict import Verdict
+
+Check = Callable[[Records], Verdict | None]
+
+EXPLODED = 20.0
+"""A loss so many times what an undecided D pays is beyond wavering."""
+SKIPPED = 0.1
+"""Share of steps whose gradient was not finite."""
+SATURATED = 0.02
+"""D has nothing left to learn when it pays less than this share of what an undecided D does."""
+WORSE = 2.0
+"""A score so many times its best, twice in a row, has turned."""
+GAP = 0.25
+"""D takes so many more of its training images for real than of held-out ones, as a share of all."""
+COPIES = 0.05
+LEAK = 0.05
+ALIKE, LOST = 0.3, 0.5
+"""G's images spread less than this share of the reals', or than this share of what they did at their best."""
+CHANCE = 0.06
+"""D is at chance when it pays within this share of what an undecided D does."""
+IMPROVED = 0.8
+"""A score has improved when it is below this share of the first."""
+
+
+def diverging(records: Records) -> Verdict | None:
+    """Losses that are not finite or explode; D that has won; scores that have turned."""
+    return _not_finite(records) or _exploding(records) or _won(records)
+
+
+def _not_finite(records: Records) -> Verdict | None:
+    lines = records.lines
+    last = lines[-1]
+    skipped = (last.get("skipped") or 0) / max(1, last["step"])
+    rollbacks = [row for row in records.events if row["event"] == "rollback" and "finite" in str(row.get("reason"))]
+    broken = [name for name, value in last.items() if value is None and "/" in name]
+    if not broken and not rollbacks and skipped < SKIPPED:
+        return None
+    lost = f"{broken[0]} is no longer a number" if broken else "gradients are no longer finite"
+    first = next((row["step"] for row in lines if row.get("skipped") or any(v is None for v in row.values())), None)
+    return Verdict(
+        "diverging",
+        f"Training diverges: {lost}; {skipped:.0%} of the steps were skipped and {len(rollbacks)} were rolled back.",
+        {"skipped": last.get("skipped") or 0, "rollbacks": len(rollbacks)},
+        first,
+        calmer(records),
+    )
+
+
+def _exploding(records: Records) -> Verdict | None:
+    level, values = records.undecided, records.series("D/adversarial")
+    paid = records.tail("D/adversarial")
+    if level is None or paid is None or paid <= EXPLODED * level:
+        return None
+    return Verdict(
+        "diverging",
+        f"Training diverges: D pays {paid:.3g}, where one that takes no side pays {level:.3g}.",
+        {"D/adversarial": paid},
+        since(values, lambda value: value > EXPLODED * level),
+        calmer(records),
+    )
+
+
+def _won(records: Records) -> Verdict | None:
+    level, paid = records.undecided, records.tail("D/adversarial")
+    real, fake = records.tail("D_accuracy_train"), records.tail("D_accuracy_fake")
+    if level is None or paid is None or real is None or fake is None:
+        return None
+    if not (min(real, fake) >= 0.995 and paid < SATURATED * level):
+        return None
+    return Verdict(
+        "diverging",
+        f"D has won: it tells all reals from all fakes and pays {paid:.2g}; G gets no usable gradient any more.",
+        {"D/adversarial": paid, "D_accuracy_train": real, "D_accuracy_fake": fake},
+        since(records.series("D/adversarial"), lambda value: value < SATURATED * level),
+        weaker_critic(records),
+    )
+
+
+def turned(records: Records) -> Verdict | None:
+    """Scores that were good once and have been far worse since."""
+    scores = [(step, value) for step, value in records.headline() if not math.isnan(value)]
+    if len(scores) < 3:
+        return None
+    at, best = min(scores, key=lambda pair: pair[1])
+    if min(value for _, value in scores[-2:]) <= WORSE * best:
+        return None
+    return Verdict(
+        "diverging",
+        f"The score has turned: {scores[-1][1]:.4g} now, {best:.4g} at step {at}; the best checkpoint is kept.",
+        {"best": best, "last": scores[-1][1]},
+        at,
+        calmer(records),
+    )
+
+
+def leaks(records: Records) -> Verdict | None:
+    """Fakes that show the run's augmentations, by the leak meter of the newest score that has it."""
+    measured = next((row for row in reversed(records.scores) if any(key.startswith("leak_") for key in row)), None)
+    if measured is None:
+        return None
+    lows = {k[5:-4]: v for k, v in measured.items() if k.startswith("leak_") and k.endswith("_low") and v > LEAK}
+    if not lows:
+        return None
+    name = max(lows, key=lambda key: float(lows[key]))
+    share, low, high = (float(measured[f"leak_{name}{end}"]) for end in ("", "_low", "_high"))
+    return Verdict(
+        "augmentations leak",
+        f"Augmentations leak: {share:.0%} of the generated images ({low:.0%} to {high:.0%}) show the {name} that only "
+        "D should see.",
+        {f"leak_{name}": share, f"leak_{name}_low": low, f"leak_{name}_high": high},
+        measured["step"],
+        sealed(records, name),
+    )
+
+
+def memorises(records: Records) -> Verdict | None:
+    """D that knows its training images by heart, or G that repeats them."""
+    copied = next((row for row in reversed(records.scores) if "copies_low" in row), None)
+    if copied is not None and copied["copies_low"] > COPIES:
+        return Verdict(
+            "memorises",
+            f"G repeats training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of "
+            "the reals are to each other.",
+            {name: float(copied[name]) for name in ("copies", "copies_low", "copies_high")},
+            copied["step"],
+            more_images(records),
+        )
+    train, held_out = records.tail("D_accuracy_train"), records.tail("D_accuracy_heldout")
+    if train is None or held_out is None or train - held_out < GAP:
+        return None
+    gaps = [
+        (step, seen - unseen)
+        for (step, seen), (_, unseen) in zip(
+            records.series("D_accuracy_train"), records.series("D_accuracy_heldout"), strict=True
+        )
+    ]
+    return Verdict(
+        "memorises",
+        f"D memorises its images: it takes {train:.0%} of those it trains on for real, and {held_out:.0%} of those it "
+        "has never seen.",
+        {"D_accuracy_train": train, "D_accuracy_heldout": held_out},
+        since(gaps, lambda gap: gap > GAP / 2),
+        more_images(records),
+    )
+
+
+def modes_are_going(records: Records) -> Verdict | None:
+    """Images that look ever more alike: all of them, or within their class."""
+    spreads = records.series("G_diversity")
+    now = records.tail("G_diversity")
+    if now is not None and len(spreads) >= 5:
+        peak = max(value for _, value in spreads[len(spreads) // 10 :])
+        # An untrained G is uniform too: what matters is that it was better, or that D has long moved on.
+        if now < LOST * min(peak, 1.0) or (now < ALIKE and not at_chance(records)):
+            return Verdict(
+                "modes are going",
+                f"Modes are going: G's images spread {now:.0%} as far as the reals do, {peak:.0%} at their best.",
+                {"G_diversity": now, "G_diversity_best": peak},
+                since(spreads, lambda value: value < LOST * min(peak, 1.0) or value < ALIKE),
+                more_modes(records),
+            )
+    return _modes_by_score(records)
+
+
+def _modes_by_score(records: Records) -> Verdict | None:
+    """By what scores say of variety: within classes, of stacked digits, and recall."""
+    for name, words in (
+        ("diversity", "images of one class spread {now:.2f} times as far as the reals do"),
+        ("modes", "{now:.0f} modes of 1,000 are left"),
+        ("recall", "{now:.2f} of the reals lie where G's images do"),
+        ("coverage", "{now:.2f} of the reals have one of G's images nearby"),
+    ):
+        values = records.score(name)
+        if len(values) < 3:
+            continue
+        at, best = max(values[:-1], key=lambda pair: min(pair[1], 1.0) if name == "diversity" else pair[1])
+        now, best = values[-1][1], min(best, 1.0) if name == "diversity" else best
+        if best > 0.1 and now < LOST * best and max(value for _, value in values[-2:]) < 0.75 * best:
+            return Verdict(
+                "modes are going",
+                f"Modes are going: {words.format(now=now)}, {best:.3g} at step {at}.",
+                {name: now, f"{name}_best": best},
+                at,
+                more_modes(records),
+            )
+    return None
+
+
+def nothing_is_learnt(records: Records) -> Verdict | None:
+    """D has been at chance from the start, and no score has moved."""
+    level, values = records.undecided, [value for _, value in records.series("D/adversarial")]
+    if level is None or not at_chance(records):
+        return None
+    away = sorted(abs(value - level) / level for value in values)
+    scores = records.headline()
+    if away[int(0.9 * (len(away) - 1))] > 2 * CHANCE or improved(scores):
+        return None
+    paid = records.tail("D/adversarial")
+    assert paid is not None
+    told = f"; the score is {scores[-1][1]:.4g}, {scores[0][1]:.4g} at first" if len(scores) > 1 else ""
+    return Verdict(
+        "nothing is learnt",
+        f"Nothing is learnt: D has paid what one that takes no side pays all along ({paid:.3g} of {level:.3g}){told}.",
+        {"D/adversarial": paid},
+        records.lines[0]["step"],
+        livelier(records),
+    )
+
+
+def fine(records: Records) -> Verdict | None:
+    """A score that has improved and is near its best; without scores, two players that hold each other."""
+    scores = [(step, value) for step, value in records.headline() if not math.isnan(value)]
+    if improved(scores):
+        at, best = min(scores, key=lambda pair: pair[1])
+        last = scores[-1][1]
+        where = "and is at its best" if last <= 1.05 * best else f"and was best at step {at} with {best:.4g}"
+        return Verdict(
+            "fine",
+            f"Fine: the score has fallen from {scores[0][1]:.4g} to {last:.4g} {where}.",
+            {"first": scores[0][1], "last": last, "best": best},
+            at,
+        )
+    diversity, real, level = records.tail("G_diversity"), records.tail("D_accuracy_train"), records.undecided
+    paid = records.tail("D/adversarial")
+    if diversity is None or real is None or paid is None or level is None:
+        return None
+    if len(scores) < 2 and 0.5 <= diversity <= 2 and not at_chance(records) and real >= 0.55:
+        return Verdict(
+            "fine",
+            f"Fine, as far as it shows without scores: D pays {paid:.3g} of {level:.3g}, takes {real:.0%} of its "
+            f"images for real, and G's images spread {diversity:.0%} as far as the reals do.",
+            {"D/adversarial": paid, "D_accuracy_train": real, "G_diversity": diversity},
+        )
+    return None
+
+
+def improved(scores: list[tuple[int, float]]) -> bool:
+    """Whether the best score is clearly better than the first."""
+    return len(scores) > 1 and min(value for _, value in scores) < IMPROVED * scores[0][1]
+
+
+def at_chance(records: Records) -> bool:
+    """Whether D pays what one that takes no side pays."""
+    level, paid = records.undecided, records.tail("D/adversarial")
+    return level is not None and paid is not None and abs(paid - level) < CHANCE * level

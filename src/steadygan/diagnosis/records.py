@@ -1,0 +1,96 @@
+"""The records of a run, as checks ask for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+Row = Mapping[str, Any]
+
+TAIL, FEWEST = 0.25, 3
+"""What is said of the end of a run is the median over its last quarter of lines, three at least."""
+UNDECIDED = {"hinge": 2.0, "non-saturating": 2 * math.log(2), "least-squares": 0.25, "relativistic": math.log(2)}
+"""What a discriminator that takes no side pays, by loss, as `objective.adversarial` has it; Wasserstein's has no such
+level."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Lines of metrics.jsonl and of scores.jsonl by rising step, and the configuration by dotted key."""
+
+    rows: Sequence[Row]
+    scores: Sequence[Row]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[Row]:
+        """The rows that hold losses, without events."""
+        return [row for row in self.rows if "event" not in row]
+
+    @property
+    def events(self) -> list[Row]:
+        return [row for row in self.rows if "event" in row]
+
+    @property
+    def undecided(self) -> float | None:
+        """What D pays when it takes no side, or None where the loss has no such level."""
+        return UNDECIDED.get(str(self.config.get("objective.loss", "hinge")))
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of every line that has it; NaN for what was not finite."""
+        return [(row["step"], number(row[name])) for row in self.lines if name in row]
+
+    def tail(self, name: str) -> float | None:
+        """The median over the last quarter of the lines; NaN if one of them was not finite, None without any."""
+        values = [value for _, value in self.series(name)]
+        return middle(values[-max(FEWEST, math.ceil(TAIL * len(values))) :])
+
+    def headline(self) -> list[tuple[int, float]]:
+        """(step, Fréchet distance) of each score by the protocol that took the most scores."""
+        taken: dict[str, list[tuple[int, float]]] = {}
+        for row in self.scores:
+            name = next((key for key in row if key == "FID" or key.startswith("FD-")), None)
+            protocol = row.get("protocol", {})
+            if name is not None:
+                key = f"{name} {protocol.get('name')} {protocol.get('num_fake')} {protocol.get('reals_sha256')}"
+                taken.setdefault(key, []).append((row["step"], number(row[name])))
+        return max(taken.values(), key=len, default=[])
+
+    def score(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of every score of that name."""
+        return [(row["step"], number(row[name])) for row in self.scores if name in row]
+
+    def term(self, name: str) -> bool:
+        """Whether the objective has this term."""
+        return any(key.startswith(f"objective.terms.{name}") for key in self.config)
+
+
+def number(value: Any) -> float:
+    """A float; NaN for what a diverged run writes instead (null, NaN, Infinity)."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """The median; NaN when a value is, None of no values."""
+    if not values:
+        return None
+    return math.nan if any(math.isnan(value) for value in values) else median(values)
+
+
+def since(series: Sequence[tuple[int, float]], shows: Any) -> int | None:
+    """The first step from which on `shows(value)` has held in every line but one in ten, None when it does not last.
+
+    Looked for from the end, so that what is said is about the run as it stands.
+    """
+    first, missed = None, 0
+    for seen, (step, value) in enumerate(reversed(series), start=1):
+        if shows(value):
+            first = step
+        else:
+            missed += 1
+            if missed > max(1, seen // 10):
+                break
+    return first

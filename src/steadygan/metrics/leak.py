@@ -1,0 +1,177 @@
+"""The leak meter: how many of a generator's images look augmented, though no real image does.
+
+An augmentation that only the discriminator should see can leak into what G makes (Karras et al., "Training GANs with
+limited data", 2020, §2.2; Zhao et al., "Improved consistency regularization", 2021, Fig. 5 by eye). A small classifier
+learns on real images which of a run's augmentations were applied to them; what it says of fakes, corrected by what it
+says of held-out reals with and without each, is the leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.metrics.intervals import Count, Estimate, adjusted
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+"""(images (N, C, H, W) in [-1, 1], generator) → images of that shape, each augmented on its own."""
+
+STEPS, BATCH, LR = 600, 64, 2e-3
+LARGEST = 64
+"""Images are reduced to this side, in pixels, after they were augmented."""
+FEWEST = 20
+"""Held-out reals below which the reader's mistakes are not known well enough to say anything."""
+
+
+class Reader(nn.Module):
+    """Which of `outputs` augmentations an image shows: logits (N, outputs) of (N, channels, H, W) in [-1, 1].
+
+    The last map keeps 4 × 4 places, for augmentations show at the border; its channels' extremes and means are read
+    too.
+    """
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+
+        def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+            conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+            return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+
+        self.body = nn.Sequential(
+            *block(channels, 24, stride=2), *block(24, 48, stride=2), *block(48, 64, stride=2), *block(64, 64, stride=1)
+        )
+        self.head = nn.Linear(64 * 18, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.body(x)
+        summary = [F.adaptive_avg_pool2d(maps, 4).flatten(1), maps.amax((2, 3)), maps.mean((2, 3))]
+        logits: Tensor = self.head(torch.cat(summary, 1))
+        return logits
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What the reader says of one augmentation.
+
+    leak: share of the fakes that show it, None where it cannot be told from an image whether it was applied.
+    found, false, true: fakes, held-out reals without it, held-out reals with it in which the reader sees it.
+    """
+
+    leak: Estimate | None
+    found: Count
+    false: Count
+    true: Count
+
+
+class LeakMeter:
+    """A reader of one run's augmentations, trained on its reals; measures any fakes of that run.
+
+    Args:
+        train: real images, uint8 (N, C, H, W), that the reader learns on.
+        held_out: real images that neither the reader nor, if possible, the run was trained on, uint8 (M, C, H, W).
+        augmentations: the run's, by name, each on its own.
+        seed: of the reader's weights and of all draws.
+
+    Raises:
+        UserError: without augmentations, or with fewer than 20 held-out images.
+    """
+
+    def __init__(
+        self,
+        train: Tensor,
+        held_out: Tensor,
+        augmentations: Mapping[str, Augmentation],
+        *,
+        seed: int = 0,
+        steps: int = STEPS,
+    ) -> None:
+        if not augmentations:
+            raise UserError("nothing can leak: the run has no augmentation")
+        if len(held_out) < FEWEST:
+            raise UserError(f"a leak is measured against {FEWEST} or more held-out images, here are {len(held_out)}")
+        self.names = tuple(augmentations)
+        self._apply = tuple(augmentations.values())
+        self._generator = torch.Generator().manual_seed(seed)
+        with _seeded(seed):
+            self._reader = Reader(train.shape[1], len(self.names))
+        self._learn(train, steps)
+        self._false, self._true = self._mistakes(held_out)
+
+    def measure(self, fakes: Tensor) -> dict[str, Leak]:
+        """The leak of each augmentation into `fakes`, uint8 (N, C, H, W)."""
+        found = self._read(prepared(_float(fakes)))
+        return {
+            name: Leak(adjusted(count, false, true), count, false, true)
+            for name, count, false, true in zip(self.names, found, self._false, self._true, strict=True)
+        }
+
+    def _learn(self, train: Tensor, steps: int) -> None:
+        optimiser = torch.optim.AdamW(self._reader.parameters(), lr=LR, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=LR, total_steps=steps)
+        for _ in range(steps):
+            chosen = torch.randint(len(train), (BATCH,), generator=self._generator)
+            x, shown = self._mixed(_float(train[chosen]))
+            loss = F.binary_cross_entropy_with_logits(self._reader(x), shown.float())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        self._reader.eval()
+
+    def _mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each augmentation applied to a random half of the images; and to which (N, K)."""
+        shown = torch.rand(len(x), len(self._apply), generator=self._generator) < 0.5
+        for augment, chosen in zip(self._apply, shown.T, strict=True):
+            x = torch.where(chosen[:, None, None, None], augment(x, self._generator), x)
+        return prepared(x), shown
+
+    def _mistakes(self, held_out: Tensor) -> tuple[list[Count], list[Count]]:
+        """What is found in held-out reals as they are, and in each augmentation of them alone."""
+        x = _float(held_out)
+        false = self._read(prepared(x))
+        true = [self._read(prepared(augment(x, self._generator)))[k] for k, augment in enumerate(self._apply)]
+        return false, true
+
+    @torch.no_grad()
+    def _read(self, x: Tensor) -> list[Count]:
+        logits = torch.cat([self._reader(part) for part in x.split(256)])
+        return [Count(int(hits), len(x)) for hits in (logits > 0).sum(0)]
+
+
+def prepared(x: Tensor) -> Tensor:
+    """Clamped to what an image can be and rounded to 8 bits, as fakes are; reduced to 64 pixels where larger."""
+    x = ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    return F.interpolate(x, (LARGEST, LARGEST), mode="area") if x.shape[-1] > LARGEST else x
+
+
+def as_scores(leaks: Mapping[str, Leak]) -> dict[str, float]:
+    """`leak_NAME`, `leak_NAME_low` and `leak_NAME_high` of each augmentation that can be told, as scores."""
+    scores: dict[str, float] = {}
+    for name, measured in leaks.items():
+        if measured.leak is not None:
+            value, low, high = (round(number, 4) for number in measured.leak)
+            scores |= {f"leak_{name}": value, f"leak_{name}_low": low, f"leak_{name}_high": high}
+    return scores
+
+
+def untold(leaks: Mapping[str, Leak]) -> Sequence[str]:
+    """The augmentations that do not show in an image."""
+    return [name for name, measured in leaks.items() if measured.leak is None]
+
+
+def _float(images: Tensor) -> Tensor:
+    return images.float() / 127.5 - 1
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator at `seed`, then as it was: layers draw their first weights from it."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        yield

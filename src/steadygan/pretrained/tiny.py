@@ -1,0 +1,75 @@
+"""A small residual network for colour images of 32 to 64 pixels, with weights that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.pretrained.extractor import Extractor, Features, load_state
+
+WEIGHTS = Path(__file__).with_name("tiny.safetensors")
+FEATURES = 192
+SMALLEST, LARGEST = 32, 64
+"""Sides of the images that it was trained on, in pixels."""
+
+
+class Block(nn.Module):
+    """(N, C, H, W) → (N, `outputs`, H/2, W/2): two 3×3 convolutions, and the averaged input through a 1×1 one.
+
+    The shortcut averages before it picks every other pixel (He et al. 2019, "Bag of tricks", ResNet-D).
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.norm3(self.shortcut(F.avg_pool2d(x, 2, ceil_mode=True))))
+
+
+class TinyNet(nn.Module):
+    """Residual network of 0.87 million parameters: 32 channels, then 64, 128 and 192 at a half, a quarter, an eighth.
+
+    Input (N, 3, H, W) float in [-1, 1], sides multiples of 8. The features are the average over the image of the last
+    block's output. Trained by benchmarks/tiny_extractor.py to name the classes of CIFAR-10 and of Imagenette.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(32)
+        self.blocks = nn.Sequential(Block(32, 64), Block(64, 128), Block(128, FEATURES))
+
+    def forward(self, x: Tensor) -> Features:
+        features = self.blocks(F.relu(self.norm(self.stem(x)))).mean((2, 3))
+        return Features(features, features[:, :0])
+
+
+class Tiny(Extractor):
+    """`TinyNet` with the weights that come with the package."""
+
+    name = "tiny"
+    input = "RGB uint8 images (N, 3, S, S), of which it looks at 32 to 64 pixels a side"
+    resize = f"bicubic {LARGEST} where larger, {SMALLEST} where smaller, antialiased, rounded to uint8"
+    cpu_batch = 32
+    weights = WEIGHTS
+
+    def build(self, path: Path | None) -> nn.Module:
+        assert path is not None
+        return load_state(TinyNet(), path).to(memory_format=torch.channels_last)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        x = images.float()
+        side = min(max(x.shape[-1], SMALLEST), LARGEST)
+        if x.shape[-2:] != (side, side):
+            x = F.interpolate(x, (side, side), mode="bicubic", antialias=True).round().clamp(0, 255)
+        return (x / 127.5 - 1).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,204 @@
+"""Verdicts on recorded runs that really went wrong, and on made-up records at the edges of each rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steadygan.config import load
+from steadygan.diagnosis import KINDS, Verdict, diagnose
+from steadygan.diagnosis.reading import diagnose_run
+from steadygan.diagnosis.records import UNDECIDED
+from steadygan.objective.adversarial import LOSSES
+
+RUNS = Path(__file__).with_name("runs")
+REALLY = {
+    "fine": "fine",
+    "memorises": "memorises",
+    "modes": "modes are going",
+    "asleep": "nothing is learnt",
+    "won": "diverging",
+    "diverges": "diverging",
+    "turns": "diverging",
+    "leaks": "augmentations leak",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), REALLY.items())
+def test_a_run_that_went_wrong_is_recognised(name: str, kind: str) -> None:
+    verdict = diagnose_run(RUNS / name)
+    assert verdict.kind == kind
+    assert verdict.kind in KINDS
+    assert verdict.numbers
+    assert all(isinstance(value, int | float) for value in verdict.numbers.values())
+
+
+@pytest.mark.parametrize("name", [name for name, kind in REALLY.items() if kind != "fine"])
+def test_what_is_advised_is_a_change_that_the_configuration_takes(name: str) -> None:
+    verdict = diagnose_run(RUNS / name)
+    assert verdict.advice
+    before = load(RUNS / name)
+    for advice in verdict.advice:
+        assert load(RUNS / name, [advice.override()]) != before, advice
+
+
+def test_advice_names_what_the_run_was_provoked_by() -> None:
+    keys = {name: [advice.key for advice in diagnose_run(RUNS / name).advice] for name in REALLY}
+    assert keys["memorises"][0] == "augment.diffaugment.policy"
+    assert "train.phases" in keys["modes"]
+    assert keys["asleep"][:2] == ["optim.d.lr", "optim.g.lr"]
+    assert keys["won"][0] == "optim.d.lr"
+    assert {"optim.g.lr", "optim.d.lr", "model.critic.sn_critic"} == set(keys["diverges"])
+    assert keys["turns"][0] == "optim.g.lr"
+    assert keys["leaks"] == ["augment.diffaugment.placement"]
+    assert not keys["fine"]
+
+
+def test_fixtures_stay_small() -> None:
+    for name in REALLY:
+        assert sum(file.stat().st_size for file in (RUNS / name).iterdir()) < 100_000
+        assert {file.name for file in (RUNS / name).iterdir()} == {"config.yaml", "metrics.jsonl", "scores.jsonl"}
+
+
+HEALTHY = {
+    "D/adversarial": 1.5,
+    "G/adversarial": 0.6,
+    "D_accuracy_train": 0.8,
+    "D_accuracy_heldout": 0.78,
+    "D_accuracy_fake": 0.7,
+    "G_diversity": 0.9,
+    "skipped": 0,
+}
+
+
+def rows(count: int = 20, **changed: Any) -> list[dict[str, Any]]:
+    """Lines of a healthy run, every ten steps, with other values: one for all lines, or a function of the place."""
+    lines = []
+    for place in range(count):
+        values = {name: value(place) if callable(value) else value for name, value in changed.items()}
+        lines.append({"step": 10 * (place + 1)} | HEALTHY | values)
+    return lines
+
+
+def scores(*values: float, name: str = "FD-digits", **more: float) -> list[dict[str, Any]]:
+    protocol = {"name": "digits", "num_fake": 300}
+    return [{"step": 50 * (k + 1), name: value, "protocol": protocol} | more for k, value in enumerate(values)]
+
+
+def verdict_on(lines: list[dict[str, Any]], scored: list[dict[str, Any]] | None = None, **config: Any) -> Verdict:
+    return diagnose(lines, scored or [], config={key.replace("__", "."): value for key, value in config.items()})
+
+
+def test_a_healthy_run_is_fine_with_scores_and_without() -> None:
+    assert verdict_on(rows()).kind == "fine"
+    found = verdict_on(rows(), scores(40, 20, 12))
+    assert found.kind == "fine"
+    assert found.numbers == {"first": 40, "last": 12, "best": 12}
+    assert found.since_step == 150
+
+
+def test_what_an_undecided_discriminator_pays_is_what_the_losses_say() -> None:
+    assert {name: loss.undecided for name, loss in LOSSES.items() if loss.undecided is not None} == UNDECIDED
+
+
+def test_few_lines_cannot_tell() -> None:
+    found = diagnose(rows(3), [], "running")
+    assert found.kind == "cannot tell"
+    assert "look again later" in found.sentence
+    assert verdict_on([]).kind == "cannot tell"
+
+
+def test_scores_that_stand_still_beside_a_discriminator_at_work_cannot_tell() -> None:
+    found = verdict_on(rows(D_accuracy_train=0.5), scores(20, 19, 20))
+    assert found.kind == "cannot tell"
+    assert not found.advice
+
+
+def test_a_loss_that_is_no_number_is_diverging_since_it_was() -> None:
+    found = verdict_on(
+        rows(**{"D/adversarial": lambda k: None if k >= 12 else 1.5, "skipped": lambda k: 9 * (k >= 12)})
+    )
+    assert found.kind == "diverging"
+    assert found.since_step == 130
+
+
+def test_rollbacks_for_what_is_not_finite_are_diverging() -> None:
+    event = {"step": 100, "event": "rollback", "reason": "no longer finite is the gradient", "number": 1}
+    assert verdict_on([*rows(10), event, *rows(20)[10:]]).kind == "diverging"
+
+
+def test_an_exploding_loss_is_told_by_what_an_undecided_discriminator_pays() -> None:
+    exploding = rows(**{"D/adversarial": lambda k: 1.5 * 3.0**k})
+    assert verdict_on(exploding).kind == "diverging"
+    assert verdict_on(exploding, objective__loss="wasserstein").kind != "diverging"
+
+
+def test_a_discriminator_that_has_won_is_diverging() -> None:
+    won = rows(**{"D/adversarial": 0.001, "D_accuracy_train": 1, "D_accuracy_heldout": 1, "D_accuracy_fake": 1})
+    found = verdict_on(won)
+    assert found.kind == "diverging"
+    assert "D has won" in found.sentence
+    assert found.advice[0].key == "optim.d.lr"
+
+
+def test_memorising_is_a_lasting_gap_and_says_since_when() -> None:
+    found = verdict_on(rows(D_accuracy_heldout=lambda k: 0.78 if k < 8 else 0.2))
+    assert found.kind == "memorises"
+    assert found.since_step == 90
+    assert verdict_on(rows(D_accuracy_heldout=lambda k: 0.2 if k == 12 else 0.78)).kind == "fine"
+
+
+def test_copies_in_a_score_are_memorising() -> None:
+    copied = scores(30, 10, copies=0.4, copies_low=0.36, copies_high=0.44)
+    found = verdict_on(rows(), copied)
+    assert found.kind == "memorises"
+    assert found.numbers["copies"] == 0.4
+    assert verdict_on(rows(), scores(30, 10, copies=0.02, copies_low=0.0, copies_high=0.04)).kind == "fine"
+
+
+def test_a_leak_counts_only_when_its_whole_interval_does() -> None:
+    sure = scores(30, 10, leak_cutout=0.2, leak_cutout_low=0.16, leak_cutout_high=0.25)
+    found = verdict_on(rows(), sure, objective__terms__cr__weight=10)
+    assert found.kind == "augmentations leak"
+    assert [advice.override() for advice in found.advice] == [
+        "objective.terms.cr=null",
+        "objective.terms.bcr.real=10",
+        "augment.consistency.cutout=0",
+    ]
+    unsure = scores(30, 10, leak_cutout=0.1, leak_cutout_low=0.0, leak_cutout_high=0.25)
+    assert verdict_on(rows(), unsure).kind == "fine"
+
+
+def test_modes_are_going_by_the_spread_of_images_and_by_scores() -> None:
+    found = verdict_on(rows(G_diversity=lambda k: 0.9 if k < 10 else 0.3))
+    assert found.kind == "modes are going"
+    assert found.since_step == 110
+    falling = [{**row, "recall": 0.5 - 0.15 * k} for k, row in enumerate(scores(30, 20, 19, 18))]
+    assert verdict_on(rows(), falling).kind == "modes are going"
+
+
+def test_a_network_that_has_not_learnt_yet_is_not_losing_modes() -> None:
+    """An untrained generator is uniform, too."""
+    asleep = rows(**{"D/adversarial": 2.0, "G_diversity": 0.21, "D_accuracy_train": 0.5, "D_accuracy_heldout": 0.5})
+    assert verdict_on(asleep).kind == "nothing is learnt"
+
+
+def test_a_discriminator_at_chance_beside_improving_scores_has_learnt() -> None:
+    chance = rows(**{"D/adversarial": 2.0, "D_accuracy_train": 0.5})
+    assert verdict_on(chance, scores(50, 30, 20)).kind == "fine"
+
+
+def test_a_score_that_turned_is_told_with_its_best_step() -> None:
+    found = verdict_on(rows(), scores(30, 10, 25, 28))
+    assert found.kind == "diverging"
+    assert found.since_step == 100
+    assert verdict_on(rows(), scores(30, 10, 25, 11)).kind == "fine"
+
+
+def test_verdicts_depend_on_the_records_alone_and_are_json() -> None:
+    first, second = (diagnose_run(RUNS / "memorises") for _ in range(2))
+    assert first == second
+    assert json.loads(json.dumps(first.as_json()))["advice"][0]["override"] == first.advice[0].override()
