@@ -1,0 +1,151 @@
+"""Do imported weights compute what they computed in the program they come from?
+
+For each family that `steadygan import` reads, the family's own public code makes networks with random weights, writes
+them in its own format and evaluates them; the files are imported, and the outputs of generator and critic and their
+derivatives with respect to latent and image are compared, in float32 (after the whole way to a checkpoint) and, where
+the peer's code can, in float64 (after the layout's mapping alone). A difference is the largest absolute one, divided
+by the largest absolute value of the peer's.
+
+    python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
+
+FOLDER holds checkouts of the peers under the names of `import_cases.PEERS`; those that are missing are skipped. Each
+case runs in a process of its own, since the peers' modules share names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from import_cases import PEERS, Expected
+from torch import Tensor, nn
+
+from steadygan.files import whole_directory
+from steadygan.importing import import_files
+from steadygan.importing.families import read_files
+from steadygan.nets import create_critic, create_generator
+from steadygan.training.checkpoint import read_weights
+
+BOUNDS = {"float32": 1e-5, "float64": 1e-10}
+COLUMNS = ("family", "case", "network", "dtype", "value", "gradient", "within", "left_out", "commit")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--case")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--commit", default="")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for name, peer in PEERS.items():
+        checkout = options.peers / peer.folder
+        if (options.only and name not in options.only) or not checkout.is_dir():
+            print(f"{name}: skipped")
+            continue
+        for case in peer.cases:
+            if options.case in (None, case):
+                for row in compare(name, case, checkout):
+                    rows.append({**row, "commit": options.commit})
+                    print(*(str(value)[:60] for value in row.values()), flush=True)
+    if options.out:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def compare(name: str, case: str, checkout: Path) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(__file__).with_name("import_cases.py")
+        made = subprocess.run(
+            [sys.executable, str(script), name, case, str(checkout), folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode:
+            raise SystemExit(f"{name} {case}: the peer failed:\n{made.stderr[-3000:]}")
+        for dtype in ("float32", "float64"):
+            place = Path(folder) / dtype
+            if (place / "expected.pt").is_file():
+                expected = Expected(**torch.load(place / "expected.pt", weights_only=True))
+                rows += agreement(expected, place, getattr(torch, dtype), {"family": name, "case": case})
+    return rows
+
+
+def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str, Any]) -> list[dict[str, Any]]:
+    files = [place / name for name in expected.files]
+    if dtype == torch.float32:
+        with whole_directory(place / "imported"):
+            pass
+        (place / "imported").rmdir()
+        imported = import_files(files, place / "imported", expected.options)
+        every = read_weights(place / "imported")
+        weights = {
+            net: {k.removeprefix(f"{net}."): v for k, v in every.items() if k.startswith(f"{net}.")}
+            for net in ("G_ema", "D")
+        }
+    else:
+        imported = read_files(files, expected.options)
+        weights = {**imported.networks}
+        weights.setdefault("G_ema", weights.get("G", {}))
+    rows = []
+    for net, make, description in (
+        ("G_ema", create_generator, imported.generator),
+        ("D", create_critic, imported.critic),
+    ):
+        there = expected.generator if net == "G_ema" else expected.critic
+        if there is None:
+            continue
+        assert description is not None, f"{net} was not imported"
+        keys = ("kind", "size", "channels", "classes", "width") + (("latent",) if net == "G_ema" else ())
+        network = make(**{key: description[key] for key in keys}, **description["options"]).to(dtype).eval()
+        network.load_state_dict(weights[net])
+        value, gradient = evaluate(network, there["input"], expected.labels, there["cotangent"])
+        differences = difference(value, there["value"]), difference(gradient, there["gradient"])
+        kind = str(dtype).removeprefix("torch.")
+        rows.append(
+            {
+                **row,
+                "network": net[0],
+                "dtype": kind,
+                "value": f"{differences[0]:.1e}",
+                "gradient": f"{differences[1]:.1e}",
+                "within": max(differences) <= BOUNDS[kind],
+                "left_out": len(imported.left_out),
+            }
+        )
+    return rows
+
+
+def evaluate(network: nn.Module, x: Tensor, y: Tensor | None, cotangent: dict[str, Tensor]) -> tuple[Any, Tensor]:
+    """What the network gives, by name, and the gradient of its product with the cotangent."""
+    x = x.requires_grad_()
+    out = network(x, y)
+    parts = {"image": out} if isinstance(out, Tensor) else {"logit": out.logit, "pixels": out.pixels}
+    parts = {name: value for name, value in parts.items() if name in cotangent}
+    total = sum((parts[name].reshape(-1) * cotangent[name].reshape(-1)).sum() for name in cotangent)
+    (gradient,) = torch.autograd.grad(total, x)
+    return {name: value.detach() for name, value in parts.items()}, gradient
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        return max(difference(ours[name], theirs[name]) for name in ours)
+    assert ours.numel() == theirs.numel()
+    return float((ours.reshape(-1) - theirs.reshape(-1)).abs().max() / theirs.abs().max())
+
+
+if __name__ == "__main__":
+    main()
