@@ -1,14 +1,15 @@
 """What `import_agreement.py` compares with: each peer's own code makes a file and says what its networks compute.
 
-    python benchmarks/import_cases.py FAMILY CASE CHECKOUT FOLDER
-
-Nothing of the peers is in here: CHECKOUT is theirs, and its modules are imported from there.
+Nothing of the peers is in here: their modules are imported from their checkouts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,7 @@ class Expected:
     labels: Tensor | None = None
     generator: dict[str, Any] | None = None
     critic: dict[str, Any] | None = None
+    truncation: float | None = None
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Networks:
     classes: int = 0
     options: dict[str, str] = field(default_factory=dict)
     double: bool = True
+    truncation: float | None = None
     within: Callable[[], Any] = nullcontext
 
 
@@ -82,7 +85,7 @@ def record(networks: Networks, place: Path, dtype: torch.dtype) -> None:
     place.mkdir()
     for module in networks.modules:
         module.to(dtype).eval().requires_grad_(False)
-    expected = Expected(networks.save(place), networks.options)
+    expected = Expected(networks.save(place), networks.options, truncation=networks.truncation)
     if networks.classes:
         expected.labels = torch.randint(networks.classes, (BATCH,))
     shapes = {"generator": networks.latent, "critic": networks.image}
@@ -161,6 +164,168 @@ def nvidia(checkout: Path, case: str, module: str = "training.networks") -> Netw
     )
 
 
+# -------------------------------------------------------------------- BigGAN-PyTorch and its successors
+BIGGAN: dict[str, dict[str, Any]] = {
+    "cifar": {"resolution": 32, "G_shared": False},
+    "cifar-no-sn": {"resolution": 32, "G_shared": False, "G_param": "plain"},
+    "32-shared": {"resolution": 32, "G_shared": True, "shared_dim": 24, "hier": True, "dim_z": 40},
+    "64": {"resolution": 64, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 100, "G_attn": "32"},
+    "64-tables": {"resolution": 64, "G_shared": False},
+    "128": {"resolution": 128, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 120},
+    "128-mybn": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "mybn": True},
+    "128-synchronised": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "cross_replica": True},
+    "256": {"resolution": 256, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 140, "G_attn": "128"},
+    "512": {"resolution": 512, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 160},
+    "deep-64": {"resolution": 64, "G_shared": True, "shared_dim": 32, "hier": True, "dim_z": 16, "G_attn": "32"},
+    "deep-128": {"resolution": 128, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 128},
+    "128-unconditional": {"resolution": 128, "G_shared": False, "hier": True, "dim_z": 20, "unconditional": True},
+    "256-unconditional": {"resolution": 256, "G_shared": False, "hier": True, "dim_z": 20, "unconditional": True},
+    "128-classes": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "shared_dim": 128},
+}
+
+
+def biggan(checkout: Path, case: str) -> Networks:
+    import importlib
+
+    for name in ("inception_tf", "inception_utils"):
+        sys.modules.setdefault(name, mock.MagicMock())
+    code = importlib.import_module("BigGANdeep" if case.startswith("deep") else "BigGAN")
+    chosen = BIGGAN[case]
+    size, unconditional = chosen["resolution"], chosen.get("unconditional", False)
+    config = {
+        "G_ch": 8,
+        "D_ch": 8,
+        "dim_z": 16,
+        "n_classes": 3,
+        "G_attn": "0" if size < 128 else "64",
+        "BN_eps": 1e-5,
+        "D_attn": "0" if size < 128 else "64",
+        "SN_eps": 1e-6,
+        "G_init": "ortho",
+        "unconditional": False,
+        **chosen,
+    }
+    relu = {"G_activation": torch.nn.ReLU(), "D_activation": torch.nn.ReLU()}
+    g = code.Generator(**config, **relu)
+    unet = hasattr(code, "Unet_Discriminator")
+    d = None if size == 512 else (code.Unet_Discriminator if unet else code.Discriminator)(**config, **relu)
+    networks = [net for net in (g, d) if net is not None]
+    randomise(*networks)
+
+    def save(place: Path) -> list[str]:
+        torch.save(g.state_dict(), place / "G_ema.pth")
+        torch.save({"itr": 1, "config": {**config, "G_nl": "relu"}}, place / "state_dict.pth")
+        if d is None:
+            return ["G_ema.pth", "state_dict.pth"]
+        torch.save(d.state_dict(), place / "D.pth")
+        return ["G_ema.pth", "state_dict.pth", "D.pth"]
+
+    def judge(x: Tensor, y: Tensor | None) -> Any:
+        assert d is not None
+        out = d(x, y)
+        return (out[1], out[0]) if unet else out
+
+    return Networks(
+        save,
+        lambda z, y: g(z, None if y is None else g.shared(y)),
+        None if d is None else judge,
+        networks,
+        (g.dim_z,),
+        (3, size, size),
+        0 if unconditional else 3,
+    )
+
+
+# -------------------------------------------------------------------- rosinality
+def rosinality(checkout: Path, case: str) -> Networks:
+    import argparse
+    import importlib
+
+    import torch.utils.cpp_extension
+
+    with mock.patch.object(torch.utils.cpp_extension, "load", mock.MagicMock()):
+        model = importlib.import_module("model")  # on a CPU its own kernels are not used
+    size, multiplier, layers = int(case.split("-")[0]), 1 if case.endswith("narrow") else 2, 3
+    g = model.Generator(size, 512, layers, channel_multiplier=multiplier)
+    d = model.Discriminator(size, channel_multiplier=multiplier)
+    randomise(g, d)
+    with torch.no_grad():
+        for name, value in g.named_parameters():
+            if name.endswith("noise.weight"):
+                value.normal_()
+
+    def save(place: Path) -> list[str]:
+        content = {"g": g.state_dict(), "d": d.state_dict(), "g_ema": g.state_dict()}
+        if case.endswith("converted"):
+            content["latent_avg"] = torch.randn(512, dtype=g.input.input.dtype)
+        else:
+            content |= {"args": argparse.Namespace(size=size, latent=512), "ada_aug_p": 0.0, "d_optim": {"state": {}}}
+        torch.save(content, place / "000000.pt")
+        return ["000000.pt"]
+
+    return Networks(
+        save,
+        lambda z, y: g([z], randomize_noise=False)[0],
+        lambda x, y: d(x),
+        [g, d],
+        (512,),
+        (3, size, size),
+    )
+
+
+# -------------------------------------------------------------------- Hugging Face
+def huggingface(checkout: Path, case: str) -> Networks:
+    import importlib
+    import json
+
+    model = importlib.import_module("pytorch_pretrained_biggan.model")
+    config = importlib.import_module("pytorch_pretrained_biggan.config")
+    size, _, truncation = case.partition("-")
+    # Up, channels before and after: the released configurations.
+    layers = [(0, 16, 16), (1, 16, 16), (0, 16, 16), (1, 16, 8)]
+    layers += {
+        "128": [(0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2)],
+        "256": [(0, 8, 8), (1, 8, 8), (0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2)],
+        "512": [(0, 8, 8), (1, 8, 8), (0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2), (0, 2, 2), (1, 2, 1)],
+    }[size]
+    layers += {"512": [(0, 1, 1), (1, 1, 1)]}.get(size, [(0, 2, 2), (1, 2, 1)])
+    content = {
+        "output_dim": int(size),
+        "z_dim": 128,
+        "class_embed_dim": 128,
+        "channel_width": 8,
+        "num_classes": 5,
+        "layers": [[bool(up), *maps] for up, *maps in layers],
+        "eps": 1e-4,
+        "n_stats": 51,
+        "attention_layer_position": 8,
+    }
+    g = model.BigGAN(config.BigGANConfig.from_dict(content))
+    randomise(g)
+    with torch.no_grad():
+        for name, value in g.named_buffers():
+            if name.endswith("running_means"):
+                value.normal_()
+        # Once in training mode, so that the vectors of spectral norm are those of the weights.
+        g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
+
+    def save(place: Path) -> list[str]:
+        torch.save(g.state_dict(), place / "pytorch_model.bin")
+        (place / "config.json").write_text(json.dumps(content))
+        return ["pytorch_model.bin"]
+
+    return Networks(
+        save,
+        lambda z, y: g(z, torch.nn.functional.one_hot(y, 5).to(z.dtype), float(truncation)),
+        None,
+        [g],
+        (128,),
+        (3, int(size), int(size)),
+        5,
+        truncation=float(truncation),
+    )
+
+
 NVIDIA_CASES = (
     "auto",
     "auto-conditional",
@@ -177,20 +342,22 @@ PEERS = {
         lambda checkout, case: nvidia(checkout, case, "training.networks_stylegan2"),
         ("stylegan2", "stylegan2-conditional", "fp32"),
     ),
+    "biggan-pytorch": Peer("BigGAN-PyTorch", biggan, tuple(name for name in BIGGAN if "cond" not in name)[:-1]),
+    "diffaugment-biggan": Peer("data-efficient-gans/DiffAugment-biggan-cifar", biggan, ("cifar",)),
+    "unetgan": Peer("unetgan", biggan, ("128-unconditional", "256-unconditional", "128-classes")),
+    "rosinality": Peer("rosinality-stylegan2-pytorch", rosinality, ("16", "64-narrow", "32-converted")),
+    "huggingface": Peer("pytorch-pretrained-BigGAN", huggingface, ("128-1.0", "128-0.4", "256-0.02", "512-0.5")),
     "diffaugment-stylegan2": Peer("data-efficient-gans/DiffAugment-stylegan2-pytorch", nvidia, ("low_shot",)),
 }
 
 
-def main() -> None:
-    family, case, checkout, folder = sys.argv[1:]
-    sys.path[:1] = [checkout]
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    networks = PEERS[family].make(Path(checkout), case)
-    record(networks, Path(folder) / "float32", torch.float32)
-    if networks.double:
-        record(networks, Path(folder) / "float64", torch.float64)
-
-
-if __name__ == "__main__":
-    main()
+def write_case(family: str, case: str, checkout: Path, folder: Path, seed: int) -> None:
+    """The files and `expected.pt` of one case, in `folder`/float32 and, where the peer can, `folder`/float64."""
+    sys.path[:0] = [str(checkout)]
+    torch.manual_seed(seed)
+    warnings.simplefilter("ignore")
+    with contextlib.redirect_stdout(io.StringIO()):
+        networks = PEERS[family].make(checkout, case)
+        record(networks, folder / "float32", torch.float32)
+        if networks.double:
+            record(networks, folder / "float64", torch.float64)

@@ -9,16 +9,10 @@ from typing import Any, NamedTuple
 
 from steadygan.errors import UserError
 from steadygan.importing.files import opened
-from steadygan.importing.layouts import nvidia
+from steadygan.importing.layouts import biggan, biggan_deep, huggingface, nvidia, rosinality
 from steadygan.importing.layouts.common import Imported, Options
+from steadygan.importing.layouts.parts import Part
 from steadygan.importing.values import Refused
-
-
-class Part(NamedTuple):
-    """One of the files that belong together: its path and what it holds."""
-
-    path: Path
-    value: Any
 
 
 class Layout(NamedTuple):
@@ -38,7 +32,13 @@ def _single(name: str, module: Any) -> Layout:
     )
 
 
-LAYOUTS: Sequence[Layout] = (_single("stylegan2-ada", nvidia),)
+LAYOUTS: Sequence[Layout] = (
+    _single("stylegan2-ada", nvidia),
+    _single("rosinality", rosinality),
+    Layout("huggingface", huggingface.matches, huggingface.convert),
+    Layout("biggan-deep", biggan_deep.matches, biggan_deep.convert),
+    Layout("biggan", biggan.matches, biggan.convert),
+)
 """The most particular first: the first that matches is the one."""
 
 
