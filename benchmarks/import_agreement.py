@@ -98,34 +98,32 @@ def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str
             pass
         (place / "imported").rmdir()
         imported = import_files(files, place / "imported", expected.options)
-        every = read_weights(place / "imported")
-        weights = {
-            net: {k.removeprefix(f"{net}."): v for k, v in every.items() if k.startswith(f"{net}.")}
-            for net in ("G_ema", "D")
-        }
+        weights = read_weights(place / "imported")
     else:
         imported = read_files(files, expected.options)
-        weights = {**imported.networks}
-        weights.setdefault("G_ema", weights.get("G", {}))
+        weights = {f"{net}.{key}": value for net, every in imported.networks.items() for key, value in every.items()}
     rows = []
+    translates = "directions" in imported.generator
+    g = "G_ab" if translates else "G_ema" if "G_ema" in imported.networks else "G"
     for net, make, description in (
-        ("G_ema", create_generator, imported.generator),
-        ("D", create_critic, imported.critic),
+        (g, create_generator, imported.generator),
+        ("D_b" if translates else "D", create_critic, imported.critic),
     ):
-        there = expected.generator if net == "G_ema" else expected.critic
+        there = expected.generator if net == g else expected.critic
         if there is None:
             continue
         assert description is not None, f"{net} was not imported"
-        keys = ("kind", "size", "channels", "classes", "width") + (("latent",) if net == "G_ema" else ())
+        keys = ("kind", "size", "channels", "classes", "width") + (("latent",) if net == g else ())
         network = make(**{key: description[key] for key in keys}, **description["options"]).to(dtype).eval()
-        network.load_state_dict(weights[net])
+        prefix = f"{net}."
+        network.load_state_dict({key.removeprefix(prefix): v for key, v in weights.items() if key.startswith(prefix)})
         if expected.truncation is not None:
             for key, table in imported.statistics.items():
                 network.get_buffer(key).copy_(table[round(expected.truncation * (len(table) - 1))])
         value, gradient = evaluate(network, there["input"], expected.labels, there["cotangent"])
         differences = difference(value, there["value"]), difference(gradient, there["gradient"])
         kind = str(dtype).removeprefix("torch.")
-        bound = (BOUNDS_OF_DEMODULATION if row["family"] in DEMODULATED and net == "G_ema" else BOUNDS)[kind]
+        bound = (BOUNDS_OF_DEMODULATION if row["family"] in DEMODULATED and net == g else BOUNDS)[kind]
         rows.append(
             {
                 **row,

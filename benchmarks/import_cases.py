@@ -173,7 +173,6 @@ BIGGAN: dict[str, dict[str, Any]] = {
     "64-tables": {"resolution": 64, "G_shared": False},
     "128": {"resolution": 128, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 120},
     "128-mybn": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "mybn": True},
-    "128-synchronised": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "cross_replica": True},
     "256": {"resolution": 256, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 140, "G_attn": "128"},
     "512": {"resolution": 512, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 160},
     "deep-64": {"resolution": 64, "G_shared": True, "shared_dim": 32, "hier": True, "dim_z": 16, "G_attn": "32"},
@@ -326,6 +325,46 @@ def huggingface(checkout: Path, case: str) -> Networks:
     )
 
 
+# -------------------------------------------------------------------- CycleGAN, pix2pix, CSGAN
+TRANSLATIONS = {
+    # generator, its norm, dropout, size, images that D sees, D's layers
+    "resnet_9blocks": ("resnet_9blocks", "instance", False, 64, 1, 3),
+    "resnet_6blocks-old": ("resnet_6blocks", "instance", False, 64, 1, 3),
+    "resnet_6blocks-batch-dropout": ("resnet_6blocks", "batch", True, 64, 2, 3),
+    "resnet_6blocks-none": ("resnet_6blocks", "none", False, 64, 1, 2),
+    "unet_256": ("unet_256", "batch", True, 256, 2, 3),
+    "unet_256-instance": ("unet_256", "instance", False, 256, 2, 4),
+    "unet_128": ("unet_128", "batch", False, 128, 2, 3),
+}
+
+
+def translation(checkout: Path, case: str) -> Networks:
+    import importlib.util
+
+    specification = importlib.util.spec_from_file_location("networks", checkout / "models" / "networks.py")
+    assert specification is not None
+    assert specification.loader is not None
+    networks = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(networks)
+    kind, norm, dropout, size, images, layers = TRANSLATIONS[case]
+    g = networks.define_G(3, 3, 8, kind, norm, dropout)
+    d = networks.define_D(3 * images, 8, "n_layers", layers, norm)
+    randomise(g, d)
+
+    def save(place: Path) -> list[str]:
+        for name, net in (("G", g), ("D", d)):
+            state = net.state_dict()
+            if case.endswith("old"):  # as torch 0.3 kept statistics that it did not use
+                for key in [key for key in state if key.endswith("weight")]:
+                    state[key.replace("weight", "running_mean").replace("model.1.", "model.2.")] = torch.zeros(8)
+            torch.save(state, place / f"latest_net_{name}.pth")
+        return ["latest_net_G.pth", "latest_net_D.pth"]
+
+    options = {"size": str(size)} if kind.startswith("resnet") else {}
+    shapes = (3, size, size), (3 * images, size, size)
+    return Networks(save, lambda x, y: g(x), lambda x, y: d(x), [g, d], *shapes, options=options)
+
+
 NVIDIA_CASES = (
     "auto",
     "auto-conditional",
@@ -347,6 +386,7 @@ PEERS = {
     "unetgan": Peer("unetgan", biggan, ("128-unconditional", "256-unconditional", "128-classes")),
     "rosinality": Peer("rosinality-stylegan2-pytorch", rosinality, ("16", "64-narrow", "32-converted")),
     "huggingface": Peer("pytorch-pretrained-BigGAN", huggingface, ("128-1.0", "128-0.4", "256-0.02", "512-0.5")),
+    "cyclegan-pix2pix": Peer("pytorch-CycleGAN-and-pix2pix", translation, tuple(TRANSLATIONS)),
     "diffaugment-stylegan2": Peer("data-efficient-gans/DiffAugment-stylegan2-pytorch", nvidia, ("low_shot",)),
 }
 

@@ -21,9 +21,9 @@ CUT = 2.0
 class Prior:
     """p(z) and p(y) of the fakes.
 
-    latent: the dimension of z; kind: N(0, I), U(-1, 1), or N(0, I) within ±2; label_pool: int64 tensor from which labels
-    are drawn uniformly (`arange(classes)` for uniform labels, the training labels for the data's frequencies), None
-    when unconditional.
+    latent: the dimension of z; kind: N(0, I), U(-1, 1), or N(0, I) within ±2; label_pool: int64 tensor from which
+    labels are drawn uniformly (`arange(classes)` for uniform labels, the training labels for the data's frequencies),
+    None when unconditional.
     """
 
     latent: int

@@ -42,10 +42,10 @@ def import_files(
 
 def check(imported: Imported) -> None:
     """Raises Refused unless every tensor of ours is filled, with the right shape and type, and none is left over."""
-    if "G_ema" not in imported.networks:
-        imported.networks["G_ema"] = dict(imported.networks["G"])
-    if "G" not in imported.networks:
-        imported.networks["G"] = dict(imported.networks["G_ema"])
+    if "directions" not in imported.generator:
+        for name, other in (("G_ema", "G"), ("G", "G_ema")):
+            if name not in imported.networks:
+                imported.networks[name] = dict(imported.networks[other])
     for name, tensors in imported.networks.items():
         for key, (shape, dtype) in expected(imported, name).items():
             if key not in tensors:

@@ -24,6 +24,9 @@ UNUSED = {
     "*.num_batches_tracked": "a count",
     "linear.*": "made but never used by U-Net GAN's discriminator",
 }
+SYNCHRONISED = (
+    "gains multiply, as in its training; in evaluation its synchronised batch norm adds them, by a slip of its code"
+)
 RELUS = ("relu", "inplace_relu")
 
 
@@ -74,7 +77,7 @@ class Reader:
     family = FAMILY
 
     def __init__(self, run: Mapping[str, Any], options: Options) -> None:
-        self.run = run
+        self.run, self.assumed = run, options.assumed
         self.sn_eps = self.say("SN_eps", options, "sn_eps", 1e-8, "ε of spectral norm, for training")
         self.bn_eps = self.say("BN_eps", options, "bn_eps", 1e-5, "ε of the batch norms")
         if self.bn_eps != 1e-5:
@@ -131,6 +134,8 @@ class Reader:
             "options": options,
             "prior": "normal",
         }
+        if sheet.has("output_layer.0.bn.running_mean"):
+            self.assumed.append(SYNCHRONISED)
         sheet.layer("linear", "linear")
         if sheet.has("shared.weight"):
             sheet.layer("embedding", "shared")
