@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from steadygan.errors import UserError
 from steadygan.importing.files import opened
-from steadygan.importing.layouts import biggan, biggan_deep, cyclegan, huggingface, nvidia, rosinality
+from steadygan.importing.layouts import biggan, biggan_deep, cyclegan, huggingface, nvidia, rosinality, studiogan
 from steadygan.importing.layouts.common import Imported, Options
 from steadygan.importing.layouts.parts import Part
 from steadygan.importing.values import Refused
@@ -36,6 +36,7 @@ LAYOUTS: Sequence[Layout] = (
     _single("stylegan2-ada", nvidia),
     _single("rosinality", rosinality),
     Layout("huggingface", huggingface.matches, huggingface.convert),
+    Layout("studiogan", studiogan.matches, studiogan.convert),
     Layout("cyclegan", cyclegan.matches, cyclegan.convert),
     Layout("biggan-deep", biggan_deep.matches, biggan_deep.convert),
     Layout("biggan", biggan.matches, biggan.convert),

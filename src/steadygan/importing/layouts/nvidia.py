@@ -242,22 +242,32 @@ def _layer(sheet: Sheet, name: str, key: str) -> None:
 
 def generator_tensors(module: Made, what: str) -> tuple[dict[str, torch.Tensor], list[str]]:
     sheet = Sheet(module_tensors(module, what), what)
+    generator_of(sheet, resolution(module))
+    return finish(sheet)
+
+
+def generator_of(sheet: Sheet, sides: list[int]) -> None:
+    """Fills a generator of images of these sides, from the smallest, from tensors by these names."""
     mapping_tensors(sheet, "mapping", "mapping")
     sheet.copy("w_avg", "mapping.w_avg")
     sheet.put("constant", sheet.take("synthesis.b4.const")[None])
     _layer(sheet, "first", "synthesis.b4.conv1")
-    for place, side in enumerate(resolution(module)):
+    for place, side in enumerate(sides):
         block = f"synthesis.b{side}"
         _modulated(sheet, f"to_rgb.{place}", f"{block}.torgb")
         if place:
             _layer(sheet, f"ups.{place - 1}", f"{block}.conv0")
             _layer(sheet, f"layers.{place - 1}", f"{block}.conv1")
-    return _finish(sheet)
 
 
 def critic_tensors(module: Made) -> tuple[dict[str, torch.Tensor], list[str]]:
     sheet = Sheet(module_tensors(module, "D"), "D")
-    sides = resolution(module)[::-1]
+    critic_of(sheet, resolution(module)[::-1], "b4.out")
+    return finish(sheet)
+
+
+def critic_of(sheet: Sheet, sides: list[int], out: str) -> None:
+    """Fills a critic of images of these sides, from the largest; out: the name of its last layer."""
     sheet.dense("from_rgb", f"b{sides[0]}.fromrgb")
     for place, side in enumerate(sides[:-1]):
         sheet.dense(f"blocks.{place}.conv1", f"b{side}.conv0")
@@ -266,12 +276,11 @@ def critic_tensors(module: Made) -> tuple[dict[str, torch.Tensor], list[str]]:
             sheet.copy(f"blocks.{place}.shortcut.weight", f"b{side}.skip.weight")
     sheet.dense("conv", "b4.conv")
     sheet.dense("dense", "b4.fc")
-    sheet.dense("head.linear", "b4.out")
+    sheet.dense("head.linear", out)
     mapping_tensors(sheet, "head.mapping", "mapping")
-    return _finish(sheet)
 
 
-def _finish(sheet: Sheet) -> tuple[dict[str, torch.Tensor], list[str]]:
+def finish(sheet: Sheet) -> tuple[dict[str, torch.Tensor], list[str]]:
     """Leaves the filters out, once they are known to be the one that ours has."""
     filters = {name for name in sheet.tensors if name.endswith("resample_filter")}
     usual = Resample().kernel[0, 0]
