@@ -13,6 +13,7 @@ from steadygan.cli.about import doctor, presets
 from steadygan.cli.compare import compare
 from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
+from steadygan.cli.importing import import_weights
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
 from steadygan.cli.sampling import sample
@@ -36,6 +37,7 @@ for command in (
     *(presets, doctor),
 ):
     app.command()(command)
+app.command("import")(import_weights)
 app.add_typer(data_app, name="data")
 
 

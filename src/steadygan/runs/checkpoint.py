@@ -2,7 +2,8 @@
 
 step-00001000/
   weights.safetensors    every network tensor by `network.parameter`; the averaged generator is `G_ema`
-  state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
+  state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`); imported
+                         weights have none
   manifest.json          format, step, sha-256 of each file, and what is needed to rebuild the generator
 """
 
@@ -131,7 +132,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint, or a damaged one: {MANIFEST} is missing or unreadable") from error
     if version != FORMAT:
         raise UserError(f"{path}: checkpoint format {version!r}; this version of steadygan reads {FORMAT}")
-    if not {WEIGHTS, STATE} <= sums.keys() or any(Path(name).name != name for name in sums):
+    if WEIGHTS not in sums or any(Path(name).name != name for name in sums):
         raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint")
     for name, digest in sums.items():
         file = path / name
@@ -153,7 +154,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:
     """Brings a state back to what it was when the checkpoint was written."""
-    read_manifest(path)
+    if STATE not in read_manifest(path)["sha256"]:
+        raise UserError(f"{path} has weights but no training state to resume from; start from it with train.init_from")
     try:
         saved = torch.load(path / STATE, map_location="cpu", weights_only=True)
         state.load_weights(read_weights(path))
