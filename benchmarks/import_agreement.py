@@ -31,7 +31,7 @@ from steadygan.files import whole_directory
 from steadygan.importing import import_files
 from steadygan.importing.families import read_files
 from steadygan.nets import create_critic, create_generator
-from steadygan.training.checkpoint import read_weights
+from steadygan.runs.checkpoint import read_weights
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-10}
 # NVIDIA's PyTorch code adds the ε of demodulation to weights before their scale, its TensorFlow code, rosinality's and

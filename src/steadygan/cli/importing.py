@@ -18,7 +18,7 @@ SHOWN = 5
 
 
 def import_weights(
-    files: Annotated[list[Path], typer.Argument(help="weights that belong together: one .pkl or .pt, or G.pth D.pth …")],
+    files: Annotated[list[Path], typer.Argument(help="weights that belong together: a .pkl or .pt, or G.pth D.pth …")],
     out: Annotated[Path, typer.Option(help="the folder for the checkpoint, which must not exist yet")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="what the file cannot say itself: name=value, more than once")

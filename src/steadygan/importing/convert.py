@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import steadygan
+from steadygan._version import __version__
 from steadygan.errors import UserError
 from steadygan.files import sha256, whole_directory
 from steadygan.importing.families import read_files
+from steadygan.importing.finetune import FINETUNE, configuration, text
 from steadygan.importing.layouts.common import Imported
 from steadygan.importing.values import Refused
 from steadygan.nets import create_critic, create_generator
-from steadygan.training.checkpoint import FORMAT, MANIFEST, WEIGHTS
+from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
 
-STATISTICS = "statistics.safetensors"
 MOST_PARAMETERS = 1 << 31
 
 
@@ -114,7 +114,7 @@ def write(imported: Imported, paths: Sequence[Path], out: Path) -> None:
             written.append(STATISTICS)
         manifest = {
             "format": FORMAT,
-            "steadygan": steadygan.__version__,
+            "steadygan": __version__,
             "torch": torch.__version__,
             "step": 0,
             "images": 0,
@@ -124,3 +124,5 @@ def write(imported: Imported, paths: Sequence[Path], out: Path) -> None:
             "sha256": {name: sha256(temporary / name) for name in written},
         }
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        finetune = text(configuration(description, imported.critic, out), out)
+        (temporary / FINETUNE).write_text(finetune, encoding="utf-8")

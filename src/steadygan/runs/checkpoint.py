@@ -50,6 +50,8 @@ class Checkpointed(Protocol):
 
 FORMAT = 1
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
+STATISTICS = "statistics.safetensors"
+"""Batch norm statistics by truncation, of imported generators that were published with them."""
 
 
 def save_checkpoint(state: Checkpointed, root: Path, generator: Mapping[str, Any], *, keep: int) -> Path:
@@ -146,10 +148,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """All network tensors of a checkpoint, on the CPU."""
+    return _read_tensors(path / WEIGHTS)
+
+
+def read_statistics(path: Path) -> dict[str, Tensor]:
+    """Tables (truncations, C) of the averaged generator's batch norms, from none to the whole; empty where absent."""
+    return _read_tensors(path / STATISTICS) if (path / STATISTICS).is_file() else {}
+
+
+def licence(manifest: Mapping[str, Any]) -> str:
+    """The terms under which imported weights are, where they are known."""
+    origin = manifest.get("origin")
+    return str(origin.get("licence", "")) if isinstance(origin, Mapping) else ""
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path / WEIGHTS)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path / WEIGHTS}: not a readable safetensors file: {error}") from error
+        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
 
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:

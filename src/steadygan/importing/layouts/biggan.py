@@ -234,8 +234,8 @@ def collect(parts: Sequence[Part], run: Mapping[str, Any], options: Options, is_
     if any(generator[0] != generators[0][0] for generator in generators):
         raise Refused("G and G_ema are not of the same configuration")
     result = Imported(reader.family, generators[0][0], {}, arguments=dict(run))
-    for name, (description, tensors, left) in found.items():
-        result.networks[name] = tensors
+    for name, (description, filled, left) in found.items():
+        result.networks[name] = filled
         result.left_out += left
         if name == "D":
             result.critic = description

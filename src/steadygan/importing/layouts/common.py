@@ -15,8 +15,8 @@ from steadygan.errors import UserError, nearest
 from steadygan.importing.values import Array, Made, Refused
 
 NVIDIA = (
-    "NVIDIA Source Code License: research and evaluation only, no commercial use; it covers what is made from these "
-    "weights, too"
+    "NVIDIA Source Code License: for research or evaluation only, not commercially; derived works, such as fine-tuned "
+    "weights, included"
 )
 MOST_MODULES = 10_000
 

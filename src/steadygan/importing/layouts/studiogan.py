@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.importing.layouts import nvidia, studiogan_dcgan
 from steadygan.importing.layouts.biggan import attention, attention_sides, base_width
-from steadygan.importing.layouts.common import Imported, Options, Sheet, count, is_state_dict, state_dict
+from steadygan.importing.layouts.common import NVIDIA, Imported, Options, Sheet, count, is_state_dict, state_dict
 from steadygan.importing.layouts.parts import Part
 from steadygan.importing.values import Array, Refused
 from steadygan.nets.biggan import CRITIC_WIDTHS, GENERATOR_WIDTHS, NARROW_WIDTHS
@@ -66,7 +66,7 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
         raise Refused("G and G_ema are not of the same configuration")
     result = Imported(FAMILY, generators[0][0], {}, arguments=arguments, left_out=left_out)
     if result.generator["kind"] == "stylegan2":
-        result.licence = nvidia.NVIDIA
+        result.licence = NVIDIA
     else:
         options.assumed.append("ReLU everywhere, as in all of its configurations of this backbone; the yaml says so")
     for name, (description, tensors, left) in found.items():
