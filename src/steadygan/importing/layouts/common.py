@@ -156,7 +156,7 @@ class Sheet:
                 u, v = power_iteration(weight, self.take(f"{key}.{self.style}"), self.eps)
         bias = self.take(f"{key}.bias") if self.has(f"{key}.bias") else None
         if rows is not None:
-            weight, u, bias = (part if part is None else part[rows] for part in (weight, u, bias))
+            weight, u, bias = weight[rows], None if u is None else u[rows], None if bias is None else bias[rows]
         if columns is not None:
             weight, v = weight[:, columns], None if v is None else v[columns]
         for part, value in (("weight", weight), ("bias", bias), ("u", u), ("v", v)):
