@@ -14,6 +14,7 @@ from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
 from steadygan.cli.diagnose import diagnose
 from steadygan.cli.doctor import doctor
+from steadygan.cli.importing import import_weights
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
 from steadygan.cli.presets import presets
@@ -38,6 +39,7 @@ for command in (
     *(presets, doctor),
 ):
     app.command()(command)
+app.command("import")(import_weights)
 app.add_typer(data_app, name="data")
 
 

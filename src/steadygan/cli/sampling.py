@@ -46,4 +46,6 @@ def sample(
         out.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
             write_whole(out / f"{index:06d}.png", partial(to_pil(image).save, format="PNG"))
+    if generator.licence:
+        typer.echo(f"licence     {generator.licence}")
     typer.echo(f"{num} images   {out}")

@@ -42,4 +42,6 @@ def translate(
         made = translator.translate(images.read(index), direction, tile=tile, overlap=overlap)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, partial(to_pil(made).save, format="PNG"))
+    if translator.licence:
+        typer.echo(f"licence     {translator.licence}")
     typer.echo(f"{len(targets)} images   {out}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.generators.prior import Prior
+from steadygan.generators.prior import Prior, PriorKind
 from steadygan.nets.registry import create_generator
 from steadygan.nets.translate import generator_name
 
@@ -25,7 +25,7 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
         names = [generator_name(direction) for direction in description.get("directions", ())]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the description of the generator is incomplete or damaged: {error}") from error
-    if any(value > 1 << 16 for value in sizes.values()) or prior not in ("normal", "uniform"):
+    if any(value > 1 << 16 for value in sizes.values()) or prior not in get_args(PriorKind):
         raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
     classes = sizes["classes"]
     pool = torch.arange(classes) if classes else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral
 from pathlib import Path
@@ -20,7 +20,7 @@ from steadygan.kernels.winograd.layer import set_winograd
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float
-from steadygan.runs.checkpoint import read_manifest, read_weights
+from steadygan.runs.checkpoint import licence, read_manifest, read_statistics, read_weights
 
 Classes = int | str | Sequence[int | str] | None
 
@@ -28,7 +28,8 @@ Classes = int | str | Sequence[int | str] | None
 class Generator:
     """A trained generator, from its checkpoint alone: no data set, no configuration file.
 
-    Attributes: size (pixels), channels (1 or 3), classes (0: unconditional), class_names, latent, step, path.
+    Attributes: size (pixels), channels (1 or 3), classes (0: unconditional), class_names, latent, step, path,
+    licence (of imported weights, where known).
     """
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
@@ -51,6 +52,8 @@ class Generator:
         set_winograd(self._net, device.type == "cpu")
         self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
         self._statistics: float | None = None
+        self._tabulated = {key: table.to(device) for key, table in read_statistics(path).items()}
+        self.licence = licence(manifest)
         self.path = path
         self.size, self.channels = int(description["size"]), int(description["channels"])
         self.classes, self.latent = int(description["classes"]), int(description["latent"])
@@ -139,6 +142,8 @@ class Generator:
         if self.has_batch_norm and truncation != self._statistics:
             if truncation is None:
                 self._net.load_state_dict(self._trained_statistics, strict=False)
+            elif self._tabulated:
+                self._net.load_state_dict(at_truncation(self._tabulated, truncation), strict=False)
             else:
                 standing_statistics(self._net, self._prior, truncation=truncation)
             self._statistics = truncation
@@ -158,3 +163,15 @@ class Generator:
         except (TypeError, ValueError):
             known = self.class_names or ["none: the generator is unconditional"]
             raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
+
+
+def at_truncation(tables: Mapping[str, Tensor], truncation: float) -> dict[str, Tensor]:
+    """Statistics for a truncation of 0 to 1, between the two nearest of those in tables (truncations, C)."""
+    if truncation > 1:
+        raise UserError(f"this generator was published with statistics for truncations up to 1, got {truncation}")
+    found = {}
+    for key, table in tables.items():
+        place = truncation * (len(table) - 1)
+        below = min(int(place), len(table) - 2)
+        found[key] = torch.lerp(table[below], table[below + 1], place - below)
+    return found

@@ -14,13 +14,14 @@ from steadygan.errors import UserError, nearest
 from steadygan.generators.description import build_generator
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.translate import generator_name
-from steadygan.runs.checkpoint import MANIFEST, read_manifest, read_weights
+from steadygan.runs.checkpoint import MANIFEST, licence, read_manifest, read_weights
 
 
 class Translator:
     """The trained generators of a translation, from their checkpoint alone: no data set, no configuration file.
 
-    Attributes: directions ("a2b", …), size (pixels of the training images), channels (1 or 3), step, path.
+    Attributes: directions ("a2b", …), size (pixels of the training images), channels (1 or 3), step, path, licence
+    (of imported weights, where known).
     """
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
@@ -42,6 +43,7 @@ class Translator:
         except RuntimeError as error:
             raise UserError(f"{path}: the weights don't fit the generators the manifest describes") from error
         self.nets, self.path = nets.to(device).eval().requires_grad_(False), path
+        self.licence = licence(manifest)
 
     def translate(
         self, images: Tensor | np.ndarray, direction: str = "a2b", *, tile: int = 1024, overlap: int = 128

@@ -33,6 +33,8 @@ GENERATOR_WIDTHS = {
     256: (16, 16, 8, 8, 4, 2, 1),
     512: (16, 16, 8, 8, 4, 2, 1, 1),
 }
+# StudioGAN's at 64², which is the SNGAN's.
+NARROW_WIDTHS = {**GENERATOR_WIDTHS, 64: (16, 8, 4, 2, 1)}
 # ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
 CRITIC_WIDTHS = {
     32: ((4, 4, 4, 4), 2),
@@ -103,7 +105,8 @@ class Generator(nn.Module):
 
     `width` 96 is the published one, 64 that of the CIFAR-10 script. attention: see `attention_after`; by default at
     64², from 128² on. At 256² the released generator has it at 128² instead, which costs sixteen times the memory.
-    init: orthogonal, normal (N(0, 0.02²)) or xavier.
+    class_embedding: the dimension of the shared one. narrow: at 64² with the feature maps of the SNGAN, as in
+    StudioGAN. init: orthogonal, normal (N(0, 0.02²)) or xavier.
     """
 
     family: ClassVar[str] = "biggan"
@@ -118,6 +121,8 @@ class Generator(nn.Module):
         width: int = 96,
         shared: bool = True,
         skip_z: bool = True,
+        class_embedding: int = CLASS_EMBEDDING,
+        narrow: bool = False,
         attention: int | Sequence[int] | None = None,
         init: str = "orthogonal",
         sn_generator: bool = True,
@@ -125,7 +130,8 @@ class Generator(nn.Module):
         bn_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        widths = [multiple * width for multiple in at_size(self.family, GENERATOR_WIDTHS, size)]
+        table = NARROW_WIDTHS if narrow else GENERATOR_WIDTHS
+        widths = [multiple * width for multiple in at_size(self.family, table, size)]
         blocks = len(widths) - 1
         self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
         self.chunks = 1
@@ -135,8 +141,10 @@ class Generator(nn.Module):
             self.chunks = 1 + blocks
             check_chunks(self.family, latent, self.chunks)
         self.modulated = skip_z and not classes
-        self.embedding = Embedding(classes, CLASS_EMBEDDING) if classes and shared else None
-        condition = CLASS_EMBEDDING + (latent // self.chunks if self.chunks > 1 else 0)
+        if class_embedding < 1:
+            raise UserError(f"{self.family}: class_embedding must be at least 1, got {class_embedding}")
+        self.embedding = Embedding(classes, class_embedding) if classes and shared else None
+        condition = class_embedding + (latent // self.chunks if self.chunks > 1 else 0)
         spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
 
         def from_class(features: int) -> nn.Module:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steadygan.errors import UserError
 from steadygan.nets.attention import attention_after
 from steadygan.nets.batch_norm import ModulatedBatchNorm2d, batch_norm
 from steadygan.nets.biggan import CLASS_EMBEDDING, default_attention, initialise
@@ -135,7 +136,8 @@ class Generator(nn.Module):
     The latent, together with a 128-d class embedding where there are classes, goes to the linear layer and to every
     batch norm of the blocks, which projects it, linearly, to gains and biases. Two `UpBlock`s per doubling, then BN
     (unconditional), ReLU, conv3, tanh. `width` and latent of 128 are the published ones. attention: by default at
-    64², from 128² on, after the block that gets there. init: orthogonal, normal or xavier. slope: of every ReLU below
+    64², from 128² on, after the block that gets there. class_embedding: its dimension. init: orthogonal, normal or
+    xavier. sn_out: with sn_generator, whether the last convolution has spectral norm, too. slope: of every ReLU below
     zero; LOGAN's is 0.2.
     """
 
@@ -147,9 +149,11 @@ class Generator(nn.Module):
         classes: int,
         latent: int,
         width: int = 128,
+        class_embedding: int = CLASS_EMBEDDING,
         attention: int | Sequence[int] | None = None,
         init: str = "orthogonal",
         sn_generator: bool = True,
+        sn_out: bool = True,
         sn_eps: float = 1e-8,
         bn_eps: float = 1e-5,
         slope: float = 0.0,
@@ -158,8 +162,10 @@ class Generator(nn.Module):
         widths = [multiple * width for multiple in at_size(FAMILY, GENERATOR_WIDTHS, size)]
         self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
         self.slope = slope
-        self.embedding = Embedding(classes, CLASS_EMBEDDING) if classes else None
-        condition = latent + (CLASS_EMBEDDING if classes else 0)
+        if class_embedding < 1:
+            raise UserError(f"{FAMILY}: class_embedding must be at least 1, got {class_embedding}")
+        self.embedding = Embedding(classes, class_embedding) if classes else None
+        condition = latent + (class_embedding if classes else 0)
         spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
 
         def project(features: int) -> nn.Module:
@@ -181,6 +187,7 @@ class Generator(nn.Module):
             **spectral,
         )
         self.norm = batch_norm(widths[-1], 0, bn_eps)
+        spectral["spectral_norm"] = sn_generator and sn_out
         self.out = Conv2d(widths[-1], channels, 3, padding=1, **spectral)
         initialise(self, init)
 

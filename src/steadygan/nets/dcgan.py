@@ -41,7 +41,8 @@ class Generator(nn.Module):
     A linear layer to a (size/8)² map of 8·width channels, three stride-2 transposed convolutions down to
     `width` channels, one at full resolution; batch norm and ReLU between them, tanh at the end. The first
     batch norm has statistics for each of the linear layer's outputs, not for each channel, as in the public
-    implementations (compare_gan, chainer-gan-lib).
+    implementations (compare_gan, chainer-gan-lib). first_norm: false for neither that norm nor the ReLU behind it, as
+    in StudioGAN.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Generator(nn.Module):
         latent: int,
         width: int = 64,
         sn_generator: bool = False,
+        first_norm: bool = True,
+        bn_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         _check_size(size)
@@ -62,17 +65,20 @@ class Generator(nn.Module):
         self.seed = size // 8
         widths = (8 * width, 4 * width, 2 * width, width)
         self.linear = Linear(latent, widths[0] * self.seed**2)
-        self.norm = batch_norm(widths[0] * self.seed**2, classes)
+        self.norm = batch_norm(widths[0] * self.seed**2, classes, bn_eps) if first_norm else None
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in itertools.pairwise(widths)
         )
-        self.norms = nn.ModuleList(batch_norm(after, classes) for after in widths[1:])
+        self.norms = nn.ModuleList(batch_norm(after, classes, bn_eps) for after in widths[1:])
         self.out = nn.ConvTranspose2d(width, channels, 3, padding=1)
         _initialise(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
-        h = F.relu(self.norm(self.linear(z)[:, :, None, None], y)).view(len(z), -1, self.seed, self.seed)
+        h = self.linear(z)
+        if self.norm is not None:
+            h = F.relu(self.norm(h[:, :, None, None], y))
+        h = h.view(len(z), -1, self.seed, self.seed)
         for up, norm in zip(self.up, self.norms, strict=True):
             h = F.relu(norm(up(h), y))
         return torch.tanh(self.out(h))
@@ -82,7 +88,10 @@ class Critic(nn.Module):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features the flattened last map.
 
     Seven convolutions, 3×3 at one resolution in turn with 4×4 of stride 2, leaky ReLU (0.1) after each,
-    then a linear layer on all 8·width·(size/8)² values.
+    then a linear layer on all 8·width·(size/8)² values. paired: the two convolutions of a resolution have equally many
+    channels; pooled: the linear layer sees sums over space; slope: of the leaky ReLU; bn_eps: with a value, batch norm
+    behind every convolution. These four make StudioGAN's critic (paired, pooled, slope 0, batch norm without spectral
+    norm).
     """
 
     def __init__(
@@ -94,11 +103,17 @@ class Critic(nn.Module):
         width: int = 64,
         sn_critic: bool = True,
         sn_eps: float = 1e-12,
+        paired: bool = False,
+        pooled: bool = False,
+        slope: float = SLOPE,
+        bn_eps: float | None = None,
     ) -> None:
         super().__init__()
         _check_size(size)
         self.size, self.channels, self.classes = size, channels, classes
-        widths = (channels, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width)
+        self.pooled, self.slope = pooled, slope
+        multiples = (1, 1, 2, 2, 4, 4, 8) if paired else (1, 2, 2, 4, 4, 8, 8)
+        widths = [channels, *(multiple * width for multiple in multiples)]
         self.convs = nn.ModuleList(
             Conv2d(
                 widths[i],
@@ -111,13 +126,18 @@ class Critic(nn.Module):
             )
             for i in range(7)
         )
-        self.head = Projection(8 * width * (size // 8) ** 2, classes, spectral_norm=sn_critic, sn_eps=sn_eps)
+        self.norms = nn.ModuleList(
+            nn.Identity() if bn_eps is None else batch_norm(after, 0, bn_eps) for after in widths[1:]
+        )
+        self.head = Projection(
+            8 * width * (1 if pooled else (size // 8) ** 2), classes, spectral_norm=sn_critic, sn_eps=sn_eps
+        )
         _initialise(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
         h = x
-        for conv in self.convs:
-            h = F.leaky_relu(conv(h), SLOPE)
-        h = h.flatten(1)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            h = F.leaky_relu(norm(conv(h)), self.slope)
+        h = h.sum((2, 3)) if self.pooled else h.flatten(1)
         return Score(self.head(h, y), features=h)

@@ -30,6 +30,11 @@ def normalise_second_moment(x: Tensor) -> Tensor:
     return x * (x.square().mean(1, keepdim=True) + EPS).rsqrt()
 
 
+def clamped(x: Tensor, bound: float | None) -> Tensor:
+    """x with every value within ±bound; None changes nothing."""
+    return x if bound is None else x.clamp(-bound, bound)
+
+
 class EqualLinear(nn.Module):
     """x (N, F) → (N, F'), with the weights kept at N(0, 1) and scaled by 1/√F when used.
 
@@ -137,7 +142,7 @@ class SameSizeConv2d(Winograd):
 class EqualConv2d(SameSizeConv2d):
     """(N, C, H, W) → (N, C', H, W), or half the side with `down`; weights as in `EqualLinear`, kernel 1 or 3.
 
-    activate: leaky ReLU (0.2) of gain √2 at the end. gain: of the output.
+    activate: leaky ReLU (0.2) of gain √2 at the end. gain: of the output. clamp: its bound, before that gain.
     """
 
     def __init__(
@@ -150,9 +155,11 @@ class EqualConv2d(SameSizeConv2d):
         down: bool = False,
         activate: bool = True,
         gain: float = 1.0,
+        clamp: float | None = None,
     ) -> None:
         super().__init__()
         self.activate = activate
+        self.clamp = None if clamp is None else clamp * gain
         self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(after)) if bias else None
         self.resample = Resample() if down else None
@@ -167,7 +174,7 @@ class EqualConv2d(SameSizeConv2d):
             h = F.conv2d(self.resample.blur(x, padding=2), weight, bias, stride=2)
         else:
             h = F.conv2d(self.resample.down(x), weight, bias)  # commutes, and costs a quarter behind the filter
-        return F.leaky_relu(h, SLOPE) if self.activate else h
+        return clamped(F.leaky_relu(h, SLOPE) if self.activate else h, self.clamp)
 
 
 class ModulatedConv2d(SameSizeConv2d):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.nets import biggan, biggan_deep, dcgan, resnet, sagan, stylegan2, translate, unet
+from steadygan.nets import biggan, biggan_deep, dcgan, resnet, sagan, stylegan2, translate, unet, unet_generator
 
 
 class Family(NamedTuple):
@@ -33,7 +33,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     }
 )
 
-TRANSLATORS: Mapping[str, Family] = MappingProxyType({"translate": Family(translate.Generator, translate.Critic)})
+TRANSLATORS: Mapping[str, Family] = MappingProxyType(
+    {
+        "translate": Family(translate.Generator, translate.Critic),
+        "unet-translate": Family(unet_generator.Generator, translate.Critic),
+    }
+)
 """Families whose generator makes images of images; called like the others, with latent = 0."""
 
 SHARED_KEYS = ("size", "channels", "classes", "latent", "width")

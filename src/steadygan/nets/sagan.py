@@ -22,6 +22,7 @@ class Generator(biggan.Generator):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1]; see `biggan.Generator`.
 
     `width` 64 and a latent of 128 are the published ones. Without classes the batch norms are plain ones.
+    narrow: see there.
     """
 
     family = "sagan"
@@ -34,6 +35,7 @@ class Generator(biggan.Generator):
         classes: int,
         latent: int,
         width: int = 64,
+        narrow: bool = False,
         attention: int | Sequence[int] | None = None,
         init: str = "xavier",
         sn_generator: bool = True,
@@ -48,6 +50,7 @@ class Generator(biggan.Generator):
             width=width,
             shared=False,
             skip_z=False,
+            narrow=narrow,
             attention=default_attention(size) if attention is None else attention,
             init=init,
             sn_generator=sn_generator,

@@ -38,6 +38,7 @@ from steadygan.nets.modulated import (
     EqualLinear,
     ModulatedConv2d,
     Resample,
+    clamped,
     normalise_second_moment,
 )
 from steadygan.nets.recompute import Block
@@ -60,6 +61,11 @@ def _feature_maps(size: int, width: int, fmap_max: int | None) -> list[int]:
     if most < 1:
         raise UserError(f"fmap_max must be at least 1, got {fmap_max}")
     return [max(1, min(512 * width // side, most)) for side in _sides(size)]
+
+
+def _check_clamp(bound: float | None) -> None:
+    if bound is not None and not bound > 0:
+        raise UserError(f"conv_clamp must be positive, or null for none, got {bound}")
 
 
 class Mapping(nn.Module):
@@ -92,13 +98,17 @@ class SynthesisLayer(OfBatch, Block):
     """x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up`: modulated conv3, noise, leaky ReLU.
 
     The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: fresh from
-    torch's global generator in training mode, always the same registered one in evaluation mode.
+    torch's global generator in training mode, always the same registered one in evaluation mode. clamp: bound of the
+    output.
     """
 
     noise: Tensor
 
-    def __init__(self, before: int, after: int, w_dim: int, side: int, *, up: bool, noise: bool) -> None:
+    def __init__(
+        self, before: int, after: int, w_dim: int, side: int, *, up: bool, noise: bool, clamp: float | None = None
+    ) -> None:
         super().__init__()
+        self.clamp = clamp
         self.conv = ModulatedConv2d(before, after, 3, w_dim, up=up, gain=ACTIVATION_GAIN)
         self.strength = nn.Parameter(torch.zeros(())) if noise else None
         if noise:
@@ -109,7 +119,7 @@ class SynthesisLayer(OfBatch, Block):
         if self.strength is not None:
             noise = self.draw(torch.randn, h[:, :1]) if self.training else self.noise
             h = h + (noise * (self.strength * ACTIVATION_GAIN)).to(h.dtype)
-        return F.leaky_relu(h, SLOPE)
+        return clamped(F.leaky_relu(h, SLOPE), self.clamp)
 
 
 class Generator(OfBatch, nn.Module):
@@ -128,7 +138,8 @@ class Generator(OfBatch, nn.Module):
     style_mixing: the probability that an image takes the w of a second z ~ N(0, I) from a random layer on (StyleGAN,
     Karras et al., CVPR 2019, §3.1), drawn for each image (the authors' code draws it once per batch). noise:
     per-pixel noise. w_avg_beta: decay, per training call, of the running average of w (`w_avg`) towards which
-    `truncation` pulls (0.995 as in the authors' code).
+    `truncation` pulls (0.995 as in the authors' code). conv_clamp: bound of what every convolution gives (256 in
+    NVIDIA's files of half precision), None for none.
     """
 
     truncates_in_w = True
@@ -148,6 +159,7 @@ class Generator(OfBatch, nn.Module):
         style_mixing: float = 0.9,
         noise: bool = True,
         w_avg_beta: float = 0.995,
+        conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
         sides, maps = _sides(size), _feature_maps(size, width, fmap_max)
@@ -156,17 +168,19 @@ class Generator(OfBatch, nn.Module):
         for name, value in {"style_mixing": style_mixing, "w_avg_beta": w_avg_beta}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"{name} must be between 0 and 1, got {value}")
+        _check_clamp(conv_clamp)
         self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
         self.w_dim = w_dim or latent
-        self.style_mixing, self.w_avg_beta = style_mixing, w_avg_beta
+        self.style_mixing, self.w_avg_beta, self.conv_clamp = style_mixing, w_avg_beta, conv_clamp
         self.mapping = Mapping(latent, classes, self.w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(self.w_dim))
         self.constant = nn.Parameter(torch.randn(1, maps[0], SEED, SEED))
-        self.first = SynthesisLayer(maps[0], maps[0], self.w_dim, SEED, up=False, noise=noise)
+        layer = partial(SynthesisLayer, w_dim=self.w_dim, noise=noise, clamp=conv_clamp)
+        self.first = layer(maps[0], maps[0], side=SEED, up=False)
         self.ups, self.layers = nn.ModuleList(), nn.ModuleList()
         for i in range(1, len(sides)):
-            self.ups.append(SynthesisLayer(maps[i - 1], maps[i], self.w_dim, sides[i], up=True, noise=noise))
-            self.layers.append(SynthesisLayer(maps[i], maps[i], self.w_dim, sides[i], up=False, noise=noise))
+            self.ups.append(layer(maps[i - 1], maps[i], side=sides[i], up=True))
+            self.layers.append(layer(maps[i], maps[i], side=sides[i], up=False))
         self.to_rgb = nn.ModuleList(ModulatedConv2d(m, channels, 1, self.w_dim, demodulate=False) for m in maps)
         self.resample = Resample()
         self.num_layers = 2 * len(sides)
@@ -182,12 +196,12 @@ class Generator(OfBatch, nn.Module):
         """
         styles = w.unbind(1)
         h = self.first(self.constant.expand(len(w), -1, -1, -1), styles[0])
-        image = self.to_rgb[0](h, styles[1]).to(w.dtype)
+        image = clamped(self.to_rgb[0](h, styles[1]).to(w.dtype), self.conv_clamp)
         for i, (up, layer) in enumerate(zip(self.ups, self.layers, strict=True)):
             h = layer(up(h, styles[2 * i + 1]), styles[2 * i + 2])
             with without_autocast(image):
                 image = self.resample.up(image)
-            image = image + self.to_rgb[i + 1](h, styles[2 * i + 3]).to(w.dtype)
+            image = image + clamped(self.to_rgb[i + 1](h, styles[2 * i + 3]).to(w.dtype), self.conv_clamp)
         return image
 
     def forward(self, z: Tensor, y: Tensor | None = None, truncation: float | None = None) -> Tensor:
@@ -225,14 +239,14 @@ class Generator(OfBatch, nn.Module):
 class CriticBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): conv3, conv3 with filtered halving, leaky ReLU (0.2) after each.
 
-    residual: plus a 1×1 shortcut, halved in the same way, and the sum divided by √2.
+    residual: plus a 1×1 shortcut, halved in the same way, and the sum divided by √2. clamp: bound of both convolutions.
     """
 
-    def __init__(self, before: int, after: int, *, residual: bool) -> None:
+    def __init__(self, before: int, after: int, *, residual: bool, clamp: float | None = None) -> None:
         super().__init__()
         gain = math.sqrt(0.5) if residual else 1.0
-        self.conv1 = EqualConv2d(before, before, 3)
-        self.conv2 = EqualConv2d(before, after, 3, down=True, gain=gain)
+        self.conv1 = EqualConv2d(before, before, 3, clamp=clamp)
+        self.conv2 = EqualConv2d(before, after, 3, down=True, gain=gain, clamp=clamp)
         self.shortcut = (
             EqualConv2d(before, after, 1, bias=False, down=True, activate=False, gain=gain) if residual else None
         )
@@ -265,6 +279,7 @@ class Critic(nn.Module):
     fmap_max: see above. residual: false is the plain network of ADA's cifar configuration. mbstd_group: images per
     group of the minibatch standard deviation, 0 for none; with it a score depends on the rest of the batch, in
     evaluation mode too (`layers.has_batch_statistics`). mapping_layers: of the label's mapping, with classes.
+    conv_clamp: see `Generator`.
     """
 
     def __init__(
@@ -278,18 +293,20 @@ class Critic(nn.Module):
         residual: bool = True,
         mbstd_group: int = 4,
         mapping_layers: int = 8,
+        conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
         maps = _feature_maps(size, width, fmap_max)[::-1]
+        _check_clamp(conv_clamp)
         if mbstd_group < 0 or mbstd_group == 1:
             raise UserError(f"mbstd_group must be 0 (none) or at least 2, got {mbstd_group}")
         self.size, self.channels, self.classes = size, channels, classes
-        self.from_rgb = EqualConv2d(channels, maps[0], 1)
+        self.from_rgb = EqualConv2d(channels, maps[0], 1, clamp=conv_clamp)
         self.blocks = nn.Sequential(
-            *(CriticBlock(maps[i], maps[i + 1], residual=residual) for i in range(len(maps) - 1))
+            *(CriticBlock(maps[i], maps[i + 1], residual=residual, clamp=conv_clamp) for i in range(len(maps) - 1))
         )
         self.minibatch_stddev = MinibatchStddev(mbstd_group) if mbstd_group else nn.Identity()
-        self.conv = EqualConv2d(maps[-1] + (1 if mbstd_group else 0), maps[-1], 3)
+        self.conv = EqualConv2d(maps[-1] + (1 if mbstd_group else 0), maps[-1], 3, clamp=conv_clamp)
         self.dense = EqualLinear(maps[-1] * SEED**2, maps[-1], activate=True)
         self.head = Head(maps[-1], classes, mapping_layers)
 

@@ -2,7 +2,8 @@
 
 step-00001000/
   weights.safetensors    every network tensor by `network.parameter`; the averaged generator is `G_ema`
-  state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
+  state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`); imported
+                         weights have none
   manifest.json          format, step, sha-256 of each file, and what is needed to rebuild the generator
 """
 
@@ -49,6 +50,8 @@ class Checkpointed(Protocol):
 
 FORMAT = 1
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
+STATISTICS = "statistics.safetensors"
+"""Batch norm statistics by truncation, of imported generators that were published with them."""
 
 
 def save_checkpoint(state: Checkpointed, root: Path, generator: Mapping[str, Any], *, keep: int) -> Path:
@@ -131,7 +134,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint, or a damaged one: {MANIFEST} is missing or unreadable") from error
     if version != FORMAT:
         raise UserError(f"{path}: checkpoint format {version!r}; this version of steadygan reads {FORMAT}")
-    if not {WEIGHTS, STATE} <= sums.keys() or any(Path(name).name != name for name in sums):
+    if WEIGHTS not in sums or any(Path(name).name != name for name in sums):
         raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint")
     for name, digest in sums.items():
         file = path / name
@@ -145,15 +148,31 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """All network tensors of a checkpoint, on the CPU."""
+    return _read_tensors(path / WEIGHTS)
+
+
+def read_statistics(path: Path) -> dict[str, Tensor]:
+    """Tables (truncations, C) of the averaged generator's batch norms, from none to the whole; empty where absent."""
+    return _read_tensors(path / STATISTICS) if (path / STATISTICS).is_file() else {}
+
+
+def licence(manifest: Mapping[str, Any]) -> str:
+    """The terms under which imported weights are, where they are known."""
+    origin = manifest.get("origin")
+    return str(origin.get("licence", "")) if isinstance(origin, Mapping) else ""
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path / WEIGHTS)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path / WEIGHTS}: not a readable safetensors file: {error}") from error
+        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
 
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:
     """Brings a state back to what it was when the checkpoint was written."""
-    read_manifest(path)
+    if STATE not in read_manifest(path)["sha256"]:
+        raise UserError(f"{path} has weights but no training state to resume from; start from it with train.init_from")
     try:
         saved = torch.load(path / STATE, map_location="cpu", weights_only=True)
         state.load_weights(read_weights(path))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
-from steadygan.runs.checkpoint import WEIGHTS, find_checkpoint, read_manifest, read_weights
+from steadygan.runs.checkpoint import WEIGHTS, find_checkpoint, licence, read_manifest, read_weights
 from steadygan.training.state import TrainState
 
 SETTINGS = {
@@ -27,7 +28,9 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
     Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. path: a checkpoint, or
     a run for its best (else newest) one; generator: what this run's checkpoints say of its generator. Returns what
     provenance records: path, step and SHA-256 of the weights. Raises UserError for another architecture, naming the
-    first tensor that differs, and for another number of classes: what one class has learnt is of no use to another.
+    first tensor that differs, and for another number of classes: what one class has learnt is of no use to another. A
+    critic that the source has not (imported weights may be of a generator alone) starts afresh; that, and the licence
+    of imported weights, is said as a warning.
     """
     checkpoint = find_checkpoint(path)
     manifest = read_manifest(checkpoint)
@@ -40,6 +43,8 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
         )
     weights = read_weights(checkpoint)
     mine = state.weights()
+    absent = [net for net in state.players["D"] if not any(name.startswith(f"{net}.") for name in weights)]
+    weights |= {name: value for name, value in mine.items() if name.split(".", 1)[0] in absent}
     for name in sorted(mine.keys() | weights.keys()):
         here, there = (
             str(list(tensors[name].shape)) if name in tensors else "not there" for tensors in (mine, weights)
@@ -56,10 +61,16 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
                 + (f" ({'; '.join(settings)})" if settings else "; compare model.critic of the two runs")
             )
     state.load_weights(weights)
+    if absent:
+        warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
+    if terms := licence(manifest):
+        warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),
         "step": int(manifest["step"]),
         "weights_sha256": manifest["sha256"][WEIGHTS],
+        **({"fresh": absent} if absent else {}),
+        **({"licence": terms} if terms else {}),
     }
 
 

@@ -1,0 +1,157 @@
+"""Do imported weights compute what they computed in the program they come from?
+
+For each family that `steadygan import` reads, the family's own public code makes networks with random weights, writes
+them in its own format and evaluates them; the files are imported, and the outputs of generator and critic and their
+derivatives with respect to latent and image are compared, in float32 (after the whole way to a checkpoint) and, where
+the peer's code can, in float64 (after the layout's mapping alone). A difference is the largest absolute one, divided
+by the largest absolute value of the peer's. A float32 gradient jumps where rounding moves a rectifier's input past 0,
+or another pixel to the maximum, which says nothing of the weights: in float32 it is the median of its differences that
+is bounded.
+
+    python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
+
+FOLDER holds checkouts of the peers under the names of `import_cases.PEERS`; those that are missing are skipped. Each
+case runs in a process of its own (forked), since the peers' modules share names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from import_cases import PEERS, write_case
+from peers.import_base import Expected
+from torch import Tensor, nn
+
+from steadygan.files import whole_directory
+from steadygan.importing import import_files
+from steadygan.importing.families import read_files
+from steadygan.nets import create_critic, create_generator
+from steadygan.runs.checkpoint import read_weights
+
+BOUNDS = {"float32": 1e-5, "float64": 1e-10}
+# NVIDIA's PyTorch code adds the ε of demodulation to weights before their scale, its TensorFlow code, rosinality's and
+# ours behind it.
+BOUNDS_OF_DEMODULATION = {"float32": 1e-5, "float64": 1e-7}
+DEMODULATED = ("stylegan2-ada", "stylegan3-stylegan2", "diffaugment-stylegan2", "studiogan-stylegan2")
+COLUMNS = ("family", "case", "network", "dtype", "value", "gradient", "gradient_median", "bound", "within", "left_out")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, required=True)
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--case")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for name, peer in PEERS.items():
+        checkout = options.peers / peer.folder
+        if (options.only and name not in options.only) or not checkout.is_dir():
+            print(f"{name}: skipped")
+            continue
+        for case in peer.cases:
+            if options.case in (None, case):
+                for row in compare(name, case, checkout):
+                    rows.append(row)
+                    print(*(str(value)[:60] for value in row.values()), flush=True)
+    if options.out:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def compare(name: str, case: str, checkout: Path) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        peer = multiprocessing.get_context("fork").Process(target=write_case, args=(name, case, checkout, Path(folder)))
+        peer.start()
+        peer.join()
+        if peer.exitcode:
+            raise SystemExit(f"{name} {case}: the peer failed, as said above")
+        for dtype in ("float32", "float64"):
+            place = Path(folder) / dtype
+            if (place / "expected.pt").is_file():
+                expected = Expected(**torch.load(place / "expected.pt", weights_only=True))
+                rows += agreement(expected, place, getattr(torch, dtype), {"family": name, "case": case})
+    return rows
+
+
+def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str, Any]) -> list[dict[str, Any]]:
+    files = [place / name for name in expected.files]
+    if dtype == torch.float32:
+        with whole_directory(place / "imported"):
+            pass
+        (place / "imported").rmdir()
+        imported = import_files(files, place / "imported", expected.options)
+        weights = read_weights(place / "imported")
+    else:
+        imported = read_files(files, expected.options)
+        weights = {f"{net}.{key}": value for net, every in imported.networks.items() for key, value in every.items()}
+    rows = []
+    translates = "directions" in imported.generator
+    g = "G_ab" if translates else "G_ema" if "G_ema" in imported.networks else "G"
+    for net, make, description in (
+        (g, create_generator, imported.generator),
+        ("D_b" if translates else "D", create_critic, imported.critic),
+    ):
+        there = expected.generator if net == g else expected.critic
+        if there is None:
+            continue
+        assert description is not None, f"{net} was not imported"
+        keys = ("kind", "size", "channels", "classes", "width") + (("latent",) if net == g else ())
+        network = make(**{key: description[key] for key in keys}, **description["options"]).to(dtype).eval()
+        prefix = f"{net}."
+        network.load_state_dict({key.removeprefix(prefix): v for key, v in weights.items() if key.startswith(prefix)})
+        if expected.truncation is not None:
+            for key, table in imported.statistics.items():
+                network.get_buffer(key).copy_(table[round(expected.truncation * (len(table) - 1))])
+        value, gradient = evaluate(network, there["input"], expected.labels, there["cotangent"])
+        differences = difference(value, there["value"]), difference(gradient, there["gradient"])
+        median = float((gradient - there["gradient"]).abs().median() / there["gradient"].abs().max())
+        kind = str(dtype).removeprefix("torch.")
+        bound = (BOUNDS_OF_DEMODULATION if row["family"] in DEMODULATED and net == g else BOUNDS)[kind]
+        rows.append(
+            {
+                **row,
+                "network": net[0],
+                "dtype": kind,
+                "value": f"{differences[0]:.1e}",
+                "gradient": f"{differences[1]:.1e}",
+                "gradient_median": f"{median:.1e}",
+                "bound": f"{bound:g}",
+                "within": max(differences[0], median if kind == "float32" else differences[1]) <= bound,
+                "left_out": len(imported.left_out),
+            }
+        )
+    return rows
+
+
+def evaluate(network: nn.Module, x: Tensor, y: Tensor | None, cotangent: dict[str, Tensor]) -> tuple[Any, Tensor]:
+    """What the network gives, by name, and the gradient of its product with the cotangent."""
+    x = x.requires_grad_()
+    out = network(x, y)
+    parts = {"image": out} if isinstance(out, Tensor) else {"logit": out.logit, "pixels": out.pixels}
+    parts = {name: value for name, value in parts.items() if name in cotangent}
+    total = sum((parts[name].reshape(-1) * cotangent[name].reshape(-1)).sum() for name in cotangent)
+    (gradient,) = torch.autograd.grad(total, x)
+    return {name: value.detach() for name, value in parts.items()}, gradient
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        return max(difference(ours[name], theirs[name]) for name in ours)
+    assert ours.numel() == theirs.numel()
+    return float((ours.reshape(-1) - theirs.reshape(-1)).abs().max() / theirs.abs().max())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""BigGAN-PyTorch, its successors and Hugging Face's BigGAN-deep, from their checkouts: see `import_agreement.py`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from peers.import_base import Networks, absent, randomise
+from torch import Tensor
+
+BIGGAN: dict[str, dict[str, Any]] = {
+    "cifar": {"resolution": 32, "G_shared": False},
+    "cifar-no-sn": {"resolution": 32, "G_shared": False, "G_param": "plain"},
+    "32-shared": {"resolution": 32, "G_shared": True, "shared_dim": 24, "hier": True, "dim_z": 40},
+    "64": {"resolution": 64, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 100, "G_attn": "32"},
+    "64-tables": {"resolution": 64, "G_shared": False},
+    "128": {"resolution": 128, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 120},
+    "128-mybn": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "mybn": True},
+    "256": {"resolution": 256, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 140, "G_attn": "128"},
+    "512": {"resolution": 512, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 160},
+    "deep-64": {"resolution": 64, "G_shared": True, "shared_dim": 32, "hier": True, "dim_z": 16, "G_attn": "32"},
+    "deep-128": {"resolution": 128, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 128},
+    "128-unconditional": {"resolution": 128, "G_shared": False, "hier": True, "dim_z": 20, "unconditional": True},
+    "256-unconditional": {"resolution": 256, "G_shared": False, "hier": True, "dim_z": 20, "unconditional": True},
+    "128-classes": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "shared_dim": 128},
+}
+
+
+def biggan(checkout: Path, case: str) -> Networks:
+
+    for name in ("inception_tf", "inception_utils"):
+        absent(name)
+    code = importlib.import_module("BigGANdeep" if case.startswith("deep") else "BigGAN")
+    chosen = BIGGAN[case]
+    size, unconditional = chosen["resolution"], chosen.get("unconditional", False)
+    config = {
+        "G_ch": 8,
+        "D_ch": 8,
+        "dim_z": 16,
+        "n_classes": 3,
+        "G_attn": "0" if size < 128 else "64",
+        "BN_eps": 1e-5,
+        "D_attn": "0" if size < 128 else "64",
+        "SN_eps": 1e-6,
+        "G_init": "ortho",
+        "unconditional": False,
+        **chosen,
+    }
+    relu = {"G_activation": torch.nn.ReLU(), "D_activation": torch.nn.ReLU()}
+    g = code.Generator(**config, **relu)
+    unet = hasattr(code, "Unet_Discriminator")
+    d = None if size == 512 else (code.Unet_Discriminator if unet else code.Discriminator)(**config, **relu)
+    networks = [net for net in (g, d) if net is not None]
+    randomise(*networks)
+
+    def save(place: Path) -> list[str]:
+        torch.save(g.state_dict(), place / "G_ema.pth")
+        torch.save({"itr": 1, "config": {**config, "G_nl": "relu"}}, place / "state_dict.pth")
+        if d is None:
+            return ["G_ema.pth", "state_dict.pth"]
+        torch.save(d.state_dict(), place / "D.pth")
+        return ["G_ema.pth", "state_dict.pth", "D.pth"]
+
+    def judge(x: Tensor, y: Tensor | None) -> Any:
+        assert d is not None
+        out = d(x, y)
+        return (out[1], out[0]) if unet else out
+
+    return Networks(
+        save,
+        lambda z, y: g(z, None if y is None else g.shared(y)),
+        None if d is None else judge,
+        networks,
+        (g.dim_z,),
+        (3, size, size),
+        0 if unconditional else 3,
+    )
+
+
+def huggingface(checkout: Path, case: str) -> Networks:
+    import json
+
+    model = importlib.import_module("pytorch_pretrained_biggan.model")
+    config = importlib.import_module("pytorch_pretrained_biggan.config")
+    size, _, truncation = case.partition("-")
+    # Up, channels before and after: the released configurations.
+    layers = [(0, 16, 16), (1, 16, 16), (0, 16, 16), (1, 16, 8)]
+    layers += {
+        "128": [(0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2)],
+        "256": [(0, 8, 8), (1, 8, 8), (0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2)],
+        "512": [(0, 8, 8), (1, 8, 8), (0, 8, 8), (1, 8, 4), (0, 4, 4), (1, 4, 2), (0, 2, 2), (1, 2, 1)],
+    }[size]
+    layers += {"512": [(0, 1, 1), (1, 1, 1)]}.get(size, [(0, 2, 2), (1, 2, 1)])
+    content = {
+        "output_dim": int(size),
+        "z_dim": 128,
+        "class_embed_dim": 128,
+        "channel_width": 8,
+        "num_classes": 5,
+        "layers": [[bool(up), *maps] for up, *maps in layers],
+        "eps": 1e-4,
+        "n_stats": 51,
+        "attention_layer_position": 8,
+    }
+    g = model.BigGAN(config.BigGANConfig.from_dict(content))
+    randomise(g)
+    with torch.no_grad():
+        for name, value in g.named_buffers():
+            if name.endswith("running_means"):
+                value.normal_()
+        # Once in training mode, so that the vectors of spectral norm are those of the weights.
+        g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
+
+    def save(place: Path) -> list[str]:
+        torch.save(g.state_dict(), place / "pytorch_model.bin")
+        (place / "config.json").write_text(json.dumps(content))
+        return ["pytorch_model.bin"]
+
+    return Networks(
+        save,
+        lambda z, y: g(z, torch.nn.functional.one_hot(y, 5).to(z.dtype), float(truncation)),
+        None,
+        [g],
+        (128,),
+        (3, int(size), int(size)),
+        5,
+        truncation=float(truncation),
+    )

@@ -1,0 +1,65 @@
+"""`steadygan import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steadygan.cli.terminal import escape, make_console
+from steadygan.errors import UserError
+
+if TYPE_CHECKING:
+    from steadygan.importing import Imported
+
+SHOWN = 5
+"""How many of the tensors that were left out are named; the manifest names all."""
+
+
+def import_weights(
+    files: Annotated[list[Path], typer.Argument(help="weights that belong together: a .pkl or .pt, or G.pth D.pth …")],
+    out: Annotated[Path, typer.Option(help="the folder for the checkpoint, which must not exist yet")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="what the file cannot say itself: name=value, more than once")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="whose file it is, if that is not recognised")] = None,
+) -> None:
+    """Turn weights of other programs into a checkpoint. Nothing in the files is run.
+
+    StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN and BigGAN-deep, U-Net GAN, StudioGAN, CycleGAN and pix2pix.
+    """
+    from steadygan.importing import import_files
+
+    given: dict[str, str] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set {setting}: not of the form name=value")
+        given[name] = value
+    imported = import_files(files, out, given, family)
+    console = make_console()
+    for line in summary(imported):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    use = "translate {} --input FOLDER --out FOLDER" if "directions" in imported.generator else "sample {} --num 16"
+    console.print(f"checkpoint  {escape(str(out))}", highlight=False, soft_wrap=True)
+    console.print(f"use         steadygan {escape(use.format(out))}", highlight=False, soft_wrap=True)
+
+
+def summary(imported: Imported) -> list[str]:
+    """What was imported, in a few lines."""
+    made = imported.generator
+    shape = f"{made['channels']}×{made['size']}×{made['size']}"
+    classes = f", {made['classes']} classes" if made["classes"] else ""
+    lines = [
+        f"family      {imported.family}",
+        f"generator   {made['kind']}, images of {shape}{classes}",
+        f"networks    {', '.join(sorted(imported.networks))}",
+    ]
+    lines += [f"assumed     {text}" for text in imported.assumed]
+    lines += [f"left out    {text}" for text in imported.left_out[:SHOWN]]
+    if len(imported.left_out) > SHOWN:
+        lines.append(f"left out    and {len(imported.left_out) - SHOWN} more, which the manifest names")
+    if imported.licence:
+        lines.append(f"licence     {imported.licence}")
+    return lines

@@ -1,0 +1,128 @@
+"""From files of other programs to a checkpoint of ours: checked, filled whole, with a note of where it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from steadygan._version import __version__
+from steadygan.errors import UserError
+from steadygan.files import sha256, whole_directory
+from steadygan.importing.families import read_files
+from steadygan.importing.finetune import FINETUNE, configuration, text
+from steadygan.importing.layouts.common import Imported
+from steadygan.importing.values import Refused
+from steadygan.nets import create_critic, create_generator
+from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
+
+MOST_PARAMETERS = 1 << 31
+
+
+def import_files(
+    paths: Sequence[Path], out: Path, given: Mapping[str, str] | None = None, family: str | None = None
+) -> Imported:
+    """Reads weights of another program, which belong together, and writes them as a checkpoint of ours at `out`.
+
+    Nothing in the files is run. given, family: see `families.read_files`. Raises UserError, and writes nothing, for a
+    file that is not understood in every tensor, or where something is at `out` already.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already; name another folder with --out, or remove it")
+    imported = read_files(paths, given or {}, family)
+    check(imported)
+    write(imported, paths, out)
+    return imported
+
+
+def check(imported: Imported) -> None:
+    """Raises Refused unless every tensor of ours is filled, with the right shape and type, and none is left over."""
+    if "directions" not in imported.generator:
+        for name, other in (("G_ema", "G"), ("G", "G_ema")):
+            if name not in imported.networks:
+                imported.networks[name] = dict(imported.networks[other])
+    for name, tensors in imported.networks.items():
+        for key, (shape, dtype) in expected(imported, name).items():
+            if key not in tensors:
+                raise Refused(f"{imported.family}: {name}.{key} of ours is not filled by anything in the file")
+            if tensors[key].shape != shape:
+                raise Refused(
+                    f"{imported.family}: {name}.{key} is {list(tensors[key].shape)} in the file, where a network of "
+                    f"this configuration has {list(shape)}"
+                )
+            if tensors[key].dtype != dtype:
+                if not (tensors[key].is_floating_point() and dtype.is_floating_point):
+                    raise Refused(f"{imported.family}: {name}.{key} is of type {tensors[key].dtype}, not {dtype}")
+                tensors[key] = tensors[key].to(dtype)
+            if not bool(tensors[key].isfinite().all()):
+                raise Refused(f"{imported.family}: {name}.{key} holds numbers that are not finite")
+        if spare := tensors.keys() - expected(imported, name).keys():
+            raise Refused(f"{imported.family}: ours has no {name}.{min(spare)}, which the file gives")
+
+
+def expected(imported: Imported, name: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Shape and type of every tensor of a network of ours, which takes no memory to find out."""
+    description = dict(imported.critic or {}) if name.startswith("D") else dict(imported.generator)
+    description = {
+        key: value for key, value in description.items() if key not in ("prior", "class_names", "directions")
+    }
+    options = description.pop("options")
+    make = create_critic if name.startswith("D") else create_generator
+    with torch.device("meta"):
+        try:
+            network = make(**description, **options)
+        except UserError as error:
+            raise Refused(f"{imported.family}: {error}") from error
+    if sum(parameter.numel() for parameter in network.parameters()) > MOST_PARAMETERS:
+        raise Refused(f"{imported.family}: {name} would have more than {MOST_PARAMETERS:,} parameters")
+    return {key: (value.shape, value.dtype) for key, value in network.state_dict().items()}
+
+
+def weights_of(imported: Imported) -> dict[str, Tensor]:
+    """All tensors by `network.parameter`, no two in one memory."""
+    return {
+        f"{name}.{key}": value.clone() for name, tensors in imported.networks.items() for key, value in tensors.items()
+    }
+
+
+def origin(imported: Imported, paths: Sequence[Path]) -> dict[str, Any]:
+    """Where the weights come from, for the manifest."""
+    return {
+        "files": [{"name": path.name, "sha256": sha256(path)} for path in paths],
+        "family": imported.family,
+        "licence": imported.licence,
+        "arguments": imported.arguments,
+        "assumed": imported.assumed,
+        "left_out": imported.left_out,
+    }
+
+
+def write(imported: Imported, paths: Sequence[Path], out: Path) -> None:
+    """An ordinary checkpoint, without a training state, as there is none to go on from."""
+    description = {"class_names": [], "prior": "normal", **imported.generator}
+    description["class_names"] = description["class_names"] or [str(i) for i in range(description["classes"])]
+    with whole_directory(out) as temporary:
+        save_file(weights_of(imported), temporary / WEIGHTS)
+        written = [WEIGHTS]
+        if imported.statistics:
+            save_file(imported.statistics, temporary / STATISTICS)
+            written.append(STATISTICS)
+        manifest = {
+            "format": FORMAT,
+            "steadygan": __version__,
+            "torch": torch.__version__,
+            "step": 0,
+            "images": 0,
+            "generator": description,
+            **({"critic": imported.critic} if imported.critic is not None else {}),
+            "origin": origin(imported, paths),
+            "sha256": {name: sha256(temporary / name) for name in written},
+        }
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        finetune = text(configuration(description, imported.critic, out), out)
+        (temporary / FINETUNE).write_text(finetune, encoding="utf-8")

@@ -1,0 +1,13 @@
+"""A file of several that belong together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Part(NamedTuple):
+    """One file: its path, and what it holds (see `values`)."""
+
+    path: Path
+    value: Any

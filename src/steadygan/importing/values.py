@@ -1,0 +1,149 @@
+"""What a file of weights is read into: inert values that nothing in the file can make do anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError
+
+STORAGES: Mapping[str, torch.dtype] = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+"""Kinds of torch storage by the name under which torch pickles them."""
+
+MOST_NODES, MOST_DEPTH = 20_000, 16
+"""Bounds on arguments that are kept as plain values."""
+
+
+class Refused(UserError):
+    """The file asks for something that a file of weights has no need of. Nothing of it was carried out."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """The name of a class or function in a file; never looked up."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes of the file, where they stand."""
+
+    data: memoryview
+    start: int
+    length: int
+
+    def read(self, start: int = 0, length: int | None = None) -> memoryview:
+        """`length` bytes (all that is left, by default) from `start`, counted from the span's own first byte."""
+        length = self.length - start if length is None else length
+        if start < 0 or length < 0 or start + length > self.length:
+            raise Refused("a tensor lies outside the file: it is cut short or damaged")
+        return self.data[self.start + start : self.start + start + length]
+
+
+@dataclass
+class Storage:
+    """Numbers of one type in the file. A legacy file says where only after all tensors: `span` is set then."""
+
+    dtype: torch.dtype
+    numel: int
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Array:
+    """A tensor that has not been read yet: a strided view of a storage."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.storage.dtype
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    def tensor(self) -> Tensor:
+        """The numbers, in a tensor of its own."""
+        if self.storage.span is None:
+            raise Refused("a tensor's numbers are not in the file: it is cut short or damaged")
+        if self.numel == 0:
+            return torch.empty(self.shape, dtype=self.dtype)
+        size = self.dtype.itemsize
+        reach = 1 + sum((side - 1) * step for side, step in zip(self.shape, self.stride, strict=True))
+        raw = bytearray(self.storage.span.read(self.offset * size, reach * size))
+        flat = torch.frombuffer(raw, dtype=self.dtype)
+        return flat.as_strided(self.shape, self.stride).contiguous()
+
+
+@dataclass
+class Made:
+    """An object of a class that is known but not used: the class's name, and its attributes."""
+
+    name: str
+    state: dict[Any, Any] = field(default_factory=dict)
+
+
+def possible(sides: Any) -> bool:
+    """Whether `sides` is a tuple of at most eight sizes of a tensor."""
+    return isinstance(sides, tuple) and len(sides) <= 8 and all(type(n) is int and 0 <= n < 1 << 40 for n in sides)
+
+
+def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
+    """A tensor as a file describes it. Raises Refused where that does not lie within its storage, once."""
+    if not isinstance(storage, Storage) or not possible(shape) or not possible(stride) or not possible((offset,)):
+        raise Refused("a tensor is described in no known or possible way: the file is damaged")
+    if len(shape) != len(stride):
+        raise Refused(f"a tensor of shape {shape} with strides {stride}")
+    numel = math.prod(shape)
+    reach = 1 + sum((side - 1) * step for side, step in zip(shape, stride, strict=True)) if numel else 0
+    if offset + reach > storage.numel or numel > storage.numel:
+        raise Refused(f"a tensor of shape {shape} lies outside its storage of {storage.numel} numbers")
+    return Array(storage, offset, shape, stride)
+
+
+def plain(value: Any, where: str = "arguments") -> Any:
+    """`value` in JSON's types: for arguments that are kept in a manifest. Raises Refused for any other content."""
+    left = [MOST_NODES]
+
+    def copy(node: Any, depth: int) -> Any:
+        left[0] -= 1
+        if left[0] < 0 or depth > MOST_DEPTH:
+            raise Refused(f"{where}: too large or too deeply nested")
+        if node is None or type(node) in (bool, int, float, str):
+            return node
+        if isinstance(node, list | tuple):
+            return [copy(part, depth + 1) for part in node]
+        if isinstance(node, dict):
+            return {str(key): copy(part, depth + 1) for key, part in node.items()}
+        if isinstance(node, Made):
+            return copy(node.state, depth + 1)
+        if isinstance(node, Global):
+            return str(node)
+        raise Refused(f"{where}: a {type(node).__name__} where a plain value is expected")
+
+    return copy(value, 0)

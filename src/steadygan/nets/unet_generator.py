@@ -1,0 +1,92 @@
+"""The U-Net that makes images of images in pix2pix: Isola et al., Image-to-Image Translation with Conditional
+Adversarial Networks, CVPR 2017, app. 6.1. Its critic is the PatchGAN of `translate`.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets.translate import LEAST_SIDE, SLOPE, Norm, _initialise, _norm, _refuse
+
+FAMILY = "unet-translate"
+WIDEST = 8
+DROPPED = 3
+
+
+class Generator(nn.Module):
+    """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
+
+    `depth` 4×4 convolutions of stride 2 with width, 2·width, 4·width, 8·width, 8·width, … channels lead down, as many
+    transposed ones back up; each of these but the first sees the map of its side from the way down as well:
+    C64-C128-C256-C512-C512-C512-C512-C512 and CD512-CD512-CD512-C512-C256-C128-C64 in the paper's words. LeakyReLU 0.2
+    on the way down, ReLU on the way up, tanh at the end. No norm after the first and the innermost convolution, and at
+    the end. depth: log2 of `size` by default, which leaves one pixel (8 at 256²). norm: "batch" (the paper's),
+    "instance" or "none". dropout: after the first three layers up, in training mode (the paper keeps it afterwards, as
+    its only noise). Sides that are no multiple of 2^depth are continued with the last pixel, and the result is cut.
+    Raises UserError for an option that makes no sense, ValueError for an image with a side below `LEAST_SIDE`.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int,
+        depth: int | None = None,
+        norm: Norm = "batch",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if classes or latent:
+            raise UserError(f"{FAMILY}: images are made of images; set model.conditional=false")
+        depth = size.bit_length() - 1 if depth is None else depth
+        if depth < 2 or size < 1 << depth:
+            raise UserError(f"{FAMILY}: depth must be between 2 and log2 of the size, got {depth} at {size} pixels")
+        if not 0 <= dropout < 1:
+            raise UserError(f"{FAMILY}: dropout must be at least 0 and below 1, got {dropout}")
+        _refuse(norm, Norm, "unet-translate generator")
+        self.size, self.channels, self.depth = size, channels, depth
+        widths = [channels, *(width * min(2**level, WIDEST) for level in range(depth))]
+        bias = norm != "batch"  # which a batch norm takes away again
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, (before, after) in enumerate(itertools.pairwise(widths)):
+            layers: list[nn.Module] = [nn.LeakyReLU(SLOPE)] if level else []
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1, bias=bias)]
+            layers += _norm(norm, after) if 0 < level < depth - 1 else []
+            self.down.append(nn.Sequential(*layers))
+        for level in range(depth, 0, -1):
+            before, last = widths[level] * (1 if level == depth else 2), level == 1
+            layers = [
+                nn.ReLU(),
+                nn.ConvTranspose2d(before, widths[level - 1], 4, stride=2, padding=1, bias=bias or last),
+            ]
+            layers += [] if last else _norm(norm, widths[level - 1])
+            layers += [nn.Dropout(dropout)] if dropout and depth - level < DROPPED and not last else []
+            self.up.append(nn.Sequential(*layers))
+        _initialise(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """y is not looked at."""
+        height, width = x.shape[2:]
+        if min(height, width) < LEAST_SIDE:
+            raise ValueError(f"an image of {width}×{height} pixels is too small: sides must be at least {LEAST_SIDE}")
+        multiple = 1 << self.depth
+        right, bottom = -width % multiple, -height % multiple
+        h = F.pad(x, (0, right, 0, bottom), mode="replicate") if right or bottom else x
+        skips = []
+        for down in self.down:
+            h = down(h)
+            skips.append(h)
+        h = skips.pop()
+        for up in self.up:
+            h = up(h)
+            if skips:
+                h = torch.cat([skips.pop(), h], 1)
+        return torch.tanh(h)[:, :, :height, :width]
