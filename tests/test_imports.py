@@ -28,7 +28,7 @@ ORDER = [
     "kernels",
 ]
 ORDER += ["nets", "pretrained", "runs", "generators", "objective", "training", "metrics", "tasks", "evaluation"]
-ORDER += ["reports", "build", "estimate", "run", "api", "cli", "__main__"]
+ORDER += ["reports", "build", "estimate", "run", "api", "studio", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}
