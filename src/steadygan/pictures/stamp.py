@@ -21,7 +21,7 @@ from steadygan.errors import UserError
 KEY = "steadygan"
 SIDECAR = "images.json"
 _EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
-CALLS = ("sample", "from_seeds", "interpolate")
+CALLS = ("sample", "from_seeds", "walk", "interpolate")
 
 
 @dataclass(frozen=True)

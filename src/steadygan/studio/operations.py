@@ -1,0 +1,252 @@
+"""What the process that makes images can do. Paths come from the server's table of runs, never from a page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+import steadygan
+from steadygan.build import choose_device
+from steadygan.data.animation import save_animation
+from steadygan.data.grid import grid, to_pil
+from steadygan.errors import UserError
+from steadygan.hub import Generator
+from steadygan.pictures.stamp import SIDECAR, Stamp, saving, sidecar
+from steadygan.studio.reals import Reals
+from steadygan.studio.sheets import Damaged, enlarged, open_sheet, strip
+from steadygan.training.checkpoint import read_manifest, read_weights
+
+Answer = tuple[dict[str, Any], bytes]
+
+KEPT = 3
+"""Generators held at a time."""
+
+
+class Operations:
+    """Answers questions about checkpoints with images; holds the generators that were used last."""
+
+    def __init__(self, device: str) -> None:
+        self.device = choose_device(device)
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+        self._generators: OrderedDict[tuple[str, str], Generator] = OrderedDict()
+        self.reals = Reals(self.device)
+
+    def generator(self, checkpoint: str, weights: str) -> Generator:
+        key = checkpoint, weights
+        if key not in self._generators:
+            while len(self._generators) >= KEPT:
+                self._generators.popitem(last=False)
+            self._generators[key] = Generator(Path(checkpoint), self.device, cast(Any, weights))
+        self._generators.move_to_end(key)
+        return self._generators[key]
+
+    def describe(self, checkpoint: str, weights: str = "ema") -> Answer:
+        """What can be asked of a generator."""
+        generator = self.generator(checkpoint, weights)
+        return {
+            "size": generator.size,
+            "channels": generator.channels,
+            "classes": generator.classes,
+            "class_names": list(generator.class_names),
+            "latent": generator.latent,
+            "device": str(self.device),
+        }, b""
+
+    def seeds(
+        self,
+        checkpoint: str,
+        weights: str,
+        seeds: Sequence[int],
+        classes: Sequence[int] | None = None,
+        truncation: float | None = None,
+        moves: Sequence[tuple[int, float]] = (),
+    ) -> Answer:
+        """One image a seed, as raw bytes (N, H, W, C)."""
+        generator = self.generator(checkpoint, weights)
+        images = generator.from_seeds(
+            seeds, classes=None if not generator.classes else classes, truncation=truncation, moves=moves
+        )
+        return _raw(images)
+
+    def walk(
+        self,
+        checkpoint: str,
+        weights: str,
+        seeds: Sequence[int],
+        steps: int,
+        classes: Sequence[int] | None = None,
+        truncation: float | None = None,
+    ) -> Answer:
+        """The way through the seeds, as raw bytes (N, H, W, C)."""
+        generator = self.generator(checkpoint, weights)
+        return _raw(generator.walk(seeds, steps, classes=classes if generator.classes else None, truncation=truncation))
+
+    def download(
+        self,
+        checkpoint: str,
+        weights: str,
+        run: str,
+        kind: str,
+        seeds: Sequence[int],
+        steps: int = 0,
+        classes: Sequence[int] | None = None,
+        truncation: float | None = None,
+        moves: Sequence[tuple[int, float]] = (),
+        scale: int = 1,
+    ) -> Answer:
+        """A file that says what made it: `png` (one image or a sheet), `zip` (a folder), `gif`, `webp` or `mp4`."""
+        generator = self.generator(checkpoint, weights)
+        classes = classes if generator.classes else None
+        walking = kind in ("gif", "webp", "mp4")
+        arguments: dict[str, Any] = {"seeds": list(seeds), "classes": classes, "truncation": truncation}
+        if walking:
+            arguments["steps"] = steps
+            frames = generator.walk(seeds, steps, classes=classes, truncation=truncation)
+        else:
+            arguments["moves"] = [list(move) for move in moves]
+            # One at a time: what is made again alone is then the same to the bit.
+            frames = generator.from_seeds(seeds, classes=classes, truncation=truncation, moves=moves, batch_size=1)
+        columns = 1 if len(seeds) == 1 else round(len(seeds) ** 0.5)
+        stamp = Stamp(
+            steadygan=steadygan.__version__,
+            checkpoint=read_manifest(generator.path)["sha256"]["weights.safetensors"],
+            run=run,
+            step=generator.step,
+            weights=weights,
+            call="walk" if walking else "from_seeds",
+            arguments=arguments,
+            columns=None if walking or len(seeds) == 1 else columns,
+            index=0 if len(seeds) == 1 else None,
+        )
+        if walking:
+            return {}, film([to_pil(image) for image in frames], kind, stamp, scale=scale)
+        if kind == "zip":
+            return {}, _folder(frames, stamp, generator)
+        if len(seeds) == 1:
+            stamp = _of_class(stamp, 0, generator)
+            return {}, _png(to_pil(frames[0]), stamp)
+        return {}, _png(grid(frames, columns), stamp)
+
+    def sheets_film(
+        self,
+        paths: Sequence[str],
+        kind: str,
+        index: int | None,
+        side: int,
+        gap: int,
+        fps: float = 8,
+    ) -> Answer:
+        """Sheets of samples, or one latent of them, one after the other as GIF, WebP or MP4."""
+        frames = []
+        for path in paths:
+            try:
+                frame = open_sheet(Path(path)) if index is None else strip([Path(path)], index, side, gap)
+            except Damaged:
+                continue
+            frames.append(enlarged(frame, 256) if index is not None else frame)
+        if not frames:
+            raise UserError("none of these sheets can be read")
+        frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
+        return {}, film(frames, kind, None, fps=fps)
+
+    def export(self, checkpoint: str, run: str, card: str) -> Answer:
+        """The averaged generator alone: safetensors, its description and a card, in one zip."""
+        path = Path(checkpoint)
+        manifest = read_manifest(path)
+        if "class_names" not in manifest.get("generator", {}):
+            raise UserError("only generators of images from latents can be exported here")
+        tensors = {
+            name.removeprefix("G_ema."): value.contiguous()
+            for name, value in read_weights(path).items()
+            if name.startswith("G_ema.")
+        }
+        description = json.dumps(manifest["generator"], indent=2, ensure_ascii=False) + "\n"
+        metadata = {"format": "pt", "steadygan": manifest["steadygan"], "generator": json.dumps(manifest["generator"])}
+        sheet = _png(grid(self.generator(checkpoint, "ema").from_seeds(list(range(32))), 8), None)
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("generator.safetensors", save(tensors, metadata))
+            archive.writestr("generator.json", description)
+            archive.writestr("README.md", card)
+            archive.writestr("samples.png", sheet)
+        return {}, out.getvalue()
+
+
+def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
+    """Each operation by the name that a question gives."""
+    operations = Operations(device)
+
+    def neighbours(checkpoint: str, weights: str, **arguments: Any) -> Answer:
+        return operations.reals.neighbours(operations.generator(checkpoint, weights), **arguments)
+
+    return {
+        "describe": operations.describe,
+        "seeds": operations.seeds,
+        "walk": operations.walk,
+        "download": operations.download,
+        "sheets_film": operations.sheets_film,
+        "export": operations.export,
+        "neighbours": neighbours,
+        "folder": operations.reals.folder,
+        "preview": operations.reals.preview,
+    }
+
+
+def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: float = 12, scale: int = 1) -> bytes:
+    """Frames as the bytes of a moving picture, whole-number enlarged."""
+    if scale > 1:
+        frames = [enlarged(frame, scale * max(frame.size)) for frame in frames]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"film.{kind}"
+        save_animation(frames, path, fps=fps)
+        if stamp is not None and kind == "gif":
+            with Image.open(path) as image:
+                again = io.BytesIO()
+                image.save(again, "GIF", save_all=True, **saving(stamp, "GIF"))
+            return again.getvalue()
+        return path.read_bytes()
+
+
+def _raw(images: Tensor) -> Answer:
+    n, channels, height, width = images.shape
+    shape = {"count": n, "height": height, "width": width, "channels": channels}
+    return shape, images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+
+
+def _png(image: Image.Image, stamp: Stamp | None) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", **({} if stamp is None else saving(stamp, "PNG")))
+    return out.getvalue()
+
+
+def _of_class(stamp: Stamp, index: int, generator: Generator) -> Stamp:
+    if not generator.classes:
+        return stamp.of(index)
+    classes = stamp.arguments.get("classes") or list(range(generator.classes))
+    label = int(classes[index % len(classes)])
+    name = generator.class_names[label] if label < len(generator.class_names) else None
+    return stamp.of(index, label, name)
+
+
+def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:
+    stamps = {}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for index, (seed, image) in enumerate(zip(stamp.arguments["seeds"], images, strict=True)):
+            name = f"{index:04d}-seed-{seed}.png"
+            stamps[name] = _of_class(stamp, index, generator)
+            archive.writestr(name, _png(to_pil(image), stamps[name]))
+        archive.writestr(SIDECAR, sidecar(stamps))
+    return out.getvalue()
