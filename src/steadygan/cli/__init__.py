@@ -11,12 +11,14 @@ import typer
 
 from steadygan.cli.about import doctor, presets
 from steadygan.cli.compare import compare
+from steadygan.cli.control import branch, pause, resume, stop
 from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
+from steadygan.cli.studio import studio
 from steadygan.cli.terminal import complain, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
@@ -33,7 +35,8 @@ app = typer.Typer(
 for command in (
     *(train, sample, translate, interpolate),
     *(evaluate, compare, curve, neighbours),
-    *(presets, doctor),
+    *(stop, pause, resume, branch),
+    *(studio, presets, doctor),
 ):
     app.command()(command)
 app.add_typer(data_app, name="data")
