@@ -129,7 +129,7 @@ class RunFiles:
         return _at(self.config, "data", "domains") is not None
 
     def state(self) -> dict[str, Any]:
-        """state (one of STATES, `lost` or `unknown`), and message; from status.json, or for older runs from the rest."""
+        """state (one of STATES, `lost` or `unknown`) and message; of older runs without status.json from the rest."""
         status = self.status
         state = status.get("state")
         if state in STATES:
