@@ -192,6 +192,7 @@ def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
         return operations.reals.neighbours(operations.generator(checkpoint, weights), **arguments)
 
     return {
+        "hello": lambda: ({}, b""),
         "describe": operations.describe,
         "seeds": operations.seeds,
         "walk": operations.walk,

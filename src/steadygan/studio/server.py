@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -71,6 +71,17 @@ class Studio:
         self.reader = Painter(self.device, self.memory_gib, waiting=3)
         self.places = Places(self.data)
         self.pulse = Pulse(self.catalogue)
+        self._awake = False
+
+    def wake(self) -> None:
+        """Starts the process that makes images behind what is going on, so that the first image need not wait for it."""
+        if not self._awake:
+            self._awake = True
+            threading.Thread(target=self._first_question, daemon=True).start()
+
+    def _first_question(self) -> None:
+        with suppress(PainterError):
+            self.painter.ask("hello")
 
     def close(self) -> None:
         self.painter.close()

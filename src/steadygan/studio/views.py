@@ -26,7 +26,10 @@ def routes(studio: Any) -> list[Route]:
         return {"runs": list(studio.pulse.now().values())}
 
     def detail(request: Request) -> Any:
-        return run_of(studio, request).detail()
+        run = run_of(studio, request)
+        if run.checkpoints and not run.translates():
+            studio.wake()
+        return run.detail()
 
     def series(request: Request) -> Any:
         run, query = run_of(studio, request), request.query_params
@@ -181,7 +184,8 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
     keys = dict.fromkeys(key for tree in trees for key in tree)
     absent = object()
     different = [key for key in keys if any(tree.get(key, absent) != trees[0].get(key, absent) for tree in trees)]
-    kept = [key for key in different if key not in ("name",) and not key.startswith("about.")]
+    sections = {key for key in keys if any(tree.get(key) == {} for tree in trees)}
+    kept = [key for key in different if key != "name" and not key.startswith("about.") and key not in sections]
     every = [scores_of(run) for run in runs]
     columns: dict[tuple[str, str], dict[str, Any]] = {}
     for curves in every:

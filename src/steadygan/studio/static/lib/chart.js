@@ -208,7 +208,7 @@ export class Chart {
 export function spark(points, label) {
   const values = points.map(([, value]) => value);
   const low = Math.min(...values), high = Math.max(...values), first = points[0][0], span = points.at(-1)[0] - first || 1;
-  const place = ([step, value]) => [2 + ((step - first) / span) * 98, 27 - ((value - low) / (high - low || 1)) * 24];
+  const place = ([step, value]) => [points.length > 1 ? 2 + ((step - first) / span) * 98 : 100, 27 - ((value - low) / (high - low || 1)) * 24];
   const ends = place(points.at(-1));
   return s("svg", { class: "spark", viewBox: "0 0 104 30", role: "img", "aria-label": label }, points.length > 1 && s("polyline", { class: "line", points: points.map((point) => place(point).map((v) => v.toFixed(1)).join(",")).join(" ") }), s("circle", { cx: ends[0], cy: ends[1], r: 2.6 }));
 }

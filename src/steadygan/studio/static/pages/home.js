@@ -53,7 +53,7 @@ function card(run) {
   const left = run.state === "running" && duration(run.seconds_left);
   const score = run.score;
   return h("article", { class: "card" },
-    h("div", { class: "view" }, run.sheet ? h("img", { class: "pixel", loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: `/api/runs/${run.id}/thumb?v=${run.sheet.version}` }) : h("span", null, "no samples yet")),
+    h("div", { class: "view" }, run.sheet ? h("img", { class: "pixel", loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: `/api/runs/${run.id}/thumb?v=${run.sheet.version}`, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet")),
     h("label", { class: "check pick" }, check, "compare"),
     h("div", { class: "body" },
       h("div", { class: "row spread tight" }, h("h2", null, h("a", { href: `#/run/${run.id}` }, run.name)), pill(run.state)),

@@ -38,7 +38,7 @@ export function play(body, run, { more }) {
   const truncationSaid = h("span", { class: "num small" }), classBox = h("div", { class: "chips", role: "group", "aria-label": "Classes" }), classField = h("div", { class: "stack tight", hidden: true }, h("span", { class: "small muted" }, "classes, taken in turn"), classBox);
   const pad = new Pad((x, y) => { state.at = [x, y]; ask(); }, () => { state.directions = [roll() + 1e5, roll() + 1e5]; ask(); });
   const mosaic = h("div", { class: "mosaic" }), speed = h("span", { class: "small muted num", role: "status" }), detail = h("section", { class: "panel", hidden: true, "aria-label": "The chosen image" }), favs = h("section", { class: "panel stack tight" });
-  fill(body, h("div", { class: "two-cols" },
+  fill(body, h("div", { class: "two-cols playing" },
     h("div", { class: "panel stack" },
       h("div", { class: "fields" }, h("label", { class: "field" }, "checkpoint", choice), h("label", { class: "field" }, "weights", weights)),
       h("label", { class: "field" }, "seeds", seedsField),
@@ -46,7 +46,7 @@ export function play(body, run, { more }) {
       classField,
       h("div", { class: "stack tight" }, h("div", { class: "row spread" }, h("span", { class: "small muted" }, "truncation ", truncationSaid), h("label", { class: "check small" }, off, "off")), truncation, h("p", { class: "small faint" }, "smaller is cleaner and less varied")),
       h("div", { class: "stack tight" }, h("span", { class: "small muted" }, "drag all latents along two directions"), pad.node)),
-    h("div", { class: "stack" }, h("div", { class: "row" }, speed, h("span", { class: "grow" }), menu("Save these", [["Sheet, PNG", () => save("png")], ["Folder, zip", () => save("zip")], ["Walk through the seeds, GIF", () => save("gif")], ["Walk, WebP", () => save("webp")], ["Walk, MP4", () => save("mp4")]])), mosaic, detail, favs)));
+    h("div", { class: "stack" }, h("div", { class: "row" }, speed, h("span", { class: "grow" }), menu("Save these", [["Sheet, PNG", () => save("png")], ["Folder, zip", () => save("zip")], ["Walk through the seeds, GIF", () => save("gif")], ["Walk, WebP", () => save("webp")], ["Walk, MP4", () => save("mp4")]])), mosaic), h("div", { class: "stack aside" }, detail, favs)));
 
   const request = (seeds = state.seeds) => ({ step: Number(choice.value), weights: weights.value, seeds, classes: state.classes, truncation: state.truncation, moves: state.at.some(Boolean) ? state.directions.map((seed, i) => [seed, Number(state.at[i].toFixed(3))]).filter(([, far]) => far) : [] });
   const labelOf = (index) => { const { classes, class_names: names } = state.about ?? {}; if (!classes) return null; const list = state.classes ?? Array.from({ length: classes }, (_, i) => i); const label = list[index % list.length]; return { label, name: names[label] ?? String(label) }; };
@@ -102,6 +102,7 @@ export function play(body, run, { more }) {
     state.seeds = seeds;
     const inOrder = seeds.every((seed, i) => seed === seeds[0] + i);
     seedsField.value = seeds.length > 1 && inOrder ? `${seeds[0]}-${seeds.at(-1)}` : seeds.join(",");
+    if (COUNTS.includes(seeds.length)) howMany.value = seeds.length;
     ask();
   }
   const other = () => { const first = roll(); return Array.from({ length: state.seeds.length }, (_, i) => first + i); };
@@ -147,6 +148,7 @@ export function play(body, run, { more }) {
   }
   const onKey = (event) => { if (!typing(event) && event.key === "r") setSeeds(other()); };
   addEventListener("keydown", onKey);
+  speed.textContent = "Starting the process that makes images …";
   setSeeds(state.seeds);
   describe();
   showFavourites();

@@ -204,10 +204,11 @@ export function time(body, run) {
   }
 
   function onKey(event) {
-    if (typing(event) || event.target.closest("dialog, [role=menu], .chart")) return;
-    const onButton = event.target.matches("button, a, summary"), far = event.shiftKey ? 10 : 1;
-    if (event.key === "ArrowLeft" && event.target !== other) move(0, state.at[0] - far);
-    else if (event.key === "ArrowRight" && event.target !== other) move(0, state.at[0] + far);
+    const target = event.target instanceof Element ? event.target : document.body;
+    if (typing(event) || target.closest("dialog, [role=menu], .chart")) return;
+    const onButton = target.matches("button, a, summary"), far = event.shiftKey ? 10 : 1;
+    if (event.key === "ArrowLeft" && target !== other) move(0, state.at[0] - far);
+    else if (event.key === "ArrowRight" && target !== other) move(0, state.at[0] + far);
     else if (event.key === "Home") move(0, 0);
     else if (event.key === "End") move(0, state.steps.length - 1);
     else if (event.key === " " && !onButton) playing(!state.playing);
