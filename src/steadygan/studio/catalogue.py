@@ -35,7 +35,8 @@ class Catalogue:
             for path in find_runs(self.root):
                 name = self.root.name if path == self.root else path.relative_to(self.root).as_posix()
                 id = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-                found[id] = self._runs.get(id) or RunFiles(id, name, path)
+                place = name if path == self.root else f"{self.root.name}/{name}"
+                found[id] = self._runs.get(id) or RunFiles(id, name, path, place)
             self._runs = found
             self._scanned = time.monotonic()
 

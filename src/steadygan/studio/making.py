@@ -74,7 +74,7 @@ def routes(studio: Any) -> list[Route]:
 
     def keep(request: Request, body: dict[str, Any]) -> Response:
         run, wanted = run_of(studio, request), parsed(Download, body)
-        _, data = studio.painter.ask("download", seconds=180, run=run.name, **_arguments(run, wanted))
+        _, data = studio.painter.ask("download", seconds=180, run=run.place, **_arguments(run, wanted))
         seeds = f"seed-{wanted.seeds[0]}" if len(wanted.seeds) == 1 else f"{len(wanted.seeds)}-seeds"
         return download(data, wanted.kind, f"{run.name}-{wanted.step}-{seeds}")
 
@@ -90,9 +90,7 @@ def routes(studio: Any) -> list[Route]:
     def export(request: Request, body: dict[str, Any]) -> Response:
         run, wanted = run_of(studio, request), parsed(Making, body)
         checkpoint = _checkpoint(run, wanted.step)
-        _, data = studio.reader.ask(
-            "export", seconds=180, checkpoint=checkpoint, run=run.name, card=card(run, wanted.step)
-        )
+        _, data = studio.reader.ask("export", seconds=180, checkpoint=checkpoint, card=card(run, wanted.step))
         return download(data, "zip", f"{run.name}-step-{wanted.step}-generator")
 
     return [

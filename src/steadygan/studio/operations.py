@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 from PIL import Image
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 import steadygan
@@ -26,10 +26,10 @@ from steadygan.hub import Generator
 from steadygan.pictures.stamp import SIDECAR, Stamp, saving, sidecar
 from steadygan.studio.reals import Reals
 from steadygan.studio.sheets import Damaged, enlarged, open_sheet, strip
-from steadygan.training.checkpoint import read_manifest, read_weights
 
 Answer = tuple[dict[str, Any], bytes]
 
+WEIGHTS = "weights.safetensors"
 KEPT = 3
 """Generators held at a time."""
 
@@ -121,7 +121,7 @@ class Operations:
         columns = 1 if len(seeds) == 1 else round(len(seeds) ** 0.5)
         stamp = Stamp(
             steadygan=steadygan.__version__,
-            checkpoint=read_manifest(generator.path)["sha256"]["weights.safetensors"],
+            checkpoint=_manifest(generator)["sha256"][WEIGHTS],
             run=run,
             step=generator.step,
             weights=weights,
@@ -161,20 +161,18 @@ class Operations:
         frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
         return {}, film(frames, kind, None, fps=fps)
 
-    def export(self, checkpoint: str, run: str, card: str) -> Answer:
+    def export(self, checkpoint: str, card: str) -> Answer:
         """The averaged generator alone: safetensors, its description and a card, in one zip."""
-        path = Path(checkpoint)
-        manifest = read_manifest(path)
-        if "class_names" not in manifest.get("generator", {}):
-            raise UserError("only generators of images from latents can be exported here")
+        generator = self.generator(checkpoint, "ema")
+        manifest = _manifest(generator)
         tensors = {
             name.removeprefix("G_ema."): value.contiguous()
-            for name, value in read_weights(path).items()
+            for name, value in load_file(generator.path / WEIGHTS).items()
             if name.startswith("G_ema.")
         }
         description = json.dumps(manifest["generator"], indent=2, ensure_ascii=False) + "\n"
         metadata = {"format": "pt", "steadygan": manifest["steadygan"], "generator": json.dumps(manifest["generator"])}
-        sheet = _png(grid(self.generator(checkpoint, "ema").from_seeds(list(range(32))), 8), None)
+        sheet = _png(grid(generator.from_seeds(list(range(32))), 8), None)
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr("generator.safetensors", save(tensors, metadata))
@@ -218,6 +216,12 @@ def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: 
                 image.save(again, "GIF", save_all=True, **saving(stamp, "GIF"))
             return again.getvalue()
         return path.read_bytes()
+
+
+def _manifest(generator: Generator) -> dict[str, Any]:
+    """What the checkpoint says of itself, which `Generator` has checked."""
+    found: dict[str, Any] = json.loads((generator.path / "manifest.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _raw(images: Tensor) -> Answer:

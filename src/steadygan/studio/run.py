@@ -33,11 +33,11 @@ REFRESH = 10.0
 class RunFiles:
     """A run directory, read again only where it changed. Whatever is missing or damaged is left out and named.
 
-    id: the name by which pages ask for it; name: its path below the studio's directory.
+    id: the name by which pages ask for it; name: its path below the studio's directory; place: how commands name it.
     """
 
-    def __init__(self, id: str, name: str, path: Path) -> None:
-        self.id, self.name, self.path = id, name, path
+    def __init__(self, id: str, name: str, path: Path, place: str | None = None) -> None:
+        self.id, self.name, self.path, self.place = id, name, path, place or name
         self.columns = Columns(path / "metrics.jsonl")
         self._scores = Follower(path / "scores.jsonl")
         self._score_rows: list[Row] = []
@@ -187,6 +187,7 @@ class RunFiles:
         return {
             "id": self.id,
             "name": self.name,
+            "place": self.place,
             **self.state(),
             "step": step,
             "steps": steps,

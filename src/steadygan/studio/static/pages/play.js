@@ -94,7 +94,7 @@ export function play(body, run, { more }) {
       h("p", { class: "small faint" }, "The PNG says all this in its metadata: steadygan remake image.png makes it again."))));
     if (bring) detail.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
-  const where = (one) => `${run.name}/checkpoints/step-${String(one.step).padStart(8, "0")}`;
+  const where = (one) => `${run.place}/checkpoints/step-${String(one.step).padStart(8, "0")}`;
   const command = (one, label) => [`steadygan sample ${where(one)}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
   const python = (one, label) => `import steadygan\n\ngenerator = steadygan.load("${where(one)}"${one.weights !== "ema" ? ', weights="raw"' : ""})\nimage = generator.from_seeds([${one.seeds[0]}]${label ? `, classes=${label.label}` : ""}${one.truncation ? `, truncation=${one.truncation}` : ""}${one.moves.length ? `, moves=${JSON.stringify(one.moves)}` : ""})[0]`;
 
