@@ -74,7 +74,7 @@ class Studio:
         self._awake = False
 
     def wake(self) -> None:
-        """Starts the process that makes images behind what is going on, so that the first image need not wait for it."""
+        """Starts the process that makes images ahead of the first question, which then need not wait for it."""
         if not self._awake:
             self._awake = True
             threading.Thread(target=self._first_question, daemon=True).start()
