@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from steadygan.errors import UserError
-from steadygan.generators.seeds import latents_of, moved, parse_seeds
 from steadygan.generators.prior import Prior
+from steadygan.generators.seeds import latents_of, moved, parse_seeds
 
 NORMAL, UNIFORM = Prior(24), Prior(24, "uniform")
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 import steadygan
-from steadygan.build import choose_device
-from steadygan.data.animation import save_animation
-from steadygan.data.grid import grid, to_pil
 from steadygan.errors import UserError
-from steadygan.hub import Generator
+from steadygan.generators.generator import Generator
+from steadygan.machine import choose_device
+from steadygan.pictures.animation import save_animation
+from steadygan.pictures.grid import grid, to_pil
 from steadygan.pictures.stamp import SIDECAR, Stamp, saving, sidecar
 from steadygan.studio.reals import Reals
 from steadygan.studio.sheets import Damaged, enlarged, open_sheet, strip

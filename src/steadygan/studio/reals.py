@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from steadygan import config as configuration
-from steadygan.build import build_images
-from steadygan.data import ImageSet, to_float, to_uint8
 from steadygan.data.describe import describe
+from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
-from steadygan.hub import Generator
-from steadygan.metrics import get_extractor
+from steadygan.evaluation.scoring import protocol_for
+from steadygan.generators.generator import Generator
 from steadygan.metrics.extraction import read
 from steadygan.metrics.neighbours import nearest
-from steadygan.run import check_same_data
-from steadygan.scoring import protocol_for
+from steadygan.pictures.pixels import to_float, to_uint8
+from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.provenance import check_same_data
+from steadygan.tasks.images import build_images
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
 
@@ -38,7 +39,7 @@ class Training:
     def __init__(self, run: Path, device: torch.device) -> None:
         config = configuration.load(run)
         images = build_images(config, torch.device("cpu"))
-        check_same_data(run, images)
+        check_same_data(run, images.train.fingerprint)
         if not isinstance(images.train, ImageSet):
             raise UserError("a translation's images have no nearest training images")
         self.images = images.train

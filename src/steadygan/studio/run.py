@@ -14,9 +14,10 @@ from typing import Any
 import yaml
 
 from steadygan.runs.following import Follower, Row, last_rows
+from steadygan.runs.reading import score_names
 from steadygan.runs.requests import asked
 from steadygan.studio.columns import Columns
-from steadygan.studio.words import objective_in_words, score_names
+from steadygan.studio.words import objective_in_words
 
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LIVE = ("starting", "running", "paused")

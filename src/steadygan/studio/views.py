@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from steadygan.runs.reading import cost, number, protocol_identity, score_names
 from steadygan.studio import sheets
 from steadygan.studio.answers import Missing, download, run_of, threaded, whole
 from steadygan.studio.health import verdict
 from steadygan.studio.run import RunFiles
-from steadygan.studio.words import flat, lower_is_better, protocol_identity, score_names
+from steadygan.studio.words import better, flat
 
 FRAMES = 600
 """The most sheets in one film."""
@@ -166,11 +167,11 @@ def scores_of(run: RunFiles) -> list[dict[str, Any]]:
                     "name": name,
                     "identity": identity,
                     "protocol": row["protocol"],
-                    "lower_is_better": lower_is_better(name),
+                    "better": better(name),
                     "points": [],
                 },
             )
-            value = float(row[name])
+            value = number(row[name])
             curve["points"].append([row["step"], value if math.isfinite(value) else None])
     return list(curves.values())
 
@@ -192,19 +193,19 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
         for curve in curves:
             columns.setdefault(
                 (curve["name"], curve["identity"]),
-                {"name": curve["name"], "protocol": curve["protocol"], "lower_is_better": curve["lower_is_better"]},
+                {"name": curve["name"], "protocol": curve["protocol"], "better": curve["better"]},
             )
-    table = []
+    table: list[list[dict[str, Any] | None]] = []
     for curves in every:
         by_key = {(curve["name"], curve["identity"]): curve["points"] for curve in curves}
-        row = []
-        for key, column in columns.items():
-            points = [point for point in by_key.get(key, []) if point[1] is not None]
-            best = None
-            if points and column["lower_is_better"] is not None:
-                best = (min if column["lower_is_better"] else max)(points, key=lambda point: point[1])
-            row.append({"last": points[-1], "best": best} if points else None)
-        table.append(row)
+        table.append([_cell(name, by_key.get((name, identity), [])) for name, identity in columns])
+    for place, (name, _) in enumerate(columns):
+        cells = [row[place] for row in table]
+        rivals = [(bad, cell) for cell in cells if cell and (bad := cost(name, cell["last"][1])) is not None]
+        if len(rivals) > 1:
+            least = min(bad for bad, _ in rivals)
+            for bad, cell in rivals:
+                cell["wins"] = bad == least
     seedless = [{k: v for k, v in tree.items() if k != "train.seed" and k != "name"} for tree in trees]
     groups = [next(i for i, other in enumerate(seedless) if other == tree) for tree in seedless]
     return {
@@ -217,6 +218,16 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
         "columns": list(columns.values()),
         "table": table,
     }
+
+
+def _cell(name: str, points: list[list[Any]]) -> dict[str, Any] | None:
+    """The last and the best of a score's points (step, value)."""
+    finite = [point for point in points if point[1] is not None]
+    if not finite:
+        return None
+    known = [(bad, point) for point in finite if (bad := cost(name, point[1])) is not None]
+    best = min(known, key=lambda pair: pair[0])[1] if known else None
+    return {"last": finite[-1], "best": best, "wins": False}
 
 
 def _names(run: RunFiles) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-PROGRESS = {"step", "images", "seconds", "images_per_s", "eval_seconds", "protocol"}
-NOT_THE_PROTOCOL = {"steadygan", "torch", "data_fingerprint"}
+from steadygan.runs.reading import cost
+
 TERMS = {
     "cr": "CR",
     "bcr": "bCR",
@@ -42,29 +41,9 @@ def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def score_names(row: dict[str, Any]) -> list[str]:
-    """The scores of a record, the headline first."""
-    return [name for name, value in row.items() if name not in PROGRESS and isinstance(value, int | float)]
-
-
-def protocol_identity(row: dict[str, Any]) -> str:
-    """Equal for scores that may be compared."""
-    protocol = row.get("protocol")
-    kept = {key: value for key, value in (protocol or {}).items() if key not in NOT_THE_PROTOCOL}
-    return json.dumps(kept, sort_keys=True, default=str)
-
-
-def lower_is_better(name: str) -> bool | None:
-    """None for a score whose good direction is not known."""
-    if name.endswith("_std"):
-        return None
-    if name.startswith(("FD-", "FID", "KD-", "KID", "kl", "l1", "lpips")):
-        return True
-    if name.startswith(
-        ("IS", "class_agreement", "modes", "precision", "recall", "density", "coverage", "ssim", "psnr")
-    ):
-        return False
-    return None
+def better(name: str) -> str | None:
+    """In which direction a score improves: lower, higher, or near one; None where that is not known."""
+    return {2.0: "lower", -2.0: "higher", 1.0: "near one", None: None}[cost(name, 2.0)]
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

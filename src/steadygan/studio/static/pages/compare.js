@@ -104,10 +104,8 @@ function scores({ runs: all, columns, table }) {
   if (!columns.length) return h("p", { class: "muted" }, "None of these runs was scored.");
   const names = columns.map((column) => column.name), several = names.some((name, i) => names.indexOf(name) !== i);
   return [several && h("p", { class: "note warn" }, "Some scores were taken by different protocols: each protocol has its own column, and only one column can be compared."),
-    h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "run"), columns.map((column) => h("th", { class: "num" }, column.name, h("br"), h("span", { class: "faint" }, protocolOf(column.protocol)))))), h("tbody", null, all.map((run, i) => h("tr", null, h("td", null, swatch(i), run.name), table[i].map((cell, k) => {
-      const rivals = table.map((row) => row[k]?.last[1]).filter((value) => value !== undefined), lower = columns[k].lower_is_better;
-      const wins = cell && rivals.length > 1 && lower !== null && cell.last[1] === (lower ? Math.min : Math.max)(...rivals);
-      return h("td", { class: "num" }, cell ? [h(wins ? "b" : "span", null, number(cell.last[1]), wins && " ★"), cell.best && cell.best[0] !== cell.last[0] && h("span", { class: "small muted" }, h("br"), `best ${number(cell.best[1])} at ${count(cell.best[0])}`)] : "–");
+    h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "run"), columns.map((column) => h("th", { class: "num" }, column.name, h("br"), h("span", { class: "faint" }, protocolOf(column.protocol)))))), h("tbody", null, all.map((run, i) => h("tr", null, h("td", null, swatch(i), run.name), table[i].map((cell) => {
+      return h("td", { class: "num" }, cell ? [h(cell.wins ? "b" : "span", null, number(cell.last[1]), cell.wins && " ★"), cell.best && cell.best[0] !== cell.last[0] && h("span", { class: "small muted" }, h("br"), `best ${number(cell.best[1])} at ${count(cell.best[0])}`)] : "–");
     })))))) ];
 }
 

@@ -90,7 +90,7 @@ export function curves(body, run) {
     const byName = Map.groupBy ? Map.groupBy(found, (one) => one.name) : found.reduce((map, one) => map.set(one.name, [...(map.get(one.name) ?? []), one]), new Map());
     if (scoreCharts.length !== byName.size) {
       scoreCharts.forEach((chart) => chart.close());
-      scoreCharts = [...byName].map(([name, list]) => new Chart({ title: name, sync, note: `${list[0].lower_is_better === null ? "" : list[0].lower_is_better ? "Lower is better. " : "Higher is better. "}${list.length === 1 ? `Protocol: ${protocolOf(list[0].protocol)}.` : "One curve a protocol: they are not comparable."}` }));
+      scoreCharts = [...byName].map(([name, list]) => new Chart({ title: name, sync, note: `${{ lower: "Lower is better. ", higher: "Higher is better. ", "near one": "Near 1 is best. " }[list[0].better] ?? ""}${list.length === 1 ? `Protocol: ${protocolOf(list[0].protocol)}.` : "One curve a protocol: they are not comparable."}` }));
       fill(scored, scoreCharts.map((chart) => chart.node));
     }
     [...byName.values()].forEach((list, i) => scoreCharts[i].update({ log: options.log, marks: marksOf(run.events), series: list.map((one, k) => ({ label: list.length === 1 ? one.name : protocolOf(one.protocol), kind: (k % 8) + 1, dash: (k % 4) + 1, data: { steps: one.points.map(([step]) => step), values: one.points.map(([, value]) => value) } })) }));
