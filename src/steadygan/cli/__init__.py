@@ -16,6 +16,7 @@ from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
+from steadygan.cli.remaking import remake
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
 from steadygan.cli.studio import studio
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
 for command in (
-    *(train, sample, translate, interpolate),
+    *(train, sample, remake, translate, interpolate),
     *(evaluate, compare, curve, neighbours),
     *(stop, pause, resume, branch),
     *(studio, presets, doctor),

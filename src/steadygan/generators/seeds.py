@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -64,3 +65,18 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"{part.strip()}: a range of seeds rises, and names at most 100,000 in all")
         seeds.extend(range(low, high + 1))
     return seeds
+
+
+def parse_moves(text: str) -> list[tuple[int, float]]:
+    """`7:0.3,9:-0.1` as [(7, 0.3), (9, -0.1)]. Raises `UserError` for anything else."""
+    moves = []
+    for part in filter(None, (entry.strip() for entry in text.split(","))):
+        seed, colon, far = part.partition(":")
+        try:
+            move = int(seed), float(far)
+        except ValueError:
+            colon, move = "", (0, 0.0)
+        if not colon or move[0] < 0 or not math.isfinite(move[1]):
+            raise UserError(f"a move is SEED:HOW-FAR, e.g. 7:0.3; {part!r} is not")
+        moves.append(move)
+    return moves

@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-import steadygan
 from steadygan.errors import UserError
 from steadygan.generators.generator import Generator
+from steadygan.generators.remaking import label_of, stamp_for
 from steadygan.machine import choose_device
 from steadygan.pictures.animation import save_animation
 from steadygan.pictures.grid import grid, to_pil
@@ -115,28 +115,24 @@ class Operations:
             arguments["steps"] = steps
             frames = generator.walk(seeds, steps, classes=classes, truncation=truncation)
         else:
-            arguments["moves"] = [list(move) for move in moves]
-            # One at a time: what is made again alone is then the same to the bit.
-            frames = generator.from_seeds(seeds, classes=classes, truncation=truncation, moves=moves, batch_size=1)
+            # One at a time: each is then the same to the bit whatever it was made with.
+            arguments |= {"moves": [list(move) for move in moves], "batch_size": 1}
+            frames = generator.from_seeds(**arguments)
         columns = 1 if len(seeds) == 1 else round(len(seeds) ** 0.5)
-        stamp = Stamp(
-            steadygan=steadygan.__version__,
-            checkpoint=_manifest(generator)["sha256"][WEIGHTS],
+        stamp = stamp_for(
+            generator,
+            weights,
+            "walk" if walking else "from_seeds",
+            arguments,
             run=run,
-            step=generator.step,
-            weights=weights,
-            call="walk" if walking else "from_seeds",
-            arguments=arguments,
             columns=None if walking or len(seeds) == 1 else columns,
-            index=0 if len(seeds) == 1 else None,
         )
         if walking:
             return {}, film([to_pil(image) for image in frames], kind, stamp, scale=scale)
         if kind == "zip":
             return {}, _folder(frames, stamp, generator)
         if len(seeds) == 1:
-            stamp = _of_class(stamp, 0, generator)
-            return {}, _png(to_pil(frames[0]), stamp)
+            return {}, _png(to_pil(frames[0]), stamp.of(0, *label_of(generator, classes, 0)))
         return {}, _png(grid(frames, columns), stamp)
 
     def sheets_film(
@@ -208,14 +204,7 @@ def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: 
     if scale > 1:
         frames = [enlarged(frame, scale * max(frame.size)) for frame in frames]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"film.{kind}"
-        save_animation(frames, path, fps=fps)
-        if stamp is not None and kind == "gif":
-            with Image.open(path) as image:
-                again = io.BytesIO()
-                image.save(again, "GIF", save_all=True, **saving(stamp, "GIF"))
-            return again.getvalue()
-        return path.read_bytes()
+        return save_animation(frames, Path(folder) / f"film.{kind}", fps=fps, stamp=stamp).read_bytes()
 
 
 def _manifest(generator: Generator) -> dict[str, Any]:
@@ -236,22 +225,13 @@ def _png(image: Image.Image, stamp: Stamp | None) -> bytes:
     return out.getvalue()
 
 
-def _of_class(stamp: Stamp, index: int, generator: Generator) -> Stamp:
-    if not generator.classes:
-        return stamp.of(index)
-    classes = stamp.arguments.get("classes") or list(range(generator.classes))
-    label = int(classes[index % len(classes)])
-    name = generator.class_names[label] if label < len(generator.class_names) else None
-    return stamp.of(index, label, name)
-
-
 def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:
     stamps = {}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for index, (seed, image) in enumerate(zip(stamp.arguments["seeds"], images, strict=True)):
             name = f"{index:04d}-seed-{seed}.png"
-            stamps[name] = _of_class(stamp, index, generator)
+            stamps[name] = stamp.of(index, *label_of(generator, stamp.arguments.get("classes"), index))
             archive.writestr(name, _png(to_pil(image), stamps[name]))
         archive.writestr(SIDECAR, sidecar(stamps))
     return out.getvalue()
