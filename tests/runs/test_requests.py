@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -46,20 +47,30 @@ def test_what_cannot_be_asked_is_refused(run: Path, tmp_path: Path) -> None:
         ask(tmp_path / "elsewhere", "stop")
 
 
-def test_a_stop_is_heeded_at_the_next_boundary(run: Path) -> None:
+def test_a_stop_is_heeded_once(run: Path) -> None:
     attention = Attention(run, interval=0)
-    assert not attention.stops()
+    assert not attention.called()
     ask(run, "stop")
+    assert attention.called()
     assert attention.stops()
+    assert not attention.called()
     assert not attention.stops()
 
 
 def test_between_looks_nothing_is_read(run: Path) -> None:
     attention = Attention(run, interval=1000)
-    assert not attention.stops()
+    assert not attention.called()
     ask(run, "stop")
-    assert not attention.stops()
+    assert not attention.called()
     assert asked(run) == "stop"
+
+
+def test_what_an_earlier_process_left_unheard_is_not_heeded(run: Path) -> None:
+    ask(run, "stop")
+    attention = Attention(run, since=time.time() + 1)
+    assert attention.called()
+    assert not attention.stops()
+    assert asked(run) is None
 
 
 @pytest.mark.parametrize(("end", "stops"), [("resume", False), ("stop", True)])
@@ -78,6 +89,12 @@ def test_a_pause_lasts_until_it_is_ended(run: Path, end: str, stops: bool) -> No
 
 def test_a_signal_ends_a_pause(run: Path) -> None:
     signals: list[int] = []
+    told: list[bool] = []
+
+    def on_pause(paused: bool) -> None:
+        told.append(paused)
+        signals.append(2)
+
     ask(run, "pause")
-    assert not Attention(run, interval=0).stops(signals, on_pause=lambda paused: signals.append(2))
-    assert signals == [2]
+    assert not Attention(run, interval=0).stops(signals, on_pause=on_pause)
+    assert told == [True, False]

@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_a_sentence(play: Any, with_trained: Path) -> No
 def test_nearest_training_images_come_with_a_yardstick(play: Any) -> None:
     head, images = unpacked(play("neighbours", seeds=[3, 4], k=3).content)
     assert head["images"] == 24
-    assert [space["name"] for space in head["spaces"]][0] == "pixels"
+    assert head["spaces"][0]["name"] == "pixels"
     assert len(images) == 2 + len(head["spaces"]) * 2 * 3
     pixels = head["spaces"][0]
     assert pixels["distances"][0] == sorted(pixels["distances"][0])
@@ -170,7 +170,7 @@ def test_a_lost_process_is_said_and_replaced(painter: Painter) -> None:
     process.wait()
     assert painter.ask("hello") == ({}, b"")
     painter._end()
-    with pytest.raises(PainterError, match="longer than 0.01 s"):
+    with pytest.raises(PainterError, match=r"longer than 0\.01 s"):
         painter.ask("hello", seconds=0.01)
     assert painter._process is None
     with pytest.raises(PainterError, match="not made: KeyError"):

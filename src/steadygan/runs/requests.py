@@ -16,6 +16,8 @@ Wish = Literal["stop", "pause", "resume"]
 
 FILE = "request.json"
 _TAKEN = ".request-taken.json"
+BEGAN = time.time()
+"""When this process began, or near enough."""
 
 
 def ask(run: Path, wish: Wish) -> None:
@@ -37,8 +39,8 @@ def asked(run: Path) -> Wish | None:
     return _read(run / FILE)
 
 
-def take(run: Path) -> Wish | None:
-    """The wish, which is gone with that; one that cannot be read counts as none.
+def take(run: Path, *, since: float = 0.0) -> Wish | None:
+    """The wish, which is gone with that; one that cannot be read, or was asked before `since`, counts as none.
 
     For the process that trains in `run`. Without a wish it costs one look into the directory.
     """
@@ -47,45 +49,53 @@ def take(run: Path) -> Wish | None:
         (run / FILE).replace(taken)
     except OSError:
         return None
-    wish = _read(taken)
+    wish = _read(taken, since)
     taken.unlink(missing_ok=True)
     return wish
 
 
-def _read(path: Path) -> Wish | None:
+def _read(path: Path, since: float = 0.0) -> Wish | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        wish, when = found["do"], float(found["asked"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    wish = found.get("do") if isinstance(found, dict) else None
-    return wish if wish in get_args(Wish) else None
+    return wish if wish in get_args(Wish) and when >= since else None
 
 
 class Attention:
-    """Heeds the wishes for one run, looking for them at most every `interval` seconds.
+    """Heeds the wishes for one run: those asked since this process began, not what an earlier one left unheard.
 
-    A loop calls `stops` at every step boundary: True once the run was asked to stop. A pause is waited out inside, in
-    turns of `interval`; `interrupted` (a signal, say) ends it, too. on_pause: called with True as a pause begins and
-    with False as it ends, and in between with True every turn, so that the run can show that it is alive.
+    A loop asks `called` at every step boundary, which looks into the directory at most every `interval` seconds, and
+    when it says so calls `stops`.
     """
 
-    def __init__(self, run: Path, interval: float = 0.5) -> None:
-        self.run, self.interval = run, interval
+    def __init__(self, run: Path, *, interval: float = 0.5, since: float = BEGAN) -> None:
+        self.run, self.interval, self.since = run, interval, since
         self._next = 0.0
 
-    def stops(self, interrupted: object = False, on_pause: Callable[[bool], None] | None = None) -> bool:
-        """Whether the run was asked to stop."""
-        if time.monotonic() < self._next:
+    def called(self) -> bool:
+        """Whether there is a wish to take."""
+        now = time.monotonic()
+        if now < self._next:
             return False
-        wish = take(self.run)
-        paused = wish == "pause"
-        while paused and not interrupted:
+        self._next = now + self.interval
+        return (self.run / FILE).exists()
+
+    def stops(self, interrupted: object = False, on_pause: Callable[[bool], None] | None = None) -> bool:
+        """Takes the wish: whether it is to stop. A pause is waited out inside, in turns of `interval`.
+
+        interrupted: what ends a pause, too, once it is true (a signal, say). on_pause: called with True every turn of a
+        pause, so that the run can show that it is alive, and with False at its end.
+        """
+        wish = take(self.run, since=self.since)
+        if wish != "pause":
+            return wish == "stop"
+        while wish not in ("resume", "stop") and not interrupted:
             if on_pause is not None:
                 on_pause(True)
             time.sleep(self.interval)
-            wish = take(self.run)
-            paused = wish not in ("resume", "stop")
-            if not paused and on_pause is not None:
-                on_pause(False)
-        self._next = time.monotonic() + self.interval
+            wish = take(self.run, since=self.since)
+        if on_pause is not None:
+            on_pause(False)
         return wish == "stop"
