@@ -14,20 +14,11 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = ["errors", "_version", "files", "schedules", "config", "machine", "parallel", "pictures", "data", "transforms"]
-ORDER += [
-    "kernels",
-    "nets",
-    "pretrained",
-    "runs",
-    "diagnosis",
-    "generators",
-    "objective",
-    "training",
-    "metrics",
-    "tasks",
-]
-ORDER += ["evaluation", "reports", "build", "estimate", "run", "api", "cli", "__main__"]
+ORDER = """
+errors _version files options schedules config machine parallel pictures data transforms kernels nets pretrained
+runs diagnosis generators importing objective training metrics tasks evaluation reports build estimate run api
+studio cli __main__
+""".split()
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ import steadygan
 from steadygan.errors import UserError
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, read_manifest
-from steadygan.training.loop import interruptible
+from steadygan.runs.requests import FILE, Attention, ask
+from steadygan.training.loop import Progress, interruptible
 from steadygan.training.state import TrainState
 
 TINY = tiny_run("train.log_every=1")
@@ -261,3 +263,42 @@ def test_kill_9_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest
     assert result.finished
     assert [row["step"] for row in rows(path)] == list(range(1, step + 2))
     assert [entry.name for entry in (path / "checkpoints").iterdir()] == [f"step-{step + 1:08d}"]
+
+
+def test_a_request_to_stop_leaves_a_checkpoint_to_resume_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steadygan.training.loop.Attention", partial(Attention, interval=0))
+
+    def at_step_two(now: Progress) -> None:
+        if now.step == 2:
+            ask(tmp_path / "run", "stop")
+
+    run = steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=4"], out=tmp_path / "run", on_step=at_step_two)
+    assert not run.finished
+    assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000002"]
+    assert not (tmp_path / "run" / FILE).exists()
+    assert steadygan.train(tmp_path / "run", resume=True).finished
+
+
+def test_a_paused_run_is_the_run_that_never_paused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steadygan.training.loop.Attention", partial(Attention, interval=0))
+    turns = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            ask(tmp_path / "paused", "resume")
+
+    def at_step_two(now: Progress) -> None:
+        if now.step == 2:
+            monkeypatch.setattr("steadygan.runs.requests.time.sleep", sleep)
+            ask(tmp_path / "paused", "pause")
+
+    options = [*TINY, *UNSCORED, "train.steps=4"]
+    assert steadygan.train("digits", options, out=tmp_path / "paused", on_step=at_step_two).finished
+    assert turns == 3
+    steadygan.train("digits", options, out=tmp_path / "straight")
+    digests = [
+        read_manifest(checkpoints(tmp_path / name / "checkpoints")[-1])["sha256"] for name in ("paused", "straight")
+    ]
+    assert digests[0]["weights.safetensors"] == digests[1]["weights.safetensors"]

@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from steadygan.cli.compare import compare
+from steadygan.cli.control import branch, pause, resume, stop
 from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
 from steadygan.cli.diagnose import diagnose
@@ -18,8 +19,10 @@ from steadygan.cli.importing import import_weights
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
 from steadygan.cli.presets import presets
+from steadygan.cli.remaking import remake
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
+from steadygan.cli.studio import studio
 from steadygan.cli.terminal import complain, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
@@ -34,9 +37,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
 for command in (
-    *(train, sample, translate, interpolate),
+    *(train, sample, remake, translate, interpolate),
     *(evaluate, diagnose, compare, curve, neighbours),
-    *(presets, doctor),
+    *(stop, pause, resume, branch),
+    *(studio, presets, doctor),
 ):
     app.command()(command)
 app.command("import")(import_weights)

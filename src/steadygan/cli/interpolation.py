@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,8 +31,10 @@ def interpolate(
 ) -> None:
     """Walk between latents, between classes, or both, with a trained generator."""
     from steadygan.generators.loading import load
+    from steadygan.generators.remaking import stamp_for
     from steadygan.pictures.animation import ANIMATED, save_animation
     from steadygan.pictures.grid import grid, save_grid
+    from steadygan.pictures.stamp import saving
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -40,19 +42,16 @@ def interpolate(
     if out.suffix.lower() not in (".png", *ANIMATED):
         raise UserError(f"--out {out}: name a .png for a sheet, or one of {', '.join(ANIMATED)}")
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
-    images = load(path, weights=weights).interpolate(  # type: ignore[arg-type]
-        rows,
-        steps,
-        between=between,  # type: ignore[arg-type]
-        classes=chosen,
-        seed=seed,
-        truncation=truncation,
-    )
+    arguments: dict[str, Any] = {"rows": rows, "steps": steps, "between": between, "classes": chosen}
+    arguments |= {"seed": seed, "truncation": truncation}
+    generator = load(path, weights=weights)  # type: ignore[arg-type]
+    images = generator.interpolate(**arguments)
+    stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix.lower() == ".png":
-        save_grid(images.flatten(0, 1), out, steps)
+        save_grid(images.flatten(0, 1), out, steps, saving(stamp, "PNG"))
     else:
         across = round(rows**0.5) if rows > 3 else rows
         there = [grid(images[:, step], across) for step in range(steps)]
-        save_animation([*there, *there[-2:0:-1]], out, fps=fps)
+        save_animation([*there, *there[-2:0:-1]], out, fps=fps, stamp=stamp)
     typer.echo(f"{rows} paths of {steps} images   {out}")

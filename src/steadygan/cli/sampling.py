@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,10 @@ def sample(
     num: Annotated[int, typer.Option(help="how many images")] = 64,
     classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
+    seeds: Annotated[str | None, typer.Option(help="one image a seed: 3,17,100-120")] = None,
+    moves: Annotated[
+        str | None, typer.Option(help="with --seeds: towards the latents of other seeds, in right angles: 7:0.3,9:-0.1")
+    ] = None,
     truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
     out: Annotated[
         Path | None,
@@ -27,25 +32,46 @@ def sample(
     """Make images with a trained generator, from its checkpoint alone."""
     from steadygan.files import write_whole
     from steadygan.generators.loading import load
+    from steadygan.generators.remaking import label_of, stamp_for
+    from steadygan.generators.seeds import parse_moves, parse_seeds
     from steadygan.pictures.grid import save_grid, to_pil
+    from steadygan.pictures.stamp import SIDECAR, saving, sidecar
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
+    if moves is not None and seeds is None:
+        raise UserError("--moves goes with --seeds")
     generator = load(path, weights=weights)  # type: ignore[arg-type]
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
-    images = generator.sample(num, classes=chosen, seed=seed, truncation=truncation)
+    arguments: dict[str, Any] = {"classes": chosen, "truncation": truncation}
+    if seeds is None:
+        call = "sample"
+        arguments |= {"num": num, "seed": seed}
+        images = generator.sample(**arguments)
+    else:
+        call = "from_seeds"
+        arguments |= {"seeds": parse_seeds(seeds), "moves": parse_moves(moves or ""), "batch_size": 1}
+        images = generator.from_seeds(**arguments)
+        num = len(images)
     out = out or path / "samples.png"
     if out.is_file() and out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
+    stamp = stamp_for(generator, weights, call, arguments)
     if out.suffix.lower() == ".png":
         out.parent.mkdir(parents=True, exist_ok=True)
         every = len(chosen) if chosen else generator.classes
-        columns = every if 4 <= every <= 16 else round(num**0.5) or 1
-        save_grid(images, out, min(columns, num))
+        columns = min(every if 4 <= every <= 16 else round(num**0.5) or 1, num)
+        if num == 1:
+            one = stamp.of(0, *label_of(generator, chosen, 0))
+            write_whole(out, lambda file: to_pil(images[0]).save(file, format="PNG", **saving(one, "PNG")))
+        else:
+            save_grid(images, out, columns, saving(replace(stamp, columns=columns), "PNG"))
     else:
         out.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            write_whole(out / f"{index:06d}.png", partial(to_pil(image).save, format="PNG"))
+        stamps = {f"{i:06d}.png": stamp.of(i, *label_of(generator, chosen, i)) for i in range(num)}
+        for image, (name, each) in zip(images, stamps.items(), strict=True):
+            write_whole(out / name, partial(to_pil(image).save, format="PNG", **saving(each, "PNG")))
+        write_whole(out / SIDECAR, lambda file: file.write_text(sidecar(stamps), encoding="utf-8"))
     if generator.licence:
         typer.echo(f"licence     {generator.licence}")
     typer.echo(f"{num} images   {out}")

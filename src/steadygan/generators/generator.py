@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.errors import UserError, nearest
@@ -16,10 +17,11 @@ from steadygan.generators.description import build_generator
 from steadygan.generators.interpolation import Between, interpolate
 from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
+from steadygan.generators.seeds import Moves, between, latents_of, moved
 from steadygan.kernels.winograd.layer import set_winograd
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.pictures.grid import save_grid
-from steadygan.pictures.pixels import to_float
+from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.runs.checkpoint import licence, read_manifest, read_statistics, read_weights
 
 Classes = int | str | Sequence[int | str] | None
@@ -121,6 +123,71 @@ class Generator:
             seed=seed,
             truncation=truncation,
         )
+
+    @torch.no_grad()
+    def from_seeds(
+        self,
+        seeds: Sequence[int],
+        *,
+        classes: Classes = None,
+        truncation: float | None = None,
+        moves: Moves = (),
+        batch_size: int = 64,
+    ) -> Tensor:
+        """Images (len(seeds), C, H, W) uint8 on the CPU, one a seed: image i is that of `sample(1, seed=seeds[i])`.
+
+        classes: as for `sample`, taken in turn over the seeds. moves: (seed of a direction, how far) each, see
+        `generators.seeds.moved`. Raises `UserError` for a class or value that makes no sense.
+        """
+        labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
+        self.prepare(truncation)
+        in_w = bool(getattr(self._net, "truncates_in_w", False)) and truncation is not None
+        z = latents_of(self._prior, seeds, truncation=None if in_w else truncation)
+        z = moved(self._prior, z, moves)
+        inside = {"truncation": truncation} if in_w else {}
+        device = next(self._net.parameters()).device
+        images = []
+        for start in range(0, len(z), batch_size):
+            y = None if labels is None else labels[start : start + batch_size].to(device)
+            images.append(to_uint8(self._net(z[start : start + batch_size].to(device), y, **inside)).cpu())
+        return torch.cat(images)
+
+    @torch.no_grad()
+    def walk(
+        self,
+        seeds: Sequence[int],
+        steps: int = 8,
+        *,
+        classes: Classes = None,
+        truncation: float | None = None,
+        batch_size: int = 64,
+    ) -> Tensor:
+        """Images ((len(seeds) − 1) · steps + 1, C, H, W) uint8 on the CPU: the way from each seed to the next.
+
+        Image i · steps is that of seed i. Where neighbouring seeds have different classes, what the label conditions is
+        mixed as well. Raises `UserError` for fewer than two seeds, or less than one step.
+        """
+        if len(seeds) < 2 or steps < 1:
+            raise UserError(f"a walk leads through two seeds at least, in one step or more; got {len(seeds)}, {steps}")
+        labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
+        self.prepare(truncation)
+        in_w = bool(getattr(self._net, "truncates_in_w", False)) and truncation is not None
+        corners = latents_of(self._prior, seeds, truncation=None if in_w else truncation)
+        inside = {"truncation": truncation} if in_w else {}
+        place = torch.arange((len(seeds) - 1) * steps + 1)
+        start, t = (place // steps).clamp(max=len(seeds) - 2), place.float()[:, None] / steps
+        t = t - start[:, None]
+        z = between(self._prior, corners[start], corners[start + 1], t)
+        y = None
+        if labels is not None:
+            kinds = F.one_hot(labels, self.classes).float()
+            y = torch.lerp(kinds[start], kinds[start + 1], t)
+        device = next(self._net.parameters()).device
+        images = []
+        for first in range(0, len(z), batch_size):
+            part = None if y is None else y[first : first + batch_size].to(device)
+            images.append(to_uint8(self._net(z[first : first + batch_size].to(device), part, **inside)).cpu())
+        return torch.cat(images)
 
     @property
     def has_batch_norm(self) -> bool:

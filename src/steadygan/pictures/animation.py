@@ -11,12 +11,15 @@ from PIL import Image
 
 from steadygan.errors import UserError
 from steadygan.files import write_whole
+from steadygan.pictures.stamp import Stamp, saving
 
 ANIMATED = (".gif", ".webp", ".mp4")
 
 
-def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float = 12) -> Path:
+def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float = 12, stamp: Stamp | None = None) -> Path:
     """Writes frames of one size as `path`'s suffix says, repeated for ever (GIF, WebP); whole or not at all.
+
+    stamp: what made it, written into GIF and WebP.
 
     GIF has 256 colours a frame and 1/100 s of resolution; WebP is lossless; MP4 is H.264, padded with white to even
     sides. Raises UserError for another suffix, a frame rate that is not over 0 and at most 50, and for MP4 where
@@ -35,6 +38,8 @@ def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float = 12
         options: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": round(1000 / fps), "loop": 0}
         if suffix == ".webp":
             options["lossless"] = True
+        if stamp is not None:
+            options |= saving(stamp, suffix[1:].upper())
         write_whole(path, lambda temporary: first.save(temporary, format=suffix[1:].upper(), **options))
     return path
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -29,8 +32,11 @@ def grid(images: Tensor, columns: int, *, gap: int = 2) -> Image.Image:
     return Image.fromarray(sheet[0] if c == 1 else np.ascontiguousarray(sheet.transpose(1, 2, 0)))
 
 
-def save_grid(images: Tensor, path: Path, columns: int) -> Path:
-    """Writes a sheet of uint8 images (N, C, H, W) as PNG, whole or not at all."""
+def save_grid(images: Tensor, path: Path, columns: int, options: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """Writes a sheet of uint8 images (N, C, H, W) as PNG, whole or not at all.
+
+    options: of Pillow's `Image.save`, such as a stamp (`stamp.saving`).
+    """
     sheet = grid(images, columns)
-    write_whole(path, lambda temporary: sheet.save(temporary, format="PNG"))
+    write_whole(path, lambda temporary: sheet.save(temporary, format="PNG", **options))
     return path

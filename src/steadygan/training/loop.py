@@ -20,6 +20,7 @@ from steadygan.parallel.replicas import Replicas
 from steadygan.pictures.grid import save_grid
 from steadygan.runs.checkpoint import checkpoint_name, checkpoints, save_checkpoint
 from steadygan.runs.directory import RunDirectory
+from steadygan.runs.requests import Attention
 from steadygan.schedules import value
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
@@ -68,13 +69,13 @@ class Trainer:
         self._pace = Pace.of(self.run.records("scores.jsonl"))
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
-        """Trains to `train.steps`; true when it got there, false when SIGINT or SIGTERM ended it at a checkpoint."""
+        """Trains to `train.steps`; true when it got there, false when a signal or a request ended it there."""
         config, state = self.config.train, self.state
         losses: dict[str, Tensor] = {}
         values: dict[str, float] = {}
-        speed = Speed(state.images)
+        speed, attention = Speed(state.images), Attention(self.run.path)
         with interruptible(once=self.replicas.size > 1) as interrupted, closing(self.run):
-            while state.step < config.steps and not (stopped := self.replicas.any(interrupted)):
+            while state.step < config.steps and not (stopped := self._stopped(interrupted, attention)):
                 began = time.perf_counter()
                 self._follow_schedules()
                 losses.update(train_step(state))
@@ -114,6 +115,12 @@ class Trainer:
         if self.config.data.domains is not None or state.step % self.config.train.log_every:
             return False
         return self.replicas.lead(partial(self._pace.due, state.seconds, state.images))
+
+    def _stopped(self, interrupted: object, attention: Attention) -> bool:
+        """Whether a signal or a request ends the run here; a pause that was asked for is waited out."""
+        if not self.replicas.any(interrupted or (self.replicas.first and attention.called())):
+            return False
+        return self.replicas.any(interrupted) or self.replicas.lead(partial(attention.stops, interrupted))
 
     def _follow_schedules(self) -> None:
         """Sets what the optimisers have of this step."""

@@ -1,0 +1,51 @@
+"""`steadygan stop`, `pause`, `resume` and `branch`: steering a run from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.cli.terminal import Overrides
+
+RunPath = Annotated[Path, typer.Argument(help="a run directory", show_default=False)]
+
+
+def stop(run: RunPath) -> None:
+    """Ask a training to write a checkpoint at its next step and end."""
+    from steadygan.runs.requests import ask
+
+    ask(run, "stop")
+    typer.echo(f"asked       {run} ends with a checkpoint at its next step")
+
+
+def pause(run: RunPath) -> None:
+    """Ask a training to wait at its next step."""
+    from steadygan.runs.requests import ask
+
+    ask(run, "pause")
+    typer.echo(f"asked       {run} waits from its next step on; `steadygan resume {run}` ends the pause")
+
+
+def resume(run: RunPath) -> None:
+    """End a pause. (`steadygan train RUN --resume` takes up a training that has ended.)"""
+    from steadygan.runs.requests import ask
+
+    ask(run, "resume")
+    typer.echo(f"asked       {run} goes on")
+
+
+def branch(
+    run: RunPath,
+    overrides: Overrides = None,
+    at: Annotated[int | None, typer.Option(help="the step of a checkpoint  [default: the newest]")] = None,
+    out: Annotated[Path | None, typer.Option(help="the new run directory  [default: RUN-STEP]")] = None,
+) -> None:
+    """Make a new run that starts from a checkpoint of another, with changed settings."""
+    from steadygan.runs.branching import branch as split_off
+
+    out = out or run.with_name(f"{run.resolve().name}-{'newest' if at is None else at}")
+    step = split_off(run, out, step=at, overrides=overrides or [])
+    typer.echo(f"branched    {out} has what {run} was at step {step}")
+    typer.echo(f"train       steadygan train {out} --resume")

@@ -1,0 +1,38 @@
+"""`steadygan remake`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.errors import UserError
+
+
+def remake(
+    image: Annotated[Path, typer.Argument(help="an image or a sheet that steadygan wrote", show_default=False)],
+    runs: Annotated[Path, typer.Option(help="where its checkpoint is looked for")] = Path("runs"),
+    out: Annotated[Path | None, typer.Option(help="a .png  [default: NAME-remade.png]")] = None,
+) -> None:
+    """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
+    from steadygan.files import write_whole
+    from steadygan.generators.generator import Generator
+    from steadygan.generators.remaking import find_weights
+    from steadygan.generators.remaking import remake as again
+    from steadygan.machine import choose_device
+    from steadygan.pictures.grid import grid, to_pil
+    from steadygan.pictures.stamp import read_stamp, saving
+
+    stamp = read_stamp(image)
+    out = out or image.with_name(f"{image.stem}-remade.png")
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: what is made again is written as .png")
+    typer.echo(f"stamp       {stamp.sentence()}")
+    checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent])
+    generator = Generator(checkpoint, choose_device("auto"), stamp.weights)  # type: ignore[arg-type]
+    images = again(stamp, generator)
+    picture = to_pil(images[0]) if stamp.index is not None else grid(images, stamp.columns or len(images))
+    write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
+    typer.echo(f"checkpoint  {checkpoint}")
+    typer.echo(f"remade      {out}")

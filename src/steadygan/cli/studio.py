@@ -1,0 +1,68 @@
+"""`steadygan studio`."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.errors import UserError
+
+
+def studio(
+    path: Annotated[Path, typer.Argument(help="the directory with your runs")] = Path("runs"),
+    control: Annotated[bool, typer.Option("--control", help="also start, stop and branch runs")] = False,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="with --control: images to start from; may be given several times")
+    ] = None,
+    host: Annotated[str, typer.Option(help="another address than this machine's own; then a token is needed")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
+    device: Annotated[str, typer.Option(help="on what images are made: cpu, cuda, …")] = "cpu",
+    memory: Annotated[float, typer.Option(min=0.5, help="GiB that making images may take")] = 8.0,
+) -> None:
+    """Watch, understand, steer and play with runs in a browser."""
+    try:
+        import uvicorn
+
+        from steadygan.studio.security import is_loopback, new_token
+        from steadygan.studio.server import Studio, create_app
+    except ImportError as error:
+        raise UserError(f"the studio needs {error.name}: pip install 'steadygan[studio]'") from None
+    if not path.is_dir():
+        raise UserError(f"{path} is not a directory; name the one your runs are in, e.g. `steadygan studio runs/`")
+    for folder in data or ():
+        if not folder.is_dir():
+            raise UserError(f"--data {folder} is not a directory")
+    shared = Studio(path.resolve(), allowed=control, data=tuple(data or ()), device=device, memory_gib=memory)
+    token = None if is_loopback(host) else new_token()
+    listener = _listen(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    link = f"http://{shown}:{listener.getsockname()[1]}/" + ("" if token is None else f"?token={token}")
+    typer.echo(f"studio      {link}")
+    if token is not None:
+        typer.echo("            whoever has this link sees these runs; the connection is not encrypted")
+    if not control:
+        typer.echo("            it only looks; --control also starts and steers runs")
+    app = create_app(shared, token, (host.lower(),))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=1, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); choose another with --port"
+        ) from error
+    return listener

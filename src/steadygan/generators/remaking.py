@@ -1,0 +1,99 @@
+"""Images made again from what their files say made them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from steadygan._version import __version__
+from steadygan.errors import UserError
+from steadygan.generators.generator import Generator
+from steadygan.pictures.stamp import Stamp
+from steadygan.runs.checkpoint import MANIFEST, WEIGHTS, read_manifest
+
+DEPTH = 6
+BATCH = 64
+"""Images that `Generator.sample` makes at a time: what is made again alone comes from the same batch, bit for bit."""
+
+
+def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str, Any], **more: Any) -> Stamp:
+    """The stamp of images that `generator.CALL(**arguments)` made; weights: ema or raw; more: fields of `Stamp`."""
+    path = generator.path
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
+    return Stamp(
+        steadygan=__version__,
+        checkpoint=str(read_manifest(path)["sha256"][WEIGHTS]),
+        run=more.pop("run", run.name),
+        step=generator.step,
+        weights=weights,
+        call=call,
+        arguments={key: value for key, value in arguments.items() if value is not None},
+        **more,
+    )
+
+
+def label_of(generator: Generator, classes: Any, index: int) -> tuple[int | None, str | None]:
+    """Number and name of the class that image `index` has when `classes` (None: all) are taken in turn."""
+    if not generator.classes:
+        return None, None
+    chosen = list(range(generator.classes)) if classes is None else classes if isinstance(classes, list) else [classes]
+    entry = chosen[index % len(chosen)]
+    names = generator.class_names
+    label = names.index(entry) if isinstance(entry, str) and entry in names else int(entry)
+    return label, names[label] if label < len(names) else None
+
+
+def remake(stamp: Stamp, generator: Generator) -> Tensor:
+    """The images (N, C, H, W) uint8 of a stamp: one where it names one, else all that the call makes.
+
+    Raises:
+        UserError: the generator is another one, or the stamp's arguments make no sense to it.
+    """
+    if read_manifest(generator.path)["sha256"][WEIGHTS] != stamp.checkpoint:
+        raise UserError(f"{generator.path} is not the checkpoint that made this image")
+    arguments = dict(stamp.arguments)
+    try:
+        if stamp.call == "sample" and stamp.index is not None:
+            first = stamp.index // BATCH * BATCH
+            images = generator.sample(**arguments, part=slice(first, first + BATCH))
+            return images[stamp.index - first : stamp.index - first + 1]
+        images = getattr(generator, stamp.call)(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the stamp does not fit this version of steadygan: {error}") from error
+    images = images.flatten(0, 1) if stamp.call == "interpolate" else images
+    if stamp.index is not None and stamp.index >= len(images):
+        raise UserError(f"the stamp names image {stamp.index} of {len(images)}")
+    return images if stamp.index is None else images[stamp.index : stamp.index + 1]
+
+
+def find_weights(digest: str, places: Iterable[Path]) -> Path:
+    """The checkpoint below one of these places whose weights have this SHA-256.
+
+    Raises:
+        UserError: there is none.
+    """
+    searched = [place for place in places if place.is_dir()]
+    for place in searched:
+        root = os.path.abspath(place).rstrip(os.sep)
+        for folder, below, files in os.walk(root):
+            if folder.count(os.sep) - root.count(os.sep) >= DEPTH:
+                below.clear()
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            if MANIFEST in files and _digest(Path(folder) / MANIFEST) == digest:
+                return Path(folder)
+    told = ", ".join(map(str, searched)) or "nowhere"
+    raise UserError(
+        f"no checkpoint with the weights {digest[:12]}… was found below {told}; name the run's directory with --runs"
+    )
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["sha256"][WEIGHTS])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

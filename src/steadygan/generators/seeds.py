@@ -1,0 +1,82 @@
+"""Latents that are named by seeds: one seed, one image; and the way from one image to its neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError
+from steadygan.generators.interpolation import slerp
+from steadygan.generators.prior import Prior
+
+Moves = Sequence[tuple[int, float]]
+"""(seed of a direction, how far), one after the other."""
+
+
+def latents_of(prior: Prior, seeds: Sequence[int], *, truncation: float | None = None) -> Tensor:
+    """z (len(seeds), latent) float32 on the CPU; row i is the one latent that `sample(1, seed=seeds[i])` draws."""
+    if not seeds:
+        raise UserError("name at least one seed")
+    if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
+        raise UserError(f"a seed is a whole number from 0 to 2^63 − 1, not {wrong[0]}")
+    return torch.cat(
+        [prior.latents(1, torch.Generator().manual_seed(int(seed)), truncation=truncation) for seed in seeds]
+    )
+
+
+def moved(prior: Prior, z: Tensor, moves: Moves) -> Tensor:
+    """z (N, latent) after each move: towards the latent of the direction's seed (positive) or away from it (negative).
+
+    Under the normal prior a move of t turns z by t right angles on its own sphere, towards the part of the direction
+    that is orthogonal to z: the norm of z, on which nearly all of the prior's mass has the same value, is kept. Under
+    the uniform prior z goes straight, and stays in the cube.
+    """
+    for seed, far in moves:
+        direction = latents_of(prior, [seed])
+        if prior.kind == "uniform":
+            z = (z + far * direction).clamp(-1, 1)
+            continue
+        radius = z.norm(dim=1, keepdim=True)
+        along = (z * direction).sum(1, keepdim=True) / radius.square().clamp(min=1e-12)
+        across = direction - along * z
+        across = across * (radius / across.norm(dim=1, keepdim=True).clamp(min=1e-12))
+        angle = torch.tensor(far * torch.pi / 2)
+        z = z * angle.cos() + across * angle.sin()
+    return z
+
+
+def between(prior: Prior, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Latents (N, latent) at t (N, 1) of the way from a to b (N, latent): the arc, or the line in a uniform cube."""
+    return slerp(a, b, t) if prior.kind == "normal" else torch.lerp(a, b, t)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`3,17,100-120` as [3, 17, 100, …, 120]. Raises `UserError` for anything else, and for more than 100,000."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.strip().isdecimal()):
+            raise UserError(f"seeds are whole numbers and ranges, e.g. 3,17,100-120; {part.strip()!r} is neither")
+        low, high = int(first), int(last) if dash else int(first)
+        if high < low or len(seeds) + high - low >= 100_000:
+            raise UserError(f"{part.strip()}: a range of seeds rises, and names at most 100,000 in all")
+        seeds.extend(range(low, high + 1))
+    return seeds
+
+
+def parse_moves(text: str) -> list[tuple[int, float]]:
+    """`7:0.3,9:-0.1` as [(7, 0.3), (9, -0.1)]. Raises `UserError` for anything else."""
+    moves = []
+    for part in filter(None, (entry.strip() for entry in text.split(","))):
+        seed, colon, far = part.partition(":")
+        try:
+            move = int(seed), float(far)
+        except ValueError:
+            colon, move = "", (0, 0.0)
+        if not colon or move[0] < 0 or not math.isfinite(move[1]):
+            raise UserError(f"a move is SEED:HOW-FAR, e.g. 7:0.3; {part!r} is not")
+        moves.append(move)
+    return moves

@@ -1,0 +1,124 @@
+"""Seeds that last: what an image was made of, written into its file.
+
+PNG carries it as text (`steadygan`, JSON; `Description`, a sentence) and as EXIF; WebP and JPEG as EXIF; GIF as its
+comment. A folder of images also has `images.json`, for tools that strip what they don't know.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from steadygan.errors import UserError
+
+KEY = "steadygan"
+SIDECAR = "images.json"
+_EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
+CALLS = ("sample", "from_seeds", "walk", "interpolate")
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What makes an image again: a generator and a call of it.
+
+    steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors; run, step: where they came
+    from; weights: ema or raw; call, arguments: the method of `Generator` and its JSON arguments, seed and truncation
+    among them; index: which of the images that call makes, None for the sheet of all; columns: of that sheet; label,
+    class_name: the image's class, if it has one.
+    """
+
+    steadygan: str
+    checkpoint: str
+    run: str
+    step: int
+    weights: str
+    call: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    index: int | None = None
+    columns: int | None = None
+    label: int | None = None
+    class_name: str | None = None
+
+    def of(self, index: int, label: int | None = None, class_name: str | None = None) -> Stamp:
+        """The stamp of one of the images."""
+        return replace(self, index=index, columns=None, label=label, class_name=class_name)
+
+    def sentence(self) -> str:
+        """For people who open the file's properties."""
+        what = ", ".join(f"{key}={value}" for key, value in self.arguments.items() if value is not None)
+        which = "" if self.index is None else f"[{self.index}]"
+        named = "" if self.class_name is None else f", class {self.class_name}"
+        return (
+            f"steadygan {self.steadygan}: {self.run}, step {self.step}, {self.weights} weights "
+            f"{self.checkpoint[:12]}; {self.call}({what}){which}{named}"
+        )
+
+
+def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
+    """Options for Pillow's `Image.save` that write the stamp; kind: PNG, GIF, WEBP or JPEG."""
+    text = json.dumps(asdict(stamp))  # ASCII alone: EXIF readers take other bytes for Latin-1
+    if kind == "GIF":
+        return {"comment": text.encode()}
+    exif = Image.Exif()
+    exif[_EXIF_DESCRIPTION], exif[_EXIF_SOFTWARE] = text, f"steadygan {stamp.steadygan}"
+    if kind != "PNG":
+        return {"exif": exif}
+    info = PngInfo()
+    info.add_itxt(KEY, text)
+    info.add_itxt("Description", stamp.sentence())
+    info.add_text("Software", f"steadygan {stamp.steadygan}")
+    return {"pnginfo": info, "exif": exif}
+
+
+def read_stamp(path: Path) -> Stamp:
+    """The stamp of an image file, or the one its folder's `images.json` has for it.
+
+    Raises `UserError` when the file is no image or carries none.
+    """
+    try:
+        with Image.open(path) as image:
+            text = image.info.get(KEY) or image.info.get("comment") or image.getexif().get(_EXIF_DESCRIPTION)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable image ({error})") from None
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    stamp = None if text is None else parse(text)
+    stamp = stamp or _from_sidecar(path)
+    if stamp is None:
+        raise UserError(
+            f"{path} does not say what made it: it has no stamp (was it edited, or written by another program?)"
+        )
+    return stamp
+
+
+def parse(text: str) -> Stamp | None:
+    """The stamp in a JSON text; None for any other text."""
+    try:
+        found = json.loads(text)
+        stamp = Stamp(**{key: found[key] for key in Stamp.__dataclass_fields__ if key in found})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    whole = isinstance(stamp.checkpoint, str) and re.fullmatch(r"[0-9a-f]{64}", stamp.checkpoint)
+    known = stamp.call in CALLS and isinstance(stamp.arguments, Mapping) and stamp.weights in ("ema", "raw")
+    sound = type(stamp.step) is int and (stamp.index is None or (type(stamp.index) is int and stamp.index >= 0))
+    return stamp if whole and known and sound else None
+
+
+def sidecar(stamps: Mapping[str, Stamp]) -> str:
+    """The text of `images.json`: a stamp for each file name."""
+    return json.dumps({name: asdict(stamp) for name, stamp in stamps.items()}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _from_sidecar(path: Path) -> Stamp | None:
+    try:
+        found = json.loads((path.parent / SIDECAR).read_text(encoding="utf-8"))
+        return parse(json.dumps(found[path.name]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

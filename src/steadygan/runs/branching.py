@@ -1,0 +1,58 @@
+"""A new run that starts where a checkpoint of another one was, under other settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from steadygan import config as configuration
+from steadygan.errors import UserError
+from steadygan.files import whole_directory
+from steadygan.runs.following import Follower
+
+_RECORDS = ("metrics.jsonl", "scores.jsonl")
+
+
+def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence[str] = ()) -> int:
+    """Makes `out` a run that `steadygan train OUT --resume` takes up from the checkpoint of `step` (default: newest).
+
+    It has the configuration of `run` with `overrides`, its records and samples up to that step, a copy of that
+    checkpoint, and says in its provenance where it comes from; `run` is not touched. Returns the step. Raises
+    `UserError` where there is no such checkpoint, for a configuration that makes no sense, or where `out` exists.
+    """
+    known = {int(path.name[5:]): path for path in _checkpoints(run)}
+    if not known:
+        raise UserError(f"{run} has no checkpoint to branch from")
+    at = max(known) if step is None else step
+    if at not in known:
+        raise UserError(f"{run} has no checkpoint of step {at}; it has those of {', '.join(map(str, sorted(known)))}")
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another directory")
+    config = configuration.load(run, [*overrides, f"name={json.dumps(out.resolve().name)}"])
+    if config.train.steps <= at:
+        raise UserError(f"train.steps={config.train.steps} is reached at step {at} already; raise train.steps")
+    try:
+        origin = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+        origin["branched_from"] = {"run": str(run.resolve()), "step": at, "overrides": list(overrides)}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{run / 'provenance.json'}: missing or damaged; the data cannot be checked") from error
+    with whole_directory(out) as folder:
+        (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        (folder / "provenance.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+        for name in _RECORDS:
+            rows = [row for row in Follower(run / name).read() if row["step"] <= at]
+            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (folder / "samples").mkdir()
+        for sheet in sorted((run / "samples").glob("step-*.png")):
+            number = sheet.stem.removeprefix("step-")
+            if number.isdecimal() and int(number) <= at:
+                shutil.copyfile(sheet, folder / "samples" / sheet.name)
+        shutil.copytree(known[at], folder / "checkpoints" / known[at].name)
+    return at
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    return [path for path in (run / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]

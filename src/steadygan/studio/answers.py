@@ -1,0 +1,84 @@
+"""How handlers are written: a plain function of the request, run in a thread, whose errors become answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from steadygan.studio.run import RunFiles
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Missing(Exception):
+    """Something that the table does not have."""
+
+
+class Refused(Exception):
+    """Something that this studio was not started for."""
+
+
+def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Turns an error into its sentence."""
+
+    async def handler(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": str(error)[:2000]}, status)
+
+    return handler
+
+
+def threaded(work: Callable[[Request], Any]) -> Handler:
+    """A handler of a function that may wait for files or other processes. What is no response is answered as JSON."""
+
+    async def handler(request: Request) -> Response:
+        found = await run_in_threadpool(work, request)
+        return found if isinstance(found, Response) else JSONResponse(found)
+
+    return handler
+
+
+def with_body(work: Callable[[Request, dict[str, Any]], Any]) -> Handler:
+    """The same with the request's JSON object."""
+
+    async def handler(request: Request) -> Response:
+        body = await request.json()
+        if not isinstance(body, dict):
+            raise ValueError("an object is expected")
+        found = await run_in_threadpool(work, request, body)
+        return found if isinstance(found, Response) else JSONResponse(found)
+
+    return handler
+
+
+def run_of(studio: Any, request: Request) -> RunFiles:
+    """The run whose id is in the address."""
+    run = studio.catalogue.get(request.path_params["id"])
+    if run is None:
+        raise Missing("there is no such run (any more)")
+    return run
+
+
+def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """A whole number of the query. Raises ValueError outside low…high."""
+    text = query.get(name)
+    if text is None:
+        return default
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 20) or not low <= int(text) <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def download(data: bytes, kind: str, name: str) -> Response:
+    """A file to be kept under a name of letters, digits, dots, dashes and underscores."""
+    types = {"png": "image/png", "gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4", "zip": "application/zip"}
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip(".-") or "steadygan"
+    return Response(
+        data,
+        media_type=types[kind],
+        headers={"content-disposition": f'attachment; filename="{safe}.{kind}"', "cache-control": "no-store"},
+    )

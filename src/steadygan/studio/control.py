@@ -1,0 +1,236 @@
+"""Starting and steering runs: only in a studio that was started with `--control`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.routing import Route
+
+from steadygan import config as configuration
+from steadygan.errors import UserError
+from steadygan.runs.branching import branch
+from steadygan.runs.requests import ask
+from steadygan.studio.answers import Handler, Missing, Refused, run_of, threaded, with_body
+from steadygan.studio.jobs import forecast
+from steadygan.studio.making import packed, parsed
+
+Scalar = bool | int | float | None
+Value = Scalar | list[Literal["color", "translation", "cutout"]]
+
+SETTINGS = {
+    "data.size",
+    "data.flip",
+    "data.fraction",
+    "data.max_images",
+    "model.conditional",
+    "model.width",
+    "train.steps",
+    "train.batch_size",
+    "train.seed",
+    "train.log_every",
+    "train.sample_every",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "eval.every",
+    "eval.num_fake",
+    "optim.g.lr",
+    "optim.d.lr",
+    "augment.diffaugment.policy",
+    "augment.consistency.flip",
+    "augment.consistency.shift",
+    "augment.consistency.cutout",
+}
+"""What a page may set: numbers and switches. Paths and names of code are not among them."""
+TERM = re.compile(r"objective\.terms\.(bcr|zcr|cr|r1|lecam)\.(weight|real|fake|dis|gen|sigma)")
+
+RECIPES = [
+    {
+        "preset": "celeba64-dcgan-icr",
+        "title": "Small and quick",
+        "why": "DCGAN with ICR at 64 × 64: a first result within an hour or two on a laptop; from 5,000 images on",
+        "settings": {"data.size": 64},
+        "from": 5000,
+    },
+    {
+        "preset": "celeba64-dcgan-icr",
+        "title": "Few images",
+        "why": "the same with DiffAugment, which keeps D from learning few images by heart; from about 100 images on",
+        "settings": {"data.size": 64, "augment.diffaugment.policy": ["color", "translation", "cutout"]},
+        "from": 0,
+    },
+    {
+        "preset": "obama256-stylegan2-diffaugment",
+        "title": "Few images, large, on a GPU",
+        "why": "StyleGAN2 with DiffAugment at 256 × 256; days on a CPU, hours on a GPU",
+        "settings": {},
+        "from": 0,
+    },
+    {
+        "preset": "digits",
+        "title": "The embedded digits",
+        "why": "a small DCGAN with ICR by class: two minutes on a laptop, to see everything once",
+        "settings": {},
+        "from": 0,
+        "place": "digits",
+    },
+]
+
+
+class Ask(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    do: Literal["stop", "pause", "resume"]
+
+
+class Plan(BaseModel):
+    """A run to be: a preset, data by id, and settings."""
+
+    model_config = ConfigDict(extra="forbid")
+    preset: Annotated[str, Field(max_length=200)]
+    place: Annotated[str, Field(max_length=40)] = "digits"
+    settings: Annotated[dict[str, Value], Field(max_length=40)] = {}
+
+
+class Start(Plan):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class Branch(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    step: Annotated[int, Field(ge=0)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    settings: Annotated[dict[str, Value], Field(max_length=40)] = {}
+
+
+class Resume(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    steps: Annotated[int, Field(gt=0, le=10**9)] | None = None
+
+
+class Folder(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    place: Annotated[str, Field(max_length=40)]
+
+
+def routes(studio: Any) -> list[Route]:
+    """The addresses of this module."""
+
+    def permitted() -> None:
+        if not studio.allowed:
+            raise Refused("this studio only looks: start it with --control to start and steer runs")
+
+    def options(request: Request) -> Any:
+        permitted()
+        return {
+            "places": studio.places.listed(),
+            "presets": configuration.preset_names(),
+            "recipes": RECIPES,
+            "settings": sorted(SETTINGS),
+            "jobs": studio.jobs.listed(),
+        }
+
+    def jobs(request: Request) -> Any:
+        permitted()
+        return {"jobs": studio.jobs.listed()}
+
+    def request_to(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        run, wanted = run_of(studio, request), parsed(Ask, body)
+        ask(run.path, wanted.do)
+        return {"asked": wanted.do}
+
+    def resume(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        run, wanted = run_of(studio, request), parsed(Resume, body)
+        if run.state()["state"] in ("starting", "running", "paused") or studio.jobs.busy(run.path):
+            raise UserError(f"{run.name} is running already")
+        steps = [] if wanted.steps is None else [f"train.steps={wanted.steps}"]
+        return studio.jobs.start(["train", str(run.path), "--resume", *steps], run.path).told()
+
+    def split_off(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        run, wanted = run_of(studio, request), parsed(Branch, body)
+        out = _new(studio.root, wanted.name)
+        branch(run.path, out, step=wanted.step, overrides=overrides_of(wanted.settings))
+        return studio.jobs.start(["train", str(out), "--resume"], out).told()
+
+    def folder(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        answer, _ = studio.reader.ask("folder", seconds=900, path=_data(studio, parsed(Folder, body).place))
+        return answer | {"path": ""}
+
+    def preview(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        plan = parsed(Plan, body)
+        _preset(plan.preset)
+        data = f"data.path={json.dumps(_data(studio, plan.place))}"
+        answer, pixels = studio.reader.ask(
+            "preview", seconds=120, source=plan.preset, overrides=[data, *overrides_of(plan.settings)]
+        )
+        return packed(answer, pixels)
+
+    def predicted(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        plan = parsed(Plan, body)
+        return {"lines": forecast(_command(studio, plan))}
+
+    def start(request: Request, body: dict[str, Any]) -> Any:
+        permitted()
+        plan = parsed(Start, body)
+        out = _new(studio.root, plan.name)
+        command = [*_command(studio, plan), "--out", str(out)]
+        configuration.load(plan.preset, command[2:-2])
+        return studio.jobs.start(command, out).told()
+
+    def posted(path: str, handler: Handler) -> Route:
+        return Route(path, handler, methods=["POST"])
+
+    return [
+        Route("/api/control/options", threaded(options)),
+        Route("/api/control/jobs", threaded(jobs)),
+        posted("/api/control/folder", with_body(folder)),
+        posted("/api/control/preview", with_body(preview)),
+        posted("/api/control/forecast", with_body(predicted)),
+        posted("/api/control/start", with_body(start)),
+        posted("/api/runs/{id}/ask", with_body(request_to)),
+        posted("/api/runs/{id}/resume", with_body(resume)),
+        posted("/api/runs/{id}/branch", with_body(split_off)),
+    ]
+
+
+def overrides_of(settings: dict[str, Any]) -> list[str]:
+    """`key=value` for each; raises UserError for a key that a page may not set."""
+    for key in settings:
+        if key not in SETTINGS and not TERM.fullmatch(key):
+            raise UserError(f"{key} cannot be set from the studio; use `steadygan train … {key}=…`")
+    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def _command(studio: Any, plan: Plan) -> list[str]:
+    _preset(plan.preset)
+    data = f"data.path={json.dumps(_data(studio, plan.place))}"
+    return ["train", plan.preset, data, *overrides_of(plan.settings)]
+
+
+def _preset(name: str) -> None:
+    if name not in configuration.preset_names():
+        raise Missing(f"there is no preset {name!r}")
+
+
+def _data(studio: Any, place: str) -> str:
+    found = studio.places.table().get(place)
+    if found is None:
+        raise Missing("this folder is not one that the studio was started with (--data)")
+    return str(found[1])
+
+
+def _new(root: Path, name: str) -> Path:
+    """Where a new run goes: right below the studio's directory."""
+    out = root / name
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{name} exists already; choose another name")
+    return out

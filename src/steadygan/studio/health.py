@@ -1,0 +1,35 @@
+"""Health in a sentence: what `steadygan diagnose` says of a run. The only place that knows where that comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from steadygan.runs.following import last_rows
+from steadygan.studio.run import RunFiles
+
+ROWS, BYTES = 20_000, 8 << 20
+"""How much of a long run is looked at: its newest lines."""
+
+
+def diagnose() -> Callable[..., Any] | None:
+    """The function that gives the verdict; None in an installation without it."""
+    try:
+        from steadygan.diagnosis import diagnose as found  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    return found  # type: ignore[no-any-return,unused-ignore]
+
+
+def verdict(run: RunFiles) -> dict[str, Any]:
+    """`available`, and with it the fields of a verdict: sentence, kind, numbers, since_step, advice."""
+    judge = diagnose()
+    if judge is None:
+        return {"available": False}
+    rows = last_rows(run.path / "metrics.jsonl", ROWS, at_most=BYTES)
+    if not rows:
+        return {"available": True, "kind": "young", "sentence": "Nothing has been measured yet.", "numbers": {}}
+    found = judge(rows, run.scores, run.status)
+    plain = asdict(found) if is_dataclass(found) and not isinstance(found, type) else dict(vars(found))
+    return {"available": True, **plain}

@@ -1,0 +1,104 @@
+"""Trainings that the studio started: processes of their own, which outlive it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOG = "studio.log"
+TAIL = 4000
+FORECAST_SECONDS = 180
+
+
+@dataclass
+class Job:
+    """One process: what it was asked, and what it prints."""
+
+    run: Path
+    command: list[str]
+    process: subprocess.Popen[bytes]
+    began: float = field(default_factory=time.time)
+
+    def told(self) -> dict[str, Any]:
+        """state: running, or ended with its status; the end of what it printed."""
+        status = self.process.poll()
+        return {
+            "run": self.run.name,
+            "command": ["steadygan", *self.command],
+            "state": "running" if status is None else "ended",
+            "status": status,
+            "began": self.began,
+            "log": tail(self.run / LOG),
+        }
+
+
+class Jobs:
+    """The newest fifty."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._lock = threading.Lock()
+
+    def start(self, command: list[str], run: Path) -> Job:
+        """`steadygan COMMAND`, which writes what it prints into the run's directory."""
+        run.mkdir(parents=True, exist_ok=True)
+        with (run / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "steadygan", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+                start_new_session=True,
+            )
+        job = Job(run, command, process)
+        with self._lock:
+            self._jobs = [job, *self._jobs][:50]
+        return job
+
+    def listed(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return [job.told() for job in self._jobs]
+
+    def busy(self, run: Path) -> bool:
+        """Whether a process that was started here still trains in this directory."""
+        with self._lock:
+            return any(job.run == run and job.process.poll() is None for job in self._jobs)
+
+
+def forecast(command: list[str]) -> list[list[str]]:
+    """What `steadygan train … --dry-run` prints, as (what, text)."""
+    from steadygan.errors import UserError
+
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "steadygan", *command, "--dry-run"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=FORECAST_SECONDS,
+            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"the forecast took longer than {FORECAST_SECONDS} s") from None
+    if done.returncode:
+        raise UserError(done.stderr.decode(errors="replace").strip().removeprefix("error: ")[-1500:])
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return [[first, rest.strip()] for first, _, rest in (line.partition(" ") for line in lines) if rest.strip()]
+
+
+def tail(path: Path) -> str:
+    """The end of a text file."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL))
+            return file.read(TAIL).decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,165 @@
+"""Images made on the spot: play, downloads, nearest training images, export."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from steadygan.studio.answers import Missing, download, run_of, with_body
+from steadygan.studio.run import RunFiles
+
+Kind = TypeVar("Kind", bound=BaseModel)
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Making(BaseModel):
+    """What images are asked for; a checkpoint is named by its step."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    weights: Literal["ema", "raw"] = "ema"
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=256)] = [0]
+    classes: Annotated[list[Annotated[int, Field(ge=0, lt=10**6)]], Field(min_length=1, max_length=256)] | None = None
+    truncation: Annotated[float, Field(gt=0, le=10)] | None = None
+    moves: Annotated[list[tuple[Seed, Annotated[float, Field(ge=-4, le=4)]]], Field(max_length=8)] = []
+
+
+class Walking(Making):
+    """A walk through the seeds."""
+
+    steps: Annotated[int, Field(ge=1, le=60)] = 12
+
+
+class Download(Walking):
+    """A file."""
+
+    kind: Literal["png", "zip", "gif", "webp", "mp4"] = "png"
+    scale: Annotated[int, Field(ge=1, le=16)] = 1
+
+
+class Neighbours(Making):
+    """Samples to look up."""
+
+    k: Annotated[int, Field(ge=1, le=20)] = 5
+
+
+def routes(studio: Any) -> list[Route]:
+    """The addresses of this module."""
+
+    def about(request: Request, body: dict[str, Any]) -> Any:
+        run, wanted = run_of(studio, request), parsed(Making, body)
+        answer, _ = studio.painter.ask("describe", checkpoint=_checkpoint(run, wanted.step), weights=wanted.weights)
+        return answer
+
+    def images(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Making, body)
+        answer, data = studio.painter.ask("seeds", seconds=60, **_arguments(run, wanted))
+        return packed(answer, data)
+
+    def walk(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Walking, body)
+        if len(wanted.seeds) * wanted.steps > 600:
+            raise ValueError("a walk of more than 600 images is too long")
+        arguments = _arguments(run, wanted)
+        arguments.pop("moves")
+        answer, data = studio.painter.ask("walk", seconds=120, **arguments)
+        return packed(answer, data)
+
+    def keep(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Download, body)
+        _, data = studio.painter.ask("download", seconds=180, run=run.place, **_arguments(run, wanted))
+        seeds = f"seed-{wanted.seeds[0]}" if len(wanted.seeds) == 1 else f"{len(wanted.seeds)}-seeds"
+        return download(data, wanted.kind, f"{run.name}-{wanted.step}-{seeds}")
+
+    def neighbours(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Neighbours, body)
+        if len(wanted.seeds) > 32:
+            raise ValueError("at most 32 samples are looked up at a time")
+        arguments = _arguments(run, wanted)
+        arguments.pop("moves")
+        answer, data = studio.reader.ask("neighbours", seconds=600, run=str(run.path), **arguments)
+        return packed(answer, data)
+
+    def export(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Making, body)
+        checkpoint = _checkpoint(run, wanted.step)
+        _, data = studio.reader.ask("export", seconds=180, checkpoint=checkpoint, card=card(run, wanted.step))
+        return download(data, "zip", f"{run.name}-step-{wanted.step}-generator")
+
+    return [
+        Route("/api/runs/{id}/generator", with_body(about), methods=["POST"]),
+        Route("/api/runs/{id}/images", with_body(images), methods=["POST"]),
+        Route("/api/runs/{id}/walk", with_body(walk), methods=["POST"]),
+        Route("/api/runs/{id}/download", with_body(keep), methods=["POST"]),
+        Route("/api/runs/{id}/neighbours", with_body(neighbours), methods=["POST"]),
+        Route("/api/runs/{id}/export", with_body(export), methods=["POST"]),
+    ]
+
+
+def parsed(kind: type[Kind], body: dict[str, Any]) -> Kind:
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _checkpoint(run: RunFiles, step: int) -> str:
+    path = run.checkpoints.get(step)
+    if path is None:
+        raise Missing(f"there is no checkpoint of step {step} (any more)")
+    return str(path)
+
+
+def _arguments(run: RunFiles, wanted: Making) -> dict[str, Any]:
+    found = wanted.model_dump()
+    return {"checkpoint": _checkpoint(run, found.pop("step")), **found}
+
+
+def packed(header: dict[str, Any], data: bytes) -> Response:
+    """A length (4 bytes, little-endian), so many bytes of JSON, then raw pixels: what a canvas can draw at once."""
+    text = json.dumps(header).encode()
+    return Response(
+        struct.pack("<I", len(text)) + text + data,
+        media_type="application/octet-stream",
+        headers={"cache-control": "no-store"},
+    )
+
+
+def card(run: RunFiles, step: int) -> str:
+    """A model card: where the generator comes from, and its scores with their protocols."""
+    manifest, origin = run.manifest(step), run.provenance
+    found = origin.get("data")
+    data = found if isinstance(found, dict) else {}
+    lines = [
+        f"# {run.name}, step {step}",
+        "",
+        f"A generator trained with steadygan {manifest.get('steadygan', '')}: {run.summary()['objective']}.",
+        "",
+        f"- weights: the moving average; SHA-256 of the checkpoint {_digest(manifest)}",
+        f"- training images: {data.get('train', 'unknown')}, content fingerprint {data.get('fingerprint', 'unknown')}",
+        f"- seed {origin.get('seed', 'unknown')}; started {origin.get('started', 'unknown')}",
+        "- licence: to be named by whoever shares this; check that of the training images",
+        "",
+        "| score | value | protocol |",
+        "|---|---|---|",
+    ]
+    for row in run.scores:
+        if row["step"] == step:
+            names = [name for name, value in row.items() if isinstance(value, float) and name != "eval_seconds"]
+            protocol = row["protocol"]
+            told = f"{protocol.get('name')}, {protocol.get('num_fake')} fakes, {protocol.get('num_real')} reals"
+            lines += [f"| {name} | {row[name]:.4g} | {told} |" for name in names]
+    return "\n".join([*lines, "", "`samples.png`: seeds 0 to 31.", ""])
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    digests = manifest.get("sha256")
+    return str(digests.get("weights.safetensors", "unknown")) if isinstance(digests, dict) else "unknown"

@@ -1,0 +1,237 @@
+"""What the process that makes images can do. Paths come from the server's table of runs, never from a page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from steadygan.errors import UserError
+from steadygan.generators.generator import Generator
+from steadygan.generators.remaking import label_of, stamp_for
+from steadygan.machine import choose_device
+from steadygan.pictures.animation import save_animation
+from steadygan.pictures.grid import grid, to_pil
+from steadygan.pictures.stamp import SIDECAR, Stamp, saving, sidecar
+from steadygan.studio.reals import Reals
+from steadygan.studio.sheets import Damaged, enlarged, open_sheet, strip
+
+Answer = tuple[dict[str, Any], bytes]
+
+WEIGHTS = "weights.safetensors"
+KEPT = 3
+"""Generators held at a time."""
+
+
+class Operations:
+    """Answers questions about checkpoints with images; holds the generators that were used last."""
+
+    def __init__(self, device: str) -> None:
+        self.device = choose_device(device)
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+        self._generators: OrderedDict[tuple[str, str], Generator] = OrderedDict()
+        self.reals = Reals(self.device)
+
+    def generator(self, checkpoint: str, weights: str) -> Generator:
+        key = checkpoint, weights
+        if key not in self._generators:
+            while len(self._generators) >= KEPT:
+                self._generators.popitem(last=False)
+            self._generators[key] = Generator(Path(checkpoint), self.device, cast(Any, weights))
+        self._generators.move_to_end(key)
+        return self._generators[key]
+
+    def describe(self, checkpoint: str, weights: str = "ema") -> Answer:
+        """What can be asked of a generator."""
+        generator = self.generator(checkpoint, weights)
+        return {
+            "size": generator.size,
+            "channels": generator.channels,
+            "classes": generator.classes,
+            "class_names": list(generator.class_names),
+            "latent": generator.latent,
+            "device": str(self.device),
+        }, b""
+
+    def seeds(
+        self,
+        checkpoint: str,
+        weights: str,
+        seeds: Sequence[int],
+        classes: Sequence[int] | None = None,
+        truncation: float | None = None,
+        moves: Sequence[tuple[int, float]] = (),
+    ) -> Answer:
+        """One image a seed, as raw bytes (N, H, W, C)."""
+        generator = self.generator(checkpoint, weights)
+        images = generator.from_seeds(
+            seeds, classes=None if not generator.classes else classes, truncation=truncation, moves=moves
+        )
+        return _raw(images)
+
+    def walk(
+        self,
+        checkpoint: str,
+        weights: str,
+        seeds: Sequence[int],
+        steps: int,
+        classes: Sequence[int] | None = None,
+        truncation: float | None = None,
+    ) -> Answer:
+        """The way through the seeds, as raw bytes (N, H, W, C)."""
+        generator = self.generator(checkpoint, weights)
+        return _raw(generator.walk(seeds, steps, classes=classes if generator.classes else None, truncation=truncation))
+
+    def download(
+        self,
+        checkpoint: str,
+        weights: str,
+        run: str,
+        kind: str,
+        seeds: Sequence[int],
+        steps: int = 0,
+        classes: Sequence[int] | None = None,
+        truncation: float | None = None,
+        moves: Sequence[tuple[int, float]] = (),
+        scale: int = 1,
+    ) -> Answer:
+        """A file that says what made it: `png` (one image or a sheet), `zip` (a folder), `gif`, `webp` or `mp4`."""
+        generator = self.generator(checkpoint, weights)
+        classes = classes if generator.classes else None
+        walking = kind in ("gif", "webp", "mp4")
+        arguments: dict[str, Any] = {"seeds": list(seeds), "classes": classes, "truncation": truncation}
+        if walking:
+            arguments["steps"] = steps
+            frames = generator.walk(seeds, steps, classes=classes, truncation=truncation)
+        else:
+            # One at a time: each is then the same to the bit whatever it was made with.
+            arguments |= {"moves": [list(move) for move in moves], "batch_size": 1}
+            frames = generator.from_seeds(**arguments)
+        columns = 1 if len(seeds) == 1 else round(len(seeds) ** 0.5)
+        stamp = stamp_for(
+            generator,
+            weights,
+            "walk" if walking else "from_seeds",
+            arguments,
+            run=run,
+            columns=None if walking or len(seeds) == 1 else columns,
+        )
+        if walking:
+            return {}, film([to_pil(image) for image in frames], kind, stamp, scale=scale)
+        if kind == "zip":
+            return {}, _folder(frames, stamp, generator)
+        if len(seeds) == 1:
+            return {}, _png(to_pil(frames[0]), stamp.of(0, *label_of(generator, classes, 0)))
+        return {}, _png(grid(frames, columns), stamp)
+
+    def sheets_film(
+        self,
+        paths: Sequence[str],
+        kind: str,
+        index: int | None,
+        side: int,
+        gap: int,
+        fps: float = 8,
+    ) -> Answer:
+        """Sheets of samples, or one latent of them, one after the other as GIF, WebP or MP4."""
+        frames = []
+        for path in paths:
+            try:
+                frame = open_sheet(Path(path)) if index is None else strip([Path(path)], index, side, gap)
+            except Damaged:
+                continue
+            frames.append(enlarged(frame, 256) if index is not None else frame)
+        if not frames:
+            raise UserError("none of these sheets can be read")
+        frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
+        return {}, film(frames, kind, None, fps=fps)
+
+    def export(self, checkpoint: str, card: str) -> Answer:
+        """The averaged generator alone: safetensors, its description and a card, in one zip."""
+        generator = self.generator(checkpoint, "ema")
+        manifest = _manifest(generator)
+        tensors = {
+            name.removeprefix("G_ema."): value.contiguous()
+            for name, value in load_file(generator.path / WEIGHTS).items()
+            if name.startswith("G_ema.")
+        }
+        description = json.dumps(manifest["generator"], indent=2, ensure_ascii=False) + "\n"
+        metadata = {"format": "pt", "steadygan": manifest["steadygan"], "generator": json.dumps(manifest["generator"])}
+        sheet = _png(grid(generator.from_seeds(list(range(32))), 8), None)
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("generator.safetensors", save(tensors, metadata))
+            archive.writestr("generator.json", description)
+            archive.writestr("README.md", card)
+            archive.writestr("samples.png", sheet)
+        return {}, out.getvalue()
+
+
+def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
+    """Each operation by the name that a question gives."""
+    operations = Operations(device)
+
+    def neighbours(checkpoint: str, weights: str, **arguments: Any) -> Answer:
+        return operations.reals.neighbours(operations.generator(checkpoint, weights), **arguments)
+
+    return {
+        "hello": lambda: ({}, b""),
+        "describe": operations.describe,
+        "seeds": operations.seeds,
+        "walk": operations.walk,
+        "download": operations.download,
+        "sheets_film": operations.sheets_film,
+        "export": operations.export,
+        "neighbours": neighbours,
+        "folder": operations.reals.folder,
+        "preview": operations.reals.preview,
+    }
+
+
+def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: float = 12, scale: int = 1) -> bytes:
+    """Frames as the bytes of a moving picture, whole-number enlarged."""
+    if scale > 1:
+        frames = [enlarged(frame, scale * max(frame.size)) for frame in frames]
+    with tempfile.TemporaryDirectory() as folder:
+        return save_animation(frames, Path(folder) / f"film.{kind}", fps=fps, stamp=stamp).read_bytes()
+
+
+def _manifest(generator: Generator) -> dict[str, Any]:
+    """What the checkpoint says of itself, which `Generator` has checked."""
+    found: dict[str, Any] = json.loads((generator.path / "manifest.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _raw(images: Tensor) -> Answer:
+    n, channels, height, width = images.shape
+    shape = {"count": n, "height": height, "width": width, "channels": channels}
+    return shape, images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
+
+
+def _png(image: Image.Image, stamp: Stamp | None) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", **({} if stamp is None else saving(stamp, "PNG")))
+    return out.getvalue()
+
+
+def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:
+    stamps = {}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for index, (seed, image) in enumerate(zip(stamp.arguments["seeds"], images, strict=True)):
+            name = f"{index:04d}-seed-{seed}.png"
+            stamps[name] = stamp.of(index, *label_of(generator, stamp.arguments.get("classes"), index))
+            archive.writestr(name, _png(to_pil(image), stamps[name]))
+        archive.writestr(SIDECAR, sidecar(stamps))
+    return out.getvalue()

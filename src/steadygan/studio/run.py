@@ -1,0 +1,320 @@
+"""What is known of one run, read from its directory and nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from steadygan.runs.following import Follower, Row, last_rows
+from steadygan.runs.reading import score_names
+from steadygan.runs.requests import asked
+from steadygan.studio.columns import Columns
+from steadygan.studio.words import objective_in_words
+
+YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LIVE = ("starting", "running", "paused")
+STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
+SILENCE = 90
+"""Seconds without a heartbeat after which a run that says it is running has lost contact."""
+LARGEST = 8 << 20
+"""Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
+SPARK = 60
+REFRESH = 10.0
+"""Seconds after which a summary is made anew although no file changed: a heartbeat may have stopped."""
+
+
+class RunFiles:
+    """A run directory, read again only where it changed. Whatever is missing or damaged is left out and named.
+
+    id: the name by which pages ask for it; name: its path below the studio's directory; place: how commands name it.
+    """
+
+    def __init__(self, id: str, name: str, path: Path, place: str | None = None) -> None:
+        self.id, self.name, self.path, self.place = id, name, path, place or name
+        self.columns = Columns(path / "metrics.jsonl")
+        self._scores = Follower(path / "scores.jsonl")
+        self._score_rows: list[Row] = []
+        self._score_restarts = 0
+        self._kept: dict[str, tuple[tuple[int, int, int], Any]] = {}
+        self.troubles: list[str] = []
+        self._brief: tuple[Any, float, dict[str, Any]] | None = None
+
+    def _cached(self, path: Path, read: Any, fallback: Any) -> Any:
+        """`read(path)`, once for each version of the file; the fallback, and a word in `troubles`, where it fails."""
+        try:
+            status = path.stat()
+        except OSError:
+            return fallback
+        version = (status.st_mtime_ns, status.st_size, status.st_ino)
+        key = str(path)
+        if key not in self._kept or self._kept[key][0] != version:
+            value: Any
+            if status.st_size > LARGEST:
+                value = ValueError("larger than any that steadygan writes")
+            else:
+                try:
+                    value = read(path)
+                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+                    value = error
+            self._kept[key] = (version, value)
+        value = self._kept[key][1]
+        if isinstance(value, Exception):
+            reason = str(value).splitlines()[0] if str(value) else type(value).__name__
+            self._trouble(f"{path.relative_to(self.path)} cannot be read: {reason}"[:300])
+            return fallback
+        return value
+
+    def _trouble(self, text: str) -> None:
+        if text not in self.troubles:
+            self.troubles.append(text)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The tree as it was written: what this version would make of it is not what the run was."""
+        return self._cached(self.path / "config.yaml", _read_yaml, {})
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._cached(self.path / "provenance.json", _read_json, {})
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self._cached(self.path / "status.json", _read_json, {})
+
+    @property
+    def scores(self) -> list[Row]:
+        """The rows of scores.jsonl that name their protocol, by step."""
+        for rows in self._scores.parts():
+            if self._scores.restarts != self._score_restarts:
+                self._score_restarts, self._score_rows = self._scores.restarts, []
+            self._score_rows += [row for row in rows if isinstance(row.get("protocol"), dict)]
+        return sorted(self._score_rows, key=lambda row: row["step"])
+
+    @property
+    def sheets(self) -> dict[int, Path]:
+        """The grids of samples by step."""
+        return _by_step(self.path / "samples", r"step-(\d{1,15})\.png")
+
+    @property
+    def checkpoints(self) -> dict[int, Path]:
+        """The checkpoints by step, oldest first."""
+        found = _by_step(self.path / "checkpoints", r"step-(\d{8,15})")
+        return {step: path for step, path in found.items() if (path / "manifest.json").is_file()}
+
+    @property
+    def best_step(self) -> int | None:
+        text = self._cached(self.path / "checkpoints" / "best", _read_text, "")
+        match = re.fullmatch(r"step-(\d{8,15})\s*", text)
+        return int(match[1]) if match else None
+
+    def manifest(self, step: int) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        path = self.checkpoints.get(step)
+        return {} if path is None else self._cached(path / "manifest.json", _read_json, {})
+
+    def layout(self) -> dict[str, int]:
+        """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
+        size = _at(self.config, "data", "size")
+        translation = _at(self.config, "data", "domains") is not None
+        return {"side": size if type(size) is int and 0 < size <= 4096 and not translation else 0, "gap": 2}
+
+    def translates(self) -> bool:
+        return _at(self.config, "data", "domains") is not None
+
+    def state(self) -> dict[str, Any]:
+        """state (one of STATES, `lost` or `unknown`) and message; of older runs without status.json from the rest."""
+        status = self.status
+        state = status.get("state")
+        if state in STATES:
+            message = status.get("message") if isinstance(status.get("message"), str) else ""
+            if state in LIVE and self._silent(status):
+                return {
+                    "state": "lost",
+                    "message": message or "no heartbeat: the process was killed, or its host is gone",
+                }
+            return {"state": state, "message": message}
+        last = last_rows(self.path / "metrics.jsonl")
+        steps, step = self._steps(), last[-1]["step"] if last else 0
+        if steps and step >= steps:
+            return {"state": "finished", "message": ""}
+        if last and last[-1].get("event") == "collapse":
+            return {"state": "collapsed", "message": str(last[-1].get("symptom", ""))}
+        newest = _newest(self.path / "metrics.jsonl")
+        if newest and time.time() - newest < SILENCE:
+            return {"state": "running", "message": ""}
+        return {"state": "stopped" if last else "unknown", "message": ""}
+
+    def _silent(self, status: dict[str, Any]) -> bool:
+        beat = status.get("heartbeat")
+        silent = isinstance(beat, int | float) and time.time() - beat > SILENCE
+        pid = status.get("pid")
+        if not silent and status.get("host") == socket.gethostname() and type(pid) is int and pid > 0:
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return True
+            except OSError:
+                return False
+        return silent
+
+    def _steps(self) -> int | None:
+        for steps in (self.status.get("steps"), _at(self.config, "train", "steps")):
+            if type(steps) is int and steps > 0:
+                return steps
+        return None
+
+    def summary(self) -> dict[str, Any]:
+        """What the list of runs shows."""
+        rows = [row for row in last_rows(self.path / "metrics.jsonl", 3) if "event" not in row]
+        row = rows[-1] if rows else {}
+        scores, sheets, steps = self.scores, self.sheets, self._steps()
+        step = max([number for number in (row.get("step"), self.status.get("step")) if type(number) is int], default=0)
+        speed = row.get("images_per_s")
+        left = None
+        if steps and step and isinstance(speed, int | float) and speed > 0 and isinstance(row.get("images"), int):
+            left = max(0, steps - step) * row["images"] / max(row["step"], 1) / speed
+        named = next((name for row in reversed(scores) for name in score_names(row)), None)
+        points = [(row["step"], row[named]) for row in scores if _finite(row.get(named))] if named else []
+        last_sheet = max(sheets, default=None)
+        started = _when(self.provenance.get("started")) or _newest(self.path / "config.yaml") or 0
+        return {
+            "id": self.id,
+            "name": self.name,
+            "place": self.place,
+            **self.state(),
+            "step": step,
+            "steps": steps,
+            "images_per_s": speed if _finite(speed) else None,
+            "seconds_left": left if left is None or math.isfinite(left) else None,
+            "started": started,
+            "changed": max(_newest(self.path / name) or 0 for name in ("metrics.jsonl", "status.json", "samples")),
+            "score": {"name": named, "points": _few(points, SPARK), "count": len(points)} if points else None,
+            "sheet": None if last_sheet is None else {"step": last_sheet, "version": _version(sheets[last_sheet])},
+            "sheets": len(sheets),
+            "objective": objective_in_words(self.config),
+            "size": self.layout()["side"],
+            "translates": self.translates(),
+            "request": asked(self.path),
+        }
+
+    def brief(self) -> dict[str, Any]:
+        """The summary, made anew only where the directory changed, or every few seconds for what time alone changes."""
+        names = ("metrics.jsonl", "scores.jsonl", "status.json", "config.yaml", "samples", "request.json")
+        seen = tuple(_newest(self.path / name) for name in names)
+        if self._brief is None or self._brief[0] != seen or time.monotonic() - self._brief[1] > REFRESH:
+            self._brief = seen, time.monotonic(), self.summary()
+        return self._brief[2]
+
+    def detail(self) -> dict[str, Any]:
+        """What the pages of one run show."""
+        self.troubles = []
+        self.columns.refresh()
+        best, checkpoints = self.best_step, []
+        for step in self.checkpoints:
+            manifest = self.manifest(step)
+            generator = manifest.get("generator")
+            digests = manifest.get("sha256")
+            checkpoints.append(
+                {
+                    "step": step,
+                    "best": step == best,
+                    "sha256": digests.get("weights.safetensors") if isinstance(digests, dict) else None,
+                    "generator": generator if isinstance(generator, dict) else None,
+                }
+            )
+        if self.columns.damaged:
+            self._trouble(f"{self.columns.damaged} lines of metrics.jsonl are damaged and left out")
+        sheets = self.sheets
+        return {
+            **self.summary(),
+            "config": self.config,
+            "provenance": self.provenance,
+            "layout": self.layout(),
+            "steps_of_sheets": list(sheets),
+            "checkpoints": checkpoints,
+            "scores": self.scores,
+            "columns": self.columns.names,
+            "span": self.columns.span,
+            "events": self.columns.events,
+            "exact": self.columns.exact,
+            "version": self.columns.version,
+            "troubles": self.troubles,
+            "checkpoint_every": _at(self.config, "train", "checkpoint_every"),
+        }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    found = yaml.load(path.read_text(encoding="utf-8"), YAML)
+    if not isinstance(found, dict):
+        raise ValueError("not a mapping")
+    return json.loads(json.dumps(found, default=str))
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _at(tree: Any, *keys: str) -> Any:
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _newest(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def _version(path: Path) -> int:
+    return int((_newest(path) or 0) * 1000)
+
+
+def _when(text: Any) -> float | None:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+    """At most so many of the points, both ends among them."""
+    if len(points) <= most:
+        return points
+    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
+
+
+def _by_step(folder: Path, pattern: str) -> dict[int, Path]:
+    """What lies in a folder under names of this pattern, by the number in them; links are left out."""
+    found = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                match = re.fullmatch(pattern, entry.name)
+                if match and not entry.is_symlink():
+                    found[int(match[1])] = Path(entry.path)
+    except OSError:
+        return {}
+    return dict(sorted(found.items()))

@@ -1,0 +1,216 @@
+"""The application: its state, the page's own files, and what is live."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from steadygan import __version__
+from steadygan.errors import UserError
+from steadygan.studio import control, making, views
+from steadygan.studio.answers import Missing, Refused, answer
+from steadygan.studio.catalogue import Catalogue
+from steadygan.studio.jobs import Jobs
+from steadygan.studio.painter import MEMORY_GIB, Busy, Painter, PainterError
+from steadygan.studio.places import Places
+from steadygan.studio.security import Guard
+from steadygan.studio.sheets import Cache, Damaged
+
+LISTENERS = 24
+"""Pages that are kept up to date at a time."""
+PULSE = 1.0
+"""Seconds between looks at the directory, while a page is open."""
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass
+class Studio:
+    """What all requests share.
+
+    root: the directory with runs; allowed: whether runs may be started and steered; data: folders of images that runs
+    may be started from; device, memory_gib: of the process that makes images.
+    """
+
+    root: Path
+    allowed: bool = False
+    data: tuple[Path, ...] = ()
+    device: str = "cpu"
+    memory_gib: float = MEMORY_GIB
+    catalogue: Catalogue = field(init=False)
+    painter: Painter = field(init=False)
+    reader: Painter = field(init=False)
+    cache: Cache = field(default_factory=Cache)
+    jobs: Jobs = field(default_factory=Jobs)
+    places: Places = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.catalogue = Catalogue(self.root)
+        self.painter = Painter(self.device, self.memory_gib)
+        self.reader = Painter(self.device, self.memory_gib, waiting=3)
+        self.places = Places(self.data)
+        self.pulse = Pulse(self.catalogue)
+        self._awake = False
+
+    def wake(self) -> None:
+        """Starts the process that makes images ahead of the first question, which then need not wait for it."""
+        if not self._awake:
+            self._awake = True
+            threading.Thread(target=self._first_question, daemon=True).start()
+
+    def _first_question(self) -> None:
+        with suppress(PainterError):
+            self.painter.ask("hello")
+
+    def close(self) -> None:
+        self.painter.close()
+        self.reader.close()
+
+
+class Pulse:
+    """The summaries of all runs, renewed at most once a second however many pages look."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self._lock = threading.Lock()
+        self._at = -PULSE
+        self._now: dict[str, dict[str, Any]] = {}
+
+    def now(self) -> dict[str, dict[str, Any]]:
+        """Summary by id."""
+        with self._lock:
+            if time.monotonic() - self._at >= PULSE:
+                self.catalogue.scan()
+                self._now = {run.id: run.brief() for run in self.catalogue.all()}
+                self._at = time.monotonic()
+            return self._now
+
+
+def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] = ()) -> Starlette:
+    """The ASGI application; token and names: see `Guard`."""
+    files = page_files()
+    listeners = asyncio.Semaphore(LISTENERS)
+
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in files:
+            raise HTTPException(404)
+        body, tag = files[name]
+        headers = {"etag": tag, "cache-control": "no-cache", "content-type": TYPES[Path(name).suffix]}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers)
+
+    async def about(request: Request) -> Response:
+        return JSONResponse(
+            {
+                "version": __version__,
+                "directory": studio.root.name,
+                "control": studio.allowed,
+                "device": studio.device,
+            }
+        )
+
+    async def events(request: Request) -> Response:
+        if listeners.locked():
+            return JSONResponse({"error": "too many pages are open"}, 503)
+        return StreamingResponse(
+            changes(studio.pulse, listeners, request),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        studio.close()
+
+    routes = [
+        Route("/", page),
+        Route("/static/{name:path}", page),
+        Route("/api/about", about),
+        Route("/api/events", events),
+        *views.routes(studio),
+        *making.routes(studio),
+        *control.routes(studio),
+    ]
+    handlers: dict[Any, Any] = {
+        Missing: answer(404),
+        Damaged: answer(404),
+        Refused: answer(403),
+        UserError: answer(400),
+        ValueError: answer(400),
+        Busy: answer(503),
+        PainterError: answer(502),
+        HTTPException: _plain_error,
+        Exception: _unexpected,
+    }
+    guard = Middleware(Guard, token=token, names=names)
+    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+
+
+def page_files() -> dict[str, tuple[bytes, str]]:
+    """The page's own files by the name that it asks for, with their ETag: nothing else is ever served from there."""
+    found: dict[str, tuple[bytes, str]] = {}
+
+    def collect(folder: Any, prefix: str) -> None:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                collect(entry, f"{prefix}{entry.name}/")
+            elif Path(entry.name).suffix in TYPES:
+                body = entry.read_bytes()
+                found[prefix + entry.name] = (body, f'"{hashlib.sha256(body).hexdigest()[:20]}"')
+
+    collect(resources.files("steadygan.studio").joinpath("static"), "")
+    return found
+
+
+async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) -> AsyncIterator[str]:
+    """Server-sent events: `runs` with what changed since the last one, every summary at first."""
+    async with listeners:
+        known: dict[str, str] = {}
+        quiet = 0.0
+        while not await request.is_disconnected():
+            summaries = await run_in_threadpool(pulse.now)
+            fresh = {id: json.dumps(summary) for id, summary in summaries.items()}
+            changed = [text for id, text in fresh.items() if known.get(id) != text]
+            gone = [id for id in known if id not in fresh]
+            if changed or gone or not known:
+                yield f'event: runs\ndata: {{"changed": [{", ".join(changed)}], "gone": {json.dumps(gone)}}}\n\n'
+                quiet = 0.0
+            elif quiet > 15:
+                yield ": still here\n\n"
+                quiet = 0.0
+            known = fresh
+            quiet += PULSE
+            await asyncio.sleep(PULSE)
+
+
+async def _plain_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return JSONResponse({"error": str(getattr(error, "detail", error))}, status)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": f"this went wrong: {type(error).__name__}"}, 500)

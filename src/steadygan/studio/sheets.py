@@ -1,0 +1,123 @@
+"""Sheets of samples: what a page shows of them, and one latent cut out of many."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+MOST_PIXELS = 64 << 20
+CACHE = 48 << 20
+THUMB_WIDTH = 480
+
+
+class Damaged(Exception):
+    """A file that is no image, not a whole one, or one larger than is ever shown."""
+
+
+class Cache:
+    """The newest results by key, up to so many bytes; safe to use from several threads."""
+
+    def __init__(self, size: int = CACHE) -> None:
+        self._size, self._held = size, 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Any, bytes] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], bytes]) -> bytes:
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        made = make()
+        with self._lock:
+            if key not in self._entries and len(made) <= self._size // 4:
+                self._entries[key] = made
+                self._held += len(made)
+                while self._held > self._size:
+                    self._held -= len(self._entries.popitem(last=False)[1])
+        return made
+
+
+def open_sheet(path: Path) -> Image.Image:
+    """The whole image, decoded. Raises `Damaged`."""
+    try:
+        with Image.open(path) as image:
+            if image.format != "PNG" or image.width * image.height > MOST_PIXELS:
+                raise Damaged(f"{path.name} is not a sheet of samples")
+            image.load()
+            return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Damaged(f"{path.name}: {error}") from None
+
+
+def shape(image: Image.Image, side: int, gap: int) -> tuple[int, int] | None:
+    """Columns and rows of a sheet whose tiles are squares of `side`; None when it is not made of such tiles."""
+    pitch = side + gap
+    if side <= 0 or (image.width - gap) % pitch or (image.height - gap) % pitch:
+        return None
+    return (image.width - gap) // pitch, (image.height - gap) // pitch
+
+
+def tile(image: Image.Image, index: int, side: int, gap: int) -> Image.Image:
+    """Tile number `index`, row by row. Raises `Damaged` where there is none."""
+    found = shape(image, side, gap)
+    if found is None or not 0 <= index < found[0] * found[1]:
+        raise Damaged("this sheet has no such tile")
+    left, top = (index % found[0]) * (side + gap) + gap, (index // found[0]) * (side + gap) + gap
+    return image.crop((left, top, left + side, top + side))
+
+
+def strip(paths: Sequence[Path], index: int, side: int, gap: int, *, across: int | None = None) -> Image.Image:
+    """One latent through time: its tile in each sheet, side by side; a grey field where a sheet cannot be read."""
+    across = across or len(paths)
+    rows = -(-len(paths) // across)
+    film = Image.new("RGB", (across * (side + gap) - gap, rows * (side + gap) - gap), "white")
+    for place, path in enumerate(paths):
+        try:
+            frame = tile(open_sheet(path), index, side, gap)
+        except Damaged:
+            frame = Image.new("RGB", (side, side), "grey")
+        film.paste(frame, ((place % across) * (side + gap), (place // across) * (side + gap)))
+    return film
+
+
+def thumb(path: Path, side: int, gap: int) -> bytes:
+    """The first rows of a sheet, small, as WebP."""
+    image = open_sheet(path)
+    found = shape(image, side, gap)
+    if found is not None:
+        columns = min(found[0], 10)
+        rows = min(found[1], max(1, columns * 2 // 5))
+        image = image.crop((gap, gap, columns * (side + gap), rows * (side + gap)))
+    if image.width > THUMB_WIDTH:
+        image = image.resize((THUMB_WIDTH, max(1, image.height * THUMB_WIDTH // image.width)), Image.Resampling.BOX)
+    out = io.BytesIO()
+    image.convert("RGB").save(out, "WEBP", quality=82, method=2)
+    return out.getvalue()
+
+
+def enlarged(image: Image.Image, least: int) -> Image.Image:
+    """By a whole factor, pixel for pixel, until the side is at least `least`."""
+    factor = max(1, -(-least // max(image.size)))
+    return (
+        image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST) if factor > 1 else image
+    )
+
+
+def png(image: Image.Image, **options: Any) -> bytes:
+    """As the bytes of a PNG file."""
+    out = io.BytesIO()
+    image.save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def picked(steps: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the steps, evenly, both ends among them."""
+    if len(steps) <= count:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)]

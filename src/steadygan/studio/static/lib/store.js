@@ -1,0 +1,42 @@
+// What the server says of all runs, kept up to date.
+
+import { get } from "./api.js";
+
+export const runs = new Map();
+export const about = { version: "", directory: "", control: false, device: "cpu" };
+const listeners = new Set();
+let loaded;
+
+export function onRuns(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+const tell = () => listeners.forEach((listener) => listener());
+
+export function ready() {
+  loaded ??= Promise.all([
+    get("/api/about").then((found) => Object.assign(about, found)),
+    get("/api/runs").then(({ runs: list }) => list.forEach((run) => runs.set(run.id, run))),
+  ]).catch((error) => { loaded = undefined; throw error; });
+  return loaded;
+}
+
+export function listen(onLink) {
+  const source = new EventSource("/api/events");
+  source.addEventListener("open", () => onLink(true));
+  source.addEventListener("error", () => onLink(false));
+  source.addEventListener("runs", (event) => {
+    const { changed, gone } = JSON.parse(event.data);
+    for (const run of changed) runs.set(run.id, run);
+    for (const id of gone) runs.delete(id);
+    onLink(true);
+    tell();
+  });
+}
+
+const picked = new Set();
+export const tray = {
+  has: (id) => picked.has(id),
+  toggle(id) { if (!picked.delete(id)) picked.add(id); tell(); },
+  list: () => [...picked].filter((id) => runs.has(id)),
+};

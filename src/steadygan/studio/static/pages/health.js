@@ -1,0 +1,61 @@
+// Health in a sentence, the numbers behind it, and what to change.
+
+import { copyable, count, duration, fill, h, icon, number } from "../lib/dom.js";
+import { get } from "../lib/api.js";
+import { Sync } from "../lib/chart.js";
+import { groupsOf, panels } from "./curves.js";
+
+const SIGNS = { fine: "good", good: "good", healthy: "good", finished: "good", young: "calm", early: "calm", unknown: "calm", memorising: "warn", overfitting: "warn", leaking: "warn", leak: "warn", stalled: "warn", learning_nothing: "warn", nothing: "warn", plateau: "calm" };
+const NAMES = { D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
+const toneOf = (kind) => SIGNS[kind] ?? "bad";
+
+export function health(body, run) {
+  const card = h("section", { class: "panel", "aria-label": "Verdict" }, h("p", { class: "muted" }, "Looking …"));
+  const figures = h("dl", { class: "figures" });
+  const sync = new Sync();
+  const wanted = groupsOf(run.columns).filter((group) => ["losses", "accuracy", "diversity"].includes(group.key));
+  const charts = panels(run, wanted, sync);
+  fill(body, card, h("section", { class: "panel stack" }, h("h2", null, "Where it stands"), figures), h("div", { class: "charts" }, charts.nodes));
+  charts.refresh({});
+
+  const ask = () => get(`/api/runs/${run.id}/health`).then(verdict).catch((error) => fill(card, h("p", { class: "note warn" }, error.message)));
+
+  function verdict(found) {
+    if (!found.available) {
+      card.className = "panel";
+      fill(card, h("h2", null, "Verdict: not available"), h("p", { class: "muted" }, "This installation has no steadygan.diagnosis. The numbers below are what it would look at."));
+      return;
+    }
+    const tone = toneOf(found.kind);
+    card.className = `panel verdict ${tone}`;
+    const advice = Array.isArray(found.advice) ? found.advice : found.advice ? [found.advice] : [];
+    const numbers = Object.entries(found.numbers ?? {});
+    fill(card, h("div", { class: "sign" }, icon(tone)), h("div", { class: "stack" },
+      h("p", { class: "said" }, found.sentence),
+      found.since_step !== null && found.since_step !== undefined && h("p", { class: "muted" }, `Since step ${count(found.since_step)}.`),
+      numbers.length > 0 && h("dl", { class: "figures" }, numbers.map(([name, value]) => h("div", null, h("dt", null, NAMES[name] ?? name.replaceAll("_", " ")), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
+      advice.length > 0 && h("div", { class: "stack tight" }, h("h3", null, "What to change"), advice.map((one) => tip(one)))));
+  }
+  const tip = (one) => {
+    if (typeof one === "string") return h("p", null, one);
+    const change = one.key ? `${one.key}=${JSON.stringify(one.value)}` : one.command;
+    return h("div", { class: "stack tight" }, (one.sentence || one.why || one.text) && h("p", null, one.sentence || one.why || one.text), change && copyable(change, "the setting"));
+  };
+
+  function standing(found) {
+    const next = found.checkpoint_every && ["running", "starting"].includes(found.state) ? (Math.floor(found.step / found.checkpoint_every) + 1) * found.checkpoint_every : null;
+    const perStep = found.seconds_left && found.steps > found.step ? found.seconds_left / (found.steps - found.step) : null;
+    const rows = [
+      ["time left", ["running", "starting"].includes(found.state) ? duration(found.seconds_left) ?? "–" : "–"],
+      ["next checkpoint", next ? `step ${count(Math.min(next, found.steps ?? next))}${perStep ? `, in ${duration(perStep * (next - found.step))}` : ""}` : "–"],
+      ["newest checkpoint", found.checkpoints.length ? `step ${count(found.checkpoints.at(-1).step)}` : "none yet"],
+      ["best by score", found.checkpoints.some((one) => one.best) ? `step ${count(found.checkpoints.find((one) => one.best).step)}` : "–"],
+      ["steps skipped", number(found.skipped ?? 0)],
+      ["rollbacks, collapses", `${found.events.filter((one) => one.event === "rollback").length}, ${found.events.filter((one) => one.event === "collapse").length}`],
+    ];
+    fill(figures, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  }
+  ask();
+  standing(run);
+  return { leave: charts.close, changed(found) { Object.assign(run, found); ask(); standing(found); charts.refresh({}); } };
+}

@@ -1,0 +1,67 @@
+// All runs, newest first.
+
+import { ago, count, duration, fill, h, keep, kept, number, pill, stateWord } from "../lib/dom.js";
+import { spark } from "../lib/chart.js";
+import { about, onRuns, runs, tray } from "../lib/store.js";
+
+const ORDERS = { newest: ["newest first", (a, b) => b.started - a.started], changed: ["changed last", (a, b) => b.changed - a.changed], name: ["by name", (a, b) => a.name.localeCompare(b.name, "en", { numeric: true })], score: ["best score", byScore] };
+
+function byScore(a, b) {
+  const [x, y] = [a, b].map((run) => run.score?.points.at(-1)[1] ?? Infinity);
+  return x - y;
+}
+
+export function home(main) {
+  const filter = { state: null, text: "", order: kept("order", "newest") };
+  const cards = new Map();
+  const list = h("div", { class: "cards" }), chips = h("div", { class: "chips", role: "group", "aria-label": "Filter by state" }), said = h("p", { class: "muted" });
+  const search = h("input", { type: "search", placeholder: "Search runs", "aria-label": "Search runs", oninput: () => { filter.text = search.value.toLowerCase(); show(); } });
+  const order = h("select", { "aria-label": "Order", onchange: () => { filter.order = order.value; keep("order", order.value); show(); } }, Object.entries(ORDERS).map(([key, [text]]) => h("option", { value: key, selected: key === filter.order }, text)));
+  fill(main, h("div", { class: "stack" }, h("div", { class: "row spread" }, h("div", null, h("h1", null, "Runs"), said), h("div", { class: "row" }, search, order)), chips, list));
+
+  function show() {
+    const all = [...runs.values()];
+    const states = new Map();
+    for (const run of all) states.set(run.state, (states.get(run.state) ?? 0) + 1);
+    if (filter.state && !states.has(filter.state)) filter.state = null;
+    said.textContent = all.length ? `${count(all.length)} in ${about.directory}/` : "";
+    fill(chips, states.size > 1 && [chip("all", null, all.length), ...[...states].sort().map(([state, number]) => chip(stateWord(state), state, number))]);
+    const shown = all.filter((run) => (!filter.state || run.state === filter.state) && (!filter.text || `${run.name} ${run.objective}`.toLowerCase().includes(filter.text))).sort(ORDERS[filter.order][1]);
+    if (!shown.length) {
+      list.replaceChildren();
+      list.className = "";
+      fill(list, all.length ? h("div", { class: "empty" }, h("h2", null, "No run fits"), h("p", null, "Clear the search or choose another state.")) : empty());
+      return;
+    }
+    list.className = "cards";
+    const wanted = shown.map((run) => {
+      const key = JSON.stringify([run, tray.has(run.id)]);
+      if (cards.get(run.id)?.key !== key) cards.set(run.id, { key, node: card(run) });
+      return cards.get(run.id).node;
+    });
+    if (wanted.length !== list.children.length || wanted.some((node, i) => list.children[i] !== node)) list.replaceChildren(...wanted);
+  }
+  const chip = (text, state, number) => h("button", { class: "chip", type: "button", "aria-pressed": String(filter.state === state), onclick: () => { filter.state = state; show(); } }, text, h("span", { class: "num" }, number));
+  show();
+  return onRuns(show);
+}
+
+const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one, and it appears by itself:"), h("pre", null, "steadygan train digits"), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
+
+function card(run) {
+  const check = h("input", { type: "checkbox", checked: tray.has(run.id), "aria-label": `Compare ${run.name}`, onchange: () => tray.toggle(run.id) });
+  const left = run.state === "running" && duration(run.seconds_left);
+  const score = run.score;
+  return h("article", { class: "card" },
+    h("div", { class: "view" }, run.sheet ? h("img", { class: "pixel", loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: `/api/runs/${run.id}/thumb?v=${run.sheet.version}`, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet")),
+    h("label", { class: "check pick" }, check, "compare"),
+    h("div", { class: "body" },
+      h("div", { class: "row spread tight" }, h("h2", null, h("a", { href: `#/run/${run.id}` }, run.name)), pill(run.state)),
+      h("p", { class: "small muted" }, run.objective || "configuration not readable"),
+      run.steps && h("progress", { class: "bar", max: run.steps, value: run.step, "aria-label": `step ${run.step} of ${run.steps}` }),
+      h("p", { class: "small muted num" }, `step ${count(run.step)}${run.steps ? ` of ${count(run.steps)}` : ""}`, left ? ` · ${left} left` : "", run.images_per_s ? ` · ${number(run.images_per_s, 3)} images/s` : ""),
+      run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: "note bad" }, run.message),
+      h("div", { class: "facts" },
+        h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),
+        score ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started)))));
+}

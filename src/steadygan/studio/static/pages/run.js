@@ -1,0 +1,72 @@
+// One run: its head and its tabs.
+
+import { complain, count, duration, fill, h, number, pill, typing } from "../lib/dom.js";
+import { get } from "../lib/api.js";
+import { about, onRuns, runs, tray } from "../lib/store.js";
+import { time } from "./time.js";
+import { health } from "./health.js";
+import { curves } from "./curves.js";
+import { play } from "./play.js";
+import { neighbours } from "./neighbours.js";
+import { facts } from "./facts.js";
+import { steer } from "./steer.js";
+
+const TABS = { time: ["Time", time], health: ["Health", health], curves: ["Curves", curves], play: ["Play", play], neighbours: ["Neighbours", neighbours], facts: ["Facts & export", facts], steer: ["Steer", steer] };
+
+export function run(main, [id, tab = "time", ...more]) {
+  if (!runs.has(id)) {
+    fill(main, h("div", { class: "empty" }, h("h2", null, "This run is not here (any more)"), h("p", null, "It was moved or removed."), h("a", { class: "button", href: "#/" }, "All runs")));
+    return null;
+  }
+  const names = Object.keys(TABS).filter((name) => name !== "steer" || about.control);
+  if (!names.includes(tab)) tab = "time";
+  const head = h("div", { class: "runhead" }), body = h("div", { class: "stack runbody" }, h("p", { class: "muted" }, "Opening …"));
+  const bar = h("nav", { class: "tabs", "aria-label": "Views of this run" }, names.map((name) => h("a", { class: "tab", href: `#/run/${id}/${name}`, "aria-current": name === tab ? "page" : null }, TABS[name][0])));
+  fill(main, head, bar, body);
+  bar.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
+  let leave = null, gone = false, last = "", page = null;
+  const detail = () => get(`/api/runs/${id}`);
+  detail().then((found) => {
+    if (gone) return;
+    page = TABS[tab][1](body, found, { detail, more }) ?? null;
+    leave = page?.leave ?? null;
+    troubles(head, found);
+  }).catch((error) => { fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message))); });
+
+  function show() {
+    const now = runs.get(id);
+    if (!now) { fill(head, h("h1", null, "This run was removed")); return; }
+    const key = JSON.stringify(now) + tray.has(id);
+    if (key === last) return;
+    const first = !last;
+    last = key;
+    headOf(head, now);
+    if (!first && page?.changed) detail().then((found) => { if (!gone) { page.changed(found); troubles(head, found); } }).catch(complain);
+  }
+  function onKey(event) {
+    if (typing(event)) return;
+    const index = Number(event.key) - 1;
+    if (names[index]) location.hash = `#/run/${id}/${names[index]}`;
+  }
+  addEventListener("keydown", onKey);
+  show();
+  const stop = onRuns(show);
+  return () => { gone = true; stop(); removeEventListener("keydown", onKey); leave?.(); };
+}
+
+function headOf(head, run) {
+  const left = ["running", "starting"].includes(run.state) && duration(run.seconds_left);
+  const facts = [`step ${count(run.step)}${run.steps ? ` of ${count(run.steps)}` : ""}`, left && `${left} left`, run.images_per_s && `${number(run.images_per_s, 3)} images/s`, run.score && `${run.score.name} ${number(run.score.points.at(-1)[1])}`].filter(Boolean);
+  const check = h("input", { type: "checkbox", checked: tray.has(run.id), onchange: () => tray.toggle(run.id) });
+  fill(head,
+    h("div", { class: "row spread" }, h("div", { class: "row" }, h("h1", null, run.name), pill(run.state), run.request && h("span", { class: "state" }, `asked to ${run.request}`)), h("label", { class: "check small" }, check, "compare")),
+    h("p", { class: "muted" }, run.objective),
+    h("div", { class: "meter" }, run.steps && h("progress", { class: "bar", max: run.steps, value: run.step, "aria-label": "progress" }), h("p", { class: "small muted num" }, facts.join(" · "))),
+    run.message && h("p", { class: `note ${["collapsed", "failed", "lost"].includes(run.state) ? "bad" : ""}` }, run.message));
+}
+
+function troubles(head, found) {
+  head.querySelector(".troubles")?.remove();
+  if (found.troubles.length) head.append(h("div", { class: "note warn troubles" }, "Some of this run cannot be read: ", found.troubles.join("; ")));
+}

@@ -1,0 +1,106 @@
+// A new run from a folder of images: what is in it, a recipe, what D will see, what it will cost.
+
+import { complain, count, fill, h, number, toast } from "../lib/dom.js";
+import { get, paint, pixels, post } from "../lib/api.js";
+import { jobList } from "./steer.js";
+
+const FIELDS = [["data.size", "size, pixels", "number"], ["train.steps", "steps", "number"], ["train.batch_size", "batch size", "number"], ["train.seed", "seed", "number"], ["train.sample_every", "sheet every … steps", "number"], ["train.checkpoint_every", "checkpoint every … steps", "number"], ["model.conditional", "by class", "switch"], ["data.flip", "flip at random", "switch"]];
+const POLICIES = ["color", "translation", "cutout"];
+
+export function start(main) {
+  fill(main, h("p", { class: "muted" }, "Opening …"));
+  let leave = null;
+  get("/api/control/options").then((options) => { leave = page(main, options); }).catch((error) => fill(main, h("div", { class: "empty" }, h("h2", null, "New runs are switched off"), h("p", null, error.message), h("pre", null, "steadygan studio runs/ --control --data photos/"))));
+  return () => leave?.();
+}
+
+function page(main, options) {
+  const state = { place: "digits", recipe: options.recipes.at(-1), count: null };
+  const place = h("select", { "aria-label": "Images", onchange: () => { state.place = place.value; report(); } }, options.places.map(({ id, name }) => h("option", { value: id }, name)));
+  const found = h("div", { class: "stack" }), cards = h("div", { class: "recipes", role: "radiogroup", "aria-label": "Recipe" }), preset = h("select", { "aria-label": "Or any preset", onchange: () => { if (preset.value) choose({ preset: preset.value, title: preset.value, settings: {} }); } }, h("option", { value: "" }, "or any preset …"), options.presets.map((name) => h("option", { value: name }, name)));
+  const inputs = new Map(), fields = h("div", { class: "fields" }), policy = h("div", { class: "chips", role: "group", "aria-label": "DiffAugment" }), chosenPolicy = new Set();
+  const seen = h("div", { class: "seen" }), forecast = h("div", { class: "stack tight" }), jobs = h("section", { class: "panel stack" });
+  const name = h("input", { type: "text", value: "my-run", "aria-label": "Name of the run", pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}" });
+  const touched = new Set();
+
+  for (const [key, text, kind] of FIELDS) {
+    const input = kind === "number" ? h("input", { type: "number", min: 0, placeholder: "as the preset", oninput: () => touched.add(key) }) : h("select", { onchange: () => touched.add(key) }, [["", "as the preset"], ["true", "yes"], ["false", "no"]].map(([value, label]) => h("option", { value }, label)));
+    inputs.set(key, input);
+    fields.append(h("label", { class: "field" }, text, input));
+  }
+  function settings() {
+    const out = {};
+    for (const [key, input] of inputs) if (input.value !== "") out[key] = input.value === "true" ? true : input.value === "false" ? false : Number(input.value);
+    if (touched.has("policy")) out["augment.diffaugment.policy"] = POLICIES.filter((one) => chosenPolicy.has(one));
+    return out;
+  }
+  const plan = () => ({ preset: state.recipe.preset, place: state.place, settings: settings() });
+
+  function choose(recipe) {
+    state.recipe = recipe;
+    for (const [key, input] of inputs) if (!touched.has(key) || key in recipe.settings) input.value = recipe.settings[key] ?? (touched.has(key) ? input.value : "");
+    const wanted = recipe.settings["augment.diffaugment.policy"];
+    chosenPolicy.clear();
+    touched.delete("policy");
+    if (wanted) { wanted.forEach((one) => chosenPolicy.add(one)); touched.add("policy"); }
+    recipes();
+    policies();
+    preview();
+    fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
+  }
+  function recipes() {
+    const best = state.count === null || state.place === "digits" ? options.recipes.find((one) => one.place === state.place) : options.recipes.find((one) => !one.place && state.count >= one.from);
+    fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
+    if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, "as published: steadygan presets shows it")));
+  }
+  const policies = () => fill(policy, POLICIES.map((one) => h("button", { class: "chip", type: "button", "aria-pressed": String(chosenPolicy.has(one)), onclick: () => { touched.add("policy"); if (!chosenPolicy.delete(one)) chosenPolicy.add(one); policies(); preview(); } }, one)));
+
+  async function report() {
+    const asked = state.place;
+    fill(found, h("p", { class: "muted", role: "status" }, "Reading every image …"));
+    try {
+      const about = await post("/api/control/folder", { place: asked });
+      if (asked !== state.place) return;
+      state.count = about.count;
+      const { smallest, largest } = about.width_height, classes = Object.entries(about.classes);
+      const rows = [["images", count(about.count)], ["sizes", smallest ? `${smallest.join("×")}${String(smallest) === String(largest) ? "" : ` to ${largest.join("×")}`}` : "–"], ["colours", about.channels === 1 ? "grey" : "RGB"], ["classes", classes.length || "none"], ["duplicates", count(about.duplicates.images ?? 0)], ["unreadable", count(about.unreadable_count)]];
+      fill(found, h("dl", { class: "figures" }, rows.map(([key, value]) => h("div", null, h("dt", null, key), h("dd", null, value)))),
+        classes.length > 0 && h("p", { class: "small muted" }, classes.slice(0, 24).map(([key, value]) => `${key} (${count(value)})`).join(", "), classes.length > 24 && " …"),
+        about.unreadable_count > 0 && h("details", null, h("summary", null, "Unreadable files"), h("pre", null, Object.entries(about.unreadable).map(([file, why]) => `${file}: ${why}`).join("\n"))));
+      recipes();
+      preview();
+    } catch (error) { fill(found, h("p", { class: "note warn" }, error.message)); }
+  }
+  let turn = 0;
+  async function preview() {
+    const now = ++turn;
+    try {
+      const answer = await pixels("/api/control/preview", plan());
+      if (now !== turn) return;
+      const titles = [["as they are cut", "centre square, resized"], ["as D sees them", answer.policy.length ? `DiffAugment: ${answer.policy.join(", ")}` : "no DiffAugment"], ["as consistency moves them", answer.consistent ? "CR or bCR compares D on these with the ones above" : "no consistency term uses this"]];
+      fill(seen, titles.map(([title, note], row) => h("div", null, h("p", { class: "small" }, h("b", null, title), h("span", { class: "muted" }, ` · ${note}`)), h("div", { class: "line" }, Array.from({ length: answer.count }, (_, i) => { const canvas = h("canvas", { class: "pixel", role: "img", "aria-label": `image ${i + 1} ${title}` }); paint(canvas, answer, row * answer.count + i); return canvas; })))));
+    } catch (error) { if (now === turn) fill(seen, h("p", { class: "note warn" }, error.message)); }
+  }
+  async function predict(event) {
+    event.target.disabled = true;
+    fill(forecast, h("p", { class: "muted", role: "status" }, "Building the networks and timing a few steps …"));
+    try {
+      const { lines } = await post("/api/control/forecast", plan());
+      fill(forecast, h("table", null, h("tbody", null, lines.map(([key, text]) => h("tr", null, h("th", null, key), h("td", null, text))))));
+    } catch (error) { fill(forecast, h("p", { class: "note warn" }, error.message)); } finally { event.target.disabled = false; }
+  }
+  async function begin() {
+    if (!name.checkValidity() || !name.value) { toast("A name has letters, digits, dots, dashes and underscores", true); return; }
+    try { await post("/api/control/start", { ...plan(), name: name.value }); toast(`${name.value} starts; it shows up among the runs within seconds`); stop(); stop = jobList(jobs); } catch (error) { complain(error); }
+  }
+  fill(main, h("div", { class: "stack" }, h("h1", null, "New run"), h("ol", { class: "steps" },
+    h("li", { class: "panel stack" }, h("h2", null, "Images"), h("div", { class: "row" }, place), found, options.places.length === 1 && h("p", { class: "note" }, "Only the embedded digits are offered: start the studio with --data FOLDER to choose your own images.")),
+    h("li", { class: "panel stack" }, h("h2", null, "Recipe"), cards, h("div", null, preset)),
+    h("li", { class: "panel stack" }, h("h2", null, "Settings"), fields, h("div", { class: "stack tight" }, h("span", { class: "small muted" }, "DiffAugment (for few images)"), policy), h("div", null, h("button", { class: "button", type: "button", onclick: preview }, "Show the images again")), seen),
+    h("li", { class: "panel stack" }, h("h2", null, "Forecast"), h("div", null, h("button", { class: "button", type: "button", onclick: predict }, "Forecast time and memory")), forecast),
+    h("li", { class: "panel stack" }, h("h2", null, "Start"), h("div", { class: "row" }, h("label", { class: "check" }, "name", name), h("button", { class: "button primary", type: "button", onclick: begin }, "Start training")))), jobs));
+  choose(state.recipe);
+  report();
+  let stop = jobList(jobs);
+  return () => stop();
+}

@@ -1,0 +1,51 @@
+// Steering a run: requests that its loop takes at a step boundary, and runs that start from it.
+
+import { copyable, count, complain, fill, h, icon, pill, toast } from "../lib/dom.js";
+import { get, post } from "../lib/api.js";
+import { checkpointChoice } from "./play.js";
+
+export function jobList(node) {
+  let clock;
+  const show = async () => {
+    const { jobs } = await get("/api/control/jobs").catch(() => ({ jobs: [] }));
+    if (!node.isConnected) return;
+    fill(node, jobs.length > 0 && [h("h2", null, "Started from here"), jobs.slice(0, 8).map((job) => h("details", { open: job.state === "ended" && job.status !== 0 }, h("summary", null, `${job.run} `, pill(job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed")), h("div", { class: "stack tight" }, h("p", { class: "small mono muted" }, job.command.join(" ")), h("pre", null, job.log.trim() || "nothing printed yet"))))]);
+    clock = setTimeout(show, 3000);
+  };
+  queueMicrotask(show);
+  return () => clearTimeout(clock);
+}
+
+export function settingsFrom(text) {
+  const settings = {};
+  for (const line of text.split(/\s+/).filter(Boolean)) {
+    const [key, value] = line.split(/=(.*)/s);
+    if (value === undefined) throw new Error(`${line} is not of the form key=value`);
+    try { settings[key] = JSON.parse(value); } catch { throw new Error(`${key}: ${value} is not a number, true, false or a list`); }
+  }
+  return settings;
+}
+
+export function steer(body, run) {
+  const actions = h("div", { class: "row" }), jobs = h("section", { class: "panel stack" });
+  const ask = (what) => post(`/api/runs/${run.id}/ask`, { do: what }).then(() => toast(`Asked to ${what}: the run takes it at its next step`)).catch(complain);
+  const more = h("input", { type: "number", min: run.step + 1, value: (run.steps ?? run.step) + Math.max(100, Math.round((run.steps ?? 1000) / 2)), "aria-label": "Steps to train to" });
+  const name = h("input", { type: "text", value: `${run.name.split("/").at(-1)}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings" });
+  const choice = run.checkpoints.length ? checkpointChoice(run, () => {}) : null;
+  const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); } catch (error) { complain(error); } };
+  const when = (now) => {
+    const live = ["running", "starting"].includes(now.state);
+    fill(actions,
+      h("button", { class: "button danger", type: "button", disabled: !live && now.state !== "paused", onclick: () => ask("stop") }, icon("stopped"), "Stop and save"),
+      now.state === "paused" ? h("button", { class: "button", type: "button", onclick: () => ask("resume") }, icon("play"), "End the pause") : h("button", { class: "button", type: "button", disabled: !live, onclick: () => ask("pause") }, icon("pause"), "Pause"));
+  };
+  when(run);
+  fill(body,
+    h("section", { class: "panel stack" }, h("h2", null, "This run"), actions, h("p", { class: "small muted" }, "A request is a small file in the run’s directory; the training takes it at its next step. The same from a terminal:"), copyable(`steadygan stop ${run.place}\nsteadygan pause ${run.place}\nsteadygan resume ${run.place}`, "the commands")),
+    h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Takes the run up from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), h("button", { class: "button primary", type: "button", disabled: !choice, onclick: act(`/api/runs/${run.id}/resume`, () => ({ steps: Number(more.value) })) }, "Train on"))),
+    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."),
+      choice ? [h("div", { class: "fields" }, h("label", { class: "field" }, "from checkpoint", choice), h("label", { class: "field" }, "name of the new run", name)), h("label", { class: "field" }, "changed settings, key=value", changes), h("div", { class: "row" }, h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/branch`, () => ({ step: Number(choice.value), name: name.value, settings: settingsFrom(changes.value) })) }, "Branch and train"))] : h("p", { class: "note" }, `There is no checkpoint yet; the first comes at step ${count(run.checkpoint_every ?? 0)}.`)),
+    jobs);
+  const stop = jobList(jobs);
+  return { leave: stop, changed: when };
+}

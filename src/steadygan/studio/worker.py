@@ -1,0 +1,63 @@
+"""The process that makes images: `python -m steadygan.studio.worker DEVICE GIB`, started by `painter`.
+
+It reads questions from its standard input and writes answers to what was its standard output; whatever else is printed
+goes to the error stream.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from steadygan.errors import UserError
+from steadygan.studio.painter import receive, send
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+def bound_memory(gib: float) -> None:
+    """Lets this process hold so much and no more, where the system can: a network too large fails, and nothing else."""
+    try:
+        import resource
+
+        size = int(gib * 2**30)
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    except (ImportError, AttributeError, OSError, ValueError):
+        sys.stderr.write("steadygan studio: this system does not bound the memory of a process\n")
+
+
+def main(device: str, gib: float) -> None:
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    if device == "cpu":
+        bound_memory(gib)
+    if hasattr(os, "nice"):
+        os.nice(10)
+    operations: dict[str, Callable[..., Answer]] = {}
+    while True:
+        try:
+            question = receive(sys.stdin.buffer)
+        except (EOFError, ValueError):
+            return
+        try:
+            if not operations:
+                from steadygan.studio.operations import operations_on
+
+                operations = operations_on(device)
+            do = str(question.pop("do"))
+            answer, data = operations[do](**question)
+        except UserError as error:
+            answer, data = {"error": str(error)}, b""
+        except (MemoryError, RuntimeError) as error:
+            short = str(error).strip().splitlines()[0] if str(error).strip() else "out of memory"
+            answer, data = {"error": f"not made: {short}"[:300], "fatal": True}, b""
+        except Exception as error:
+            # A damaged checkpoint may raise anything; the page is shown what, and the next question is answered.
+            answer, data = {"error": f"not made: {type(error).__name__}: {error}"[:300]}, b""
+        send(answers, answer, data)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -1,0 +1,62 @@
+"""A directory with runs, and a page's view of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import command, tiny_run
+from studio_runs import Open, write_run
+
+pytest.importorskip("starlette", reason="the studio's server is not installed")
+
+from starlette.testclient import TestClient
+
+from steadygan.studio.server import Studio, create_app
+
+
+@pytest.fixture
+def root_of_runs(tmp_path: Path) -> Path:
+    """A directory with two runs."""
+    write_run(tmp_path / "runs" / "first")
+    write_run(tmp_path / "runs" / "deeper" / "second", seed=1)
+    (tmp_path / "secret.txt").write_text("not for pages")
+    return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was really trained, for four steps."""
+    path = tmp_path_factory.mktemp("trained") / "tiny"
+    every = [f"train.{name}_every=2" for name in ("log", "sample", "checkpoint")]
+    settings = ["model.conditional=true", "eval.num_fake=20", "train.steps=4", *every]
+    assert command("train", "digits", *tiny_run(*settings), "--out", path) == 0
+    return path
+
+
+@pytest.fixture
+def with_trained(root_of_runs: Path, trained: Path) -> Path:
+    """The directory with the trained run in it as well."""
+    shutil.copytree(trained, root_of_runs / "tiny")
+    return root_of_runs
+
+
+@pytest.fixture
+def open_studio() -> Iterator[Open]:
+    """Opens a studio on a directory; requests come from its own page."""
+    opened: list[tuple[Studio, TestClient]] = []
+
+    def open_on(root: Path, token: str | None = None, **options: Any) -> TestClient:
+        studio = Studio(root, **options)
+        app = create_app(studio, token, ("studio.example",))
+        client = TestClient(app, base_url="http://127.0.0.1:8000", headers={"x-steadygan": "1"})
+        opened.append((studio, client))
+        return client
+
+    yield open_on
+    for studio, client in opened:
+        client.close()
+        studio.close()

@@ -1,0 +1,145 @@
+"""What is known of a run from its directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studio_runs import PROTOCOL, write_run
+
+from steadygan.studio.catalogue import Catalogue
+from steadygan.studio.run import SILENCE, RunFiles
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFiles:
+    return RunFiles("id", "first", write_run(tmp_path / "first"))
+
+
+def status(run: RunFiles, **fields: Any) -> None:
+    known = {"schema": 1, "message": "", "pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
+    (run.path / "status.json").write_text(json.dumps({**known, **fields}))
+
+
+@pytest.mark.parametrize("state", ["starting", "running", "paused", "finished", "stopped", "collapsed", "failed"])
+def test_a_run_says_its_own_state(run: RunFiles, state: str) -> None:
+    status(run, state=state, message="in words")
+    assert run.state() == {"state": state, "message": "in words"}
+
+
+@pytest.mark.parametrize("sign", ["silent", "killed"])
+def test_a_run_that_was_killed_has_lost_contact(run: RunFiles, sign: str) -> None:
+    silent: dict[str, Any] = {"heartbeat": time.time() - 2 * SILENCE, "host": "elsewhere"}
+    fields = silent if sign == "silent" else {"pid": 2**22 + 1}
+    status(run, state="running", **fields)
+    assert run.state()["state"] == "lost"
+    status(run, state="finished", **fields)
+    assert run.state()["state"] == "finished"
+
+
+def test_an_older_run_without_a_status_is_judged_by_its_records(run: RunFiles) -> None:
+    os.utime(run.path / "metrics.jsonl", (1, 1))
+    assert run.state()["state"] == "stopped"
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10, "event": "collapse", "symptom": "all alike"}\n')
+    assert run.state() == {"state": "collapsed", "message": "all alike"}
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 100, "images": 800}\n')
+    assert run.state()["state"] == "finished"
+
+
+def test_a_summary_tells_how_far_a_run_is(run: RunFiles) -> None:
+    found = run.summary()
+    assert (found["step"], found["steps"], found["images_per_s"]) == (10, 100, 40.0)
+    assert found["seconds_left"] == pytest.approx(90 * 8 / 40)
+    assert found["score"] == {"name": "FD-digits", "points": [(5, 10.0), (10, 5.0)], "count": 2}
+    assert found["sheet"]["step"] == 10
+    assert found["objective"] == "dcgan 8², by class · hinge + bCR"
+
+
+def test_a_run_is_summed_up_again_only_when_it_changed(run: RunFiles) -> None:
+    assert run.brief() is run.brief()
+    before = run.brief()
+    (run.path / "metrics.jsonl").write_text('{"step": 50, "images": 400, "images_per_s": 4}\n')
+    os.utime(run.path / "metrics.jsonl", (5, 5))
+    assert run.brief()["step"] == 50 != before["step"]
+
+
+DAMAGE = {
+    "config.yaml": b"name: [unclosed",
+    "provenance.json": b"[1, 2]",
+    "status.json": b'{"state": 7',
+    "metrics.jsonl": b'\x00\x01{nonsense\n{"step": 3}\n{"st',
+    "scores.jsonl": b'{"step": 1, "FD": 2}\n{"step": 2, "FD": [1], "protocol": {}}\n',
+    "checkpoints/best": b"\xff\xfe../../etc",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_file_leaves_the_rest_to_be_seen(run: RunFiles, name: str) -> None:
+    (run.path / name).write_bytes(DAMAGE[name])
+    found = run.detail()
+    assert found["steps_of_sheets"] == [5, 10]
+    named = " ".join(found["troubles"])
+    assert name in named or name in ("scores.jsonl", "checkpoints/best")
+    assert json.dumps(found)
+
+
+@pytest.mark.parametrize("name", [*DAMAGE, "samples", "checkpoints"])
+def test_what_is_missing_is_no_error(run: RunFiles, name: str) -> None:
+    path = run.path / name
+    if path.is_dir():
+        path.rename(run.path / "elsewhere")
+    else:
+        path.unlink(missing_ok=True)
+    assert json.dumps(run.detail())
+
+
+def test_scores_without_a_protocol_are_left_out(run: RunFiles) -> None:
+    (run.path / "scores.jsonl").write_text(json.dumps({"step": 1, "FD": 1.0}) + "\n")
+    assert run.scores == []
+
+
+def test_a_deleted_run_is_no_error_and_then_gone(root_of_runs: Path) -> None:
+    catalogue = Catalogue(root_of_runs)
+    catalogue.scan()
+    (first,) = [run for run in catalogue.all() if run.name == "first"]
+    first.path.rename(root_of_runs.parent / "moved")
+    assert first.detail()["state"] == "unknown"
+    catalogue.scan()
+    assert [run.name for run in catalogue.all()] == ["deeper/second"]
+    assert catalogue.get(first.id) is None
+
+
+def test_runs_are_found_below_and_links_are_not_followed(root_of_runs: Path, tmp_path: Path) -> None:
+    outside = write_run(tmp_path / "outside")
+    (root_of_runs / "link").symlink_to(outside)
+    (root_of_runs / ".hidden").mkdir()
+    write_run(root_of_runs / ".hidden" / "run")
+    catalogue = Catalogue(root_of_runs)
+    catalogue.scan()
+    assert sorted(run.name for run in catalogue.all()) == ["deeper/second", "first"]
+    (root_of_runs / "first" / "samples" / "step-00000099.png").symlink_to(tmp_path / "secret.txt")
+    (first,) = [run for run in catalogue.all() if run.name == "first"]
+    assert list(first.sheets) == [5, 10]
+
+
+def test_a_directory_that_is_a_run_itself_is_shown(tmp_path: Path) -> None:
+    catalogue = Catalogue(write_run(tmp_path / "alone"))
+    catalogue.scan()
+    assert [(run.name, run.place) for run in catalogue.all()] == [("alone", "alone")]
+
+
+def test_a_configuration_too_large_to_be_one_is_not_read(run: RunFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steadygan.studio.run.LARGEST", 10)
+    assert run.detail()["config"] == {}
+    assert any("larger" in trouble for trouble in run.troubles)
+
+
+def test_a_protocol_goes_with_its_score(run: RunFiles) -> None:
+    assert [row["protocol"] for row in run.scores] == [PROTOCOL, PROTOCOL]
