@@ -18,6 +18,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from subprocess import run
 from typing import Any
@@ -86,17 +87,18 @@ def subsets(labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
         yield "imbalance", ratio, picked(labels, ratio ** -torch.linspace(0, 1, 10), count)
 
 
+def _row(which: Row, known: dict[str, Tensor], reals: int, damage: str, level: float, fakes: dict[str, Tensor]) -> Row:
+    found = {f"FD-{k}": round(distance(features, known[k]), 4) for k, features in fakes.items()}
+    return which | {"damage": damage, "level": level, "fakes": len(fakes["tiny"]), "reals": reals, **found}
+
+
 def damages(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
     for data, (size, others, count) in SIZES.items():
         reals, images, labels = halves(getattr(options, data), size, options.reals, others)
         known = {name: extractor(reals).features for name, extractor in extractors.items()}
         undamaged = {name: extractor(images).features for name, extractor in extractors.items()}
 
-        def row(damage: str, level: float, fakes: dict[str, Tensor]) -> Row:
-            found = {f"FD-{k}": round(distance(features, known[k]), 4) for k, features in fakes.items()}
-            which = {"data": data, "size": size, "damage": damage, "level": level}
-            return which | {"fakes": len(fakes["tiny"]), "reals": len(reals), **found}
-
+        row = partial(_row, {"data": data, "size": size}, known, len(reals))
         for damage, level, chosen in subsets(labels, count):
             yield row(damage, level, {name: features[chosen] for name, features in undamaged.items()})
         even = images[picked(labels, torch.ones(10), count)]

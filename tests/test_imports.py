@@ -14,11 +14,10 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = """
-errors _version files options schedules config machine parallel pictures data transforms kernels nets pretrained
-runs diagnosis generators importing objective training metrics tasks evaluation reports build estimate run api
-studio cli __main__
-""".split()
+ORDER = ["errors", "_version", "files", "options", "schedules", "config", "machine", "parallel", "pictures", "data"]
+ORDER += ["transforms", "kernels", "nets", "pretrained", "runs", "diagnosis", "generators", "importing", "objective"]
+ORDER += ["training", "metrics", "tasks", "evaluation", "reports", "build", "estimate", "run", "api", "studio", "cli"]
+ORDER += ["__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from steadygan.cli.terminal import escape, make_console
-from steadygan.machine import has_bfloat16
 
 OPTIONAL = {
     "torch_fidelity": "FID, IS and KID with the TF-2015 Inception",
@@ -96,6 +95,8 @@ def _memory() -> Finding:
 
 def _bfloat16() -> Finding:
     import torch
+
+    from steadygan.machine import has_bfloat16
 
     native = has_bfloat16("cuda" if torch.cuda.is_available() else "cpu")
     if native:
