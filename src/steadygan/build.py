@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from steadygan.config import Config, PlayerConfig, TrainConfig
+from steadygan.data.balance import fakes_follow_data
 from steadygan.data.images import ImageSet
 from steadygan.data.loader import Loader
 from steadygan.data.pair_images import PairSet
@@ -117,7 +118,9 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     classes = description["classes"]
     pool = None
     if classes:
-        pool = images.labels if config.model.fake_labels == "data" else torch.arange(classes, device=device)
+        assert isinstance(images, ImageSet)
+        asked, own = config.model.fake_labels, images.source.labels
+        pool = images.labels if fakes_follow_data(asked, own, classes) else torch.arange(classes, device=device)
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
     prior = Prior(config.model.latent, config.model.prior, pool)

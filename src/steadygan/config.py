@@ -65,7 +65,9 @@ class ModelConfig(Section):
     latent: Positive = Field(128, description="dimension of z")
     prior: Literal["normal", "uniform"] = Field("normal", description="z ~ N(0, I) or U(-1, 1)")
     conditional: bool = Field(False, description="condition both networks on the class labels")
-    fake_labels: Literal["uniform", "data"] = Field("uniform", description="how labels of fakes are drawn")
+    fake_labels: Literal["auto", "uniform", "data"] = Field(
+        "auto", description="how labels of fakes are drawn; auto: as often as in the data where classes are imbalanced"
+    )
     generator: dict[str, Any] = Field({}, description="options of the family's generator")
     critic: dict[str, Any] = Field({}, description="options of the family's critic")
     directions: tuple[Literal["a2b", "b2a"], ...] = Field(

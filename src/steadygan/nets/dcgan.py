@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.nets.batch_norm import batch_norm
-from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, set_sn_gain
 from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
 
 SLOPE = 0.1
@@ -107,6 +107,7 @@ class Critic(nn.Module):
         pooled: bool = False,
         slope: float = SLOPE,
         bn_eps: float | None = None,
+        sn_gain: float = 1.0,
     ) -> None:
         super().__init__()
         _check_size(size)
@@ -133,6 +134,7 @@ class Critic(nn.Module):
             8 * width * (1 if pooled else (size // 8) ** 2), classes, spectral_norm=sn_critic, sn_eps=sn_eps
         )
         _initialise(self)
+        set_sn_gain(self, sn_gain)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

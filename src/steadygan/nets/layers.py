@@ -78,6 +78,21 @@ class Embedding(SpectralNorm, nn.Embedding):
         return look_up(self.kernel(), y)
 
 
+def set_sn_gain(module: nn.Module, gain: float) -> None:
+    """Every spectrally normalised convolution in `module` multiplies with γ·W / σ(W), γ = `gain` for all of training.
+
+    W̄ = γ·W / σ(W) is the paper's own reparametrisation (Miyato et al., Spectral Normalization, ICLR 2018, app. E),
+    with γ fixed instead of learnt. A normalised convolution passes on about half of what distinguishes its inputs, for
+    its largest singular value is far from a typical one and the rectifier after it halves the energy; γ near 2 undoes
+    that, and a deep critic without skips sees its image from the first step on.
+    """
+    if gain <= 0:
+        raise UserError(f"sn_gain must be positive, got {gain:g}; 1 is plain spectral norm")
+    for layer in module.modules():
+        if isinstance(layer, Conv2d) and layer.spectral_norm:
+            layer.sn_gain = gain
+
+
 class Projection(nn.Module):
     """A critic's last layer: w·h + b, plus ⟨e_y, h⟩ when there are classes.
 

@@ -80,7 +80,7 @@ def make_kernels(layers: Sequence[SpectralNorm]) -> list[Tensor]:
             with without_autocast(group[0].weight):
                 left, right = [layer.u for layer in group], [layer.v for layer in group]
                 weights |= zip(group, Normalise.apply(left, right, *(layer.weight for layer in group)), strict=True)
-    return [layer.shaped(weight) for layer, weight in weights.items()]
+    return [layer.shaped(layer.scaled(weight)) for layer, weight in weights.items()]
 
 
 def _version(layer: SpectralNorm) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.nets.batch_norm import batch_norm
-from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
+from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size, set_sn_gain
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import DownConv2d, UpConv2d, downsample, upsample
 from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
@@ -170,6 +170,7 @@ class Critic(nn.Module):
         width: int = 64,
         sn_critic: bool = True,
         sn_eps: float = 1e-12,
+        sn_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.size, self.channels, self.classes = size, channels, classes
@@ -181,6 +182,7 @@ class Critic(nn.Module):
         )
         self.head = Projection(widths[-1], classes, bias=size != 32, spectral_norm=sn_critic, sn_eps=sn_eps)
         _initialise(self)
+        set_sn_gain(self, sn_gain)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

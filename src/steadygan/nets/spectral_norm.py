@@ -25,6 +25,7 @@ class SpectralNorm(nn.Module):
     v: Tensor
     spectral_norm: bool
     sn_eps: float
+    sn_gain: float = 1.0
     prepared: Tensor | None = None
     kept: Tensor | None = None  # see `prepared.prepared`, as for `made`
     made: tuple[object, ...] | None = None
@@ -40,13 +41,17 @@ class SpectralNorm(nn.Module):
         advance_spectral_norm(self, WARM_UP_ITERATIONS)
 
     def normalised_weight(self) -> Tensor:
-        """W / σ where spectral norm is on, W where it is off; shaped like `weight`, differentiable in it."""
+        """γ·W / σ where spectral norm is on, W where it is off; shaped like `weight`, differentiable in it."""
         if not self.spectral_norm:
             return self.weight
         # Clones, because u and v may advance before the backward pass that needs these.
         u, v = self.u.clone(), self.v.clone()
         with without_autocast(self.weight):
-            return self.weight / u.dot(self.weight.flatten(1).mv(v))
+            return self.scaled(self.weight / u.dot(self.weight.flatten(1).mv(v)))
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """γ·W̄: the normalised weight times the gain of the layer."""
+        return weight if self.sn_gain == 1 else self.sn_gain * weight
 
     @property
     def changes(self) -> bool:

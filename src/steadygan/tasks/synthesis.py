@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from steadygan.data.images import ImageSet
 from steadygan.generators.sampling import choose_labels, sample, standing_statistics
 from steadygan.parallel.share import unshared
 from steadygan.pictures.pixels import to_float
+from steadygan.training.answers import answers, balanced_draw
 from steadygan.training.instruments import look_at_fakes, spread
 from steadygan.training.state import TrainState
 
@@ -44,26 +44,34 @@ class Sampling:
         """`D_accuracy_train`, `D_accuracy_heldout` (Zhao et al., DiffAugment, NeurIPS 2020, Fig. 1), and of fakes.
 
         The share of real images that D takes for real, among those it trains on and those it has never seen: a gap is
-        D memorising its data. Fakes: see `look_at_fakes`.
+        D memorising its data. All are a fixed random draw, of a conditional run as many of each class. Fakes: see
+        `look_at_fakes`; whether D looks at the image: see `answers`.
         """
+        drawn = {name: self._drawn(images, state) for name, images in self._sets() if images is not None}
+        reals, labels = drawn["train"]
+        logits = {name: self._logits(state, *images) for name, images in drawn.items()}
         accuracy = {}
         if boundary is not None:
-            for name, logit in self._real_logits(state).items():
+            for name, logit in logits.items():
                 accuracy[f"D_accuracy_{name}"] = float((logit > boundary).float().mean())
-        return accuracy | look_at_fakes(state, seed=self.seed, boundary=boundary, reals_spread=self._reals_spread)
+        fakes = look_at_fakes(
+            state, seed=self.seed, boundary=boundary, reals_spread=spread(reals), labels=labels, real=logits["train"]
+        )
+        return accuracy | fakes | answers(state.nets["D"], reals, labels, logits["train"])
 
-    @cached_property
-    def _reals_spread(self) -> Tensor:
-        return spread(to_float(self.train.take(torch.arange(min(PROBE_IMAGES, len(self.train))))))
+    def _sets(self) -> tuple[tuple[str, ImageSet | None], ...]:
+        return ("train", self.train), (
+            "heldout",
+            self.heldout if self.heldout is not None and len(self.heldout) else None,
+        )
+
+    def _drawn(self, images: ImageSet, state: TrainState) -> tuple[Tensor, Tensor | None]:
+        """The images of a set that are looked at, as D sees them, and their labels where it is given any."""
+        labels = images.labels if state.prior.label_pool is not None else None
+        index = balanced_draw(labels, len(images), PROBE_IMAGES, seed=0)
+        return to_float(images.take(index)), None if labels is None else labels[index.to(labels.device)]
 
     @torch.no_grad()
-    def _real_logits(self, state: TrainState) -> dict[str, Tensor]:
-        conditional = state.prior.label_pool is not None
-        logits = {}
-        for name, images in (("train", self.train), ("heldout", self.heldout)):
-            if images is not None and len(images):
-                index = torch.arange(min(PROBE_IMAGES, len(images)))
-                y = images.labels[index.to(images.labels.device)] if conditional and images.labels is not None else None
-                with unshared(state.nets["D"]):
-                    logits[name] = state.nets["D"](to_float(images.take(index)), y).logit
-        return logits
+    def _logits(self, state: TrainState, x: Tensor, y: Tensor | None) -> Tensor:
+        with unshared(state.nets["D"]):
+            return state.nets["D"](x, y).logit

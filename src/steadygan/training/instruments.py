@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 
 from steadygan.kernels.precision import without_autocast
 from steadygan.parallel.share import unshared
+from steadygan.training.answers import auc
 from steadygan.training.state import TrainState
 
 SINGULAR_VALUES = 3
@@ -90,19 +91,36 @@ def spread(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def look_at_fakes(state: TrainState, *, seed: int, boundary: float | None, reals_spread: Tensor) -> dict[str, float]:
-    """`G_diversity` and `D_accuracy_fake`, of the same 64 latents all run long.
+def look_at_fakes(
+    state: TrainState,
+    *,
+    seed: int,
+    boundary: float | None,
+    reals_spread: Tensor,
+    labels: Tensor | None = None,
+    real: Tensor | None = None,
+) -> dict[str, float]:
+    """`G_diversity`, `D_accuracy_fake` and `D_auc_fake`, of the same 64 latents all run long.
 
     G_diversity: `spread` of the images that G, as it is and in evaluation mode, makes of them, as a share of the
-    reals'. D_accuracy_fake: the share of them that D takes for fakes; left out without a `boundary`.
+    reals'. D_accuracy_fake: the share of them that D takes for fakes; left out without a `boundary`. labels (N,): those
+    of the reals, which the first fakes then have too, so that a D which reads the label alone tells nothing apart; else
+    the prior's. D_auc_fake: how often D ranks a real, of which `real` (N,) are the logits, above a fake.
     """
     generator = torch.Generator(state.device).manual_seed(seed)
-    z, y = state.prior.latents(FAKE_IMAGES, generator), state.prior.labels(FAKE_IMAGES, generator)
+    z = state.prior.latents(FAKE_IMAGES, generator)
+    y = state.prior.labels(FAKE_IMAGES, generator)
+    if y is not None and labels is not None:
+        y = labels[torch.arange(FAKE_IMAGES, device=labels.device) % len(labels)]
     with reading(state.nets["G"], state.nets["D"]):
         images = state.nets["G"](z, y)
         found = {"G_diversity": float(spread(images) / reals_spread)}
+        if boundary is not None or real is not None:
+            logit = state.nets["D"](images, y).logit
         if boundary is not None:
-            found["D_accuracy_fake"] = float((state.nets["D"](images, y).logit <= boundary).float().mean())
+            found["D_accuracy_fake"] = float((logit <= boundary).float().mean())
+        if real is not None:
+            found["D_auc_fake"] = auc(real, logit)
     return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.config import Config
+from steadygan.diagnosis.looking import not_looking
 from steadygan.errors import UserError
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint
@@ -61,6 +62,7 @@ class Recovery:
         self._detector = CollapseDetector(self.config.objective.loss)
         for row in rows:
             self._detector.look(row)
+        self._rows, self._unseen_since = rows, -1
         self._rollbacks = [row for row in rows if row.get("event") == "rollback"]
         return next(reversed(self._rollbacks), None)
 
@@ -86,6 +88,11 @@ class Recovery:
             culprits = ", ".join(name for name, value in values.items() if not math.isfinite(value))
             reason = f"no longer finite is {culprits or 'the gradient'}, {int(self.state.skipped)} phases were skipped"
             return self._way_back(reason, next(reversed(checkpoints(self.run.checkpoints)), None))
+        self._rows.append(dict(row))
+        blind = not_looking(self._rows)
+        if blind is not None and blind.since != self._unseen_since:
+            self._unseen_since = blind.since
+            self._notice = f"{blind.symptom}; {blind.remedy}"
         collapse = self._detector.look(row)
         return None if collapse is None else self._judge(collapse)
 
