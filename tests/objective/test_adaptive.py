@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from helpers import tiny_run
 from torch import Tensor
 
-import steadygan
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.objective import Aug, Bundle, Deceived, Gen, Latent, Parts, Real, Relabel, build_terms, deceived, watch
 from steadygan.training.state import TrainState
-from steadygan.training.step import run_phase
-from steadygan.transforms import ADA, Chain, Consistency, Controller
+from steadygan.transforms import Consistency, Controller
 
 StateOf = Callable[..., TrainState]
 REAL, FAKE = Real(), Gen("G", Latent(draw=2))

@@ -36,7 +36,6 @@ from steadygan.objective.views import (
     Real,
     Through,
     View,
-    origin,
 )
 from steadygan.training.step import run_phase, train_step
 from steadygan.transforms.consistency import Consistency

@@ -13,7 +13,7 @@ from steadygan.nets.prepared import prepared
 from steadygan.nets.spectral_norm import advance_spectral_norm
 from steadygan.objective.bundle import ORIGINS, Bundle
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Real, origin, walk
+from steadygan.objective.views import Real, walk
 from steadygan.training.graphs import Given, MicroBatch
 from steadygan.training.state import TrainState
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from steadygan.schedules import Schedule, value
 from steadygan.parallel.share import Sharing
+from steadygan.schedules import Schedule, value
 
 
 class Controller(Sharing, nn.Module):
