@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,11 +27,16 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Conv2d, Linear, Score
 from steadygan.nets.registry import create_critic, create_generator
+from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.registry import build_terms
 from steadygan.objective.terms import Parts
+from steadygan.objective.views import Transform
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
+from steadygan.transforms.ada import ADA, DEFAULT, strengths
+from steadygan.transforms.adaptive import Controller
+from steadygan.transforms.chain import Chain
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
 
@@ -43,6 +49,8 @@ METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "bcr": {"bcr": {}},
     "zcr": {"zcr": {}},
     "diffaugment": {},
+    "ada": {},
+    "apa": {},
     "r1": {"r1": {}},
     "r2": {"r2": {}},
     "gp": {"gp": {}},
@@ -102,6 +110,7 @@ def tiny_state(
     nets: Mapping[str, nn.Module] | None = None,
     prior: Prior | None = None,
     loss: str = "non-saturating",
+    steered: Mapping[str, Controller] = MappingProxyType({}),
     **options: Any,
 ) -> TrainState:
     """A run of these terms before its first step, from seed 0. Raises UserError for what is refused."""
@@ -109,11 +118,13 @@ def tiny_state(
     nets = dict(nets or {"G": Generator(), "D": Critic()})
     prior = prior or Prior(LATENT, "uniform")
     parts = Parts.of(Consistency(), nets=nets, prior=prior, pre_d=options.get("pre_d"))
+    parts = deceived(parts, steered["apa"]) if "apa" in steered else parts
+    objective = build_terms(parts, loss=loss, terms=terms)
     return TrainState(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
         optimizers={name: torch.optim.Adam(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()},
-        terms=build_terms(parts, loss=loss, terms=terms),
+        terms=objective + tuple(term for name in steered for term in watch(objective, loss, name, steered[name])),
         phases=("D", "G"),
         prior=prior,
         loader=Loader(images(), batch_size=BATCH, seed=0),
@@ -127,7 +138,10 @@ def outcome(methods: Sequence[str]) -> str:
     """`TRAINS`, or the reason for which these methods together are refused. Raises ValueError when neither holds."""
     terms = {name: options for method in methods for name, options in METHODS[method].items()}
     try:
-        state = tiny_state(terms, pre_d=DiffAugment(("color", "cutout")) if "diffaugment" in methods else None)
+        steered = {name: Controller(p=0.5) for name in ("ada", "apa") if name in methods}
+        stages: list[Transform] = [DiffAugment(("color", "cutout"))] if "diffaugment" in methods else []
+        stages += [ADA(steered["ada"], strengths(DEFAULT))] if "ada" in steered else []
+        state = tiny_state(terms, steered=steered, pre_d=Chain(tuple(stages)) if stages else None)
     except UserError as error:
         return str(error)
     before = {name: [p.detach().clone() for p in net.parameters()] for name, net in state.nets.items()}

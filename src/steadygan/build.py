@@ -28,10 +28,11 @@ from steadygan.nets.recompute import set_recompute
 from steadygan.nets.registry import TRANSLATORS, create_critic
 from steadygan.nets.resample import set_folding
 from steadygan.nets.translate import critic_name, generator_name
+from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
 from steadygan.objective.terms import Parts
 from steadygan.objective.translation import Direction
-from steadygan.objective.views import Gen, Real
+from steadygan.objective.views import Gen, Real, Transform
 from steadygan.parallel.share import WHOLE, Share, Sharing, stream
 from steadygan.schedules import value
 from steadygan.tasks.images import Images, describe_generator
@@ -41,6 +42,9 @@ from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
 from steadygan.training.state import TrainState
 from steadygan.training.task import Task
+from steadygan.transforms.ada import ADA, strengths
+from steadygan.transforms.adaptive import Controller
+from steadygan.transforms.chain import Chain
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
 
@@ -99,6 +103,31 @@ def build_games(config: Config, parts: Parts) -> tuple[Parts, ...]:
     )
 
 
+def build_controllers(config: Config) -> dict[str, Controller]:
+    """What steers the adaptive augmentations that are on, by name."""
+    augment, batch_size = config.augment, config.train.batch_size
+    on = {name: section for name, section in (("ada", augment.ada), ("apa", augment.apa)) if section is not None}
+    if on and config.data.domains is not None:
+        raise UserError(f"augment.{next(iter(on))} is not for translations (data.domains); set it to null")
+    if "ada" in on and augment.diffaugment.placement != "both":
+        raise UserError(
+            "augment.ada: augment.diffaugment.placement is an ablation of DiffAugment alone; set it to both"
+        )
+    return {
+        name: Controller(target=section.target, kimg=section.kimg, interval=section.every * batch_size, p=section.p)
+        for name, section in on.items()
+    }
+
+
+def build_pre_d(config: Config, controller: Controller | None) -> Transform | None:
+    """What everything D sees passes through: DiffAugment, then ADA; None when there is neither."""
+    policy, ada = config.augment.diffaugment.policy, config.augment.ada
+    stages: list[Transform] = [DiffAugment(policy, config.model.critic.get("images", 1))] if policy else []
+    if ada is not None and controller is not None:
+        stages.append(ADA(controller, strengths(ada.ops)))
+    return Chain(tuple(stages)) if len(stages) > 1 else stages[0] if stages else None
+
+
 def build_state(config: Config, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE) -> TrainState:
     """A run before its first step; share: what this process has of every batch."""
     if share.size > 1 and isinstance(images, PairSet):
@@ -124,14 +153,14 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
     prior = Prior(config.model.latent, config.model.prior, pool)
-    policy = config.augment.diffaugment.policy
-    pre_d = DiffAugment(policy, config.model.critic.get("images", 1)) if policy else None
+    controllers = build_controllers(config)
+    pre_d = build_pre_d(config, controllers.get("ada"))
     parts = Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d)
-    terms = build_terms(
-        *build_games(config, parts),
-        loss=config.objective.loss,
-        terms=config.objective.terms,
-    )
+    if "apa" in controllers:
+        parts = deceived(parts, controllers["apa"])
+    loss = config.objective.loss
+    terms = build_terms(*build_games(config, parts), loss=loss, terms=config.objective.terms)
+    terms += tuple(term for name, steers in controllers.items() for term in watch(terms, loss, name, steers))
     train, diffaugment = config.train, config.augment.diffaugment
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}

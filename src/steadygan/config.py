@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
-from steadygan.schedules import Beta, Rate, Schedule
+from steadygan.schedules import Beta, Probability, Rate, Schedule
 
 # libyaml's, where it is there, reads all presets in a third of the time.
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -103,9 +103,25 @@ class DiffAugmentConfig(Section):
     )
 
 
+class AdaptiveConfig(Section):
+    p: Probability | None = Field(None, description="its probability, a number or a schedule; null: adaptive, from 0")
+    target: float = Field(0.6, gt=-1, lt=1, description="adaptive: of r_t, the mean sign of D's logit on reals")
+    kimg: float = Field(500, gt=0, description="adaptive: thousands of images in which p goes from 0 to 1")
+    every: Positive = Field(4, description="adaptive: minibatches from one adjustment of p to the next")
+
+
+class ADAConfig(AdaptiveConfig):
+    ops: dict[str, Fraction] = Field(
+        {"blit": 1, "geometric": 1, "color": 1},
+        description="strengths by group or operation; there are also filter, noise and cutout",
+    )
+
+
 class AugmentConfig(Section):
     consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the T of CR and bCR")
     diffaugment: DiffAugmentConfig = Field(DiffAugmentConfig(), description="what everything D sees passes through")
+    ada: ADAConfig | None = Field(None, description="then this, adaptive (ADA); {}: on, as in its paper; null: off")
+    apa: AdaptiveConfig | None = Field(None, description="fakes shown to D as reals (APA); {}: on; null: off")
 
 
 class PlayerConfig(Section):

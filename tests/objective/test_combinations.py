@@ -10,8 +10,8 @@ import pytest
 from steadygan.errors import UserError
 
 METHODS = (
-    *("cr", "bcr", "zcr", "diffaugment", "r1", "r2", "gp", "dragan", "jsreg", "logan", "unet + cutmix", "ortho"),
-    *("lecam", "path_length"),
+    *("cr", "bcr", "zcr", "diffaugment", "ada", "apa", "r1", "r2", "gp", "dragan", "jsreg", "logan", "unet + cutmix"),
+    *("ortho", "lecam", "path_length"),
 )
 PAIRS = list(itertools.combinations_with_replacement(METHODS, 2))
 REFUSED = {("cr", "bcr"): "bcr contains cr"}

@@ -36,7 +36,6 @@ from steadygan.objective.views import (
     Real,
     Through,
     View,
-    origin,
 )
 from steadygan.training.step import run_phase, train_step
 from steadygan.transforms.consistency import Consistency
@@ -70,7 +69,7 @@ class Paler:
     ],
 )
 def test_an_image_is_fake_when_a_network_had_a_part_in_it(view: View, expected: str) -> None:
-    assert origin(view) == expected
+    assert view.origin() == expected
 
 
 @pytest.mark.parametrize(
@@ -102,7 +101,7 @@ def test_what_the_critic_is_shown(
     ((b,), (images,)) = bundles, shown
     views = {"D": [X, G], "G": [G]}[player]
     for view, image in zip(views, images.chunk(4 if player == "D" else 1), strict=False):
-        assert torch.equal(image, b[view] / 2 if origin(view) in augmented else b[view])
+        assert torch.equal(image, b[view] / 2 if view.origin() in augmented else b[view])
 
 
 def test_consistency_is_between_a_view_and_the_transform_of_the_same_draw() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steadygan.objective.adaptive import Deceived, deceived, watch
 from steadygan.objective.adversarial import LOSSES, AdversarialLoss, adversarial
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.consistency import squared_difference
@@ -41,6 +42,7 @@ __all__ = [
     "Bundle",
     "Climb",
     "CutMix",
+    "Deceived",
     "Detach",
     "Direction",
     "Gen",
@@ -59,7 +61,9 @@ __all__ = [
     "View",
     "adversarial",
     "build_terms",
+    "deceived",
     "resolve_options",
     "rewrites",
     "squared_difference",
+    "watch",
 ]

@@ -67,7 +67,8 @@ class Parts:
     real, fake: the two sides of the game; augment: the T of consistency terms; pre_d: what everything the critic sees
     passes through, if anything; loss: the adversarial loss by name; game: the weight of the adversarial pair; nets,
     prior: those of the run, for builders that must refuse some (None: nothing is refused, and labels are taken not to
-    exist). critic: the network that judges; suffix: what the names of the terms end in, where there are several games.
+    exist). critic: the network that judges; suffix: what the names of the terms end in, where there are several games;
+    deception: what the critic is given in place of the reals (`adaptive.Deceived`), None for the reals themselves.
     """
 
     real: Real
@@ -80,6 +81,7 @@ class Parts:
     pre_d: Transform | None = None
     critic: str = "D"
     suffix: str = ""
+    deception: View | None = None
 
     @classmethod
     def of(
@@ -99,7 +101,7 @@ class Parts:
     @property
     def judged_real(self) -> View:
         """The reals as the critic is given them."""
-        return self.real
+        return self.real if self.deception is None else self.deception
 
     @property
     def judged_fake(self) -> View:

@@ -44,11 +44,15 @@ class View:
 
     def seen(self, b: Bundle) -> Tensor:
         """What a critic sees of it: the tensor behind the bundle's `pre_d`, on a draw of its own."""
-        return b.before_critic(b[self], origin(self))
+        return b.before_critic(b[self], self.origin())
 
     def labels(self, b: Bundle) -> Tensor | None:
         """Whose labels (N,) it has: those of its first input."""
         return b.labels(self.inputs()[0])
+
+    def origin(self) -> Origin:
+        """ "fake" for every view into which a network's image goes, such as a mix of real and fake."""
+        return "fake" if any(source.origin() == "fake" for source in self.inputs()) else "real"
 
     def memory(self) -> nn.Module | None:
         """A fresh one of what it keeps from batch to batch, part of every checkpoint; None: each batch is by itself."""
@@ -94,6 +98,9 @@ class Gen(View):
         b.generate([self])
         return b[self]
 
+    def origin(self) -> Origin:
+        return "fake"
+
 
 @dataclass(frozen=True)
 class Aug(View):
@@ -135,7 +142,7 @@ class Through(View):
 
     def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
         image = b[self.source].detach().requires_grad_()
-        return image, b.before_critic(image, origin(self))
+        return image, b.before_critic(image, self.origin())
 
 
 @dataclass(frozen=True)
@@ -288,11 +295,6 @@ class CutMix(View):
     def seen(self, b: Bundle) -> Tensor:
         """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that the critic sees."""
         return torch.where(b[self.mask] > 0.5, b.seen(self.a), b.seen(self.b))
-
-
-def origin(view: View) -> Origin:
-    """ "fake" for every view into which a network's image goes, such as a mix of real and fake."""
-    return "fake" if any(isinstance(part, Gen) for part in walk([view])) else "real"
 
 
 def walk(views: Iterable[View]) -> Iterator[View]:

@@ -123,7 +123,7 @@ class Trainer:
         return self.replicas.any(interrupted) or self.replicas.lead(partial(attention.stops, interrupted))
 
     def _follow_schedules(self) -> None:
-        """Sets what the optimisers have of this step."""
+        """Sets what the optimisers and augmentations have of this step."""
         optim, step = self.config.optim, self.state.step
         for player, section in (("G", optim.g), ("D", optim.d)):
             rate = value(optim.rate(section, self.config.train.steps), step)
@@ -133,6 +133,8 @@ class Trainer:
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
+        for controller in self.state.controllers:
+            controller.follow(step)
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> tuple[dict[str, Any], dict[str, float]]:
         """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""

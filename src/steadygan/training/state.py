@@ -20,6 +20,7 @@ from steadygan.objective.views import Origin, Transform, View, walk
 from steadygan.parallel.share import Share, set_share, share_of
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
+from steadygan.transforms.adaptive import Controller
 
 
 @dataclass
@@ -93,6 +94,12 @@ class TrainState:
         """What terms remember from phase to phase, by `player/term`, and what views do, by their expression."""
         terms = {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
         return terms | {str(view): memory for view, memory in self.pools.items()}
+
+    @property
+    def controllers(self) -> list[Controller]:
+        """What steers augmentations."""
+        parts = (part for memory in self.memories.values() for part in memory.modules())
+        return [part for part in parts if isinstance(part, Controller)]
 
     def let_learn(self, player: str) -> None:
         """Gradients reach what the optimiser of `player` moves and nothing else: not the other player, not `frozen`."""

@@ -13,7 +13,7 @@ from steadygan.nets.prepared import prepared
 from steadygan.nets.spectral_norm import advance_spectral_norm
 from steadygan.objective.bundle import ORIGINS, Bundle
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Real, origin, walk
+from steadygan.objective.views import Real, walk
 from steadygan.training.graphs import Given, MicroBatch
 from steadygan.training.state import TrainState
 
@@ -97,7 +97,7 @@ def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[MicroBatch]:
     if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
         return [({}, size)] * parts
     learning = [term for term in terms if term.player == "D"]
-    if any(origin(view) == "real" for term in learning for view in term.score + term.grads):
+    if any(view.origin() == "real" for term in learning for view in term.score + term.grads):
         state.images += loader.batch_size
     batches: list[Given] = [{} for _ in range(parts)]
     for domain, (x, y) in loader.batch().items():
