@@ -32,7 +32,7 @@ from steadygan.objective.registry import build_terms
 from steadygan.objective.terms import Parts
 from steadygan.objective.views import Transform
 from steadygan.training.ema import EMA
-from steadygan.training.state import TrainState
+from steadygan.training.state import Execution, Objective, TrainState
 from steadygan.training.step import train_step
 from steadygan.transforms.ada import ADA, DEFAULT, strengths
 from steadygan.transforms.adaptive import Controller
@@ -111,6 +111,7 @@ def tiny_state(
     prior: Prior | None = None,
     loss: str = "non-saturating",
     steered: Mapping[str, Controller] = MappingProxyType({}),
+    accumulate: int = 1,
     **options: Any,
 ) -> TrainState:
     """A run of these terms before its first step, from seed 0. Raises UserError for what is refused."""
@@ -119,18 +120,22 @@ def tiny_state(
     prior = prior or Prior(LATENT, "uniform")
     parts = Parts.of(Consistency(), nets=nets, prior=prior, pre_d=options.get("pre_d"))
     parts = deceived(parts, steered["apa"]) if "apa" in steered else parts
-    objective = build_terms(parts, loss=loss, terms=terms)
-    return TrainState(
-        nets=nets,
+    made = build_terms(parts, loss=loss, terms=terms)
+    objective = Objective(
         players={"D": ("D",), "G": ("G",)},
-        optimizers={name: torch.optim.Adam(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()},
-        terms=objective + tuple(term for name in steered for term in watch(objective, loss, name, steered[name])),
+        terms=made + tuple(term for name in steered for term in watch(made, loss, name, steered[name])),
         phases=("D", "G"),
         prior=prior,
+        **options,
+    )
+    return TrainState(
+        nets=nets,
+        objective=objective,
+        execution=Execution(accumulate=accumulate),
+        optimizers={name: torch.optim.Adam(net.parameters(), lr=1e-3, fused=True) for name, net in nets.items()},
         loader=Loader(images(), batch_size=BATCH, seed=0),
         generator=torch.Generator().manual_seed(0),
         ema=EMA(nets["G"], start=0, half_life=10),
-        **options,
     )
 
 
@@ -147,7 +152,7 @@ def outcome(methods: Sequence[str]) -> str:
     before = {name: [p.detach().clone() for p in net.parameters()] for name, net in state.nets.items()}
     values = train_step(state)
     broken = [name for name, value in values.items() if not value.isfinite()]
-    broken += [f"{t.player}/{t.name}" for t in state.terms if f"{t.player}/{t.name}" not in values]
+    broken += [f"{t.player}/{t.name}" for t in state.objective.terms if f"{t.player}/{t.name}" not in values]
     still = [
         name
         for name, net in state.nets.items()

@@ -24,7 +24,7 @@ import steadygan
 from steadygan import config
 from steadygan.generators.loading import load_translator
 from steadygan.pictures.grid import save_grid
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 
 METHODS: dict[str, tuple[str, ...]] = {
     "csgan": ("cufs-csgan",),

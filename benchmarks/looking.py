@@ -34,8 +34,8 @@ from steadygan.metrics.protocol import Protocol
 from steadygan.objective.adversarial import LOSSES
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float
-from steadygan.tasks.images import build_images
-from steadygan.tasks.synthesis import Sampling
+from steadygan.tasks.choice import build_images
+from steadygan.tasks.synthesis import SynthesisMonitor as Sampling
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 
@@ -170,7 +170,7 @@ def frechet(state: TrainState, reals: ImageSet, weights: Path) -> float:
     drawn = reals.labels[torch.randint(len(reals.labels), (PROTOCOL.num_fake,), generator=generator)]
 
     def fakes(num: int, asked: Tensor | None, seed: int, part: slice) -> Tensor:
-        return sample(state.ema.net, state.prior, num, labels=drawn, seed=seed, part=torch.arange(num)[part])
+        return sample(state.ema.net, state.objective.prior, num, labels=drawn, seed=seed, part=torch.arange(num)[part])
 
     files = {"squeezenet": weights}
     classes = len(reals.class_names)
@@ -208,10 +208,10 @@ def run(
     layers = passed_on(state.nets["D"], to_float(images.train.take(few)), images.train.labels[few])
     with sheet.with_suffix(".jsonl").open("a") as lines:
         lines.write(json.dumps({"step": state.step, "layers": layers}) + "\n")
-    standing_statistics(state.ema.net, state.prior)
+    standing_statistics(state.ema.net, state.objective.prior)
     distance = frechet(state, images.train, weights) if scored else float("nan")
     classes = len(images.train.class_names)
-    save_grid(sample(state.ema.net, state.prior, 80, labels=torch.arange(80) % classes, seed=5), sheet, 10)
+    save_grid(sample(state.ema.net, state.objective.prior, 80, labels=torch.arange(80) % classes, seed=5), sheet, 10)
     return {
         "set": path.stem, "arm": arm, "seed": seed, "steps": state.step, "images": state.images,
         "cpu_seconds": round(taken, 1), "images_per_s": round(state.images / taken, 1),

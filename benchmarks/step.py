@@ -149,7 +149,9 @@ class Job:
         state = build_state(config, synthetic(config, self.device), device)
         updates = config.train.phases.count("D")
         # A lazy phase is recorded when it has come so often.
-        warm_up = 1 if state.graphs is None else WARM_UP * max(term.every for term in state.terms) + 2
+        warm_up = (
+            1 if state.execution.graphs is None else WARM_UP * max(term.every for term in state.objective.terms) + 2
+        )
 
         def d() -> None:
             for _ in range(updates):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from steadygan.cli import main
+from steadygan.training.state import Execution, Objective, TrainState
 
 SMALLEST = [
     "data.size=16",
@@ -24,6 +26,15 @@ SMALLEST = [
 def tiny_run(*overrides: str) -> list[str]:
     """Settings of the smallest run of digits, with more of them or others in their place."""
     return [*SMALLEST, *overrides]
+
+
+def state_of(**parts: Any) -> TrainState:
+    """A `TrainState` whose objective's and execution's fields are given with its own."""
+
+    def taken(kind: type) -> dict[str, Any]:
+        return {field.name: parts.pop(field.name) for field in fields(kind) if field.name in parts}
+
+    return TrainState(objective=Objective(**taken(Objective)), execution=Execution(**taken(Execution)), **parts)
 
 
 class Result(NamedTuple):

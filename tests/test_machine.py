@@ -8,7 +8,7 @@ import torch
 from steadygan import build, machine
 from steadygan import config as configuration
 from steadygan.errors import UserError
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("reason", "said"),
-    [(None, "train.winograd"), ("no C compiler (cc)", "train.winograd, by torch operators: no C compiler (cc)")],
+    [(None, "compiled kernels"), ("no C compiler (cc)", "PyTorch operators: no C compiler (cc)")],
 )
 def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "obstacle", lambda: reason)
@@ -51,7 +51,7 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
     ]
     config = configuration.load("digits", overrides)
     state = build.build_state(config, build_images(config, CPU).train, CPU)
-    assert state.mode.endswith(f"convolutions with fewer products ({said})")
+    assert state.execution.mode.endswith(f"convolutions ({said})")
 
 
 def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,17 +115,17 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
     for player, other in (("D", "G"), ("G", "D")) * 2:
         before = values(state.nets)
         losses = run_phase(state, player)
-        assert {f"{term.player}/{term.name}" for term in state.terms if term.player == player} < losses.keys()
+        assert {f"{term.player}/{term.name}" for term in state.objective.terms if term.player == player} < losses.keys()
         assert all(loss.isfinite() for loss in losses.values()), losses
-        for net in state.players[player]:
+        for net in state.objective.players[player]:
             trained = {n for n, p in state.nets[net].named_parameters() if p.grad is not None and p.grad.any()}
-            assert not {f"{net}.{name}" for name in trained} & state.frozen
+            assert not {f"{net}.{name}" for name in trained} & state.objective.frozen
             assert moved(before[net], state.nets[net]) >= trained
-        assert not any(moved(before[net], state.nets[net]) for net in state.players[other])
+        assert not any(moved(before[net], state.nets[net]) for net in state.objective.players[other])
     assert int(state.skipped) == 0
-    for player, names in state.players.items():
+    for player, names in state.objective.players.items():
         for net in names:
-            frozen = {name.removeprefix(f"{net}.") for name in state.frozen if name.startswith(f"{net}.")}
+            frozen = {name.removeprefix(f"{net}.") for name in state.objective.frozen if name.startswith(f"{net}.")}
             rested = start[net].keys() - moved(start[net], state.nets[net])
             assert frozen <= rested <= frozen | MAY_REST[player]
 

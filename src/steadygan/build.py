@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,37 +10,28 @@ import torch
 from torch import nn
 
 from steadygan.config import Config, PlayerConfig, TrainConfig
-from steadygan.data.balance import fakes_follow_data
 from steadygan.data.images import ImageSet
-from steadygan.data.loader import Loader
 from steadygan.data.pair_images import PairSet
-from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
 from steadygan.generators.description import build_generator
 from steadygan.generators.prior import Prior
 from steadygan.kernels.winograd.layer import set_winograd
 from steadygan.kernels.winograd.native import obstacle
 from steadygan.machine import choose_precision
-from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.recompute import set_recompute
-from steadygan.nets.registry import TRANSLATORS, create_critic
+from steadygan.nets.registry import create_critic
 from steadygan.nets.resample import set_folding
-from steadygan.nets.translate import critic_name, generator_name
 from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
-from steadygan.objective.terms import Parts
-from steadygan.objective.translation import Direction
-from steadygan.objective.views import Gen, Real, Transform
-from steadygan.parallel.share import WHOLE, Share, Sharing, stream
+from steadygan.objective.terms import Parts, Term
+from steadygan.objective.views import Transform
+from steadygan.parallel.share import WHOLE, Share, Sharing, share_of, stream
 from steadygan.schedules import value
-from steadygan.tasks.images import Images, describe_generator
-from steadygan.tasks.synthesis import Sampling
-from steadygan.tasks.translation import Translating
+from steadygan.tasks.choice import task_of
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
-from steadygan.training.state import TrainState
-from steadygan.training.task import Task
+from steadygan.training.state import Execution, Objective, TrainState
 from steadygan.transforms.ada import ADA, strengths
 from steadygan.transforms.adaptive import Controller
 from steadygan.transforms.chain import Chain
@@ -50,14 +40,8 @@ from steadygan.transforms.diffaugment import DiffAugment
 
 
 def resolve(config: Config) -> Config:
-    """The same configuration with every option of every term written out."""
-    if (config.data.domains is None) == (config.model.kind in TRANSLATORS):
-        raise UserError(
-            f"model.kind={config.model.kind} and data.domains={config.data.domains or 'null'} do not fit: "
-            f"{' or '.join(TRANSLATORS)} goes with domains, paired or unpaired, and every other kind with none"
-        )
-    if config.data.domains is not None and config.model.conditional:
-        raise UserError("model.conditional: the images of a translation have no classes; set it to false")
+    """The same configuration with every option of every term written out, once it fits the kind of run it describes."""
+    task_of(config).check()
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     return config.model_copy(update={"objective": objective})
 
@@ -70,45 +54,13 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
         generator, _ = build_generator(description)
         sizes = {key: description[key] for key in ("size", "channels", "classes", "width")}
         critic = partial(create_critic, model.kind, **(sizes | model.critic))  # its `width` is of the critic alone
-        if isinstance(generator, nn.ModuleDict):
-            critics = {critic_name(direction): critic() for direction in model.directions}
-            return {**dict(generator.items()), **critics}
-        return {"G": generator, "D": critic()}
-
-
-def build_games(config: Config, parts: Parts) -> tuple[Parts, ...]:
-    """What terms are written from: once, or for each direction of a translation."""
-    if config.data.domains is None:
-        return (parts,)
-    model, aligned = config.model, config.data.domains == "paired"
-    if (beside := model.critic.get("images", 1) > 1) and not aligned:
-        raise UserError("model.critic.images=2 judges an image beside its input; set data.domains=paired")
-    shared = {field.name: getattr(parts, field.name) for field in fields(Parts)}
-    return tuple(
-        Direction(
-            **shared
-            | {
-                "real": Real(direction[-1]),
-                "fake": Gen(generator_name(direction), Real(direction[0])),
-                "game": Direction.share(config.objective.loss),
-                "critic": critic_name(direction),
-                "suffix": f"_{direction}",
-                "back": generator_name(direction[::-1]) if direction[::-1] in model.directions else None,
-                "history": config.objective.history,
-                "beside": beside,
-                "aligned": aligned,
-            }
-        )
-        for direction in model.directions
-    )
+        return task_of(config).networks(generator, critic)
 
 
 def build_controllers(config: Config) -> dict[str, Controller]:
     """What steers the adaptive augmentations that are on, by name."""
     augment, batch_size = config.augment, config.train.batch_size
     on = {name: section for name, section in (("ada", augment.ada), ("apa", augment.apa)) if section is not None}
-    if on and config.data.domains is not None:
-        raise UserError(f"augment.{next(iter(on))} is not for translations (data.domains); set it to null")
     if "ada" in on and augment.diffaugment.placement != "both":
         raise UserError(
             "augment.ada: augment.diffaugment.placement is an ablation of DiffAugment alone; set it to both"
@@ -128,83 +80,100 @@ def build_pre_d(config: Config, controller: Controller | None) -> Transform | No
     return Chain(tuple(stages)) if len(stages) > 1 else stages[0] if stages else None
 
 
-def build_state(config: Config, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE) -> TrainState:
-    """A run before its first step; share: what this process has of every batch."""
-    if share.size > 1 and isinstance(images, PairSet):
-        raise UserError(
-            f"a translation (data.domains) trains in one process, and there are {share.size}; start it without torchrun"
-        )
-    description = describe_generator(config, images)
-    nets = build_nets(config, description)
-    memory_format = torch.channels_last if config.train.channels_last else torch.contiguous_format
-    for net in nets.values():
-        net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-        set_folding(net, config.train.fold)
-    fewer = sum(set_winograd(net, True) for net in nets.values()) if uses_winograd(config.train, device) else 0
-    blocks = sum(set_recompute(net, config.train.recompute) for net in nets.values())
-    if config.train.recompute and not blocks:
-        raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
-    classes = description["classes"]
-    pool = None
-    if classes:
-        assert isinstance(images, ImageSet)
-        asked, own = config.model.fake_labels, images.source.labels
-        pool = images.labels if fakes_follow_data(asked, own, classes) else torch.arange(classes, device=device)
+def build_terms_and_transforms(
+    config: Config, nets: Mapping[str, nn.Module], prior: Prior
+) -> tuple[tuple[Term, ...], Transform | None]:
+    """What the players minimise, and what everything D sees passes through."""
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
-    prior = Prior(config.model.latent, config.model.prior, pool)
     controllers = build_controllers(config)
     pre_d = build_pre_d(config, controllers.get("ada"))
     parts = Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d)
     if "apa" in controllers:
         parts = deceived(parts, controllers["apa"])
     loss = config.objective.loss
-    terms = build_terms(*build_games(config, parts), loss=loss, terms=config.objective.terms)
-    terms += tuple(term for name, steers in controllers.items() for term in watch(terms, loss, name, steers))
-    train, diffaugment = config.train, config.augment.diffaugment
+    terms = build_terms(*task_of(config).games(parts), loss=loss, terms=config.objective.terms)
+    return terms + tuple(
+        term for name, steers in controllers.items() for term in watch(terms, loss, name, steers)
+    ), pre_d
+
+
+def prepare_nets(config: Config, nets: Mapping[str, nn.Module], device: torch.device) -> int:
+    """Moves the networks to the device and sets how they compute; returns how many convolutions are Winograd's."""
+    train = config.train
+    memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
+    for net in nets.values():
+        net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        set_folding(net, train.fold)
+    if train.recompute and not sum(set_recompute(net, True) for net in nets.values()):
+        raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
+    return sum(set_winograd(net, True) for net in nets.values()) if uses_winograd(train, device) else 0
+
+
+def build_execution(
+    config: Config, nets: Mapping[str, nn.Module], terms: Sequence[Term], generator: torch.Generator, winograd: int
+) -> Execution:
+    """How phases are carried out on this device: precision, compilation, CUDA graphs."""
+    train, device, share = config.train, generator.device, share_of(generator)
+    mode = choose_mode(train, terms, device, share.size)
+    return Execution(
+        accumulate=train.accumulate,
+        autocast=choose_precision(train.precision, device),
+        compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
+        graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
+        mode=mode.reason + (f"; Winograd in {winograd} convolutions ({_by_what()})" if winograd else ""),
+    )
+
+
+def build_state(config: Config, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE) -> TrainState:
+    """A run before its first step; share: what this process has of every batch."""
+    task, train = task_of(config), config.train
+    loader, description = task.loader(images, share), task.describe(images)
+    nets = build_nets(config, description)
+    winograd = prepare_nets(config, nets, device)
+    prior = Prior(config.model.latent, config.model.prior, task.labels(images, description["classes"], device))
+    terms, pre_d = build_terms_and_transforms(config, nets, prior)
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
-    order: dict[str, Any] = {"batch_size": train.batch_size, "seed": train.seed, "flip": config.data.flip}
-    part: dict[str, Any] = {"rank": share.rank, "world_size": share.size, "parts": train.accumulate}
     generator = stream(device, share).manual_seed(train.seed)
-    mode = choose_mode(train, terms, device, share.size)
-    return TrainState(
-        nets=nets,
+    execution = build_execution(config, nets, terms, generator, winograd)
+    recorded = execution.graphs is not None
+    objective = Objective(
         players=players,
-        optimizers={
-            "D": adam(sides["D"], config.optim.d, recorded=mode.graphs),
-            "G": adam(sides["G"], config.optim.g, recorded=mode.graphs),
-        },
         terms=terms,
         phases=train.phases,
         prior=prior,
-        loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order, **part),
+        pre_d=pre_d,
+        pre_d_on=PLACEMENTS[config.augment.diffaugment.placement],
+        joint=not has_batch_statistics(sides["D"]),
+        frozen=task.frozen(nets),
+    )
+    return TrainState(
+        nets=nets,
+        objective=objective,
+        execution=execution,
+        optimizers={
+            "D": adam(sides["D"], config.optim.d, recorded=recorded),
+            "G": adam(sides["G"], config.optim.g, recorded=recorded),
+        },
+        loader=loader,
         generator=generator,
-        # A fine-tuned average goes on from the source's.
+        # A fine-tuned average starts from the source's.
         ema=EMA(sides["G"], start=0 if train.init_from else train.ema.start, half_life=train.ema.half_life),
         averaged=sides["G"],
-        accumulate=train.accumulate,
-        pre_d=pre_d,
-        pre_d_on=PLACEMENTS[diffaugment.placement],
-        joint=not has_batch_statistics(sides["D"]),
-        autocast=choose_precision(train.precision, device),
-        compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
-        frozen=frozen_parameters(config, nets),
-        graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
-        mode=mode.reason + (f"; {fewer} convolutions with fewer products ({_by_what()})" if fewer else ""),
         skipped=torch.zeros((), dtype=torch.int64, device=device),
     )
 
 
 def uses_winograd(train: TrainConfig, device: torch.device) -> bool:
-    """Graphics processors multiply faster than they could spread; a compiler arranges its own convolutions."""
+    """Not on a GPU, which multiplies faster than it transforms, nor under a compiler with its own convolutions."""
     return train.winograd and train.channels_last and device.type == "cpu" and not train.compile
 
 
 def _by_what() -> str:
-    """What spreads and merges: machine code, or torch's operators and why."""
+    """What computes the Winograd transforms: compiled kernels, or torch's operators and why."""
     reason = obstacle()
-    return f"train.winograd{f', by torch operators: {reason}' if reason else ''}"
+    return f"PyTorch operators: {reason}" if reason else "compiled kernels"
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:
@@ -214,19 +183,6 @@ def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:
 def compilable(net: nn.Module, share: Share) -> bool:
     """Exchanges between processes are not compiled, and so neither are networks that make some."""
     return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())
-
-
-def frozen_parameters(config: Config, nets: Mapping[str, nn.Module]) -> frozenset[str]:
-    """What stays as it is in `train.init_from`, as `network.parameter`."""
-    kind, blocks, adapt = config.model.kind, config.train.freeze_critic, config.train.adapt
-    if config.data.domains is not None:
-        if blocks or adapt != "all":
-            raise UserError("train.freeze_critic and train.adapt are not for translations (data.domains); leave them")
-        return frozenset()
-    resting = {"D": lower_blocks(kind, nets["D"], blocks)}
-    if adapt == "scale-shift":
-        resting["G"] = all_but_scale_and_shift(nets["G"])
-    return frozenset(f"{net}.{name}" for net, names in resting.items() for name in names)
 
 
 def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> torch.optim.Adam:
@@ -240,14 +196,3 @@ def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> tor
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
     optimizer._warned_capturable_if_run_uncaptured = True  # steps run so to warm up
     return optimizer
-
-
-def build_task(config: Config, images: Images) -> Task:
-    """What the loop shows of this kind of run."""
-    generator = describe_generator(config, images.train)
-    if isinstance(images.train, PairSet):
-        assert not isinstance(images.heldout, ImageSet)
-        beside = config.model.critic.get("images", 1) > 1
-        return Translating(images.train, images.heldout, generator, config.model.directions, beside)
-    assert not isinstance(images.heldout, PairSet)
-    return Sampling(images.train, images.heldout, generator, config.train.seed)

@@ -100,7 +100,7 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
         live.note(state.weights())
         live.note([memory.state_dict() for memory in state.memories.values()])
         for player, section in (("D", config.optim.d), ("G", config.optim.g)):
-            trained = nn.ModuleList(state.nets[name] for name in state.players[player])
+            trained = nn.ModuleList(state.nets[name] for name in state.objective.players[player])
             state.optimizers[player] = adam(trained, section)
         sets = {"a": images.a, "b": images.b} if isinstance(images, PairSet) else {"x": images}
         shape = images.channels, images.size, images.size

@@ -14,17 +14,18 @@ import torch
 
 from steadygan import config as configuration
 from steadygan._version import __version__
-from steadygan.build import build_state, build_task, resolve
+from steadygan.build import build_state, resolve
 from steadygan.config import Config
 from steadygan.errors import LostProcess, UserError
-from steadygan.evaluation.scoring import fakes, scorer
 from steadygan.machine import choose_device, choose_precision, prepare
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, read_manifest
 from steadygan.runs.directory import Onlooker, RunDirectory
 from steadygan.runs.provenance import check_same_data, provenance
 from steadygan.runs.reading import last_score
-from steadygan.tasks.images import Images, Notify, build_images
+from steadygan.tasks.choice import task_of
+from steadygan.tasks.images import Images, Notify
+from steadygan.tasks.synthesis import fakes
 from steadygan.training.loop import Progress, Trainer
 from steadygan.training.state import TrainState
 from steadygan.training.transfer import start_from
@@ -86,8 +87,9 @@ def train_run(
                 RunDirectory.refuse_existing(path)
             device = choose_device(replicas.device_name(config.train.device))
             prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
-            images = build_images(config, device, on_load)
-            score = scorer(config, images, replicas)
+            task = task_of(config)
+            images = task.load(device, on_load)
+            score = task.scorer(images, replicas)
         assert config is not None
         replicas.connect(device, config.train.collective_timeout)
         replicas.agree(
@@ -100,7 +102,7 @@ def train_run(
             }
         )
         with replicas.together():
-            state, task = build_state(config, images.train, device, replicas.share), build_task(config, images)
+            state, monitor = build_state(config, images.train, device, replicas.share), task.monitor(images)
             # What networks with inner noise (StyleGAN2) draw from while they train.
             torch.manual_seed(config.train.seed)
             if run is not None:
@@ -118,14 +120,14 @@ def train_run(
                 )
                 if config.train.init_from is not None:
                     source = Path(config.train.init_from).expanduser()
-                    origin["init_from"] = start_from(state, source, task.generator)
+                    origin["init_from"] = start_from(state, source, monitor.generator)
                 kind = RunDirectory if replicas.first else Onlooker
                 run = kind.create(path, config.to_yaml(), origin)
                 stack.callback(run.close)
         assert run is not None
         replicas.copy_first(state.weights().values())
         replicas.helper = partial(fakes, state)
-        trainer = Trainer(config, state, run, task, score=score, replicas=replicas)
+        trainer = Trainer(config, state, run, monitor, score=score, replicas=replicas)
         if on_ready is not None:
             on_ready(state, images)
         try:
@@ -133,7 +135,7 @@ def train_run(
         except LostProcess as lost:
             raise LostProcess(f"{lost}; {how_to_go_on(run)}") from lost
     grids = sorted(run.samples.glob("step-*.png"))
-    return Trained(path, finished, last_score(path), grids[-1] if grids else None, config.data.domains is not None)
+    return Trained(path, finished, last_score(path), grids[-1] if grids else None, "directions" in monitor.generator)
 
 
 def how_to_go_on(run: RunDirectory) -> str:

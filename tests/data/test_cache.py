@@ -22,7 +22,8 @@ from steadygan.data.loader import Loader
 from steadygan.data.source import open_source
 from steadygan.errors import UserError
 from steadygan.files import cache_root
-from steadygan.tasks.images import Images, build_images
+from steadygan.tasks.choice import build_images
+from steadygan.tasks.images import Images
 
 COUNT = 150
 

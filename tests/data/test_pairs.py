@@ -15,7 +15,8 @@ from steadygan.data.domains import DomainSources, Fit, open_domains, open_whole
 from steadygan.data.pair_images import PairSet, load_domains
 from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
-from steadygan.tasks.images import Images, build_images
+from steadygan.tasks.choice import build_images
+from steadygan.tasks.images import Images
 
 SIDE = 12
 FITS: tuple[Fit, ...] = ("crop", "squash")

@@ -50,8 +50,8 @@ def move(state: TrainState) -> None:
     for optimizer in state.optimizers.values():
         optimizer.step = lambda: None  # type: ignore[method-assign]
         optimizer.zero_grad = lambda: None  # type: ignore[method-assign]
-    if state.prior.label_pool is not None:
-        state.prior = replace(state.prior, label_pool=moved(state.prior.label_pool))
+    if state.objective.prior.label_pool is not None:
+        state.objective.prior = replace(state.objective.prior, label_pool=moved(state.objective.prior.label_pool))
     state.skipped, state.generator = moved(state.skipped), Generator()
     batch = moved(state.loader.batch())
     state.loader.batch = lambda: batch  # type: ignore[method-assign]

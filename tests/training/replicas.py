@@ -136,7 +136,7 @@ def train_everything(out: str) -> None:
         state = state_of(tiny, {"lecam": {"start": 0}}, {}, replicas.share)
         factor = float("nan") if replicas.rank == 1 else 0.0
         broken = Term("broken", "D", lambda b: factor * b.D(Real()).logit.mean(), score=(Real(),))
-        state.terms += (broken,)
+        state.objective.terms += (broken,)
         before = state.nets["D"].linear.weight.detach().clone()
         train_step(state)
         results["broken in one"] = {

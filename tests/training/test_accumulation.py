@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import state_of
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -156,7 +157,7 @@ def make_state(
     classes = nets["G"].classes
     prior = Prior(LATENT, "uniform", torch.arange(classes) if classes else None)
     parts = Parts.of(Consistency(cutout=0.5), nets=nets, prior=prior, pre_d=options.get("pre_d"))
-    return TrainState(
+    return state_of(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
         optimizers={name: torch.optim.Adam(net.parameters(), fused=True) for name, net in nets.items()},

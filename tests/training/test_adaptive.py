@@ -21,14 +21,21 @@ QUICK = "augment.ada={target: -0.9, kimg: 0.1, every: 1}"
 
 
 def test_the_probability_moves_once_per_interval_in_phases_of_d_alone(state_of: StateOf) -> None:
-    state = state_of("cifar10-dcgan-none", "model.width=2", QUICK, "train.accumulate=2", "objective.loss=relativistic")
-    assert isinstance(state.pre_d, ADA)
+    state = state_of(
+        "cifar10-dcgan-none",
+        "model.width=2",
+        QUICK,
+        "train.accumulate=2",
+        "objective.loss=relativistic",
+        "augment.ada.p=0.5",
+    )
+    assert isinstance(state.objective.pre_d, ADA)
     first, second = run_phase(state, "D"), run_phase(state, "D")
-    assert float(first["D/ada_p"]) == 0
+    assert float(first["D/ada_p"]) == 0.5
     (controller,) = state.controllers
     after = float(controller.p)
-    assert 0 < float(second["D/ada_p"]) <= after
-    assert after % 0.04 == pytest.approx(0, abs=1e-6)
+    assert abs(float(second["D/ada_p"]) - 0.5) == pytest.approx(0.04, abs=1e-6)
+    assert abs(after - float(second["D/ada_p"])) == pytest.approx(0.04, abs=1e-6)
     run_phase(state, "G")
     assert float(controller.p) == after
 
@@ -36,8 +43,8 @@ def test_the_probability_moves_once_per_interval_in_phases_of_d_alone(state_of: 
 def test_diffaugment_comes_first_and_the_consistency_family_behind_both(state_of: StateOf) -> None:
     both = "augment.diffaugment.policy=[color]"
     state = state_of("cifar10-dcgan-icr", "model.width=2", QUICK, both, "augment.apa={p: 0.5}")
-    assert isinstance(state.pre_d, Chain)
-    assert [type(part).__name__ for part in state.pre_d.transforms] == ["DiffAugment", "ADA"]
+    assert isinstance(state.objective.pre_d, Chain)
+    assert [type(part).__name__ for part in state.objective.pre_d.transforms] == ["DiffAugment", "ADA"]
     for player in "DG":
         assert all(value.isfinite() for value in run_phase(state, player).values())
     assert {"D/ada_p", "D/apa_p"} <= state.memories.keys()

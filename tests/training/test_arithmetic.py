@@ -100,13 +100,13 @@ def test_one_joint_critic_call_costs_what_its_images_cost(state_of: StateOf) -> 
         state_of(preset, "model.width=8", "train.phases=[D,G]") for preset in ("cifar10-biggan", "cifar10-biggan-icr")
     )
     for state in (hinge, icr):
-        state.phases = ("D",)
+        state.objective.phases = ("D",)
     made = flop_of_generator(hinge)
     assert flop(icr) - 2 * made == pytest.approx(2.5 * (flop(hinge) - made), rel=0.02)
 
 
 def flop_of_generator(state: TrainState) -> int:
-    z, y = state.prior.latents(BATCH, state.generator), state.prior.labels(BATCH, state.generator)
+    z, y = state.objective.prior.latents(BATCH, state.generator), state.objective.prior.labels(BATCH, state.generator)
     with Arithmetic() as counted, torch.no_grad():
         state.nets["G"](z, y)
     return counted.flop
@@ -136,7 +136,7 @@ def test_rounding_keeps_the_gradient_close_and_penalties_exact(
 ) -> None:
     preset = ("cifar10-biggan-icr", "model.width=8", "objective.terms.gp={}", "train.phases=[D,G]")
     exact, rounded = state_of(*preset), state_of(*preset)
-    rounded.autocast = torch.bfloat16
+    rounded.execution.autocast = torch.bfloat16
     seen: dict[str, list[torch.dtype]] = {"images": [], "logits": [], "gradients": []}
     inside: list[tuple[bool, bool, torch.dtype]] = []
     convolution = rounded.nets["D"].blocks[0].conv2  # type: ignore[union-attr]
@@ -185,8 +185,8 @@ def test_compiled_networks_train_alike_and_penalties_stay_eager(
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda net: compile_(net, backend="aot_eager"))
     eager, compiled = state_of(*preset), state_of(*preset, "train.compile=true")
-    assert set(compiled.compiled) == {"D", "G"}
-    assert not eager.compiled
+    assert set(compiled.execution.compiled) == {"D", "G"}
+    assert not eager.execution.compiled
     for _ in range(2):
         ours, theirs = train_step(compiled), train_step(eager)
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -29,7 +29,7 @@ from steadygan.runs.checkpoint import (
     read_weights,
     save_checkpoint,
 )
-from steadygan.tasks.images import build_images, describe_generator
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 
@@ -39,7 +39,7 @@ TINY = tiny_run()
 def make(*overrides: str) -> tuple[TrainState, dict[str, Any]]:
     config = configuration.load("digits", [*TINY, *overrides])
     images = build_images(config, torch.device("cpu"))
-    return build_state(config, images.train, torch.device("cpu")), describe_generator(config, images.train)
+    return build_state(config, images.train, torch.device("cpu")), task_of(config).describe(images.train)
 
 
 @pytest.fixture

@@ -185,8 +185,8 @@ def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Scores to be taken one after the other; the last one for ever."""
     values = [10.0, 2.0, 10.1, 3.0]
     monkeypatch.setattr(
-        "steadygan.evaluation.scoring.score_state",
-        lambda *_: ({"protocol": {"name": "made up"}}, values.pop(0) if len(values) > 1 else values[0]),
+        "steadygan.tasks.synthesis.Synthesis.scorer",
+        lambda *_: lambda _: ({"protocol": {"name": "made up"}}, values.pop(0) if len(values) > 1 else values[0]),
     )
     return values
 
@@ -268,8 +268,8 @@ def test_rollbacks_that_do_not_help_end_the_run_however_often_it_was_killed_betw
 ) -> None:
     """The count is the directory's, not the process's."""
     monkeypatch.setattr(
-        "steadygan.evaluation.scoring.score_state",
-        lambda state, *_: ({"protocol": {"name": "made up"}}, 1.0 if state.step == 1 else 100.0),
+        "steadygan.tasks.synthesis.Synthesis.scorer",
+        lambda *_: lambda state: ({"protocol": {"name": "made up"}}, 1.0 if state.step == 1 else 100.0),
     )
     with pytest.raises(Killed):
         steadygan.train("digits", [*SCORED, "train.collapse=rollback"], out=tmp_path / "run")

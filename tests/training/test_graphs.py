@@ -90,10 +90,10 @@ def test_replays_train_like_eager_phases(preset: str, device: str, compiled: boo
     eager, replayed = state_of(preset, *more, quick[0]), state_of(preset, *more, *quick)
     recorder = Recorder()
     if device == "cpu":
-        replayed.graphs = Graphs(recorder)
+        replayed.execution.graphs = Graphs(recorder)
         for group in replayed.optimizers["D"].param_groups:
             group["lr"] = torch.tensor(group["lr"])
-    assert replayed.graphs is not None
+    assert replayed.execution.graphs is not None
     close = {"rtol": 1e-4, "atol": 1e-5} if device == "cpu" else {"rtol": 1e-2, "atol": 1e-3}
     for count in range(2 * WARM_UP + 4):
         if device != "cpu":
@@ -108,7 +108,7 @@ def test_replays_train_like_eager_phases(preset: str, device: str, compiled: boo
         torch.testing.assert_close(*values, **close)
         torch.testing.assert_close(replayed.weights(), eager.weights(), **close)
     phases = 4 if "stylegan2" in preset else 3  # D with and without the lazy term, G, there with and without one too
-    assert len(replayed.graphs._recorded) == phases
+    assert len(replayed.execution.graphs._recorded) == phases
     assert int(replayed.skipped) == int(eager.skipped) == 0
     if device == "cpu":
         assert recorder.recorded == phases
@@ -132,7 +132,7 @@ def lasting(state: TrainState) -> list[Tensor]:
 def test_a_replay_runs_no_python_of_the_phase(state_of: StateOf, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with CUDA graphs: whatever a phase takes from the host, a recording keeps."""
     state = state_of("digits", *SMALL)
-    state.graphs = Graphs(Recorder())
+    state.execution.graphs = Graphs(Recorder())
     seen = []
     latents = Prior.latents
     monkeypatch.setattr(Prior, "latents", lambda *args: seen.append(1) or latents(*args))
@@ -162,7 +162,7 @@ def test_resuming_forgets_recordings_and_keeps_this_runs_optimiser_flags(state_o
     train_step(saved)
     state = state_of("digits", *SMALL)
     recorder = Recorder()
-    state.graphs = Graphs(recorder)
+    state.execution.graphs = Graphs(recorder)
     rate = torch.tensor(1e-3)
     state.optimizers["D"].param_groups[0]["lr"] = rate
     for _ in range(WARM_UP + 1):
@@ -188,7 +188,7 @@ def test_resuming_forgets_recordings_and_keeps_this_runs_optimiser_flags(state_o
 def test_the_mode_is_chosen_and_says_why(
     settings: tuple[str, ...], device: torch.device, compiled: bool, graphs: bool, reason: str, state_of: StateOf
 ) -> None:
-    terms = state_of("cifar10-dcgan-gp", *SMALL).terms
+    terms = state_of("cifar10-dcgan-gp", *SMALL).objective.terms
     mode = choose_mode(config.load("cifar10-dcgan-gp", settings).train, terms, device)
     assert mode[:2] == Mode(compiled, graphs, "")[:2]
     assert re.search(reason, mode.reason)

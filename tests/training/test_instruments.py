@@ -17,7 +17,7 @@ import steadygan
 from steadygan import build, config
 from steadygan.nets.layers import Linear
 from steadygan.nets.registry import create_critic, create_generator
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 from steadygan.training.instruments import (
     EXACT_UP_TO,
     instability,

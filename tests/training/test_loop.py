@@ -56,7 +56,7 @@ def test_small_values_keep_their_digits(tmp_path: Path) -> None:
 def test_the_best_checkpoint_stays_while_newer_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = iter([3.0, 1.0, 2.0, 2.5, 4.0])
     made_up = {"protocol": {"name": "made up"}}
-    monkeypatch.setattr("steadygan.run.scorer", lambda *_: lambda state: (made_up, next(costs)))
+    monkeypatch.setattr("steadygan.tasks.synthesis.Synthesis.scorer", lambda *_: lambda state: (made_up, next(costs)))
     options = ["train.steps=5", "eval.every=1", "train.keep_checkpoints=1"]
     steadygan.train("digits", [*TINY, *options], out=tmp_path / "run")
     assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000002", "step-00000005"]
@@ -68,7 +68,7 @@ def test_a_score_that_fails_costs_no_step(tmp_path: Path, monkeypatch: pytest.Mo
     def fail(*_: Any) -> None:
         raise UserError("the score failed")
 
-    monkeypatch.setattr("steadygan.run.scorer", lambda *_: fail)
+    monkeypatch.setattr("steadygan.tasks.synthesis.Synthesis.scorer", lambda *_: fail)
     with pytest.raises(UserError, match="the score failed"):
         steadygan.train("digits", [*TINY, "train.steps=3"], out=tmp_path / "run")
     assert read_manifest(tmp_path / "run/checkpoints/step-00000003")["step"] == 3

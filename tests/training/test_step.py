@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import state_of
 from torch import Tensor, nn
 
 from steadygan import build, config
@@ -105,7 +106,7 @@ def make_state(
         "generator": torch.Generator().manual_seed(4),
         "ema": EMA(nets["G"], start=0, half_life=10),
     }
-    return TrainState(**state | options)
+    return state_of(**state | options)
 
 
 def parameters(net: nn.Module) -> list[Tensor]:
@@ -163,7 +164,7 @@ def test_the_relativistic_game_pushes_each_fake_past_a_real(images: ImageSet) ->
     nets = {"G": AffineGenerator(), "D": LinearCritic()}
     state = make_state(images, loss="relativistic", nets=nets)
     x = Float64Loader(images, batch_size=BATCH, seed=3).next()[0]
-    z = state.prior.latents(BATCH, torch.Generator().manual_seed(4))
+    z = state.objective.prior.latents(BATCH, torch.Generator().manual_seed(4))
     expected = torch.nn.functional.softplus(nets["D"](x).logit - nets["D"](nets["G"](z)).logit).mean()
     gradient = torch.autograd.grad(expected, list(nets["G"].parameters()))
     values = run_phase(state, "G")
@@ -258,8 +259,8 @@ def test_reading_a_network_does_not_move_its_spectral_norm(images: ImageSet) -> 
     critic(torch.randn(2, 1, SIZE, SIZE))
     with torch.no_grad():
         critic(torch.randn(2, 1, SIZE, SIZE))
-    standing_statistics(generator, state.prior, batches=2, batch_size=4)
-    sample(generator, state.prior, 3)
+    standing_statistics(generator, state.objective.prior, batches=2, batch_size=4)
+    sample(generator, state.objective.prior, 3)
     assert all(same(before[0], singular_vectors(critic)))
     assert all(same(before[1], singular_vectors(generator)))
 
@@ -275,16 +276,16 @@ def test_reals_are_not_fetched_in_a_phase_that_does_not_look_at_them(images: Ima
 def test_reals_come_in_order_with_their_labels_in_equal_parts(images: ImageSet) -> None:
     state = make_state(images, classes=10, accumulate=4)
     x, y = Float64Loader(images, batch_size=BATCH, seed=3).next()
-    parts = micro_batches(state, [term for term in state.terms if term.player == "D"])
+    parts = micro_batches(state, [term for term in state.objective.terms if term.player == "D"])
     assert [size for _, size in parts] == [2] * 4
     assert torch.equal(torch.cat([given[Real()][0] for given, _ in parts]), x)
     assert torch.equal(torch.cat([given[Real()][1] for given, _ in parts]), y)
-    assert micro_batches(state, [term for term in state.terms if term.player == "G"]) == [({}, 2)] * 4
+    assert micro_batches(state, [term for term in state.objective.terms if term.player == "G"]) == [({}, 2)] * 4
 
 
 def test_an_unconditional_model_does_not_see_the_labels(images: ImageSet) -> None:
     assert images.labels is not None
-    ((given, _),) = micro_batches(make_state(images), make_state(images).terms)
+    ((given, _),) = micro_batches(make_state(images), make_state(images).objective.terms)
     assert given[Real()][1] is None
 
 
@@ -455,7 +456,7 @@ def test_a_critic_with_batch_statistics_is_built_to_score_each_view_by_itself(
         "objective": {"terms": ICR},
     }
     state = build.build_state(config.validate(tree), images, torch.device("cpu"))
-    assert state.joint is not normalised
+    assert state.objective.joint is not normalised
     calls = count_calls(state)
     run_phase(state, "D")
     # x, g, T(x), T(g) and G(z + Δz): one pass each, or one for all.

@@ -17,7 +17,7 @@ from steadygan import build, config
 from steadygan.cli.training import _size
 from steadygan.errors import UserError
 from steadygan.files import sha256
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training.step import run_phase
 from steadygan.training.transfer import start_from
 
@@ -116,7 +116,7 @@ def test_a_scalar_that_is_missing_is_told_from_one_that_is_there(source: Path) -
     state = build.build_state(cfg, images, device)
     state.nets["D"].register_buffer("odd", torch.zeros(()))
     with pytest.raises(UserError, match=r"D\.odd is not there in the source and \[\] here"):
-        start_from(state, source, build.describe_generator(cfg, images))
+        start_from(state, source, task_of(cfg).describe(images))
 
 
 @pytest.mark.parametrize("option", ["train.freeze_critic=1", "train.adapt=scale-shift"])
@@ -151,7 +151,7 @@ def test_a_frozen_weight_gets_no_gradient_and_costs_no_moments(source: Path) -> 
     cfg = build.resolve(config.load("digits", [*FINE, f"train.init_from={source}", "train.freeze_critic=2"]))
     device = torch.device("cpu")
     state = build.build_state(cfg, build_images(cfg, device).train, device)
-    frozen = {name.removeprefix("D.") for name in state.frozen}
+    frozen = {name.removeprefix("D.") for name in state.objective.frozen}
     assert frozen == {f"convs.{i}.{part}" for i in range(2) for part in ("weight", "bias")}
     resting = sum(state.nets["D"].get_parameter(name).numel() for name in frozen)
     assert _size(state, "D").endswith(f" ({resting} frozen)")

@@ -21,7 +21,7 @@ from steadygan import build, config
 from steadygan.cli import app
 from steadygan.errors import UserError
 from steadygan.objective.memory import History
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
 
@@ -86,13 +86,13 @@ COLOURS = {"diffaugment": {"policy": ["color", "translation", "cutout"]}}
 )
 def test_every_kind_trains_one_player_at_a_time(pairs: Path, terms: dict[str, Any], sections: dict[str, Any]) -> None:
     state = make(pairs, terms, **sections)
-    for player in state.phases * 2:
+    for player in state.objective.phases * 2:
         before = {name: [p.detach().clone() for p in net.parameters()] for name, net in state.nets.items()}
         values = run_phase(state, player)
         assert all(value.isfinite() for value in values.values()), values
         for name, net in state.nets.items():
             moved = any(not torch.equal(a, b) for a, b in zip(before[name], net.parameters(), strict=True))
-            assert moved == (name in state.players[player])
+            assert moved == (name in state.objective.players[player])
     assert int(state.skipped) == 0
 
 
@@ -124,7 +124,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(pairs: Path, player:
         torch.manual_seed(0)
         state = make(pairs, train={"batch_size": 4, "accumulate": accumulate}, objective={"history": 8})
         run_phase(state, player)
-        trained = [state.nets[name] for name in state.players[player]]
+        trained = [state.nets[name] for name in state.objective.players[player]]
         gradients.append([p.grad.clone() for net in trained for p in net.parameters() if p.grad is not None])
     for whole, parts in zip(*gradients, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-3, atol=2e-6)

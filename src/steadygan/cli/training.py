@@ -112,26 +112,26 @@ def _facts(state: TrainState, images: Images) -> list[str]:
     train = images.train
     shape = f"{train.channels}×{train.size}×{train.size}"
     heldout = f", {len(images.heldout)} held out" if images.heldout is not None else ""
-    classes = f", {len(train.class_names)} classes" if state.prior.label_pool is not None else ""
+    classes = f", {len(train.class_names)} classes" if state.objective.prior.label_pool is not None else ""
     skipped = f" [yellow]({len(train.skipped)} unreadable, skipped)[/]" if train.skipped else ""
     players = [
         f"{player}: " + " + ".join(f"{t.weight:g}·{t.name}" if t.weight != 1 else t.name for t in terms)
-        for player in state.players
-        if (terms := [term for term in state.terms if term.player == player])
+        for player in state.objective.players
+        if (terms := [term for term in state.objective.terms if term.player == player])
     ]
     sizes = [f"{name} {_size(state, name)}" for name in state.nets]
     networks = ", ".join([f"{sizes[0]} parameters", *sizes[1:]])
     precision = "float32"
-    if state.autocast is not None:
-        precision = f"{str(state.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
+    if state.execution.autocast is not None:
+        precision = f"{str(state.execution.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
     return [
         f"data        {len(train)} {train.noun} of {shape}{classes}{heldout}, {train.place}{skipped}",
         f"networks    {networks}",
         f"objective   {';  '.join(players)}",
-        f"phases      {' '.join(state.phases)}, batches of {state.loader.batch_size}"
+        f"phases      {' '.join(state.objective.phases)}, batches of {state.loader.batch_size}"
         + (f" over {state.share.size} processes" if state.share.size > 1 else ""),
         f"precision   {precision}",
-        f"execution   {state.mode}",
+        f"execution   {state.execution.mode}",
     ]
 
 
@@ -139,7 +139,7 @@ def _size(state: TrainState, net: str) -> str:
     """How many parameters a network has, and how many of them do not learn."""
     from steadygan.nets.registry import count_parameters
 
-    names = [name.removeprefix(f"{net}.") for name in state.frozen if name.startswith(f"{net}.")]
+    names = [name.removeprefix(f"{net}.") for name in state.objective.frozen if name.startswith(f"{net}.")]
     resting = sum(state.nets[net].get_parameter(name).numel() for name in names)
     return f"{count_parameters(state.nets[net]):,}" + (f" ({resting:,} frozen)" if resting else "")
 
@@ -151,7 +151,7 @@ def _dry_run(config: Config) -> None:
     from steadygan.data.images import free_memory
     from steadygan.estimate import estimate_cost, seconds_per_step
     from steadygan.machine import choose_device, prepare
-    from steadygan.tasks.images import build_images
+    from steadygan.tasks.choice import build_images
 
     console = make_console()
     config = resolve(config)

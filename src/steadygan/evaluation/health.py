@@ -23,7 +23,7 @@ from steadygan.metrics.memorisation import memorised
 from steadygan.metrics.protocol import Protocol, fit
 from steadygan.pretrained.registry import get_extractor
 from steadygan.runs.provenance import check_same_data
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
 

@@ -11,12 +11,12 @@ from steadygan.data.describe import describe
 from steadygan.data.images import ImageSet
 from steadygan.data.source import open_source
 from steadygan.errors import UserError
-from steadygan.evaluation.scoring import _load
 from steadygan.machine import choose_device
 from steadygan.metrics.evaluation import score_images
 from steadygan.metrics.protocol import Kind, Protocol, fit
 from steadygan.metrics.sharding import Shard
 from steadygan.pretrained.registry import extractor_type
+from steadygan.tasks.protocols import load_all
 
 
 def evaluate_images(
@@ -48,7 +48,7 @@ def evaluate_images(
         protocol = fit(protocol, open_source(str(path), size=side).channels, side)
 
     def load(path: str) -> ImageSet:
-        images = _load(open_source(path, size=side, channels=kind.channels), max_unreadable)
+        images = load_all(open_source(path, size=side, channels=kind.channels), max_unreadable)
         if len(images) < 2:
             raise UserError(f"{path} holds one image that can be read; a distance needs at least 2")
         return images

@@ -15,7 +15,6 @@ from torch import Tensor
 from steadygan import config as configuration
 from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
-from steadygan.evaluation.scoring import protocol_for
 from steadygan.generators.generator import Classes
 from steadygan.generators.loading import load
 from steadygan.machine import choose_device
@@ -25,7 +24,8 @@ from steadygan.metrics.protocol import Protocol, fit
 from steadygan.pictures.grid import grid
 from steadygan.pretrained.registry import get_extractor
 from steadygan.runs.provenance import check_same_data
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
+from steadygan.tasks.protocols import protocol_for
 
 CHUNK_BYTES = 64 << 20
 """Of training images as float32 at a time: what is held beside the data set, however large that is."""

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from steadygan import config as configuration
 from steadygan.errors import UserError
-from steadygan.evaluation.scoring import protocol_for, real_images
 from steadygan.evaluation.translation import evaluate_translation
 from steadygan.generators.loading import load, load_translator
 from steadygan.generators.translator import is_translation
@@ -24,7 +23,8 @@ from steadygan.metrics.sharding import Shard
 from steadygan.runs.checkpoint import find_checkpoint
 from steadygan.runs.directory import RunDirectory
 from steadygan.runs.provenance import check_same_data
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
+from steadygan.tasks.protocols import protocol_for, real_images
 
 
 def evaluate(

@@ -5,45 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from steadygan.config import Config
 from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
 from steadygan.errors import UserError
-from steadygan.generators.translation import translate
 from steadygan.generators.translator import Translator
-from steadygan.metrics.pairs import LPIPS, PairProtocol, pair_record, score_pairs
-from steadygan.nets.translate import generator_name
+from steadygan.metrics.pairs import LPIPS
 from steadygan.pictures.grid import save_grid
 from steadygan.runs.directory import RunDirectory
-from steadygan.tasks.pair_sheet import by_name, sheet
+from steadygan.tasks.pair_sheet import sheet
+from steadygan.tasks.translation import score_translation
 
 SHEET_ROWS = 12
 """How many pairs a sheet shows in each direction."""
-
-
-def score_translation(
-    nets: nn.Module, images: PairSet, config: Config, *, weights: str = "ema", lpips: LPIPS | None = None
-) -> tuple[dict[str, Any], float]:
-    """Scores every direction on aligned images: one record, and what checkpoints are ranked by, the mean MSE.
-
-    Scores are called `SSIM_a2b` and so on.
-    """
-    assert isinstance(nets, nn.ModuleDict)
-    domains = by_name(images, len(images))
-    scores: dict[str, float] = {}
-    targets = []
-    for direction in config.model.directions:
-        source, target = (domains[domain] for domain in direction.split("2"))
-        made = translate(nets[generator_name(direction)], source)
-        scores |= {f"{name}_{direction}": value for name, value in score_pairs(made, target, lpips=lpips).items()}
-        targets.append(target)
-    protocol = PairProtocol(images.part, images.size, config.data.fit, weights)
-    record = pair_record(scores, torch.cat(targets), protocol, fingerprint=images.fingerprint, lpips=lpips)
-    errors = [value for name, value in scores.items() if name.startswith("MSE")]
-    return record, sum(errors) / len(errors)
 
 
 def evaluate_translation(

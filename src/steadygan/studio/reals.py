@@ -15,14 +15,14 @@ from steadygan import config as configuration
 from steadygan.data.describe import describe
 from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
-from steadygan.evaluation.scoring import protocol_for
 from steadygan.generators.generator import Generator
 from steadygan.metrics.extraction import read
 from steadygan.metrics.neighbours import nearest
 from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.pretrained.registry import get_extractor
 from steadygan.runs.provenance import check_same_data
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
+from steadygan.tasks.protocols import protocol_for
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
 

@@ -1,17 +1,32 @@
-"""What a kind of run shows of itself while it trains: the loop asks, and knows no kind by name."""
+"""Images from latents: how such a run reads its data, builds its networks, is watched and scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from steadygan.data.images import ImageSet
+from steadygan.config import Config
+from steadygan.data.balance import fakes_follow_data
+from steadygan.data.images import ImageSet, load_images
+from steadygan.data.loader import Loader
+from steadygan.data.source import open_source
+from steadygan.data.split import split
+from steadygan.errors import UserError
 from steadygan.generators.sampling import choose_labels, sample, standing_statistics
-from steadygan.parallel.share import unshared
+from steadygan.metrics.evaluation import headline, score
+from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
+from steadygan.objective.terms import Parts
+from steadygan.parallel.replicas import Replicas
+from steadygan.parallel.share import Share, unshared
 from steadygan.pictures.pixels import to_float
+from steadygan.pretrained.registry import extractor_type
+from steadygan.tasks.images import Images, Notify, Scorer, cache_folder, refuse_batch
+from steadygan.tasks.protocols import protocol_for, real_images
 from steadygan.training.answers import answers, balanced_draw
 from steadygan.training.instruments import look_at_fakes, spread
 from steadygan.training.state import TrainState
@@ -20,25 +35,27 @@ PROBE_IMAGES = 256
 """How many training and held-out images D's accuracy is read from."""
 
 
-class Sampling:
-    """A generator that makes images of latents.
+class SynthesisMonitor:
+    """What the loop shows of a generator that makes images of latents.
 
     train, heldout: the real images; seed: of the preview's latents.
     """
+
+    scores_itself = True
 
     def __init__(self, train: ImageSet, heldout: ImageSet | None, generator: Mapping[str, Any], seed: int) -> None:
         self.train, self.heldout, self.generator, self.seed = train, heldout, generator, seed
 
     def refresh_average(self, state: TrainState) -> None:
         """Gathers the averaged generator's batch-norm statistics for the weights it has now."""
-        standing_statistics(state.ema.net, state.prior)
+        standing_statistics(state.ema.net, state.objective.prior)
 
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
         """Eight rows; a column is a class, up to ten of them, or nothing in particular."""
         classes = self.generator["classes"]
         columns = min(classes, 10) if classes else 8
         labels = choose_labels(columns * 8, list(range(columns)) if classes else None, classes)
-        return sample(state.ema.net, state.prior, columns * 8, labels=labels, seed=self.seed), columns
+        return sample(state.ema.net, state.objective.prior, columns * 8, labels=labels, seed=self.seed), columns
 
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
         """`D_accuracy_train`, `D_accuracy_heldout` (Zhao et al., DiffAugment, NeurIPS 2020, Fig. 1), and of fakes.
@@ -67,7 +84,7 @@ class Sampling:
 
     def _drawn(self, images: ImageSet, state: TrainState) -> tuple[Tensor, Tensor | None]:
         """The images of a set that are looked at, as D sees them, and their labels where it is given any."""
-        labels = images.labels if state.prior.label_pool is not None else None
+        labels = images.labels if state.objective.prior.label_pool is not None else None
         index = balanced_draw(labels, len(images), PROBE_IMAGES, seed=0)
         return to_float(images.take(index)), None if labels is None else labels[index.to(labels.device)]
 
@@ -75,3 +92,122 @@ class Sampling:
     def _logits(self, state: TrainState, x: Tensor, y: Tensor | None) -> Tensor:
         with unshared(state.nets["D"]):
             return state.nets["D"](x, y).logit
+
+
+class Synthesis:
+    """A run of one generator and one discriminator, "G" and "D", described by `config`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def check(self) -> None:
+        """Raises `UserError` for settings that do not fit such a run."""
+
+    def load(self, device: torch.device, notify: Notify | None = None) -> Images:
+        """Opens, splits and loads the data."""
+        config, data = self.config, self.config.data
+        source = open_source(data.path, size=data.size, channels=data.channels, root=data.root)
+        if config.model.conditional and source.labels is None:
+            raise UserError(
+                f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
+                "dataset.json, or set model.conditional=false"
+            )
+        train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images)
+        refuse_batch(config, len(train))
+        load = partial(
+            load_images,
+            source,
+            device=device,
+            cache=cache_folder(data),
+            max_unreadable=data.max_unreadable,
+            total=len(train) + len(heldout),
+        )
+        return Images(load(train, progress=notify), load(heldout) if len(heldout) else None)
+
+    def describe(self, images: ImageSet) -> dict[str, Any]:
+        """All that is needed to build the generator again, in plain JSON values; kept in every checkpoint."""
+        model = self.config.model
+        classes = len(images.class_names) if model.conditional else 0
+        return {
+            "kind": model.kind,
+            "size": images.size,
+            "channels": images.channels,
+            "classes": classes,
+            "latent": model.latent,
+            "width": model.width,
+            "options": dict(model.generator),
+            "prior": model.prior,
+            "class_names": list(images.class_names) if classes else [],
+        }
+
+    def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
+        """The networks by name."""
+        return {"G": generator, "D": critic()}
+
+    def games(self, parts: Parts) -> tuple[Parts, ...]:
+        """What the terms are written from."""
+        return (parts,)
+
+    def labels(self, images: ImageSet, classes: int, device: torch.device) -> Tensor | None:
+        """The pool from which labels of fakes are drawn, None without classes."""
+        if not classes:
+            return None
+        if fakes_follow_data(self.config.model.fake_labels, images.source.labels, classes):
+            return images.labels
+        return torch.arange(classes, device=device)
+
+    def loader(self, images: ImageSet, share: Share) -> Loader:
+        """Batches of the training images, of which this process has its share."""
+        train, flip = self.config.train, self.config.data.flip
+        part: dict[str, Any] = {"rank": share.rank, "world_size": share.size, "parts": train.accumulate}
+        return Loader(images, batch_size=train.batch_size, seed=train.seed, flip=flip, **part)
+
+    def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
+        """What stays as it is in `train.init_from`, as `network.parameter`."""
+        train = self.config.train
+        resting = {"D": lower_blocks(self.config.model.kind, nets["D"], train.freeze_critic)}
+        if train.adapt == "scale-shift":
+            resting["G"] = all_but_scale_and_shift(nets["G"])
+        return frozenset(f"{net}.{name}" for net, names in resting.items() for name in names)
+
+    def monitor(self, images: Images) -> SynthesisMonitor:
+        """What the loop asks for grids and instruments."""
+        train, heldout = images.train, images.heldout
+        assert isinstance(train, ImageSet)
+        assert heldout is None or isinstance(heldout, ImageSet)
+        return SynthesisMonitor(train, heldout, self.describe(train), self.config.train.seed)
+
+    def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
+        """What scores the averaged weights of this run while it trains, if anything can.
+
+        Raises:
+            UserError: the weights of the protocol's extractor are absent; at once, not after hours of training.
+        """
+        protocol = protocol_for(self.config, images)
+        if protocol is None:
+            return None
+        extractor_type(protocol.extractor).find(None)
+        reals = real_images(protocol, self.config, images)
+        # The averaged weights have standing statistics when they are scored.
+        num_fake = self.config.eval.num_fake or protocol.num_fake
+        protocol = replace(protocol, batch_norm="standing", num_fake=num_fake)
+
+        def score_average(state: TrainState) -> tuple[dict[str, Any], float]:
+            """Touches nothing that training reads. The first process calls it; each makes its part of the fakes."""
+            record = score(
+                replicas.fakes,
+                reals,
+                None,
+                protocol,
+                classes=len(images.train.class_names) if state.objective.prior.label_pool is not None else 0,
+                fingerprint=images.train.fingerprint,
+                device=state.device,
+            )
+            return record, headline(record)
+
+        return score_average
+
+
+def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, part: Tensor) -> Tensor:
+    """Of `num` images by the averaged generator of a run in training those of these numbers."""
+    return sample(state.ema.net, state.objective.prior, num, labels=labels, seed=seed, part=part)

@@ -1,16 +1,31 @@
-"""A translation while it trains: what the loop shows of it."""
+"""Images from images: how a translation reads its data, builds its networks, is watched and scored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from steadygan.data.pair_images import PairSet
-from steadygan.nets.translate import critic_name
+from steadygan.config import Config
+from steadygan.data.domains import open_domains
+from steadygan.data.pair_images import PairSet, choose, load_domains
+from steadygan.data.pair_loader import PairLoader
+from steadygan.errors import UserError
+from steadygan.generators.translation import translate
+from steadygan.metrics.pairs import LPIPS, PairProtocol, pair_record, score_pairs
+from steadygan.nets.translate import critic_name, generator_name
+from steadygan.objective.terms import Parts
+from steadygan.objective.translation import Direction
+from steadygan.objective.views import Gen, Real
+from steadygan.parallel.replicas import Replicas
+from steadygan.parallel.share import Share
 from steadygan.pictures.pixels import to_float
+from steadygan.tasks.images import Images, Notify, Scorer, cache_folder, refuse_batch
 from steadygan.tasks.pair_sheet import by_name, sheet
 from steadygan.training.state import TrainState
 
@@ -21,11 +36,14 @@ PROBED = 32
 """How many images of each domain D's accuracy is read from."""
 
 
-class Translating:
-    """Generators that make images of images.
+class TranslationMonitor:
+    """What the loop shows of generators that make images of images.
 
     train, heldout: the two domains; directions: those that are trained; beside: whether critics see the input too.
     """
+
+    scores_itself = False
+    """The score of a few pairs is none to pick a checkpoint by: taken at the end, and where `eval.every` asks."""
 
     def __init__(
         self,
@@ -62,3 +80,164 @@ class Translating:
                     scores += [state.nets[critic_name(direction)](part).logit for part in seen.split(16)]
                 accuracy[f"D_accuracy_{name}"] = float((torch.cat(scores) > boundary).float().mean())
         return accuracy
+
+
+class Translation:
+    """A run of a generator and a discriminator for each direction between two domains, described by `config`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @property
+    def aligned(self) -> bool:
+        """Whether the two domains' images belong together, one by one."""
+        return self.config.data.domains == "paired"
+
+    @property
+    def sees_input(self) -> bool:
+        """Whether discriminators judge an image next to its input (pix2pix)."""
+        return bool(self.config.model.critic.get("images", 1) > 1)
+
+    def check(self) -> None:
+        """Raises `UserError` for settings that do not fit such a run."""
+        config, augment = self.config, self.config.augment
+        if config.model.conditional:
+            raise UserError("model.conditional: the images of a translation have no classes; set it to false")
+        if config.train.freeze_critic or config.train.adapt != "all":
+            raise UserError("train.freeze_critic and train.adapt are not for translations (data.domains); leave them")
+        for name, section in (("ada", augment.ada), ("apa", augment.apa)):
+            if section is not None:
+                raise UserError(f"augment.{name} is not for translations (data.domains); set it to null")
+        if self.sees_input and not self.aligned:
+            raise UserError("model.critic.images=2 judges an image beside its input; set data.domains=paired")
+
+    def load(self, device: torch.device, notify: Notify | None = None) -> Images:
+        """Opens and loads both domains; held out is the test split, or a share of the training images."""
+        config, data, paired = self.config, self.config.data, self.aligned
+        load_size = round(data.size * data.jitter)
+        splits = open_domains(
+            data.path, size=data.size, channels=data.channels, paired=paired, fit=data.fit, load_size=load_size
+        )
+        share = 0.0 if "test" in splits else data.heldout
+        train, heldout = choose(
+            splits["train"], paired, heldout=share, fraction=data.fraction, seed=data.seed, max_images=data.max_images
+        )
+        refuse_batch(config, min(map(len, train.values())))
+        rest, belong, part = splits["train"], paired, "heldout"
+        if "test" in splits:
+            rest, belong, part = splits["test"], splits["test"].aligned, "test"
+            heldout = {"a": np.arange(len(rest.a)), "b": np.arange(len(rest.b))}
+        load = partial(
+            load_domains,
+            size=data.size,
+            device=device,
+            cache=cache_folder(data),
+            max_unreadable=data.max_unreadable,
+            total={name: len(train[name]) + len(heldout[name]) for name in train},
+        )
+        together = load(splits["train"], train, paired=paired, progress=notify)
+        if not all(map(len, heldout.values())):
+            return Images(together, None)
+        return Images(together, load(rest, heldout, paired=belong, part=part))
+
+    def describe(self, images: PairSet) -> dict[str, Any]:
+        """All that is needed to build the generators again, in plain JSON values; kept in every checkpoint."""
+        model = self.config.model
+        return {
+            "kind": model.kind,
+            "size": images.size,
+            "channels": images.channels,
+            "classes": 0,
+            "latent": 0,
+            "width": model.width,
+            "options": dict(model.generator),
+            "prior": model.prior,
+            "class_names": [],
+            "directions": list(model.directions),
+        }
+
+    def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
+        """The networks by name: the generators of all directions, then their discriminators."""
+        assert isinstance(generator, nn.ModuleDict)
+        critics = {critic_name(direction): critic() for direction in self.config.model.directions}
+        return {**dict(generator.items()), **critics}
+
+    def games(self, parts: Parts) -> tuple[Parts, ...]:
+        """What the terms are written from, for each direction."""
+        directions = self.config.model.directions
+        shared = {field.name: getattr(parts, field.name) for field in fields(Parts)}
+        return tuple(
+            Direction(
+                **shared
+                | {
+                    "real": Real(direction[-1]),
+                    "fake": Gen(generator_name(direction), Real(direction[0])),
+                    "game": Direction.share(self.config.objective.loss),
+                    "critic": critic_name(direction),
+                    "suffix": f"_{direction}",
+                    "back": generator_name(direction[::-1]) if direction[::-1] in directions else None,
+                    "history": self.config.objective.history,
+                    "beside": self.sees_input,
+                    "aligned": self.aligned,
+                }
+            )
+            for direction in directions
+        )
+
+    def labels(self, images: PairSet, classes: int, device: torch.device) -> Tensor | None:
+        """None: images of a translation have no labels."""
+        return None
+
+    def loader(self, images: PairSet, share: Share) -> PairLoader:
+        """Batches of both domains.
+
+        Raises:
+            UserError: in one of several processes; a translation trains in one.
+        """
+        if share.size > 1:
+            raise UserError(
+                "a translation (data.domains) trains in one process, and there are "
+                f"{share.size}; start it without torchrun"
+            )
+        train = self.config.train
+        return PairLoader(images, batch_size=train.batch_size, seed=train.seed, flip=self.config.data.flip)
+
+    def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
+        """Nothing stays as it is."""
+        return frozenset()
+
+    def monitor(self, images: Images) -> TranslationMonitor:
+        """What the loop asks for grids and instruments."""
+        train, heldout = images.train, images.heldout
+        assert isinstance(train, PairSet)
+        assert heldout is None or isinstance(heldout, PairSet)
+        return TranslationMonitor(train, heldout, self.describe(train), self.config.model.directions, self.sees_input)
+
+    def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
+        """What scores the averaged weights of this run: on aligned held-out pairs, where there are any."""
+        test = images.heldout
+        if not isinstance(test, PairSet) or not test.aligned:
+            return None
+        return lambda state: score_translation(state.ema.net, test, self.config)
+
+
+def score_translation(
+    nets: nn.Module, images: PairSet, config: Config, *, weights: str = "ema", lpips: LPIPS | None = None
+) -> tuple[dict[str, Any], float]:
+    """Scores every direction on aligned images: one record, and what checkpoints are ranked by, the mean MSE.
+
+    Scores are called `SSIM_a2b` and so on.
+    """
+    assert isinstance(nets, nn.ModuleDict)
+    domains = by_name(images, len(images))
+    scores: dict[str, float] = {}
+    targets = []
+    for direction in config.model.directions:
+        source, target = (domains[domain] for domain in direction.split("2"))
+        made = translate(nets[generator_name(direction)], source)
+        scores |= {f"{name}_{direction}": value for name, value in score_pairs(made, target, lpips=lpips).items()}
+        targets.append(target)
+    protocol = PairProtocol(images.part, images.size, config.data.fit, weights)
+    record = pair_record(scores, torch.cat(targets), protocol, fingerprint=images.fingerprint, lpips=lpips)
+    errors = [value for name, value in scores.items() if name.startswith("MSE")]
+    return record, sum(errors) / len(errors)

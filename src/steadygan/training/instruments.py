@@ -108,8 +108,8 @@ def look_at_fakes(
     the prior's. D_auc_fake: how often D ranks a real, of which `real` (N,) are the logits, above a fake.
     """
     generator = torch.Generator(state.device).manual_seed(seed)
-    z = state.prior.latents(FAKE_IMAGES, generator)
-    y = state.prior.labels(FAKE_IMAGES, generator)
+    z = state.objective.prior.latents(FAKE_IMAGES, generator)
+    y = state.objective.prior.labels(FAKE_IMAGES, generator)
     if y is not None and labels is not None:
         y = labels[torch.arange(FAKE_IMAGES, device=labels.device) % len(labels)]
     with reading(state.nets["G"], state.nets["D"]):

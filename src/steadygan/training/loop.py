@@ -24,11 +24,11 @@ from steadygan.runs.requests import Attention
 from steadygan.schedules import value
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
+from steadygan.training.monitor import Monitor
 from steadygan.training.pace import Pace
 from steadygan.training.recovery import Recovery
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
-from steadygan.training.task import Task
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Progress:
 class Trainer:
     """One run: a state that moves, a directory that remembers.
 
-    task: what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one record
-    and the value to rank checkpoints by (lower is better), or None when there is no protocol for this data; replicas:
-    the processes that train together, each with a Trainer, of which the first one's writes.
+    monitor: what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one
+    record and the value to rank checkpoints by (lower is better), or None when there is no protocol for this data;
+    replicas: the processes that train together, each with a Trainer, of which the first one's writes.
     """
 
     config: Config
     state: TrainState
     run: RunDirectory
-    task: Task
+    monitor: Monitor
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
     replicas: Replicas = field(default_factory=Replicas)
     recovery: Recovery = field(init=False)
@@ -112,7 +112,7 @@ class Trainer:
         every, state = self.config.eval.every, self.state
         if every is not None:
             return every > 0 and state.step % every == 0
-        if self.config.data.domains is not None or state.step % self.config.train.log_every:
+        if not self.monitor.scores_itself or state.step % self.config.train.log_every:
             return False
         return self.replicas.lead(partial(self._pace.due, state.seconds, state.images))
 
@@ -140,7 +140,7 @@ class Trainer:
         """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""
         state = self.state
         values = self.replicas.mean(losses)
-        values |= self.task.probe(state, LOSSES[self.config.objective.loss].boundary)
+        values |= self.monitor.probe(state, LOSSES[self.config.objective.loss].boundary)
         record: dict[str, Any] = {
             "step": state.step,
             "images": state.images,
@@ -161,11 +161,11 @@ class Trainer:
         return every > 0 and step // every > last // every
 
     def _sample(self) -> None:
-        self.task.refresh_average(self.state)
+        self.monitor.refresh_average(self.state)
         self.replicas.lead(self._draw_grid)
 
     def _draw_grid(self) -> None:
-        images, columns = self.task.preview(self.state)
+        images, columns = self.monitor.preview(self.state)
         save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
 
     def _saved(self) -> bool:
@@ -179,7 +179,7 @@ class Trainer:
         Returns the collapse that the score tells of, if it does.
         """
         with undisturbed(self.state.device):
-            self.task.refresh_average(self.state)
+            self.monitor.refresh_average(self.state)
         return self.replicas.lead(partial(self._save, scored))
 
     def _save(self, scored: bool) -> Collapse | None:
@@ -196,7 +196,7 @@ class Trainer:
                 state.best_score = min(rank, state.best_score)
         finally:
             # A score that fails must not cost the steps since the last checkpoint.
-            path = save_checkpoint(state, self.run.checkpoints, self.task.generator, keep=keep)
+            path = save_checkpoint(state, self.run.checkpoints, self.monitor.generator, keep=keep)
         if best:
             self.run.mark_best(path)
         return collapse

@@ -24,36 +24,57 @@ from steadygan.transforms.adaptive import Controller
 
 
 @dataclass
-class TrainState:
-    """Networks, players, objective, data position and randomness of one run.
+class Objective:
+    """Who minimises what, and when.
 
-    players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
-    one step; ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators;
-    pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has had;
-    images: reals shown to the critic so far; pools: what views remember; autocast, compiled: see `Bundle`; frozen:
-    parameters that no phase moves, as `network.parameter`; graphs: what records and replays phases, None when nothing
-    does; mode: how phases are carried out, in words.
+    players: the names of the networks that each player's optimiser trains; terms: what they minimise; phases: which
+    player is updated when, in one step; prior: of latents and labels; pre_d: what images pass through on their way into
+    a discriminator; pre_d_on: which images do, by whose phase it is; joint: whether all views are scored in one pass;
+    frozen: parameters that no phase moves, as `network.parameter`.
     """
 
-    nets: dict[str, nn.Module]
     players: Mapping[str, tuple[str, ...]]
-    optimizers: dict[str, torch.optim.Optimizer]
     terms: tuple[Term, ...]
     phases: tuple[str, ...]
     prior: Prior
-    loader: Loader | PairLoader
-    generator: torch.Generator
-    ema: EMA
-    averaged: nn.Module = field(default=None)  # type: ignore[assignment]
-    accumulate: int = 1
     pre_d: Transform | None = None
     pre_d_on: Mapping[str, frozenset[Origin]] = field(default_factory=lambda: PLACEMENTS["both"])
     joint: bool = True
+    frozen: frozenset[str] = frozenset()
+
+
+@dataclass
+class Execution:
+    """How phases are carried out on a device; another execution changes results by rounding alone.
+
+    accumulate: micro-batches per phase; autocast, compiled: see `Bundle`; graphs: what records and replays phases, None
+    when nothing does; mode: all of it in words.
+    """
+
+    accumulate: int = 1
     autocast: torch.dtype | None = None
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    frozen: frozenset[str] = frozenset()
     graphs: Graphs | None = None
     mode: str = "eager"
+
+
+@dataclass
+class TrainState:
+    """One run between two steps: its objective and execution, and what a checkpoint keeps of it.
+
+    ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators; counts: how many
+    phases each player has had; images: reals shown to discriminators so far; skipped: phases whose gradient was not
+    finite; pools: what views remember.
+    """
+
+    nets: dict[str, nn.Module]
+    objective: Objective
+    optimizers: dict[str, torch.optim.Optimizer]
+    loader: Loader | PairLoader
+    generator: torch.Generator
+    ema: EMA
+    execution: Execution = field(default_factory=Execution)
+    averaged: nn.Module = field(default=None)  # type: ignore[assignment]
     step: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -65,19 +86,19 @@ class TrainState:
     def __post_init__(self) -> None:
         if self.averaged is None:
             self.averaged = self.nets["G"]
-        views = walk(view for term in self.terms for view in term.needs)
+        views = walk(view for term in self.objective.terms for view in term.needs)
         self.pools = {view: memory for view in views if (memory := view.memory()) is not None}
-        for term in self.terms:
-            if term.player not in self.players or term.critic not in self.nets:
+        for term in self.objective.terms:
+            if term.player not in self.objective.players or term.critic not in self.nets:
                 raise UserError(
                     f"objective.terms: {term.name} is for player {term.player!r} and critic {term.critic!r}; "
-                    f"there are players {', '.join(self.players)} and networks {', '.join(self.nets)}"
+                    f"there are players {', '.join(self.objective.players)} and networks {', '.join(self.nets)}"
                 )
         for memory in self.memories.values():
             memory.to(self.device)
         for module in (*self.nets.values(), *self.memories.values()):
             set_share(module, self.share)
-        places = [name.split(".", 1) for name in sorted(self.frozen)]
+        places = [name.split(".", 1) for name in sorted(self.objective.frozen)]
         self._frozen = [self.nets[net].get_parameter(name) for net, name in places]
 
     @property
@@ -92,7 +113,7 @@ class TrainState:
     @property
     def memories(self) -> dict[str, nn.Module]:
         """What terms remember from phase to phase, by `player/term`, and what views do, by their expression."""
-        terms = {f"{t.player}/{t.name}": t.loss for t in self.terms if isinstance(t.loss, nn.Module)}
+        terms = {f"{t.player}/{t.name}": t.loss for t in self.objective.terms if isinstance(t.loss, nn.Module)}
         return terms | {str(view): memory for view, memory in self.pools.items()}
 
     @property
@@ -104,7 +125,7 @@ class TrainState:
     def let_learn(self, player: str) -> None:
         """Gradients reach what the optimiser of `player` moves and nothing else: not the other player, not `frozen`."""
         for name, net in self.nets.items():
-            net.requires_grad_(name in self.players[player])
+            net.requires_grad_(name in self.objective.players[player])
         for parameter in self._frozen:
             parameter.requires_grad_(False)
 
@@ -144,8 +165,8 @@ class TrainState:
                 group["lr"], group["capturable"] = lr, capturable  # this run's, whatever the saved one was
         for name, memory in self.memories.items():
             memory.load_state_dict(state["memories"][name])
-        if self.graphs is not None:
-            self.graphs.clear()
+        if self.execution.graphs is not None:
+            self.execution.graphs.clear()
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"] is not None:

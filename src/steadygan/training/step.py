@@ -21,7 +21,7 @@ from steadygan.training.state import TrainState
 def train_step(state: TrainState) -> dict[str, Tensor]:
     """Runs every phase once; returns each term's last value (unweighted) and each player's gradient norm, on device."""
     values: dict[str, Tensor] = {}
-    for player in state.phases:
+    for player in state.objective.phases:
         values.update(run_phase(state, player))
     state.step += 1
     return values
@@ -29,14 +29,14 @@ def train_step(state: TrainState) -> dict[str, Tensor]:
 
 def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     """One phase of one player: collect the live terms, fetch their images, update, average."""
-    live = [term for term in state.terms if term.player == player and term.live(state.counts[player])]
+    live = [term for term in state.objective.terms if term.player == player and term.live(state.counts[player])]
     batches, work = micro_batches(state, live), partial(update, state, player, live)
-    if state.graphs is None:
+    if state.execution.graphs is None:
         values = work(batches)
     else:
         betas = tuple(group["betas"] for group in state.optimizers[player].param_groups)
         factors = ((term.name, term.strength(state.step)) for term in live)
-        values = state.graphs.run((player, betas, *factors), work, batches)
+        values = state.execution.graphs.run((player, betas, *factors), work, batches)
     state.counts[player] += 1
     if player == "G":
         state.ema.update(state.averaged, state.step)
@@ -48,7 +48,7 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
 
     A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`.
     """
-    trained = [state.nets[name] for name in state.players[player]]
+    trained = [state.nets[name] for name in state.objective.players[player]]
     optimizer = state.optimizers[player]
     state.let_learn(player)
     for net in trained:
@@ -56,23 +56,23 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
 
     optimizer.zero_grad()
     values: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=state.device))
-    with prepared(state.nets.values(), keep=state.graphs is None):
+    with prepared(state.nets.values(), keep=state.execution.graphs is None):
         for given, size in batches:
             b = Bundle(
                 state.nets,
-                state.prior,
+                state.objective.prior,
                 state.generator,
                 size=size,
                 given=given,
-                pre_d=state.pre_d,
-                pre_d_on=state.pre_d_on.get(player, ORIGINS),
-                joint=state.joint,
-                autocast=state.autocast,
-                compiled=state.compiled,
+                pre_d=state.objective.pre_d,
+                pre_d_on=state.objective.pre_d_on.get(player, ORIGINS),
+                joint=state.objective.joint,
+                autocast=state.execution.autocast,
+                compiled=state.execution.compiled,
                 memories=state.pools,
             )
             b.prepare(live)
-            losses = {term.name: b.loss(term) / state.accumulate for term in live}
+            losses = {term.name: b.loss(term) / state.execution.accumulate for term in live}
             torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum().backward()
             for name, loss in losses.items():
                 values[f"{player}/{name}"] += loss.detach()
@@ -92,7 +92,7 @@ def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[MicroBatch]:
     They count as shown (`state.images`) when D learns from them, not when a generator is given them or they only say
     what its fakes are compared with.
     """
-    loader, parts = state.loader, state.accumulate
+    loader, parts = state.loader, state.execution.accumulate
     size = loader.batch_size // loader.world_size // parts
     if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
         return [({}, size)] * parts
@@ -101,7 +101,7 @@ def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[MicroBatch]:
         state.images += loader.batch_size
     batches: list[Given] = [{} for _ in range(parts)]
     for domain, (x, y) in loader.batch().items():
-        labels = [None] * parts if y is None or state.prior.label_pool is None else y.chunk(parts)
+        labels = [None] * parts if y is None or state.objective.prior.label_pool is None else y.chunk(parts)
         for given, pair in zip(batches, zip(x.chunk(parts), labels, strict=True), strict=True):
             given[Real(domain)] = pair
     return [(given, size) for given in batches]

@@ -43,7 +43,7 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
         )
     weights = read_weights(checkpoint)
     mine = state.weights()
-    absent = [net for net in state.players["D"] if not any(name.startswith(f"{net}.") for name in weights)]
+    absent = [net for net in state.objective.players["D"] if not any(name.startswith(f"{net}.") for name in weights)]
     weights |= {name: value for name, value in mine.items() if name.split(".", 1)[0] in absent}
     for name in sorted(mine.keys() | weights.keys()):
         here, there = (

@@ -1,4 +1,4 @@
-"""What the training loop asks of the kind of run that it trains; the loop knows no kind by name."""
+"""What the training loop shows of a run: grids and instruments. The loop knows no kind of run by name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor
 from steadygan.training.state import TrainState
 
 
-class Task(Protocol):
-    """What the trainer needs beside the state.
+class Monitor(Protocol):
+    """What the trainer asks apart from the state.
 
-    generator: what a checkpoint says of its generator or generators (plain JSON values).
+    generator: what a checkpoint says of its generator or generators (plain JSON values); scores_itself: whether the
+    run is scored as often as the time allows without being asked (`eval.every` null).
     """
 
     generator: Mapping[str, Any]
+    scores_itself: bool
 
     def refresh_average(self, state: TrainState) -> None:
         """Makes the averaged weights fit for use, whatever that takes."""
