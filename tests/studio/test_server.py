@@ -145,11 +145,11 @@ def test_a_verdict_is_shown_as_it_is_given(
     assert client.get(address).json() == {"available": False}
 
     class Verdict:
-        def __init__(self) -> None:
-            self.kind, self.sentence, self.since_step = "memorising", "D is memorising.", 7
+        def as_json(self) -> dict[str, Any]:
+            return {"kind": "memorises", "sentence": "D is memorising.", "since_step": 7}
 
-    def judge(rows: list[Any], scores: list[Any], status: dict[str, Any]) -> Verdict:
-        assert (len(rows), len(scores), status) == (10, 2, {})
+    def judge(rows: list[Any], scores: list[Any], status: str, *, config: dict[str, Any]) -> Verdict:
+        assert (len(rows), len(scores), status, config["objective.loss"]) == (10, 2, "running", "hinge")
         return Verdict()
 
     monkeypatch.setattr("steadygan.studio.health.diagnose", lambda: judge)

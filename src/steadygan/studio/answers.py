@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -32,10 +32,13 @@ def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
 
 
 def threaded(work: Callable[[Request], Any]) -> Handler:
-    """A handler of a function that may wait for files or other processes. What is no response is answered as JSON."""
+    """A handler of a function that may wait for files or other processes. What is no response is answered as JSON.
+
+    A server that ends does not wait for the function.
+    """
 
     async def handler(request: Request) -> Response:
-        found = await run_in_threadpool(work, request)
+        found = await run_sync(work, request, abandon_on_cancel=True)
         return found if isinstance(found, Response) else JSONResponse(found)
 
     return handler
@@ -48,7 +51,7 @@ def with_body(work: Callable[[Request, dict[str, Any]], Any]) -> Handler:
         body = await request.json()
         if not isinstance(body, dict):
             raise ValueError("an object is expected")
-        found = await run_in_threadpool(work, request, body)
+        found = await run_sync(work, request, body, abandon_on_cancel=True)
         return found if isinstance(found, Response) else JSONResponse(found)
 
     return handler

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from steadygan.runs.following import last_rows
 from steadygan.studio.run import RunFiles
+from steadygan.studio.words import flat
 
 ROWS, BYTES = 20_000, 8 << 20
 """How much of a long run is looked at: its newest lines."""
@@ -23,13 +23,10 @@ def diagnose() -> Callable[..., Any] | None:
 
 
 def verdict(run: RunFiles) -> dict[str, Any]:
-    """`available`, and with it the fields of a verdict: sentence, kind, numbers, since_step, advice."""
+    """`available`, and with it kind, sentence, numbers, since_step and advice (key, value, why, override)."""
     judge = diagnose()
     if judge is None:
         return {"available": False}
     rows = last_rows(run.path / "metrics.jsonl", ROWS, at_most=BYTES)
-    if not rows:
-        return {"available": True, "kind": "young", "sentence": "Nothing has been measured yet.", "numbers": {}}
-    found = judge(rows, run.scores, run.status)
-    plain = asdict(found) if is_dataclass(found) and not isinstance(found, type) else dict(vars(found))
-    return {"available": True, **plain}
+    found = judge(rows, run.scores, run.state()["state"], config=flat(run.config))
+    return {"available": True, **found.as_json()}

@@ -14,6 +14,8 @@ from typing import Any
 from steadygan.errors import UserError
 from steadygan.studio.painter import receive, send
 
+NICE = 5
+"""Below a training next to it, but not so far that a page waits."""
 Answer = tuple[dict[str, Any], bytes]
 
 
@@ -33,8 +35,6 @@ def main(device: str, gib: float) -> None:
     os.dup2(2, 1)
     if device == "cpu":
         bound_memory(gib)
-    if hasattr(os, "nice"):
-        os.nice(10)
     operations: dict[str, Callable[..., Answer]] = {}
     while True:
         try:
@@ -46,6 +46,7 @@ def main(device: str, gib: float) -> None:
                 from steadygan.studio.operations import operations_on
 
                 operations = operations_on(device)
+                os.nice(NICE)
             do = str(question.pop("do"))
             answer, data = operations[do](**question)
         except UserError as error:

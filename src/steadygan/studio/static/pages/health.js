@@ -5,7 +5,7 @@ import { get } from "../lib/api.js";
 import { Sync } from "../lib/chart.js";
 import { groupsOf, panels } from "./curves.js";
 
-const SIGNS = { fine: "good", good: "good", healthy: "good", finished: "good", young: "calm", early: "calm", unknown: "calm", memorising: "warn", overfitting: "warn", leaking: "warn", leak: "warn", stalled: "warn", learning_nothing: "warn", nothing: "warn", plateau: "calm" };
+const SIGNS = { fine: "good", "cannot tell": "calm", memorises: "warn", "ignores images": "warn", "augmentations leak": "warn", "nothing is learnt": "warn" };
 const NAMES = { D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
 const toneOf = (kind) => SIGNS[kind] ?? "bad";
 
@@ -28,19 +28,14 @@ export function health(body, run) {
     }
     const tone = toneOf(found.kind);
     card.className = `panel verdict ${tone}`;
-    const advice = Array.isArray(found.advice) ? found.advice : found.advice ? [found.advice] : [];
-    const numbers = Object.entries(found.numbers ?? {});
+    const { advice } = found, numbers = Object.entries(found.numbers);
     fill(card, h("div", { class: "sign" }, icon(tone)), h("div", { class: "stack" },
       h("p", { class: "said" }, found.sentence),
       found.since_step !== null && found.since_step !== undefined && h("p", { class: "muted" }, `Since step ${count(found.since_step)}.`),
       numbers.length > 0 && h("dl", { class: "figures" }, numbers.map(([name, value]) => h("div", null, h("dt", null, NAMES[name] ?? name.replaceAll("_", " ")), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
       advice.length > 0 && h("div", { class: "stack tight" }, h("h3", null, "What to change"), advice.map((one) => tip(one)))));
   }
-  const tip = (one) => {
-    if (typeof one === "string") return h("p", null, one);
-    const change = one.key ? `${one.key}=${JSON.stringify(one.value)}` : one.command;
-    return h("div", { class: "stack tight" }, (one.sentence || one.why || one.text) && h("p", null, one.sentence || one.why || one.text), change && copyable(change, "the setting"));
-  };
+  const tip = (one) => h("div", { class: "stack tight" }, h("p", null, one.why), copyable(one.override, "the setting"));
 
   function standing(found) {
     const next = found.checkpoint_every && ["running", "starting"].includes(found.state) ? (Math.floor(found.step / found.checkpoint_every) + 1) * found.checkpoint_every : null;
