@@ -16,7 +16,7 @@ ROOT = Path(steadygan.__file__).parent
 
 ORDER = ["errors", "_version", "files", "schedules", "config", "machine", "parallel", "pictures", "data", "transforms"]
 ORDER += ["kernels", "nets", "pretrained", "runs", "generators", "objective", "training", "metrics", "tasks"]
-ORDER += ["evaluation", "reports", "build", "estimate", "run", "api", "cli", "__main__"]
+ORDER += ["importing", "evaluation", "reports", "build", "estimate", "run", "api", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}
