@@ -51,7 +51,11 @@ def biggan(checkout: Path, case: str) -> Networks:
     relu = {"G_activation": torch.nn.ReLU(), "D_activation": torch.nn.ReLU()}
     g = code.Generator(**config, **relu)
     unet = hasattr(code, "Unet_Discriminator")
-    d = None if size == 512 else (code.Unet_Discriminator if unet else code.Discriminator)(**config, **relu)
+    d = (
+        None
+        if case in ("512", "deep-64")
+        else (code.Unet_Discriminator if unet else code.Discriminator)(**config, **relu)
+    )
     networks = [net for net in (g, d) if net is not None]
     randomise(*networks)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from steadygan._version import __version__
 from steadygan.errors import UserError
@@ -46,8 +47,9 @@ def check(imported: Imported) -> None:
         for name, other in (("G_ema", "G"), ("G", "G_ema")):
             if name not in imported.networks:
                 imported.networks[name] = dict(imported.networks[other])
+    shapes = {player: expected(imported, player) for player in {name[0] for name in imported.networks}}
     for name, tensors in imported.networks.items():
-        for key, (shape, dtype) in expected(imported, name).items():
+        for key, (shape, dtype) in shapes[name[0]].items():
             if key not in tensors:
                 raise Refused(f"{imported.family}: {name}.{key} of ours is not filled by anything in the file")
             if tensors[key].shape != shape:
@@ -61,25 +63,39 @@ def check(imported: Imported) -> None:
                 tensors[key] = tensors[key].to(dtype)
             if not bool(tensors[key].isfinite().all()):
                 raise Refused(f"{imported.family}: {name}.{key} holds numbers that are not finite")
-        if spare := tensors.keys() - expected(imported, name).keys():
+        if spare := tensors.keys() - shapes[name[0]].keys():
             raise Refused(f"{imported.family}: ours has no {name}.{min(spare)}, which the file gives")
 
 
-def expected(imported: Imported, name: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Shape and type of every tensor of a network of ours, which takes no memory to find out."""
-    description = dict(imported.critic or {}) if name.startswith("D") else dict(imported.generator)
+class Unfilled(TorchFunctionMode):
+    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler to draw them."""
+
+    FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.FILLS:
+            return args[0] if args else next(iter(kwargs.values()))
+        return func(*args, **kwargs)
+
+
+def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Shape and type of every tensor of the generator ("G") or critic ("D"), which takes no memory to find out."""
+    description = dict(imported.critic or {}) if player == "D" else dict(imported.generator)
     description = {
         key: value for key, value in description.items() if key not in ("prior", "class_names", "directions")
     }
     options = description.pop("options")
-    make = create_critic if name.startswith("D") else create_generator
-    with torch.device("meta"):
+    make = create_critic if player == "D" else create_generator
+    with torch.device("meta"), Unfilled():
         try:
             network = make(**description, **options)
         except UserError as error:
             raise Refused(f"{imported.family}: {error}") from error
     if sum(parameter.numel() for parameter in network.parameters()) > MOST_PARAMETERS:
-        raise Refused(f"{imported.family}: {name} would have more than {MOST_PARAMETERS:,} parameters")
+        raise Refused(f"{imported.family}: {player} would have more than {MOST_PARAMETERS:,} parameters")
     return {key: (value.shape, value.dtype) for key, value in network.state_dict().items()}
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from steadygan.errors import UserError
-from steadygan.importing.files import opened
-from steadygan.importing.layouts import biggan, biggan_deep, cyclegan, huggingface, nvidia, rosinality, studiogan
+from steadygan.importing.files import read_file
+from steadygan.importing.layouts import (
+    biggan,
+    biggan_deep,
+    cyclegan,
+    huggingface,
+    misfits,
+    nvidia,
+    rosinality,
+    studiogan,
+)
 from steadygan.importing.layouts.common import Imported, Options
 from steadygan.importing.layouts.parts import Part
 from steadygan.importing.values import Refused
@@ -50,17 +58,16 @@ def read_files(paths: Sequence[Path], given: Mapping[str, str], family: str | No
     given: options of the family, as text; family: a name in `LAYOUTS` instead of what the files look like. Raises
     UserError for what is not understood, naming it.
     """
-    with ExitStack() as stack:
-        parts = [Part(path, stack.enter_context(opened(path))) for path in paths]
-        layout = _choose(parts, family)
-        options = Options(given)
-        try:
-            imported = layout.convert(parts, options)
-        except Refused as error:
-            raise Refused(f"{paths[0]}: {layout.name}: {error}") from error
-        options.finish()
-        imported.assumed += options.assumed
-        return imported
+    parts = [Part(path, read_file(path)) for path in paths]
+    layout = _choose(parts, family)
+    options = Options(given)
+    try:
+        imported = layout.convert(parts, options)
+    except Refused as error:
+        raise Refused(f"{paths[0]}: {layout.name}: {error}") from error
+    options.finish()
+    imported.assumed += options.assumed
+    return imported
 
 
 def _choose(parts: Sequence[Part], family: str | None) -> Layout:
@@ -72,6 +79,7 @@ def _choose(parts: Sequence[Part], family: str | None) -> Layout:
     for layout in LAYOUTS:
         if layout.matches(parts):
             return layout
+    misfits.refuse(parts)
     raise Refused(f"{parts[0].path}: holds no networks of a family that can be imported ({_look(parts[0].value)})")
 
 

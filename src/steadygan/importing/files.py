@@ -5,8 +5,6 @@ from __future__ import annotations
 import mmap
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +20,8 @@ LOCAL_HEADER = 30
 ZIP = b"PK\x03\x04"
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The content of a file as inert values (see `values`), whose tensors can be read within the block.
+def read_file(path: Path) -> Any:
+    """The content of a file as inert values (see `values`). It stays mapped for as long as one of them points into it.
 
     Raises UserError where there is no such file, and `Refused`, naming the file, for content that is not weights.
     """
@@ -38,12 +35,10 @@ def opened(path: Path) -> Iterator[Any]:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
-    data = memoryview(mapped)
     try:
-        yield read(data, path)
+        return read(memoryview(mapped), path)
     except Refused as error:
         raise Refused(f"{path}: {error}; nothing in the file was run") from error
-    # The map is closed when the last value that points into it is gone.
 
 
 def read(data: memoryview, path: Path) -> Any:

@@ -148,6 +148,8 @@ class Machine:
                 "a StyleGAN pickle of the TensorFlow era, which holds a program and not only weights; convert it with "
                 "NVIDIA's own `legacy.py` (stylegan2-ada-pytorch or stylegan3), and import the .pkl that makes"
             )
+        if module.startswith("torch.nn.modules."):
+            raise Refused(f"a whole network was pickled ({full:.200}), not its state dict; save that, and import it")
         if not known(module, name):
             raise Refused(f"the file asks for {full!r:.300}, which is not part of any format that can be imported")
         self.push(Global(module, name))

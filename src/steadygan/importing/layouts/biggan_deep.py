@@ -42,9 +42,11 @@ class Reader(biggan.Reader):
 
     def generator(self, tensors: Mapping[str, Array], what: str) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
         sheet = Sheet(tensors, what, style="u0", eps=self.sn_eps)
-        stages, depth = _depth(sheet)
-        size = SEED << stages
-        maps = [sheet.side(f"blocks.{i // depth}.{i % depth}.conv4.weight", 0) for i in range(stages * depth)]
+        blocks = count(tensors, "blocks.")
+        if blocks % DEPTH:
+            raise Refused(f"{what} has {blocks} blocks, which is not {DEPTH} for each doubling (G_depth)")
+        size = SEED << blocks // DEPTH
+        maps = [sheet.side(f"blocks.{i}.0.conv4.weight", 0) for i in range(blocks)]
         first = sheet.side("blocks.0.0.conv1.weight", 1)
         width = biggan.base_width(GENERATOR_WIDTHS, size, [first, *maps], what)
         classes, embedding = sheet.side("shared.weight", 0), sheet.side("shared.weight", 1)
@@ -52,10 +54,8 @@ class Reader(biggan.Reader):
         if latent < 1:
             raise Refused(f"{what}: its first layer sees fewer numbers than the class embedding has")
         columns = torch.cat([torch.arange(embedding, embedding + latent), torch.arange(embedding)])
-        has = [sheet.has(f"blocks.{i}.{depth}.gamma") for i in range(stages)]
-        # A stage's attention follows its last block, the first at its side.
-        there = [place % depth == depth - 1 and has[place // depth] for place in range(stages * depth)]
-        sides = [SEED << (i + 1) // 2 for i in range(stages * depth)]
+        there = [sheet.has(f"blocks.{i}.1.gamma") for i in range(blocks)]
+        sides = [SEED << (i + 1) // 2 for i in range(blocks)]
         description = {
             "kind": "biggan-deep",
             "size": size,
@@ -74,16 +74,14 @@ class Reader(biggan.Reader):
         }
         sheet.layer("linear", "linear", columns=columns)
         sheet.layer("embedding", "shared")
-        for i in range(stages * depth):
-            key = f"blocks.{i // depth}.{i % depth}"
+        for i in range(blocks):
             for k in range(4):
+                key, name = f"blocks.{i}.0", f"blocks.{i}.norms.{k}"
                 sheet.layer(f"blocks.{i}.convs.{k}", f"{key}.conv{k + 1}")
-                name = f"blocks.{i}.norms.{k}"
                 biggan.stored(sheet, name, f"{key}.bn{k + 1}")
                 sheet.layer(f"{name}.gain", f"{key}.bn{k + 1}.gain", columns=columns)
                 sheet.layer(f"{name}.shift", f"{key}.bn{k + 1}.bias", columns=columns)
-            if there[i]:
-                biggan.attention(sheet, f"attention.{i}", f"blocks.{i // depth}.{depth}")
+            biggan.attention(sheet, f"attention.{i}", f"blocks.{i}.1")
         biggan.last_norm(sheet)
         return description, *sheet.finish(biggan.UNUSED)
 
@@ -134,5 +132,5 @@ def _depth(sheet: Sheet) -> tuple[int, int]:
     while sheet.has(f"blocks.0.{depth}.conv1.weight"):
         depth += 1
     if depth != DEPTH:
-        raise Refused(f"{sheet.what} has {depth} blocks a stage (G_depth, D_depth); ours has {DEPTH}")
+        raise Refused(f"{sheet.what} has {depth} blocks a stage (D_depth); ours has {DEPTH}")
     return stages, depth

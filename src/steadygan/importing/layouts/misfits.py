@@ -1,0 +1,49 @@
+"""Families that are recognised and refused: their networks are none of ours, and the reason is worth saying."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from steadygan.importing.layouts.parts import Part
+from steadygan.importing.values import Array, Refused
+
+REASONS: Mapping[str, tuple[str, str]] = {
+    "lucidrains/stylegan2-pytorch": (
+        r"(GAN\.)?G\.blocks\.\d+\.to_style1\.weight",
+        "its StyleGAN2 is another network: noise enters channel by channel, weights are not equalised, and maps are "
+        "doubled bilinearly; train ours on the same images instead",
+    ),
+    "lucidrains/lightweight-gan": (
+        r"(GAN\.)?D\.to_shape_disc_out\..*|(GAN\.)?G\.layers\.\d+\.\d+\.\d+\..*",
+        "its networks (skip-layer excitation) are none of ours",
+    ),
+    "mimicry": (
+        r"(model_state_dict\.)?block\d+\.c1\.(weight|sn_u)",
+        "its residual blocks rectify the shortcut as well and double maps bilinearly, which ours do not",
+    ),
+    "FastGAN": (r"(\w+\.)?init\.init\.\d\.weight_orig", "its networks (skip-layer excitation) are none of ours"),
+    "StyleGAN3": (r"(\w+\.)?synthesis\.input\.freqs", "cfg stylegan3-t and -r are another network than StyleGAN2"),
+    "rosinality's SWAGAN": (r"(\w+\.)?to_rgb1\.iwt\..*", "it makes wavelet coefficients, which ours does not"),
+    "pytorch_GAN_zoo": (r"(\w+\.)?scaleLayers\.\d+\..*", "progressive GANs are none of ours"),
+}
+
+
+def names(value: Any, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """Dotted names of the tensors in dictionaries of dictionaries."""
+    if isinstance(value, dict) and depth < 3:
+        for key, part in value.items():
+            if isinstance(part, Array):
+                yield f"{prefix}{key!s:.200}"
+            else:
+                yield from names(part, f"{prefix}{key!s:.200}.", depth + 1)
+
+
+def refuse(parts: Sequence[Part]) -> None:
+    """Raises Refused, with the reason, for files of these families."""
+    for part in parts:
+        for name in names(part.value):
+            for family, (pattern, reason) in REASONS.items():
+                if re.fullmatch(pattern, name):
+                    raise Refused(f"{part.path}: a file of {family}: {reason}")

@@ -1,0 +1,157 @@
+"""Files with bytes changed: each is refused, or read as values, and does nothing."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from importing.watching import watched
+from importing.writers import FAMILIES
+
+from steadygan.errors import UserError
+from steadygan.importing import Refused, import_files
+
+MUTATIONS = 12
+"""For each family; `benchmarks/import_attack.py` makes more of them."""
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """Some bytes flipped, cut out, doubled or put elsewhere; most of them in the pickles, not in the numbers."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 3, 10))):
+        anchors = [place for place in (changed.find(b"cdnnlib"), changed.find(b"torch"), 0) if place >= 0]
+        place = min(len(changed) - 1, max(0, rng.choice([*anchors, rng.randrange(len(changed))]) + rng.randrange(400)))
+        kind = rng.randrange(5)
+        if kind == 0:
+            changed[place] = rng.randrange(256)
+        elif kind == 1:
+            changed[place] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            del changed[place : place + rng.randrange(1, 40)]
+        elif kind == 3:
+            changed[place:place] = changed[place : place + rng.randrange(1, 40)]
+        else:
+            changed[place:place] = bytes(
+                rng.choice(b"cRbQ(t.u\x81\x93\x8e\x96\x94") for _ in range(rng.randrange(1, 5))
+            )
+    return bytes(changed) or b"."
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_file_with_changed_bytes_does_nothing(family: str, tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    written = FAMILIES[family](source)
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    rng = random.Random(0)
+    import_files(written.files, tmp_path / "whole", written.options)  # what is loaded once is loaded
+    largest = sum(path.stat().st_size for path in written.files)
+    refused = 0
+    for attempt in range(MUTATIONS):
+        victim = rng.choice(written.files)
+        (target / victim.name).write_bytes(mutated(victim.read_bytes(), rng))
+        files, out = [target / path.name for path in written.files], tmp_path / f"out-{attempt}"
+        tracemalloc.start()
+        try:
+            with watched() as noted:
+                import_files(files, out, written.options)
+        except UserError:
+            refused += 1
+            assert not out.exists()
+            assert [line for line in noted if "open" not in line] == []
+            assert not [line for line in noted if "out-" in line]
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            (target / victim.name).write_bytes(victim.read_bytes())
+        assert peak < 20 * largest + (50 << 20)
+    assert refused > MUTATIONS / 4
+
+
+def saved(folder: Path, value: object = None) -> Path:
+    torch.save({"w": torch.arange(6.0)} if value is None else value, folder / "file.pth")
+    return folder / "file.pth"
+
+
+def rewritten(path: Path, change: dict[str, bytes | None], *, compression: int = zipfile.ZIP_STORED) -> Path:
+    """The same zip with some entries replaced, added (or left out: None)."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    root = next(iter(entries)).split("/", 1)[0]
+    entries |= {f"{root}/{name}": data for name, data in change.items() if data is not None}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in entries.items():
+            if change.get(name.split("/", 1)[1], b"") is not None:
+                archive.writestr(name, data)
+    return path
+
+
+def test_a_compressed_zip_is_refused_before_anything_is_unpacked(tmp_path: Path) -> None:
+    path = rewritten(saved(tmp_path), {"data/1": b"\0" * (64 << 20)}, compression=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused, match="compressed"):
+            import_files([path], tmp_path / "out")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_that_are_missing_or_changed_are_noticed(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="missing or have another size"):
+        import_files([rewritten(saved(tmp_path), {"data/0": None})], tmp_path / "out")
+    with pytest.raises(Refused, match="missing or have another size"):
+        import_files([rewritten(saved(tmp_path), {"data/0": b"\0" * 4})], tmp_path / "out")
+    path = saved(tmp_path)
+    place = path.read_bytes().find(torch.arange(6.0).numpy().tobytes())
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Refused, match="checksum"):
+        import_files([path], tmp_path / "out")
+
+
+def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        info = next(info for info in archive.infolist() if info.filename.endswith("data/0"))
+        for number in range(200):
+            twin = zipfile.ZipInfo(info.filename.replace("data/0", f"data/{number + 1}"))
+            twin.header_offset, twin.file_size, twin.compress_size = info.header_offset, 1 << 12, 1 << 12
+            twin.CRC = info.CRC
+            archive.filelist.append(twin)
+        archive._didModify = True
+    with pytest.raises(Refused, match="more than the file has"):
+        import_files([path], tmp_path / "out")
+
+
+def test_programs_of_torchscript_are_refused(tmp_path: Path) -> None:
+    path = rewritten(saved(tmp_path), {"code/module.py": b"import os", "constants.pkl": b"\x80\x02)."})
+    with pytest.raises(Refused, match="TorchScript"):
+        import_files([path], tmp_path / "out")
+
+
+def test_another_byte_order_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="byte order"):
+        import_files([rewritten(saved(tmp_path), {"byteorder": b"big"})], tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89PNG\r\n", b"\x80", b"hello", b"."])
+def test_what_is_no_file_of_weights_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file.pkl").write_bytes(content)
+    with pytest.raises(UserError, match=r"file\.pkl"):
+        import_files([tmp_path / "file.pkl"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no file"):
+        import_files([tmp_path], tmp_path / "out")
+    with pytest.raises(UserError, match="cannot be read"):
+        import_files([tmp_path / "absent.pkl"], tmp_path / "out")
