@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import tiny_run
 
 import steadygan
@@ -21,23 +22,20 @@ QUICK = "augment.ada={target: -0.9, kimg: 0.1, every: 1}"
 
 
 def test_the_probability_moves_once_per_interval_in_phases_of_d_alone(state_of: StateOf) -> None:
-    state = state_of(
-        "cifar10-dcgan-none",
-        "model.width=2",
-        QUICK,
-        "train.accumulate=2",
-        "objective.loss=relativistic",
-        "augment.ada.p=0.5",
-    )
+    state = state_of("cifar10-dcgan-none", "model.width=2", QUICK, "train.accumulate=2", "objective.loss=relativistic")
     assert isinstance(state.objective.pre_d, ADA)
-    first, second = run_phase(state, "D"), run_phase(state, "D")
-    assert float(first["D/ada_p"]) == 0.5
     (controller,) = state.controllers
-    after = float(controller.p)
-    assert abs(float(second["D/ada_p"]) - 0.5) == pytest.approx(0.04, abs=1e-6)
-    assert abs(after - float(second["D/ada_p"])) == pytest.approx(0.04, abs=1e-6)
+    logged, after = [], []
+    for _ in range(3):
+        logged.append(float(run_phase(state, "D")["D/ada_p"]))
+        after.append(float(controller.p))
+    # The two micro-batches of a phase have one p: it moves behind the second, by 4 images of 100.
+    assert logged == pytest.approx([0, *after[:2]])
+    assert all(abs(b - a) < 0.041 for a, b in zip([0, *after[:2]], after, strict=True))
+    assert max(after) > 0
+    before = controller.p.clone()
     run_phase(state, "G")
-    assert float(controller.p) == after
+    assert torch.equal(controller.p, before)
 
 
 def test_diffaugment_comes_first_and_the_consistency_family_behind_both(state_of: StateOf) -> None:

@@ -1,0 +1,246 @@
+"""R3GAN: Huang et al., The GAN is dead; long live the GAN! A Modern GAN Baseline, NeurIPS 2024.
+
+Residual networks of grouped convolutions without any normalisation, G and D mirror images of each other, with two
+blocks at each side from 4² on. `width` w gives 16·w channels up to 32², and half as many at each doubling beyond; a
+3×3 convolution has 96 groups where the channels are full, and fewer in proportion elsewhere. The published networks:
+
+    configuration              channels up to 32²    width    options of both
+    CIFAR-10, FFHQ             768                   48
+    ImageNet-32                1536                  96
+    ImageNet-64                1536, also at 64²     96       full: 64
+
+Details that the paper leaves open follow the authors' public code (brownvc/R3GAN).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.kernels.precision import without_autocast
+from steadygan.nets.labels import look_up, required
+from steadygan.nets.layers import Conv2d, Score
+from steadygan.nets.modulated import Resample
+from steadygan.nets.recompute import Block
+
+SIZES = (8, 16, 32, 64, 128, 256, 512)
+SEED = 4
+SLOPE = 0.2
+GAIN = math.sqrt(2 / (1 + SLOPE**2))
+"""What a leaky ReLU takes from the root mean square of its input (He et al., ICCV 2015)."""
+FULL = 16
+"""Channels of full stages in units of `width`."""
+
+
+def stage_widths(size: int, width: int, full: int) -> list[int]:
+    """Channels at 4², 8², … up to the size of the image. Raises UserError for a size there is not."""
+    if size not in SIZES:
+        raise UserError(f"r3gan: size must be one of {', '.join(map(str, SIZES))}, got {size}")
+    if full < SEED:
+        raise UserError(f"full must be at least {SEED}, got {full}")
+    sides = [2**k for k in range(2, size.bit_length())]
+    return [max(1, FULL * width * full // max(full, side)) for side in sides]
+
+
+def _normal(weight: Tensor, gain: float) -> None:
+    """N(0, gain²/fan_in) (the paper's §3.3, MSR initialisation)."""
+    nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
+
+
+def _conv(before: int, after: int, kernel: int, gain: float, groups: int = 1) -> Conv2d:
+    conv = Conv2d(before, after, kernel, padding=kernel // 2, groups=groups, bias=False)
+    _normal(conv.weight, gain)
+    return conv
+
+
+class BiasedLeakyReLU(nn.Module):
+    """x (N, C, H, W) → leaky ReLU (0.2) of x plus a learned bias for each channel, 0 at first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], SLOPE)
+
+
+class ResidualBlock(Block):
+    """x plus a branch that is wider inside: 1×1, grouped 3×3, 1×1, a biased leaky ReLU between them (the paper's §3.3).
+
+    blocks: L, how many there are in the network. As in Fixup (Zhang et al., ICLR 2019) the last convolution starts at 0
+    and the others at L^(-1/(2m-2)) of their usual scale, m = 3 layers in a branch.
+    """
+
+    def __init__(self, channels: int, groups: int, expansion: int, blocks: int) -> None:
+        super().__init__()
+        inside, gain = channels * expansion, GAIN * blocks ** (-1 / (2 * 3 - 2))
+        self.conv1 = _conv(channels, inside, 1, gain)
+        self.act1 = BiasedLeakyReLU(inside)
+        self.conv2 = _conv(inside, inside, 3, gain, groups)
+        self.act2 = BiasedLeakyReLU(inside)
+        self.conv3 = _conv(inside, channels, 1, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv3(self.act2(self.conv2(self.act1(self.conv1(x)))))
+
+
+class UpLayer(nn.Module):
+    """(N, C, H, W) → (N, C', 2H, 2W): a 1×1 convolution where the channels change, then doubled.
+
+    Resampling is bilinear with the [1, 2, 1] filter on nearest neighbours, which is `Resample`'s.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = _conv(before, after, 1, 1.0) if before != after else nn.Identity()
+        self.resample = Resample()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resample.up(self.conv(x))
+
+
+class DownLayer(nn.Module):
+    """(N, C, H, W) → (N, C', H/2, W/2): halved, then a 1×1 convolution where the channels change."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.conv = _conv(before, after, 1, 1.0) if before != after else nn.Identity()
+        self.resample = Resample()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.resample.down(x))
+
+
+class GenerativeBasis(nn.Module):
+    """z (N, F) → (N, C, 4, 4): learned 4×4 maps, each times a linear function of z."""
+
+    def __init__(self, features: int, channels: int) -> None:
+        super().__init__()
+        self.basis = nn.Parameter(torch.randn(channels, SEED, SEED))
+        self.linear = nn.Linear(features, channels, bias=False)
+        _normal(self.linear.weight, 1.0)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.basis * self.linear(z)[:, :, None, None]
+
+
+class DiscriminativeBasis(nn.Module):
+    """(N, C, 4, 4) → (N, F): each map's product with a learned 4×4 map, then a linear layer."""
+
+    def __init__(self, channels: int, features: int) -> None:
+        super().__init__()
+        self.basis = nn.Parameter(torch.randn(channels, SEED, SEED) / SEED)
+        self.linear = nn.Linear(channels, features, bias=False)
+        _normal(self.linear.weight, 1.0)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What the linear layer sees (N, C)."""
+        return (x * self.basis).sum((2, 3))
+
+
+def _blocks(channels: int, most: int, groups: int, expansion: int, per_stage: int, stages: int) -> list[ResidualBlock]:
+    """The blocks of one stage; `groups` is for `most` channels."""
+    mine = max(1, groups * channels // most)
+    if (channels * expansion) % mine:
+        raise UserError(f"r3gan: {channels * expansion} channels do not split into {mine} groups; choose other groups")
+    return [ResidualBlock(channels, mine, expansion, per_stage * stages) for _ in range(per_stage)]
+
+
+class Generator(nn.Module):
+    """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1]: nothing bounds it.
+
+    With classes, an embedding of the label with as many dimensions as z goes in next to it.
+
+    full: the side up to which stages have all channels. groups: of the 3×3 convolutions there. expansion: of the middle
+    of a block. blocks: for each stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        latent: int,
+        width: int = 48,
+        full: int = 32,
+        groups: int = 96,
+        expansion: int = 2,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        widths = stage_widths(size, width, full)
+        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        self.embedding = nn.Parameter(torch.empty(classes, latent)) if classes else None
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding, std=1 / math.sqrt(classes))
+        self.basis = GenerativeBasis(latent * (2 if classes else 1), widths[0])
+        stages = [_blocks(w, widths[0], groups, expansion, blocks, len(widths)) for w in widths]
+        ups = [UpLayer(before, after) for before, after in itertools.pairwise(widths)]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*up, *stage) for up, stage in zip([[], *([up] for up in ups)], stages, strict=True)
+        )
+        self.to_rgb = _conv(widths[-1], channels, 1, 1.0)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        if self.embedding is not None:
+            z = torch.cat([z, look_up(self.embedding, required(y))], 1)
+        h = self.basis(z)
+        for stage in self.blocks:
+            h = stage(h)
+        return self.to_rgb(h)
+
+
+class Critic(nn.Module):
+    """Image (N, channels, size, size) in [−1, 1] → Score, its features what the last linear layer sees.
+
+    The generator backwards. With classes the last layer has as many outputs as the first stage has channels, and the
+    logit is their product with an embedding of the label.
+
+    full, groups, expansion, blocks: as for the generator.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        classes: int,
+        width: int = 48,
+        full: int = 32,
+        groups: int = 96,
+        expansion: int = 2,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        widths = stage_widths(size, width, full)[::-1]
+        most = widths[-1]
+        self.size, self.channels, self.classes = size, channels, classes
+        self.from_rgb = _conv(channels, widths[0], 1, 1.0)
+        stages = [_blocks(w, most, groups, expansion, blocks, len(widths)) for w in widths]
+        downs = [DownLayer(before, after) for before, after in itertools.pairwise(widths)]
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*stage, *down) for stage, down in zip(stages, [*([down] for down in downs), []], strict=True)
+        )
+        self.basis = DiscriminativeBasis(most, most if classes else 1)
+        self.embedding = nn.Parameter(torch.empty(classes, most)) if classes else None
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding, std=1 / math.sqrt(classes * most))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        h = self.from_rgb(x)
+        for stage in self.blocks:
+            h = stage(h)
+        with without_autocast(h):
+            features = self.basis.pooled(h.to(self.basis.basis.dtype))
+            out = self.basis.linear(features)
+            if self.embedding is None:
+                return Score(out.squeeze(1), features=features)
+            return Score((out * look_up(self.embedding, required(y))).sum(1), features=features)
