@@ -77,6 +77,12 @@ def picked(labels: Tensor, weights: Tensor, count: int) -> Tensor:
     return torch.cat(parts)
 
 
+def compared(fakes: dict[str, Tensor], reals: dict[str, Tensor]) -> Row:
+    """The Fréchet distance by the features of each extractor, and of how many images."""
+    distances = {f"FD-{name}": round(distance(features, reals[name]), 4) for name, features in fakes.items()}
+    return {"fakes": len(fakes["tiny"]), "reals": len(reals["tiny"]), **distances}
+
+
 def subsets(labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
     """(damage, level, which images) of what is told by classes; the first is all of them alike."""
     yield "none", 0, picked(labels, torch.ones(10), count)
@@ -91,19 +97,16 @@ def damages(options: argparse.Namespace, extractors: dict[str, Extractor]) -> It
         reals, images, labels = halves(getattr(options, data), size, options.reals, others)
         known = {name: extractor(reals).features for name, extractor in extractors.items()}
         undamaged = {name: extractor(images).features for name, extractor in extractors.items()}
-
-        def row(damage: str, level: float, fakes: dict[str, Tensor]) -> Row:
-            found = {f"FD-{k}": round(distance(features, known[k]), 4) for k, features in fakes.items()}
-            which = {"data": data, "size": size, "damage": damage, "level": level}
-            return which | {"fakes": len(fakes["tiny"]), "reals": len(reals), **found}
-
+        about = {"data": data, "size": size}
         for damage, level, chosen in subsets(labels, count):
-            yield row(damage, level, {name: features[chosen] for name, features in undamaged.items()})
+            read = {name: features[chosen] for name, features in undamaged.items()}
+            yield about | {"damage": damage, "level": level} | compared(read, known)
         even = images[picked(labels, torch.ones(10), count)]
         for damage, (change, levels) in DAMAGES.items():
             for level in levels:
                 changed = change(even, level)
-                yield row(damage, level, {name: extractor(changed).features for name, extractor in extractors.items()})
+                read = {name: extractor(changed).features for name, extractor in extractors.items()}
+                yield about | {"damage": damage, "level": level} | compared(read, known)
 
 
 def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
@@ -116,9 +119,9 @@ def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -
             generator = load(checkpoint)
             classes = [k % generator.classes for k in range(options.fakes)] if generator.classes else None
             fakes = generator.sample(options.fakes, classes=classes, seed=0)
-            found = {f"FD-{k}": round(distance(e(fakes).features, known[k]), 4) for k, e in extractors.items()}
+            read = {name: extractor(fakes).features for name, extractor in extractors.items()}
             row = {"run": path.name, "kind": config.model.kind, "width": config.model.width, "size": config.data.size}
-            yield row | {"step": generator.step, "fakes": len(fakes), "reals": len(reals), **found}
+            yield row | {"step": generator.step} | compared(read, known)
 
 
 def agreement(rows: list[Row], by: str) -> Iterator[str]:
