@@ -45,7 +45,7 @@ KEPT = (8, 5, 3)
 """Classes of ten, equally often."""
 IMBALANCES = (3, 10, 30)
 """How much more frequent the first of ten classes is than the last, the others between in equal ratios."""
-SIZES = {"cifar10": (32, 1500, 300), "celeba": (48, 1500, 300), "imagenette": (64, 1000, 160)}
+SIZES = {"cifar10": (32, 1000, 200), "celeba": (48, 1000, 200), "imagenette": (64, 1000, 200)}
 """Side in pixels, images to choose fakes from, and how many fakes are compared."""
 Row = dict[str, Any]
 
@@ -147,7 +147,7 @@ def main() -> None:
     for command in (first, second):
         command.add_argument("--weights", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
-        command.add_argument("--reals", type=int, default=1000)
+        command.add_argument("--reals", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(1)
     extractors = {name: get_extractor(name, weights={"squeezenet": options.weights}) for name in ("squeezenet", "tiny")}
