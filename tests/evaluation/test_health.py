@@ -33,7 +33,10 @@ def test_each_augmentation_is_measured_alone() -> None:
     assert set(changed.unique().tolist()) == {-1.0, 0.0}
 
 
-def test_without_held_out_images_some_of_the_training_images_are_kept_from_the_reader() -> None:
+def test_without_held_out_images_some_of_the_training_images_are_kept_from_the_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("steadygan.metrics.leak.STEPS", 5)
     images = torch.from_numpy(digits(32)[0])[:300]
     config = load("digits-none", ["augment.diffaugment.policy=[cutout]"])
     found = leaks(config, images[:50], images, None)
@@ -46,7 +49,7 @@ def test_the_health_of_a_run_is_one_record(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     settings = tiny_run("data.size=32", "train.steps=1", "eval.num_fake=10", "augment.diffaugment.policy=[cutout]")
     steadygan.train("digits-none", [*settings, "data.heldout=0.05"], out=tmp_path / "run")
-    monkeypatch.setattr("steadygan.metrics.leak.STEPS", 20)
+    monkeypatch.setattr("steadygan.metrics.leak.STEPS", 5)
     record = Health.of(tmp_path / "run", num_fake=40).record()
     assert record["step"] == 1
     assert {"copies", "copies_low", "copies_high"} <= record.keys()
