@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from steadygan import train
-from steadygan.evaluation.health import health
+from steadygan.evaluation.health import Health
 
 KEPT = Path(__file__).parents[1] / "tests" / "diagnosis" / "runs"
 COMMON = ["train.device=cpu", "train.collapse=continue", "eval.num_fake=300", "data.path=digits"]
@@ -66,7 +66,7 @@ def main() -> None:
             train(preset, [*COMMON, *overrides], out=run)
         if name == "leaks":
             with (run / "scores.jsonl").open("a") as file:
-                file.write(json.dumps(health(run)) + "\n")
+                file.write(json.dumps(Health.of(run).record()) + "\n")
         keep(run, name)
         print(name, "→", KEPT / name)
 

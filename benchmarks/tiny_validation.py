@@ -9,7 +9,7 @@ Damages: two disjoint halves of a data set, one as the reals, images of the othe
 lost and uneven modes are told by the labels, on CelebA by the brightness of the image in ten equal groups. CIFAR-10 is
 read at 32 pixels (its test images, of which the extractor saw none), CelebA at 48 and Imagenette at 64. Checkpoints:
 samples of the averaged generator against the images that the run was trained on. The last lines are Spearman's rank
-correlations between the two columns.
+correlations between the two columns, of all rows in the file, to which new ones are added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from subprocess import run
 from typing import Any
@@ -35,7 +34,7 @@ from steadygan.data.source import open_source
 from steadygan.generators.loading import load
 from steadygan.pretrained.extractor import Extractor
 from steadygan.pretrained.registry import get_extractor
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.images import build_images
 
 DAMAGES: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
     "blur sigma": (blur, (0.3, 0.6, 1, 2)),
@@ -46,8 +45,8 @@ KEPT = (8, 5, 3)
 """Classes of ten, equally often."""
 IMBALANCES = (3, 10, 30)
 """How much more frequent the first of ten classes is than the last, the others between in equal ratios."""
-SIZES = {"cifar10": (32, 1500, 300), "celeba": (48, 1500, 300), "imagenette": (64, 1000, 160)}
-"""Side in pixels, images to choose fakes from, and how many fakes are compared."""
+SIZES = {"cifar10": 32, "celeba": 48, "imagenette": 64}
+"""Side in pixels."""
 Row = dict[str, Any]
 
 
@@ -78,6 +77,12 @@ def picked(labels: Tensor, weights: Tensor, count: int) -> Tensor:
     return torch.cat(parts)
 
 
+def compared(fakes: dict[str, Tensor], reals: dict[str, Tensor]) -> Row:
+    """The Fréchet distance by the features of each extractor, and of how many images."""
+    distances = {f"FD-{name}": round(distance(features, reals[name]), 4) for name, features in fakes.items()}
+    return {"fakes": len(fakes["tiny"]), "reals": len(reals["tiny"]), **distances}
+
+
 def subsets(labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
     """(damage, level, which images) of what is told by classes; the first is all of them alike."""
     yield "none", 0, picked(labels, torch.ones(10), count)
@@ -87,25 +92,23 @@ def subsets(labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
         yield "imbalance", ratio, picked(labels, ratio ** -torch.linspace(0, 1, 10), count)
 
 
-def _row(which: Row, known: dict[str, Tensor], reals: int, damage: str, level: float, fakes: dict[str, Tensor]) -> Row:
-    found = {f"FD-{k}": round(distance(features, known[k]), 4) for k, features in fakes.items()}
-    return which | {"damage": damage, "level": level, "fakes": len(fakes["tiny"]), "reals": reals, **found}
-
-
 def damages(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
-    for data, (size, others, count) in SIZES.items():
-        reals, images, labels = halves(getattr(options, data), size, options.reals, others)
+    count = options.fakes
+    for data in (name for name in SIZES if getattr(options, name) is not None):
+        size = SIZES[data]
+        reals, images, labels = halves(getattr(options, data), size, options.reals, 5 * count)
         known = {name: extractor(reals).features for name, extractor in extractors.items()}
         undamaged = {name: extractor(images).features for name, extractor in extractors.items()}
-
-        row = partial(_row, {"data": data, "size": size}, known, len(reals))
+        about = {"data": data, "size": size}
         for damage, level, chosen in subsets(labels, count):
-            yield row(damage, level, {name: features[chosen] for name, features in undamaged.items()})
+            read = {name: features[chosen] for name, features in undamaged.items()}
+            yield about | {"damage": damage, "level": level} | compared(read, known)
         even = images[picked(labels, torch.ones(10), count)]
         for damage, (change, levels) in DAMAGES.items():
             for level in levels:
                 changed = change(even, level)
-                yield row(damage, level, {name: extractor(changed).features for name, extractor in extractors.items()})
+                read = {name: extractor(changed).features for name, extractor in extractors.items()}
+                yield about | {"damage": damage, "level": level} | compared(read, known)
 
 
 def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
@@ -118,9 +121,9 @@ def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -
             generator = load(checkpoint)
             classes = [k % generator.classes for k in range(options.fakes)] if generator.classes else None
             fakes = generator.sample(options.fakes, classes=classes, seed=0)
-            found = {f"FD-{k}": round(distance(e(fakes).features, known[k]), 4) for k, e in extractors.items()}
+            read = {name: extractor(fakes).features for name, extractor in extractors.items()}
             row = {"run": path.name, "kind": config.model.kind, "width": config.model.width, "size": config.data.size}
-            yield row | {"step": generator.step, "fakes": len(fakes), "reals": len(reals), **found}
+            yield row | {"step": generator.step} | compared(read, known)
 
 
 def agreement(rows: list[Row], by: str) -> Iterator[str]:
@@ -131,7 +134,7 @@ def agreement(rows: list[Row], by: str) -> Iterator[str]:
     groups["all"] = rows
     for name, group in groups.items():
         if len(group) > 2:
-            found = spearmanr([row["FD-tiny"] for row in group], [row["FD-squeezenet"] for row in group]).statistic
+            found = spearmanr(*([float(row[name]) for row in group] for name in ("FD-tiny", "FD-squeezenet"))).statistic
             yield f"Spearman {name}: {found:.3f} of {len(group)}"
 
 
@@ -140,21 +143,24 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     first, second = commands.add_parser("damages"), commands.add_parser("checkpoints")
     for name in SIZES:
-        first.add_argument(f"--{name}", type=Path, required=True)
+        first.add_argument(f"--{name}", type=Path, help="left out where it is not given")
     second.add_argument("runs", type=Path, nargs="+")
-    second.add_argument("--fakes", type=int, default=250)
     for command in (first, second):
         command.add_argument("--weights", type=Path, required=True)
         command.add_argument("--out", type=Path, required=True)
-        command.add_argument("--reals", type=int, default=1000)
+        command.add_argument("--reals", type=int, default=500)
+        command.add_argument("--fakes", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
     extractors = {name: get_extractor(name, weights={"squeezenet": options.weights}) for name in ("squeezenet", "tiny")}
     take, by = (damages, "data") if options.command == "damages" else (checkpoints, "run")
     commit = run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    command = f"python benchmarks/tiny_validation.py {options.command} --reals {options.reals}"
+    command = f"python benchmarks/tiny_validation.py {options.command} --reals {options.reals} --fakes {options.fakes}"
     began, rows = time.process_time(), []
-    with options.out.open("w", newline="") as file:
+    if options.out.exists():
+        with options.out.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    with options.out.open("a", newline="") as file:
         for row in take(options, extractors):
             row |= {"tiny_sha256": extractors["tiny"].sha256[:12], "cpu_seconds": round(time.process_time() - began)}
             row |= {"torch": torch.__version__, "commit": commit, "command": command}

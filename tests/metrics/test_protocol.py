@@ -184,11 +184,24 @@ def test_diversity_is_left_out_where_a_class_has_a_single_real(tmp_path: Path) -
     assert record.keys() == {"FD-digits", "class_agreement", "protocol"}
 
 
-def test_data_without_a_suitable_extractor_is_refused_with_what_exists() -> None:
-    with pytest.raises(UserError, match=r"'photos' \(3 channels\).*fid50k_full.*'digits' reads greyscale.*INCEPTION"):
-        choose_protocol("photos", 3)
-    with pytest.raises(UserError, match="no extractor suits"):
-        choose_protocol("digits", 3)
+def test_data_without_a_protocol_of_its_own_is_scored_by_the_small_extractor() -> None:
+    for name, channels in (("photos", 3), ("photos", 1), ("digits", 3), ("stacked-digits", 1)):
+        assert choose_protocol(name, channels, 64) == PROTOCOLS["tiny"]
+
+
+def test_at_most_so_many_reals_are_all_of_a_small_set_and_a_draw_of_a_large_one(tmp_path: Path) -> None:
+    small = replace(PROTOCOLS["tiny"], num_fake=20, num_real=30)
+    options: dict[str, Any] = {"classes": 0, "fingerprint": "f00d", "cache_dir": tmp_path}
+    for count, taken in ((25, 25), (40, 30)):
+        record = score(resample, IMAGES[:count], None, small, **options)
+        assert record["protocol"]["num_real"] == taken
+        assert "at_most" not in record["protocol"]
+        assert record["FD-tiny"] > 0
+        assert 0 <= record["coverage"] <= 1
+    with pytest.raises(UserError, match="needs 30 real images"):
+        score(resample, IMAGES[:25], None, replace(small, at_most=False), **options)
+    with pytest.raises(UserError, match="needs 2 real images"):
+        score(resample, IMAGES[:1], None, small, **options)
 
 
 def test_impossible_protocols_are_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +14,15 @@ from torch import Tensor
 from steadygan import config as configuration
 from steadygan.config import Config
 from steadygan.data.images import ImageSet
+from steadygan.data.pair_images import PairSet
 from steadygan.errors import UserError
 from steadygan.generators.loading import load
 from steadygan.metrics.extraction import read
-from steadygan.metrics.leak import FEWEST, Augmentation, LeakMeter, as_scores
+from steadygan.metrics.leak import FEWEST, Augmentation, Leak, LeakMeter
+from steadygan.metrics.leak import as_scores as leaks_as_scores
+from steadygan.metrics.memorisation import Memorised, memorised
 from steadygan.metrics.memorisation import as_scores as copies_as_scores
-from steadygan.metrics.memorisation import memorised
-from steadygan.metrics.protocol import Protocol, fit
+from steadygan.metrics.protocol import choose_protocol
 from steadygan.pretrained.registry import get_extractor
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
@@ -31,7 +33,7 @@ FAKES, REALS = 1000, 10_000
 """How many generated images are looked at, and at most how many training images they are compared with."""
 HELD_OUT = 0.2
 """Share of the training images kept from the leak's reader where the run itself held out too few."""
-SHARE_OF_FAKES = "health"
+NAME = "health"
 """The protocol's name in scores.jsonl."""
 
 
@@ -54,7 +56,60 @@ def augmentations(config: Config) -> dict[str, Augmentation]:
     return found
 
 
-def leak_scores(config: Config, fakes: Tensor, train: Tensor, held_out: Tensor | None) -> dict[str, float]:
+@dataclass(frozen=True)
+class Health:
+    """How many of a run's images show its augmentations, by name, and how many are copies of training images.
+
+    step: the checkpoint's; made: what the numbers rest on, as a record's `protocol`.
+    """
+
+    leaks: Mapping[str, Leak]
+    copies: Memorised
+    step: int
+    made: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, path: str | Path, *, num_fake: int = FAKES, weights: Literal["ema", "raw"] = "ema") -> Health:
+        """That of a run's best (else newest) checkpoint.
+
+        Copies are counted in the features of the extractor for such images. Raises UserError for a run of another
+        kind, or one whose images changed.
+        """
+        path = Path(path)
+        config = configuration.load(path)
+        if config.data.domains is not None:
+            raise UserError(f"{path} translates images: leak and copies are for generators of samples")
+        images = build_images(config, torch.device("cpu"))
+        check_same_data(path, images.train.fingerprint)
+        assert isinstance(images.train, ImageSet)
+        assert not isinstance(images.heldout, PairSet)
+        generator = load(path, weights=weights)
+        classes = None if not generator.classes else [k % generator.classes for k in range(num_fake)]
+        fakes = generator.sample(num_fake, classes=classes, seed=0)
+        train = _some(images.train)
+        held_out = None if images.heldout is None else _some(images.heldout)
+        protocol = choose_protocol(config.data.path, images.train.channels, images.train.size)
+        extractor = get_extractor(protocol.extractor)
+        copies = memorised(*(read(extractor, side, protocol).features for side in (fakes, train)))
+        made = {
+            "name": NAME,
+            "extractor": extractor.name,
+            "extractor_sha256": extractor.sha256,
+            "num_fake": num_fake,
+            "num_real": len(train),
+            "num_heldout": 0 if held_out is None else len(held_out),
+            "weights": weights,
+            "seed": 0,
+        }
+        return cls(leaks(config, fakes, train, held_out), copies, generator.step, made)
+
+    def record(self) -> dict[str, Any]:
+        """A line for scores.jsonl."""
+        scores = leaks_as_scores(self.leaks) | copies_as_scores(self.copies)
+        return {"step": self.step, **scores, "protocol": dict(self.made)}
+
+
+def leaks(config: Config, fakes: Tensor, train: Tensor, held_out: Tensor | None) -> dict[str, Leak]:
     """The leak of each of the run's augmentations into fakes, uint8 (N, C, H, W); see `metrics.leak`.
 
     Without 20 held-out images a fifth of the training images is kept from the reader. Empty where the run augments
@@ -67,45 +122,9 @@ def leak_scores(config: Config, fakes: Tensor, train: Tensor, held_out: Tensor |
         train, held_out = train[order[kept:]], train[order[:kept]]
     if not applied or len(held_out) < FEWEST:
         return {}
-    return as_scores(LeakMeter(train, held_out, applied).measure(fakes))
+    return LeakMeter(train, held_out, applied).measure(fakes)
 
 
-def health(path: str | Path, *, num_fake: int = FAKES, weights: Literal["ema", "raw"] = "ema") -> dict[str, Any]:
-    """One record of a run's leak and copies, for its scores.jsonl; `step` is that of the checkpoint.
-
-    Copies are counted in the features of the extractor for such images. Raises UserError for a run of another kind, or
-    one whose images changed.
-    """
-    path = Path(path)
-    config = configuration.load(path)
-    images = build_images(config, torch.device("cpu"))
-    check_same_data(path, images.train.fingerprint)
-    if not isinstance(images.train, ImageSet) or isinstance(images.heldout, tuple):
-        raise UserError(f"{path} translates images: leak and copies are for generators of samples")
-    generator = load(path, weights=weights)
-    classes = None if not generator.classes else [k % generator.classes for k in range(num_fake)]
-    fakes = generator.sample(num_fake, classes=classes, seed=0)
-    train = _some(images.train, REALS)
-    held_out = _some(images.heldout, REALS) if isinstance(images.heldout, ImageSet) else None
-    scores = leak_scores(config, fakes, train, held_out)
-    name = "digits" if images.train.channels == 1 else "tiny"
-    protocol = fit(Protocol(SHARE_OF_FAKES, name, num_fake), images.train.channels, images.train.size)
-    extractor = get_extractor(name)
-    features = partial(read, extractor, protocol=protocol)
-    scores |= copies_as_scores(memorised(features(images=fakes).features, features(images=train).features))
-    made: Mapping[str, Any] = {
-        "name": SHARE_OF_FAKES,
-        "extractor": name,
-        "extractor_sha256": extractor.sha256,
-        "num_fake": num_fake,
-        "num_real": len(train),
-        "num_heldout": 0 if held_out is None else len(held_out),
-        "weights": weights,
-        "seed": 0,
-    }
-    return {"step": generator.step, **scores, "protocol": dict(made)}
-
-
-def _some(images: ImageSet, most: int) -> Tensor:
-    """All images, or `most` spread evenly over them, uint8 on the CPU."""
-    return images.take(np.linspace(0, len(images) - 1, min(len(images), most)).astype(int)).cpu()
+def _some(images: ImageSet) -> Tensor:
+    """All images, or 10,000 spread evenly over them, uint8 on the CPU."""
+    return images.take(np.linspace(0, len(images) - 1, min(len(images), REALS)).astype(int)).cpu()

@@ -77,6 +77,7 @@ class LeakMeter:
         held_out: real images that neither the reader nor, if possible, the run was trained on, uint8 (M, C, H, W).
         augmentations: the run's, by name, each on its own.
         seed: of the reader's weights and of all draws.
+        steps: of its training, 600 by default.
 
     Raises:
         UserError: without augmentations, or with fewer than 20 held-out images.
@@ -89,7 +90,7 @@ class LeakMeter:
         augmentations: Mapping[str, Augmentation],
         *,
         seed: int = 0,
-        steps: int = STEPS,
+        steps: int | None = None,
     ) -> None:
         if not augmentations:
             raise UserError("nothing can leak: the run has no augmentation")
@@ -100,7 +101,7 @@ class LeakMeter:
         self._generator = torch.Generator().manual_seed(seed)
         with _seeded(seed):
             self._reader = Reader(train.shape[1], len(self.names))
-        self._learn(train, steps)
+        self._learn(train, STEPS if steps is None else steps)
         self._false, self._true = self._mistakes(held_out)
 
     def measure(self, fakes: Tensor) -> dict[str, Leak]:
