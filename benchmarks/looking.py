@@ -70,7 +70,6 @@ BIGGAN = ["model.kind=biggan", "model.width=16", "model.generator.init=normal", 
 ARMS: dict[str, list[str]] = {
     "dcgan16-icr-uniform": DCGAN + ICR,
     "dcgan16-icr": DCGAN + ICR + DATA,
-    "dcgan16-icr-ramp": [*DCGAN, *ICR, *DATA, "objective.terms.bcr.ramp=300", "objective.terms.zcr.ramp=300"],
     "dcgan16-uniform": DCGAN,
     "dcgan16-gain-uniform": DCGAN + GAIN,
     "dcgan16-gain-icr-uniform": DCGAN + GAIN + ICR,

@@ -81,8 +81,8 @@ class Embedding(SpectralNorm, nn.Embedding):
 def set_sn_gain(module: nn.Module, gain: float) -> None:
     """Every spectrally normalised convolution in `module` multiplies with γ·W / σ(W), γ = `gain` for all of training.
 
-    W̄ = γ·W / σ(W) is the paper's own reparametrisation (Miyato et al., Spectral Normalization, ICLR 2018, app. E),
-    with γ fixed instead of learnt. A normalised convolution passes on about half of what distinguishes its inputs, for
+    Miyato et al. (Spectral Normalization, ICLR 2018) give this reparametrisation with a learnt γ; here it is fixed. A
+    normalised convolution passes on about half of what distinguishes its inputs, for
     its largest singular value is far from a typical one and the rectifier after it halves the energy; γ near 2 undoes
     that, and a deep critic without skips sees its image from the first step on.
     """

@@ -20,19 +20,13 @@ from steadygan.objective.terms import Parts, Term
 from steadygan.objective.views import Aug, Bare, Gen, Nudge, Transform, View
 from steadygan.schedules import Weight
 
-STAIRS = 8
-"""A weight rises in so many steps: a phase is recorded anew (CUDA graphs) for each strength that a term has."""
 
-
-def cr(
-    parts: Parts, *, weight: Weight = 10.0, target: Literal["augmented", "bare"] = "augmented", ramp: int = 0
-) -> tuple[Term, ...]:
+def cr(parts: Parts, *, weight: Weight = 10.0, target: Literal["augmented", "bare"] = "augmented") -> tuple[Term, ...]:
     """λ‖D(x) - D(T(x))‖² for the critic, on reals only (CR-GAN, §2).
 
     Under DiffAugment, A, it is λ‖D(A(x)) - D(T(A(x)))‖², both on the same draw of A. With `target` "bare" it is
     λ‖D(A(x)) - D(x)‖² instead: A itself is what the score must not depend on, and `augment.consistency` has no part in
     it. The official code of DiffAugment (Zhao et al., NeurIPS 2020) trains CR-BigGAN on 20 % and 10 % of CIFAR so.
-    ramp: see `rising`.
     """
     x = parts.judged_real
     if target == "augmented":
@@ -44,28 +38,25 @@ def cr(
         )
     else:
         pair = (x, Bare(x))
-    return (Term("cr", "D", squared_difference(*pair), score=pair, weight=weight, schedule=rising(ramp)),)
+    return (Term("cr", "D", squared_difference(*pair), score=pair, weight=weight),)
 
 
-def bcr(parts: Parts, *, real: Weight = 10.0, fake: Weight = 10.0, ramp: int = 0) -> tuple[Term, ...]:
-    """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for the critic; G's loss is unchanged (ICR, Alg. 1).
-
-    ramp: see `rising`.
-    """
+def bcr(parts: Parts, *, real: Weight = 10.0, fake: Weight = 10.0) -> tuple[Term, ...]:
+    """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for the critic; G's loss is unchanged (ICR, Alg. 1)."""
     transform = _augment(parts, "bcr")
     x, g = parts.judged_real, parts.shown_fake
     reals, fakes = (x, Aug(transform, x)), (g, Aug(transform, g))
     return (
-        Term("bcr_real", "D", squared_difference(*reals), score=reals, weight=real, schedule=rising(ramp)),
-        Term("bcr_fake", "D", squared_difference(*fakes), score=fakes, weight=fake, schedule=rising(ramp)),
+        Term("bcr_real", "D", squared_difference(*reals), score=reals, weight=real),
+        Term("bcr_fake", "D", squared_difference(*fakes), score=fakes, weight=fake),
     )
 
 
-def zcr(parts: Parts, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03, ramp: int = 0) -> tuple[Term, ...]:
+def zcr(parts: Parts, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03) -> tuple[Term, ...]:
     """λ_dis‖D(G(z)) - D(G(z + Δz))‖² for the critic, -λ_gen‖G(z) - G(z + Δz)‖² for G, Δz ~ N(0, σ²) (ICR, Alg. 2).
 
     Both fakes of a pair have one label. The defaults are the values public code uses for unconditional 32 px models;
-    the paper's own table is unverified. ramp: see `rising`; λ_gen is there from the first step on.
+    the paper's own table is unverified.
     """
     g = parts.fake
     nudged = Gen(g.net, Nudge(g.source, sigma))
@@ -74,20 +65,9 @@ def zcr(parts: Parts, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.
         return -F.mse_loss(b[nudged], b[g])
 
     return (
-        Term("zcr_dis", "D", squared_difference(g, nudged), score=(g, nudged), weight=dis, schedule=rising(ramp)),
+        Term("zcr_dis", "D", squared_difference(g, nudged), score=(g, nudged), weight=dis),
         Term("zcr_gen", "G", apart, views=(g, nudged), weight=gen),
     )
-
-
-def rising(steps: int) -> Callable[[int], float] | None:
-    """A factor that rises from 1/8 to 1 over so many training steps, in eight stairs; None without any.
-
-    A D that answers images and their augmentations alike because it sees neither pays no consistency term, and one that
-    begins to see does: early on the terms hold D where it is. No paper has this; 0 is as published.
-    """
-    if steps < 0:
-        raise UserError(f"objective.terms: ramp must be a number of steps, at least 0, got {steps}")
-    return None if steps == 0 else lambda step: min(1.0, (1 + STAIRS * step // steps) / STAIRS)
 
 
 def squared_difference(a: View, b: View) -> Callable[[Bundle], Tensor]:
