@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -29,10 +28,11 @@ from steadygan.nets.registry import TRANSLATORS, create_critic
 from steadygan.nets.resample import set_folding
 from steadygan.nets.translate import critic_name, generator_name
 from steadygan.objective.adaptive import deceived, watch
+from steadygan.objective.adversarial import find_loss
+from steadygan.objective.batch import Transform
+from steadygan.objective.game import Game, TranslationGame
 from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
-from steadygan.objective.terms import Parts
-from steadygan.objective.translation import Direction
-from steadygan.objective.views import Gen, Real, Transform
+from steadygan.objective.views import Gen, Real
 from steadygan.parallel.share import WHOLE, Share, Sharing, stream
 from steadygan.schedules import value
 from steadygan.tasks.images import Images, describe_generator
@@ -76,28 +76,31 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
         return {"G": generator, "D": critic()}
 
 
-def build_games(config: Config, parts: Parts) -> tuple[Parts, ...]:
+def build_games(config: Config, game: Game) -> tuple[Game, ...]:
     """What terms are written from: once, or for each direction of a translation."""
     if config.data.domains is None:
-        return (parts,)
+        return (game,)
     model, aligned = config.model, config.data.domains == "paired"
-    if (beside := model.critic.get("images", 1) > 1) and not aligned:
+    if (critic_sees_input := model.critic.get("images", 1) > 1) and not aligned:
         raise UserError("model.critic.images=2 judges an image beside its input; set data.domains=paired")
-    shared = {field.name: getattr(parts, field.name) for field in fields(Parts)}
+    d_weight, g_weight = TranslationGame.weights(game.loss)
     return tuple(
-        Direction(
-            **shared
-            | {
-                "real": Real(direction[-1]),
-                "fake": Gen(generator_name(direction), Real(direction[0])),
-                "game": Direction.share(config.objective.loss),
-                "critic": critic_name(direction),
-                "suffix": f"_{direction}",
-                "back": generator_name(direction[::-1]) if direction[::-1] in model.directions else None,
-                "history": config.objective.history,
-                "beside": beside,
-                "aligned": aligned,
-            }
+        TranslationGame(
+            real=Real(direction[-1]),
+            fake=Gen(generator_name(direction), Real(direction[0])),
+            loss=game.loss,
+            d_weight=d_weight,
+            g_weight=g_weight,
+            augment=game.augment,
+            pre_d=game.pre_d,
+            nets=game.nets,
+            prior=game.prior,
+            critic=critic_name(direction),
+            suffix=f"_{direction}",
+            inverse=generator_name(direction[::-1]) if direction[::-1] in model.directions else None,
+            history=config.objective.history,
+            critic_sees_input=critic_sees_input,
+            aligned=aligned,
         )
         for direction in model.directions
     )
@@ -155,11 +158,11 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     prior = Prior(config.model.latent, config.model.prior, pool)
     controllers = build_controllers(config)
     pre_d = build_pre_d(config, controllers.get("ada"))
-    parts = Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d)
+    loss = find_loss(config.objective.loss)
+    game = Game.of(transform if active else None, loss=loss, pre_d=pre_d, nets=nets, prior=prior)
     if "apa" in controllers:
-        parts = deceived(parts, controllers["apa"])
-    loss = config.objective.loss
-    terms = build_terms(*build_games(config, parts), loss=loss, terms=config.objective.terms)
+        game = deceived(game, controllers["apa"])
+    terms = build_terms(*build_games(config, game), terms=config.objective.terms)
     terms += tuple(term for name, steers in controllers.items() for term in watch(terms, loss, name, steers))
     train, diffaugment = config.train, config.augment.diffaugment
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
@@ -176,6 +179,7 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
             "G": adam(sides["G"], config.optim.g, recorded=mode.graphs),
         },
         terms=terms,
+        loss=loss,
         phases=train.phases,
         prior=prior,
         loader=PairLoader(images, **order) if isinstance(images, PairSet) else Loader(images, **order, **part),

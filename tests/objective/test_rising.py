@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from steadygan.errors import UserError
+from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS
-from steadygan.objective.terms import Parts
 from steadygan.transforms.consistency import Consistency
 
-PARTS = Parts.of(Consistency(flip=0.5))
+GAME = Game.of(Consistency(flip=0.5))
 
 
 def strengths(name: str, step: int, **options: float) -> dict[str, float]:
-    return {term.name: term.strength(step) for term in TERMS[name](PARTS, **options)}
+    return {term.name: term.strength(step) for term in TERMS[name](GAME, **options)}
 
 
 def test_without_a_ramp_the_weight_is_whole_from_the_first_step_on() -> None:
@@ -38,5 +38,5 @@ def test_a_ramp_shorter_than_its_stairs_only_rises() -> None:
 
 
 def test_a_negative_ramp_is_refused() -> None:
-    with pytest.raises(UserError, match="ramp must be a number of steps, at least 0, got -1"):
+    with pytest.raises(UserError, match=r"ramp must be a number of steps, at least 0, got -1"):
         strengths("cr", 0, ramp=-1)

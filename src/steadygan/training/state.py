@@ -14,9 +14,10 @@ from steadygan.data.loader import Loader
 from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
+from steadygan.objective.adversarial import AdversarialLoss
+from steadygan.objective.batch import Origin, Transform, View, walk
 from steadygan.objective.registry import PLACEMENTS
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Origin, Transform, View, walk
 from steadygan.parallel.share import Share, set_share, share_of
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
@@ -28,17 +29,18 @@ class TrainState:
     """Networks, players, objective, data position and randomness of one run.
 
     players: the names of the networks that each player's optimiser trains; phases: which player is updated when, in
-    one step; ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators;
-    pre_d_on: which images pass through `pre_d`, by whose phase it is; counts: how many phases each player has had;
-    images: reals shown to the critic so far; pools: what views remember; autocast, compiled: see `Bundle`; frozen:
-    parameters that no phase moves, as `network.parameter`; graphs: what records and replays phases, None when nothing
-    does; mode: how phases are carried out, in words.
+    one step; loss: the adversarial loss in `terms`; ema: the average of `averaged`, which is the one network "G" or
+    a dictionary of several generators; pre_d_on: which images pass through `pre_d`, by whose phase it is; counts:
+    how many phases each player has had; images: reals shown to the critic so far; pools: what views remember;
+    autocast, compiled: see `Bundle`; frozen: parameters that no phase moves, as `network.parameter`; graphs: what
+    records and replays phases, None when nothing does; mode: how phases are carried out, in words.
     """
 
     nets: dict[str, nn.Module]
     players: Mapping[str, tuple[str, ...]]
     optimizers: dict[str, torch.optim.Optimizer]
     terms: tuple[Term, ...]
+    loss: AdversarialLoss
     phases: tuple[str, ...]
     prior: Prior
     loader: Loader | PairLoader
