@@ -28,9 +28,9 @@ from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Conv2d, Linear, Score
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.objective.adaptive import deceived, watch
+from steadygan.objective.batch import Transform
+from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
-from steadygan.objective.terms import Parts
-from steadygan.objective.views import Transform
 from steadygan.training.ema import EMA
 from steadygan.training.state import Execution, Objective, TrainState
 from steadygan.training.step import train_step
@@ -118,12 +118,13 @@ def tiny_state(
     torch.manual_seed(0)
     nets = dict(nets or {"G": Generator(), "D": Critic()})
     prior = prior or Prior(LATENT, "uniform")
-    parts = Parts.of(Consistency(), nets=nets, prior=prior, pre_d=options.get("pre_d"))
-    parts = deceived(parts, steered["apa"]) if "apa" in steered else parts
-    made = build_terms(parts, loss=loss, terms=terms)
+    game = Game.of(Consistency(), loss=loss, nets=nets, prior=prior, pre_d=options.get("pre_d"))
+    game = deceived(game, steered["apa"]) if "apa" in steered else game
+    made = build_terms(game, terms=terms)
     objective = Objective(
         players={"D": ("D",), "G": ("G",)},
-        terms=made + tuple(term for name in steered for term in watch(made, loss, name, steered[name])),
+        terms=made + tuple(term for name in steered for term in watch(made, game.loss, name, steered[name])),
+        loss=game.loss,
         phases=("D", "G"),
         prior=prior,
         **options,
@@ -169,21 +170,31 @@ def outcomes() -> dict[tuple[str, str], str]:
     return {(first, second): outcome(dict.fromkeys((first, second))) for first, second in pairs}
 
 
-def requirements() -> dict[str, str]:
-    """Methods that want something of the networks or the prior, and what is said when it is not there."""
+NEEDY: dict[str, dict[str, Any]] = {"unet": {}, "cutmix": {}, "path_length": {}, "logan": {}, "cr": {"target": "bare"}}
+"""Methods that need something of the networks, the prior or the augmentation."""
+
+
+def without(method: str) -> TrainState:
+    """A run with none of what the method needs. Raises UserError, which says what that is."""
     sizes: dict[str, Any] = {"size": SIZE, "channels": 1, "classes": 0, "width": 1}
     nets = {"G": create_generator("dcgan", latent=LATENT, **sizes), "D": create_critic("dcgan", **sizes)}
-    said = {}
-    wanting = {"unet": {}, "cutmix": {}, "path_length": {}, "logan": {}, "cr": {"target": "bare"}}
-    for term, given in wanting.items():
+    return tiny_state({method: NEEDY[method]}, nets=nets, prior=Prior(LATENT, "normal"))
+
+
+def requirements() -> list[str]:
+    """What is said of each needy method without what it needs. Raises ValueError when one is not refused."""
+    said = []
+    for method in NEEDY:
         try:
-            tiny_state({term: given}, nets=nets, prior=Prior(LATENT, "normal"))
+            without(method)
         except UserError as error:
-            said[term] = str(error)
+            said.append(str(error))
+        else:
+            raise ValueError(f"{method} was not refused")
     return said
 
 
-def render(table: Mapping[tuple[str, str], str], required: Mapping[str, str]) -> str:
+def render(table: Mapping[tuple[str, str], str], required: Sequence[str]) -> str:
     """The document."""
     reasons = list(dict.fromkeys(result for result in table.values() if result != TRAINS))
     lines = [
@@ -201,7 +212,7 @@ def render(table: Mapping[tuple[str, str], str], required: Mapping[str, str]) ->
         lines.append(f"| **{first}** | " + " | ".join(marks) + " |")
     lines += ["", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))]
     lines += ["", "What some methods need, and what is said without it:", ""]
-    lines += [f"- {reason}" for reason in required.values()]
+    lines += [f"- {reason}" for reason in required]
     return "\n".join(lines) + "\n"
 
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 import steadygan
 from steadygan import config
 from steadygan.errors import UserError
+from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms, resolve_options
-from steadygan.objective.terms import Parts
 from steadygan.schedules import Schedule, value
 from steadygan.training.ema import EMA
 
@@ -108,9 +108,7 @@ def test_a_configuration_with_schedules_is_the_same_when_read_again(tmp_path: Pa
 
 
 def test_the_weight_of_a_term_follows_its_schedule() -> None:
-    terms = build_terms(
-        Parts.of(), loss="relativistic", terms={"r1": {"gamma": COSINE, "every": 2}, "r2": {"gamma": 3}}
-    )
+    terms = build_terms(Game.of(loss="relativistic"), terms={"r1": {"gamma": COSINE, "every": 2}, "r2": {"gamma": 3}})
     r1, r2 = (next(term for term in terms if term.name == name) for name in ("r1", "r2"))
     assert [r1.strength(step) for step in (0, 4, 8)] == pytest.approx([300, 165, 30])
     assert [r2.strength(step) for step in (0, 8)] == [3, 3]

@@ -23,9 +23,11 @@ from steadygan.nets.recompute import set_recompute
 from steadygan.nets.registry import create_critic
 from steadygan.nets.resample import set_folding
 from steadygan.objective.adaptive import deceived, watch
+from steadygan.objective.adversarial import AdversarialLoss, find_loss
+from steadygan.objective.batch import Transform
+from steadygan.objective.game import Game
 from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Transform
+from steadygan.objective.terms import Term
 from steadygan.parallel.share import WHOLE, Share, Sharing, share_of, stream
 from steadygan.schedules import value
 from steadygan.tasks.choice import task_of
@@ -81,18 +83,17 @@ def build_pre_d(config: Config, controller: Controller | None) -> Transform | No
 
 
 def build_terms_and_transforms(
-    config: Config, nets: Mapping[str, nn.Module], prior: Prior
+    config: Config, loss: AdversarialLoss, nets: Mapping[str, nn.Module], prior: Prior
 ) -> tuple[tuple[Term, ...], Transform | None]:
     """What the players minimise, and what everything D sees passes through."""
     transform = Consistency(**config.augment.consistency.model_dump())
     active = transform.flip or transform.shift or transform.cutout
     controllers = build_controllers(config)
     pre_d = build_pre_d(config, controllers.get("ada"))
-    parts = Parts.of(transform if active else None, nets=nets, prior=prior, pre_d=pre_d)
+    game = Game.of(transform if active else None, loss=loss, pre_d=pre_d, nets=nets, prior=prior)
     if "apa" in controllers:
-        parts = deceived(parts, controllers["apa"])
-    loss = config.objective.loss
-    terms = build_terms(*task_of(config).games(parts), loss=loss, terms=config.objective.terms)
+        game = deceived(game, controllers["apa"])
+    terms = build_terms(*task_of(config).games(game), terms=config.objective.terms)
     return terms + tuple(
         term for name, steers in controllers.items() for term in watch(terms, loss, name, steers)
     ), pre_d
@@ -132,7 +133,8 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     nets = build_nets(config, description)
     winograd = prepare_nets(config, nets, device)
     prior = Prior(config.model.latent, config.model.prior, task.labels(images, description["classes"], device))
-    terms, pre_d = build_terms_and_transforms(config, nets, prior)
+    loss = find_loss(config.objective.loss)
+    terms, pre_d = build_terms_and_transforms(config, loss, nets, prior)
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
     generator = stream(device, share).manual_seed(train.seed)
@@ -141,6 +143,7 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     objective = Objective(
         players=players,
         terms=terms,
+        loss=loss,
         phases=train.phases,
         prior=prior,
         pre_d=pre_d,

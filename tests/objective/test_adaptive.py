@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
-from steadygan.objective import Aug, Bundle, Deceived, Gen, Latent, Parts, Real, Relabel, build_terms, deceived, watch
+from steadygan.objective import Aug, Bundle, Deceived, Game, Gen, Latent, Real, Relabel, build_terms, deceived, watch
 from steadygan.training.state import TrainState
 from steadygan.transforms import Consistency, Controller
 
@@ -47,23 +47,25 @@ def test_what_is_shown_as_a_real_counts_as_one() -> None:
 
 def test_every_term_of_reals_sees_the_deception_and_its_fakes_have_latents_of_their_own() -> None:
     controller = Controller()
-    parts = deceived(Parts.of(Consistency()), controller)
-    assert parts.judged_real == Deceived(REAL, FAKE, controller)
-    terms = build_terms(parts, loss="hinge", terms={"r1": {}, "gp": {}, "bcr": {}, "lecam": {}})
+    game = deceived(Game.of(Consistency()), controller)
+    assert game.critic_sees_real == Deceived(REAL, FAKE, controller)
+    terms = build_terms(game, terms={"r1": {}, "gp": {}, "bcr": {}, "lecam": {}})
     assert all(REAL not in term.score + term.grads for term in terms)
-    conditional = deceived(Parts.of(prior=Prior(3, label_pool=torch.arange(5))), controller)
-    assert conditional.judged_real == Deceived(REAL, Gen("G", Relabel(Latent(draw=2), REAL)), controller)
+    conditional = deceived(Game.of(prior=Prior(3, label_pool=torch.arange(5))), controller)
+    assert conditional.critic_sees_real == Deceived(REAL, Gen("G", Relabel(Latent(draw=2), REAL)), controller)
 
 
 def test_the_watched_margin_is_that_of_the_game_and_costs_no_pass() -> None:
-    terms = build_terms(Parts.of(), loss="relativistic", terms={})
-    p, r = watch(terms, "relativistic", "ada", Controller())
+    game = Game.of(loss="relativistic")
+    terms = build_terms(game, terms={})
+    p, r = watch(terms, game.loss, "ada", Controller())
     assert (p.name, r.name, p.weight, r.weight) == ("ada_p", "ada_r", 0, 0)
     assert p.score == terms[0].score
 
 
 def test_a_loss_without_sides_cannot_steer_but_goes_with_a_fixed_probability() -> None:
-    terms = build_terms(Parts.of(), loss="wasserstein", terms={})
-    with pytest.raises(UserError, match=r"augment\.ada adapts .* objective\.loss=wasserstein; .*augment\.ada\.p"):
-        watch(terms, "wasserstein", "ada", Controller())
-    assert len(watch(terms, "wasserstein", "ada", Controller(p=0.2))) == 2
+    game = Game.of(loss="wasserstein")
+    terms = build_terms(game, terms={})
+    with pytest.raises(UserError, match=r"augment\.ada adapts .* objective\.loss; .*augment\.ada\.p"):
+        watch(terms, game.loss, "ada", Controller())
+    assert len(watch(terms, game.loss, "ada", Controller(p=0.2))) == 2

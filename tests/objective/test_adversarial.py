@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
-from steadygan.objective.adversarial import LOSSES, adversarial
+from steadygan.objective.adversarial import LOSSES, find_loss
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game, adversarial
 from steadygan.objective.registry import build_terms
-from steadygan.objective.terms import Parts
 from steadygan.objective.views import Gen, Latent, Real, Relabel
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -33,13 +33,13 @@ def sigmoid(d: np.ndarray) -> np.ndarray:
 
 
 def losses(loss: str, real: np.ndarray, fake: np.ndarray) -> dict[str, Tensor]:
-    parts = Parts.of()
+    game = Game.of(loss=loss)
     given = {
-        parts.real: (torch.from_numpy(real)[:, None, None, None], None),
-        parts.fake: (torch.from_numpy(fake)[:, None, None, None], None),
+        game.real: (torch.from_numpy(real)[:, None, None, None], None),
+        game.fake: (torch.from_numpy(fake)[:, None, None, None], None),
     }
     b = Bundle({"D": Readout()}, Prior(1), torch.Generator(), size=len(real), given=given)
-    terms = adversarial(parts, loss=loss)
+    terms = adversarial(game)
     b.prepare(terms)
     return {term.player: term.loss(b) for term in terms}
 
@@ -97,10 +97,10 @@ def test_at_its_boundary_a_logit_costs_a_real_as_much_as_a_fake_and_together_wha
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_only_a_loss_that_needs_reals_has_them_scored_in_the_generators_phase(loss: str) -> None:
-    parts = Parts.of()
-    scored = {term.player: term.score for term in adversarial(parts, loss=loss)}
-    assert set(scored["D"]) == {parts.real, parts.fake}
-    assert set(scored["G"]) == ({parts.real, parts.fake} if LOSSES[loss].needs_reals else {parts.fake})
+    game = Game.of(loss=loss)
+    scored = {term.player: term.score for term in adversarial(game)}
+    assert set(scored["D"]) == {game.real, game.fake}
+    assert set(scored["G"]) == ({game.real, game.fake} if LOSSES[loss].needs_reals else {game.fake})
 
 
 @pytest.mark.parametrize("loss", [name for name, entry in LOSSES.items() if not entry.needs_reals])
@@ -126,19 +126,24 @@ def test_a_margin_is_the_distance_from_the_boundary_or_from_the_fake() -> None:
 
 
 def test_a_real_is_compared_with_a_fake_of_its_own_class() -> None:
-    conditional = Parts.of(prior=Prior(3, label_pool=torch.arange(5)))
+    relativistic, hinge = (
+        Game.of(loss=loss, prior=Prior(3, label_pool=torch.arange(5))) for loss in ("relativistic", "hinge")
+    )
     relabelled = Gen("G", Relabel(Latent(), Real()))
-    for term in build_terms(conditional, loss="relativistic", terms={"r2": {}}):
+    for term in build_terms(relativistic, terms={"r2": {}}):
         assert relabelled in term.needs
-    assert all(relabelled not in term.needs for term in build_terms(conditional, loss="hinge", terms={}))
-    assert all(relabelled not in term.needs for term in build_terms(Parts.of(), loss="relativistic", terms={}))
+    assert all(relabelled not in term.needs for term in build_terms(hinge, terms={}))
+    assert all(relabelled not in term.needs for term in build_terms(Game.of(loss="relativistic"), terms={}))
 
 
 def test_cutmix_which_judges_images_by_themselves_is_refused_with_a_loss_that_compares_them() -> None:
-    with pytest.raises(UserError, match=r"terms\.cutmix judges images by themselves.*one of non-saturating, hinge"):
-        build_terms(Parts.of(), loss="relativistic", terms={"cutmix": {}})
+    with pytest.raises(
+        UserError,
+        match=r"terms\.cutmix judges images by themselves.*such as non-saturating or hinge.*terms\.cutmix=null",
+    ):
+        build_terms(Game.of(loss="relativistic"), terms={"cutmix": {}})
 
 
 def test_an_unknown_loss_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"objective\.loss.*'hinj'.*did you mean 'hinge'"):
-        adversarial(Parts.of(), loss="hinj")
+        find_loss("hinj")

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Score
-from steadygan.objective.adversarial import adversarial
+from steadygan.objective.batch import View, walk
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game, adversarial
 from steadygan.objective.registry import TERMS, build_terms
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real, View, walk
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -143,7 +144,7 @@ def test_labels_travel_with_views() -> None:
 
 def test_every_view_reaches_the_networks_with_its_own_labels() -> None:
     b = make_bundle(conditional=True)
-    terms = of(build_terms(Parts.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D")
+    terms = of(build_terms(Game.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D")
     b.prepare(terms)
     real, fake = b.labels(X), b.labels(Z)
     assert [y.tolist() for _, y in b.nets["G"].calls] == [torch.cat([fake, fake]).tolist()]
@@ -155,7 +156,7 @@ def test_every_view_reaches_the_networks_with_its_own_labels() -> None:
 
 def test_an_unconditional_batch_has_no_labels() -> None:
     b = make_bundle()
-    b.prepare(adversarial(Parts.of()))
+    b.prepare(adversarial(Game.of()))
     assert b.labels(G) is None
     assert [y for _, y in b.nets["D"].calls + b.nets["G"].calls] == [None, None]
 
@@ -164,7 +165,7 @@ def test_labels_for_some_views_of_a_pass_only_are_refused() -> None:
     b = make_bundle()
     b.prior = Prior(LATENT, label_pool=torch.arange(CLASSES))
     with pytest.raises(ValueError, match="some views of one pass have labels and some have none"):
-        b.prepare(adversarial(Parts.of()))
+        b.prepare(adversarial(Game.of()))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_one_call_of_each_network_however_many_terms(
     terms: dict[str, dict[str, float]], player: str, generator_calls: int, critic_calls: int
 ) -> None:
     b = make_bundle()
-    live = of(build_terms(Parts.of(Noisy()), loss="hinge", terms=terms), player)
+    live = of(build_terms(Game.of(Noisy()), loss="hinge", terms=terms), player)
     b.prepare(live)
     for term in live:
         term.loss(b)
@@ -193,7 +194,7 @@ def test_one_call_of_each_network_however_many_terms(
 
 def test_each_fake_and_each_score_is_made_once_however_many_terms_ask() -> None:
     b = make_bundle()
-    b.prepare(of(build_terms(Parts.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D"))
+    b.prepare(of(build_terms(Game.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D"))
     assert len(b.nets["G"].calls[0][0]) == 2 * N
     assert len(b.nets["D"].calls[0][0]) == 5 * N
     assert len(b.nets["D"].calls[1][0]) == N
@@ -232,7 +233,7 @@ def test_a_bundle_leaves_the_generators_batch_norm_ungrouped() -> None:
 
 def test_scores_come_with_every_field_of_the_critic() -> None:
     b = make_bundle()
-    b.prepare(adversarial(Parts.of()))
+    b.prepare(adversarial(Game.of()))
     for view in (X, G):
         torch.testing.assert_close(b.D(view).logit, b[view].flatten(1) @ b.nets["D"].w)
         torch.testing.assert_close(b.D(view).features, b[view].flatten(1))
@@ -241,21 +242,21 @@ def test_scores_come_with_every_field_of_the_critic() -> None:
 
 def test_a_differentiated_view_has_a_score_too() -> None:
     b = make_bundle()
-    b.prepare(TERMS["r1"](Parts.of()))
+    b.prepare(TERMS["r1"](Game.of()))
     torch.testing.assert_close(b.D(X).logit, b[X].flatten(1) @ b.nets["D"].w)
 
 
 def test_a_second_critic_is_asked_by_its_name() -> None:
     b = make_bundle({"G": Painter(), "D": Judge(), "D2": Judge()})
     term = Term("second", "D", lambda b: b.D(X, "D2").logit.mean(), score=(X,), critic="D2")
-    b.prepare([*adversarial(Parts.of()), term])
+    b.prepare([*adversarial(Game.of()), term])
     torch.testing.assert_close(term.loss(b), (b[X].flatten(1) @ b.nets["D2"].w).mean())
     assert len(b.nets["D2"].calls[0][0]) == N
 
 
 def test_an_undeclared_view_is_named_in_the_error() -> None:
     b = make_bundle()
-    b.prepare(adversarial(Parts.of()))
+    b.prepare(adversarial(Game.of()))
     with pytest.raises(KeyError, match=r"no term declares Nudge\(.*\) in its `score` for critic 'D'"):
         b.D(Gen("G", Nudge(Z, 0.1)).source)
     with pytest.raises(KeyError, match=r"no term declares Real\(domain='x'\) in its `grads` for critic 'D'"):
@@ -268,7 +269,7 @@ def test_an_undeclared_view_is_named_in_the_error() -> None:
 def test_pre_d_transforms_every_view_once_on_its_way_into_the_critic(player: str) -> None:
     pre_d, transform = Noisy(), Affine(2.0, 0.5)
     b = make_bundle(pre_d=pre_d)
-    objective = build_terms(Parts.of(transform), loss="hinge", terms={"bcr": {}, "zcr": {}, "r1": {}, "gp": {}})
+    objective = build_terms(Game.of(transform, loss="hinge"), terms={"bcr": {}, "zcr": {}, "r1": {}, "gp": {}})
     b.prepare(of(objective, player))
     sources = {"D": [X, G, Gen("G", Nudge(Z, 0.03)), Lerp(X, G)], "G": [G]}[player]
     for image, view in zip(pre_d.calls, sources, strict=True):
@@ -281,7 +282,7 @@ def test_pre_d_transforms_every_view_once_on_its_way_into_the_critic(player: str
 def test_an_augmented_view_is_the_transform_of_the_same_pre_d_draw() -> None:
     transform = Affine(2.0, 0.5)
     b = make_bundle(pre_d=Noisy())
-    b.prepare(of(build_terms(Parts.of(transform), loss="hinge", terms={"bcr": {}}), "D"))
+    b.prepare(of(build_terms(Game.of(transform, loss="hinge"), terms={"bcr": {}}), "D"))
     x, g, augmented_x, augmented_g = b.nets["D"].calls[0][0].chunk(4)
     assert not torch.equal(x, b[X])
     assert torch.equal(augmented_x, 2 * x + 0.5)
@@ -291,7 +292,7 @@ def test_an_augmented_view_is_the_transform_of_the_same_pre_d_draw() -> None:
 def test_a_penalty_differentiates_at_the_image_as_the_critic_sees_it() -> None:
     pre_d = Affine(0.25, 1.0)
     b = make_bundle(pre_d=pre_d)
-    b.prepare([*adversarial(Parts.of()), *TERMS["r1"](Parts.of())])
+    b.prepare([*adversarial(Game.of()), *TERMS["r1"](Game.of())])
     assert len(pre_d.calls) == 2
     joint, leaf = (x for x, _ in b.nets["D"].calls)
     assert torch.equal(leaf, joint[:N])
@@ -301,7 +302,7 @@ def test_a_penalty_differentiates_at_the_image_as_the_critic_sees_it() -> None:
 
 def test_gradients_reach_the_generator_through_pre_d() -> None:
     b = make_bundle(pre_d=Affine(0.25, 1.0))
-    terms = of(build_terms(Parts.of(), loss="wasserstein", terms={"zcr": {}}), "G")
+    terms = of(build_terms(Game.of(loss="wasserstein"), terms={"zcr": {}}), "G")
     b.prepare(terms)
     game, apart = (term.loss(b) for term in terms)
     weight = b.nets["G"].linear.weight

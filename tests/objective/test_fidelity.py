@@ -16,10 +16,12 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d, has_batch_statistics
 from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.registry import create_critic, create_generator
+from steadygan.objective.batch import View
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Gen, Latent, Lerp, Nudge, Real, View
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Gen, Latent, Lerp, Nudge, Real
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -141,7 +143,7 @@ def test_the_critics_phase_equals_one_call_for_each_tensor(
     nets = make_nets(kind, size, classes)
     reference = copy.deepcopy(nets)
     b = make_bundle(nets, classes)
-    values = run(nets, build_terms(Parts.of(Rolled()), loss="hinge", terms=objective), "D", b)
+    values = run(nets, build_terms(Game.of(Rolled()), loss="hinge", terms=objective), "D", b)
     expected = naive_critic(reference, b, penalised=objective is PENALISED)
     assert values.keys() == expected.keys()
     for name, value in values.items():
@@ -156,7 +158,7 @@ def test_the_generators_phase_equals_one_call_for_each_tensor(kind: str, size: i
     nets = make_nets(kind, size, classes)
     reference = copy.deepcopy(nets)
     b = make_bundle(nets, classes)
-    values = run(nets, build_terms(Parts.of(Rolled()), loss="hinge", terms=PENALISED), "G", b)
+    values = run(nets, build_terms(Game.of(Rolled()), loss="hinge", terms=PENALISED), "G", b)
     expected = naive_generator(reference, b)
     assert values.keys() == expected.keys()
     for name, value in values.items():
@@ -172,7 +174,7 @@ def test_the_generators_phase_equals_one_call_for_each_tensor(kind: str, size: i
 def test_joint_scoring_equals_separate_scoring(kind: str, size: int, classes: int, player: str) -> None:
     nets = make_nets(kind, size, classes)
     reference = copy.deepcopy(nets)
-    terms = build_terms(Parts.of(Rolled()), loss="non-saturating", terms=PENALISED)
+    terms = build_terms(Game.of(Rolled()), loss="non-saturating", terms=PENALISED)
     joint = run(nets, terms, player, make_bundle(nets, classes))
     separate = run(reference, terms, player, make_bundle(reference, classes, joint=False))
     for name, value in joint.items():
@@ -185,8 +187,8 @@ def test_a_critic_with_batch_statistics_sees_each_view_by_itself() -> None:
     assert has_batch_statistics(nets["D"])
     assert not has_batch_statistics(make_nets("dcgan", 8, 0)["D"])
     reference, mixed = copy.deepcopy(nets), copy.deepcopy(nets)
-    parts = Parts.of(Rolled())
-    terms = build_terms(parts, loss="hinge", terms=ICR)
+    game = Game.of(Rolled())
+    terms = build_terms(game, terms=ICR)
     b = make_bundle(nets, 0, joint=False)
     values = run(nets, terms, "D", b)
     expected = naive_critic_in_order(reference["D"], b, terms)

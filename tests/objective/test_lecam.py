@@ -15,13 +15,13 @@ from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.memory import Average
 from steadygan.objective.registry import TERMS
-from steadygan.objective.terms import Parts
 from steadygan.runs.checkpoint import load_checkpoint, save_checkpoint
 from steadygan.training.step import run_phase, train_step
 
-PARTS = Parts.of()
+GAME = Game.of()
 
 
 class Readout(nn.Module):
@@ -34,10 +34,10 @@ class Readout(nn.Module):
 def bundle(real: list[float], fake: list[float]) -> Bundle:
     given = {
         view: (torch.tensor(values, dtype=torch.float64)[:, None, None, None], None)
-        for view, values in ((PARTS.real, real), (PARTS.fake, fake))
+        for view, values in ((GAME.real, real), (GAME.fake, fake))
     }
     b = Bundle({"D": Readout()}, Prior(1), torch.Generator(), size=len(real), given=given)
-    b.prepare(TERMS["lecam"](PARTS))
+    b.prepare(TERMS["lecam"](GAME))
     return b
 
 
@@ -47,7 +47,7 @@ def value(term: Any, real: list[float], fake: list[float]) -> float:
 
 @pytest.mark.usefixtures("float64")
 def test_the_averages_begin_with_the_first_batch_and_then_move_by_a_tenth() -> None:
-    (term,) = TERMS["lecam"](PARTS, one_sided=False)
+    (term,) = TERMS["lecam"](GAME, one_sided=False)
     # First batch: α_R = 2, α_F = -1.
     assert value(term, [1, 3], [0, -2]) == pytest.approx((4 + 16) / 2 + (4 + 16) / 2)
     # α_R = 0.9·2 + 0.1·4, α_F = 0.9·-1 + 0.1·1; D(x) is drawn to α_F and D(g) to α_R.
@@ -58,7 +58,7 @@ def test_the_averages_begin_with_the_first_batch_and_then_move_by_a_tenth() -> N
 
 @pytest.mark.usefixtures("float64")
 def test_one_sided_forgives_what_lies_on_the_right_side_of_the_average() -> None:
-    one, two = (TERMS["lecam"](PARTS, one_sided=side)[0] for side in (True, False))
+    one, two = (TERMS["lecam"](GAME, one_sided=side)[0] for side in (True, False))
     for term in (one, two):
         value(term, [1, 1], [-1, -1])
     real, fake = 0.9 * 1 + 0.1 * -2, 0.9 * -1 + 0.1 * 0.5
@@ -78,10 +78,10 @@ def test_an_average_passes_over_what_is_not_finite() -> None:
 
 
 def test_no_gradient_goes_through_the_averages() -> None:
-    (term,) = TERMS["lecam"](PARTS, one_sided=False)
+    (term,) = TERMS["lecam"](GAME, one_sided=False)
     logit = torch.tensor([1.0, 3.0], requires_grad=True)
     real, fake = logit[:, None, None, None], torch.zeros(2, 1, 1, 1)
-    given = {PARTS.real: (real, None), PARTS.fake: (fake, None)}
+    given = {GAME.real: (real, None), GAME.fake: (fake, None)}
     b = Bundle({"D": Readout()}, Prior(1), torch.Generator(), size=2, given=given)
     b.prepare([term])
     term.loss(b).backward()
@@ -89,10 +89,10 @@ def test_no_gradient_goes_through_the_averages() -> None:
 
 
 def test_it_is_in_force_after_its_start() -> None:
-    (term,) = TERMS["lecam"](PARTS)
+    (term,) = TERMS["lecam"](GAME)
     assert (term.weight, term.player) == (0.3, "D")
     assert [term.strength(step) for step in (0, 999, 1000, 1001)] == [0, 0, 0, 0.3]
-    assert TERMS["lecam"](PARTS, start=0)[0].strength(0) == 0.3
+    assert TERMS["lecam"](GAME, start=0)[0].strength(0) == 0.3
 
 
 def averages(state: Any) -> list[float]:

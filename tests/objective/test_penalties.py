@@ -14,8 +14,9 @@ from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.terms import Term
 from steadygan.objective.views import Gen, Jitter, Latent, Real
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -68,7 +69,7 @@ def test_jitter_is_one_share_per_sample_of_positive_noise_of_half_the_batchs_dev
 
 
 def test_dragan_is_the_penalty_at_the_jittered_real() -> None:
-    (term,) = TERMS["dragan"](Parts.of())
+    (term,) = TERMS["dragan"](Game.of())
     b = bundle([term])
     norm = (0.3 * b[Jitter(X)]).flatten(1).norm(dim=1)
     torch.testing.assert_close(term.loss(b).detach(), (norm - 1).square().mean())
@@ -78,7 +79,7 @@ def test_dragan_is_the_penalty_at_the_jittered_real() -> None:
 
 
 def test_dragan_takes_a_target_a_scale_and_one_side() -> None:
-    two, one = (TERMS["dragan"](Parts.of(), target=1.85, scale=0.1, one_sided=side)[0] for side in (False, True))
+    two, one = (TERMS["dragan"](Game.of(), target=1.85, scale=0.1, one_sided=side)[0] for side in (False, True))
     b = bundle([two, one])
     excess = (0.3 * b[Jitter(X, 0.1)]).flatten(1).norm(dim=1) - 1.85
     assert 0 < int((excess > 0).sum()) < len(excess)
@@ -87,12 +88,12 @@ def test_dragan_takes_a_target_a_scale_and_one_side() -> None:
 
 
 def test_dragan_does_not_look_at_fakes() -> None:
-    (term,) = TERMS["dragan"](Parts.of())
+    (term,) = TERMS["dragan"](Game.of())
     assert G not in term.needs
 
 
 def test_jsreg_weighs_squared_slopes_by_how_wrong_the_critic_is() -> None:
-    (term,) = TERMS["jsreg"](Parts.of())
+    (term,) = TERMS["jsreg"](Game.of())
     b = bundle([term])
     total = torch.zeros(())
     for view, wrong in ((X, lambda p: 1 - p), (G, lambda p: p)):
@@ -109,37 +110,37 @@ def test_jsreg_weighs_squared_slopes_by_how_wrong_the_critic_is() -> None:
 
 
 def test_jsreg_is_finite_for_logits_far_out() -> None:
-    (term,) = TERMS["jsreg"](Parts.of())
+    (term,) = TERMS["jsreg"](Game.of())
     b = bundle([term], x=torch.full((3, 2, 4, 4), 100.0))
     assert float(b.D(X).logit.min().detach()) > 40_000
     assert term.loss(b).isfinite()
 
 
 def test_annealing_goes_down_geometrically_and_stays() -> None:
-    (term,) = TERMS["jsreg"](Parts.of(), gamma=2.0, anneal=1000)
+    (term,) = TERMS["jsreg"](Game.of(), gamma=2.0, anneal=1000)
     assert term.strength(0) == 2.0
     assert term.strength(500) == pytest.approx(2 * math.sqrt(0.01))
     assert term.strength(1000) == pytest.approx(0.02)
     assert term.strength(5000) == pytest.approx(0.02)
-    (plain,) = TERMS["jsreg"](Parts.of(), gamma=2.0)
+    (plain,) = TERMS["jsreg"](Game.of(), gamma=2.0)
     assert plain.strength(5000) == 2.0
 
 
 @pytest.mark.parametrize("options", [{"anneal": -1}, {"decay": 0.0}, {"decay": 1.5}])
 def test_an_impossible_annealing_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"objective\.terms\.jsreg: anneal must be .* decay above 0"):
-        TERMS["jsreg"](Parts.of(), **options)
+        TERMS["jsreg"](Game.of(), **options)
 
 
 @pytest.mark.parametrize("name", ["dragan", "jsreg"])
 def test_the_lazy_schedule_is_that_of_all_penalties(name: str) -> None:
-    (term,) = TERMS[name](Parts.of(), every=4)
+    (term,) = TERMS[name](Game.of(), every=4)
     assert [term.live(phase) for phase in range(5)] == [True, False, False, False, True]
     assert term.strength(0) == 4 * term.weight
 
 
 def test_r2_is_half_the_squared_slope_at_the_fakes_and_gives_g_nothing() -> None:
-    (term,) = TERMS["r2"](Parts.of(), gamma=4.0, every=2)
+    (term,) = TERMS["r2"](Game.of(), gamma=4.0, every=2)
     b = bundle([term])
     expected = 0.5 * (0.3 * b[G]).flatten(1).square().sum(1).mean()
     torch.testing.assert_close(b.loss(term), expected.detach())

@@ -21,8 +21,8 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
 from steadygan.nets.spectral_norm import advance_spectral_norm
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import PLACEMENTS, build_terms
-from steadygan.objective.terms import Parts
 from steadygan.objective.views import (
     Aug,
     Bare,
@@ -155,11 +155,11 @@ def test_the_bare_real_is_compared_with_the_draw_that_the_game_sees(combinations
 
 def test_the_bare_real_needs_an_augmentation_to_differ_from() -> None:
     with pytest.raises(UserError, match=r"cr\.target=bare.*diffaugment\.policy is empty.*target: augmented"):
-        build_terms(Parts.of(), loss="hinge", terms={"cr": {"target": "bare"}})
-    bare = build_terms(Parts.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "bare"}})
+        build_terms(Game.of(loss="hinge"), terms={"cr": {"target": "bare"}})
+    bare = build_terms(Game.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "bare"}})
     assert bare[-1].score == (X, Bare(X))
     with pytest.raises(UserError, match=r"objective\.terms\.cr\.target: .*'bare'"):
-        build_terms(Parts.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "naked"}})
+        build_terms(Game.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "naked"}})
 
 
 class LinearCritic(nn.Module):
@@ -177,7 +177,7 @@ class LinearCritic(nn.Module):
 def test_r1_is_of_the_image_seen_or_goes_through_to_the_image_itself(through: bool, factor: float) -> None:
     """Behind A(x) = x/2 the slope with respect to A(x) is w, with respect to x it is w/2."""
     D = LinearCritic()
-    (*_, term) = build_terms(Parts.of(pre_d=Paler()), loss="hinge", terms={"r1": {"through": through}})
+    (*_, term) = build_terms(Game.of(pre_d=Paler()), loss="hinge", terms={"r1": {"through": through}})
     x = torch.randn(3, 1, 4, 4)
     b = Bundle({"D": D}, Prior(2), torch.Generator(), size=3, given={X: (x, None)}, pre_d=Paler())
     b.prepare([term])
@@ -188,7 +188,7 @@ def test_r1_is_of_the_image_seen_or_goes_through_to_the_image_itself(through: bo
 
 def test_through_cutout_what_was_cut_has_no_slope() -> None:
     D, transform = LinearCritic(), DiffAugment(("cutout",))
-    (*_, term) = build_terms(Parts.of(pre_d=transform), loss="hinge", terms={"r1": {"through": True}})
+    (*_, term) = build_terms(Game.of(pre_d=transform, loss="hinge"), terms={"r1": {"through": True}})
     x = torch.ones(5, 1, 4, 4)
     b = Bundle({"D": D}, Prior(2), torch.Generator().manual_seed(3), size=5, given={X: (x, None)}, pre_d=transform)
     b.prepare([term])
@@ -216,7 +216,7 @@ def test_gradients_reach_the_generator_through_the_augmentation(combinations: Mo
 
 def test_the_gradient_to_the_generator_is_that_of_the_transform(combinations: ModuleType) -> None:
     nets = {"G": combinations.Generator(), "D": combinations.Critic()}
-    terms = [t for t in build_terms(Parts.of(), loss="wasserstein", terms={}) if t.player == "G"]
+    terms = [t for t in build_terms(Game.of(loss="wasserstein"), terms={}) if t.player == "G"]
     b = Bundle(nets, Prior(combinations.LATENT), torch.Generator().manual_seed(1), size=4, pre_d=Paler())
     b.prepare(terms)
     weight = nets["G"].out.weight

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.terms import Term
 from steadygan.objective.views import Aug, Gen, Latent, Lerp, Nudge, Real
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -86,7 +87,7 @@ def gradient(term: Term, b: Bundle, parameter: Tensor) -> Tensor:
 
 
 def test_cr_of_a_linear_critic_under_negation() -> None:
-    (term,) = TERMS["cr"](Parts.of(Negated()), weight=7.0)
+    (term,) = TERMS["cr"](Game.of(Negated()), weight=7.0)
     b = bundle([term])
     w, x = b.nets["D"].w.detach(), b[Real()].flatten(1)
     torch.testing.assert_close(term.loss(b), (4 * (x @ w).square()).mean())
@@ -96,7 +97,7 @@ def test_cr_of_a_linear_critic_under_negation() -> None:
 
 
 def test_bcr_compares_reals_with_reals_and_fakes_with_fakes() -> None:
-    real, fake = TERMS["bcr"](Parts.of(Negated()), real=2.0, fake=3.0)
+    real, fake = TERMS["bcr"](Game.of(Negated()), real=2.0, fake=3.0)
     b = bundle([real, fake])
     w, bias = b.nets["D"].w.detach(), b.nets["D"].b.detach()
     x, g = b[Real()].flatten(1), b[Gen("G", Latent())].flatten(1)
@@ -107,7 +108,7 @@ def test_bcr_compares_reals_with_reals_and_fakes_with_fakes() -> None:
 
 
 def test_bcr_of_a_linear_critic_under_a_constant_is_the_same_for_every_image() -> None:
-    real, fake = TERMS["bcr"](Parts.of(Brightened(0.3)))
+    real, fake = TERMS["bcr"](Game.of(Brightened(0.3)))
     b = bundle([real, fake])
     expected = (0.3 * b.nets["D"].w.sum()).square()
     torch.testing.assert_close(real.loss(b), expected)
@@ -115,12 +116,12 @@ def test_bcr_of_a_linear_critic_under_a_constant_is_the_same_for_every_image() -
 
 
 def test_bcr_leaves_the_generators_loss_alone() -> None:
-    assert {term.player for term in TERMS["bcr"](Parts.of(Negated()))} == {"D"}
+    assert {term.player for term in TERMS["bcr"](Game.of(Negated()))} == {"D"}
 
 
 def zcr() -> tuple[Term, Term, Bundle, Tensor]:
     """The two terms, their bundle and Δz."""
-    dis, gen = TERMS["zcr"](Parts.of(), dis=5.0, gen=0.5, sigma=0.1)
+    dis, gen = TERMS["zcr"](Game.of(), dis=5.0, gen=0.5, sigma=0.1)
     b = bundle([dis, gen])
     return dis, gen, b, b[Nudge(Latent(), 0.1)] - b[Latent()]
 
@@ -151,7 +152,7 @@ def test_the_nudge_has_sigma_as_standard_deviation() -> None:
 
 
 def test_r1_of_a_linear_critic_is_half_its_squared_norm() -> None:
-    (term,) = TERMS["r1"](Parts.of(), gamma=4.0)
+    (term,) = TERMS["r1"](Game.of(), gamma=4.0)
     b = bundle([term])
     w = b.nets["D"].w
     torch.testing.assert_close(term.loss(b).detach(), 0.5 * w.detach().square().sum())
@@ -161,7 +162,7 @@ def test_r1_of_a_linear_critic_is_half_its_squared_norm() -> None:
 
 def test_r1_is_averaged_over_the_batch_of_reals_and_trains_the_critic() -> None:
     critic = QuadraticCritic()
-    (term,) = TERMS["r1"](Parts.of())
+    (term,) = TERMS["r1"](Game.of())
     b = bundle([term], critic)
     x = b[Real()].flatten(1)
     torch.testing.assert_close(term.loss(b).detach(), 0.5 * (1.5 * x).square().sum(1).mean())
@@ -169,7 +170,7 @@ def test_r1_is_averaged_over_the_batch_of_reals_and_trains_the_critic() -> None:
 
 
 def test_wgan_gp_of_a_linear_critic() -> None:
-    (term,) = TERMS["gp"](Parts.of(), weight=3.0)
+    (term,) = TERMS["gp"](Game.of(), weight=3.0)
     b = bundle([term])
     w = b.nets["D"].w
     norm = w.detach().norm()
@@ -179,7 +180,7 @@ def test_wgan_gp_of_a_linear_critic() -> None:
 
 
 def test_wgan_gp_pulls_towards_its_target() -> None:
-    (term,) = TERMS["gp"](Parts.of(), target=0.25)
+    (term,) = TERMS["gp"](Game.of(), target=0.25)
     b = bundle([term])
     torch.testing.assert_close(term.loss(b), (b.nets["D"].w.norm() - 0.25).square())
 
@@ -189,8 +190,8 @@ def test_the_one_sided_penalty_ignores_norms_below_the_target(norm: float, expec
     critic = LinearCritic()
     with torch.no_grad():
         critic.w.mul_(norm / critic.w.norm())
-    (one_sided,) = TERMS["gp"](Parts.of(), one_sided=True)
-    (two_sided,) = TERMS["gp"](Parts.of())
+    (one_sided,) = TERMS["gp"](Game.of(), one_sided=True)
+    (two_sided,) = TERMS["gp"](Game.of())
     b = bundle([one_sided, two_sided], critic)
     assert float(one_sided.loss(b).detach()) == pytest.approx(expected, abs=1e-12)
     assert float(two_sided.loss(b).detach()) == pytest.approx((norm - 1) ** 2)
@@ -198,7 +199,7 @@ def test_the_one_sided_penalty_ignores_norms_below_the_target(norm: float, expec
 
 def test_wgan_gp_looks_at_points_between_each_real_and_its_fake() -> None:
     critic = QuadraticCritic()
-    (term,) = TERMS["gp"](Parts.of())
+    (term,) = TERMS["gp"](Game.of())
     b = bundle([term], critic, size=64)
     x, g = b[Real()].flatten(1), b[Gen("G", Latent())].flatten(1)
     between = b[Lerp(Real(), Gen("G", Latent()))].flatten(1)
@@ -211,5 +212,5 @@ def test_wgan_gp_looks_at_points_between_each_real_and_its_fake() -> None:
 
 @pytest.mark.parametrize("name", ["r1", "gp"])
 def test_a_lazy_penalty_is_live_in_every_nth_phase_from_the_first(name: str) -> None:
-    (term,) = TERMS[name](Parts.of(), every=3)
+    (term,) = TERMS[name](Game.of(), every=3)
     assert [term.live(phase) for phase in range(7)] == [True, False, False, True, False, False, True]

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
+from steadygan.objective.batch import walk
+from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms, resolve_options
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Gen, Latent, Nudge, walk
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Gen, Latent, Nudge
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Same:
         return x
 
 
-PARTS = Parts.of(Same())
+GAME = Game.of(Same())
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def names(terms: tuple[Term, ...]) -> list[str]:
 
 
 def test_an_objective_is_the_adversarial_pair_and_its_terms_in_order() -> None:
-    terms = build_terms(PARTS, loss="hinge", terms={"zcr": None, "bcr": {}, "r1": {"every": 16}, "gp": {}})
+    terms = build_terms(GAME, terms={"zcr": None, "bcr": {}, "r1": {"every": 16}, "gp": {}})
     assert names(terms) == [
         "D/adversarial",
         "G/adversarial",
@@ -81,7 +83,7 @@ def test_every_option_is_filled_in() -> None:
 
 
 def test_options_reach_the_terms() -> None:
-    terms = build_terms(PARTS, loss="hinge", terms={"bcr": {"real": 3, "fake": 4}, "r1": {"gamma": 5, "every": 2}})
+    terms = build_terms(GAME, terms={"bcr": {"real": 3, "fake": 4}, "r1": {"gamma": 5, "every": 2}})
     assert {term.name: (term.weight, term.every) for term in terms if term.name != "adversarial"} == {
         "bcr_real": (3, 1),
         "bcr_fake": (4, 1),
@@ -90,7 +92,7 @@ def test_options_reach_the_terms() -> None:
 
 
 def test_a_term_of_weight_zero_is_left_out() -> None:
-    terms = build_terms(PARTS, loss="hinge", terms={"zcr": {"gen": 0}, "bcr": {"fake": 0.0}, "gp": {"weight": 0}})
+    terms = build_terms(GAME, terms={"zcr": {"gen": 0}, "bcr": {"fake": 0.0}, "gp": {"weight": 0}})
     assert names(terms) == ["D/adversarial", "G/adversarial", "D/zcr_dis", "D/bcr_real"]
 
 
@@ -112,24 +114,24 @@ def test_a_mistake_is_named_by_its_key(terms: dict[str, dict[str, object]], mess
     with pytest.raises(UserError, match=message):
         resolve_options(terms)
     with pytest.raises(UserError, match=message):
-        build_terms(PARTS, loss="hinge", terms=terms)
+        build_terms(GAME, terms=terms)
 
 
 def test_a_schedule_that_never_comes_round_is_refused() -> None:
     with pytest.raises(UserError, match="every of r1 must be at least 1, got 0"):
-        build_terms(PARTS, loss="hinge", terms={"r1": {"every": 0}})
+        build_terms(GAME, terms={"r1": {"every": 0}})
 
 
 @pytest.mark.parametrize("name", ["cr", "bcr"])
 def test_consistency_without_an_augmentation_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=rf"objective\.terms\.{name} .*augment\.consistency is off; set"):
-        build_terms(Parts.of(), loss="hinge", terms={name: {}})
+        build_terms(Game.of(loss="hinge"), terms={name: {}})
 
 
 def test_a_term_of_ones_own_is_named_by_module_and_function(module: Callable[[str], str]) -> None:
     key = f"{module(OWN)}:spread"
     assert resolve_options({key: {"power": "3"}}) == {key: {"weight": 2.0, "power": 3, "name": "spread"}}
-    terms = build_terms(PARTS, loss="hinge", terms={key: {"power": 2, "weight": 4}, "r1": {}})
+    terms = build_terms(GAME, terms={key: {"power": 2, "weight": 4}, "r1": {}})
     assert names(terms) == ["D/adversarial", "G/adversarial", "G/spread", "D/spread", "D/r1"]
     assert terms[2].weight == 4
 
@@ -151,7 +153,7 @@ def test_a_term_of_ones_own_is_checked_like_any_other(module: Callable[[str], st
 def test_two_terms_of_one_name_for_one_player_are_refused(module: Callable[[str], str]) -> None:
     key = f"{module(OWN)}:spread"
     with pytest.raises(UserError, match=r"two terms are called G/zcr_gen; rename"):
-        build_terms(PARTS, loss="hinge", terms={key: {"power": 1, "name": "zcr_gen"}, "zcr": {}})
+        build_terms(GAME, terms={key: {"power": 1, "name": "zcr_gen"}, "zcr": {}})
 
 
 @pytest.mark.parametrize("name", [":f", ".mod:f", "mod:", "mod:f:g", "a..b:f", "mod:f-g", "mod.:f"])
@@ -175,7 +177,7 @@ def shake(parts, *, sigma: float = 0.5):
 
 def test_a_term_can_change_the_fakes_of_all_others_whatever_their_order(module: Callable[[str], str]) -> None:
     key = f"{module(REWRITING)}:shake"
-    terms = build_terms(PARTS, loss="hinge", terms={"bcr": {}, key: {"sigma": 0.25}})
+    terms = build_terms(GAME, terms={"bcr": {}, key: {"sigma": 0.25}})
     shaken = Gen("G", Nudge(Latent(), 0.25))
     for term in terms:
         fakes = {view for view in walk(term.needs) if isinstance(view, Gen)}
@@ -185,7 +187,7 @@ def test_a_term_can_change_the_fakes_of_all_others_whatever_their_order(module: 
 def test_two_terms_that_change_the_fakes_are_refused(module: Callable[[str], str]) -> None:
     key = f"{module(REWRITING)}:shake"
     with pytest.raises(UserError, match=r"logan and .*:shake both change what fakes are made of; keep one"):
-        build_terms(PARTS, loss="hinge", terms={"logan": {}, key: {}})
+        build_terms(GAME, terms={"logan": {}, key: {}})
 
 
 def test_a_schedule_multiplies_weight_and_laziness() -> None:

@@ -22,9 +22,10 @@ from steadygan.data.source import open_source
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d, MinibatchStddev, has_batch_statistics
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Score
+from steadygan.objective.adversarial import LOSSES
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS, build_terms
-from steadygan.objective.terms import Parts
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase
@@ -156,12 +157,14 @@ def make_state(
     nets = copy.deepcopy(dict(nets))
     classes = nets["G"].classes
     prior = Prior(LATENT, "uniform", torch.arange(classes) if classes else None)
-    parts = Parts.of(Consistency(cutout=0.5), nets=nets, prior=prior, pre_d=options.get("pre_d"))
+    loss = LOSSES["non-saturating"]
+    game = Game.of(Consistency(cutout=0.5), loss=loss, nets=nets, prior=prior, pre_d=options.get("pre_d"))
     return state_of(
         nets=nets,
         players={"D": ("D",), "G": ("G",)},
         optimizers={name: torch.optim.Adam(net.parameters(), fused=True) for name, net in nets.items()},
-        terms=build_terms(parts, loss="non-saturating", terms=terms),
+        terms=build_terms(game, terms=terms),
+        loss=loss,
         phases=("D", "G"),
         prior=prior,
         loader=Float64Loader(images, batch_size=batch, seed=3),
@@ -193,7 +196,7 @@ def close(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 def players(terms: Mapping[str, Any]) -> list[str]:
     """Whom the terms, without the game, belong to."""
-    made = build_terms(Parts.of(Consistency()), loss="hinge", terms=terms)
+    made = build_terms(Game.of(Consistency()), loss="hinge", terms=terms)
     return sorted({term.player for term in made if term.name != "adversarial"})
 
 

@@ -25,8 +25,10 @@ from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.spectral_norm import SpectralNorm
+from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.terms import Term
 from steadygan.objective.views import Real
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
@@ -99,7 +101,8 @@ def make_state(
             name: torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.5, 0.9), fused=True)
             for name, net in nets.items()
         },
-        "terms": (*build_terms(Parts.of(Rolled()), loss=loss, terms=named), *extra),
+        "terms": (*build_terms(Game.of(Rolled(), loss=loss), terms=named), *extra),
+        "loss": LOSSES[loss],
         "phases": ("D", "G"),
         "prior": Prior(LATENT, label_pool=torch.arange(classes) if classes else None),
         "loader": Float64Loader(images, batch_size=BATCH, seed=3),
@@ -352,7 +355,7 @@ def test_a_lazy_term_counts_the_phases_of_its_own_player(images: ImageSet) -> No
 
 def broken(player: str, factor: Tensor) -> Term:
     """A term that costs nothing until its factor is not finite."""
-    fake = Parts.of().fake
+    fake = Game.of().fake
     return Term("broken", player, lambda b: factor * b.D(fake).logit.mean(), score=(fake,))
 
 

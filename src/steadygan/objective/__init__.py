@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from steadygan.objective.adaptive import Deceived, deceived, watch
-from steadygan.objective.adversarial import LOSSES, AdversarialLoss, adversarial
+from steadygan.objective.adversarial import LOSSES, AdversarialLoss, Sides
+from steadygan.objective.batch import Batch, ScoredBatch, View
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.consistency import squared_difference
+from steadygan.objective.declarations import excludes, needs, rewrites
+from steadygan.objective.game import Game, TranslationGame
 from steadygan.objective.logan import Climb
 from steadygan.objective.memory import Average, History
 from steadygan.objective.registry import PLACEMENTS, TERMS, build_terms, resolve_options
-from steadygan.objective.terms import Parts, Term, rewrites
-from steadygan.objective.translation import Direction
+from steadygan.objective.terms import Term
 from steadygan.objective.views import (
     Aug,
     Bare,
@@ -27,7 +29,6 @@ from steadygan.objective.views import (
     Real,
     Relabel,
     Through,
-    View,
 )
 
 __all__ = [
@@ -38,13 +39,14 @@ __all__ = [
     "Aug",
     "Average",
     "Bare",
+    "Batch",
     "Beside",
     "Bundle",
     "Climb",
     "CutMix",
     "Deceived",
     "Detach",
-    "Direction",
+    "Game",
     "Gen",
     "History",
     "Jitter",
@@ -52,16 +54,19 @@ __all__ = [
     "Lerp",
     "Mask",
     "Nudge",
-    "Parts",
     "Pool",
     "Real",
     "Relabel",
+    "ScoredBatch",
+    "Sides",
     "Term",
     "Through",
+    "TranslationGame",
     "View",
-    "adversarial",
     "build_terms",
     "deceived",
+    "excludes",
+    "needs",
     "resolve_options",
     "rewrites",
     "squared_difference",

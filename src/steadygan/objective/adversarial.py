@@ -1,4 +1,4 @@
-"""The adversarial losses: what each player makes of the logits of reals and fakes."""
+"""Adversarial losses: what each player makes of the logits of reals and fakes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from steadygan.errors import UserError, nearest
-from steadygan.objective.bundle import Bundle
-from steadygan.objective.terms import Parts, Term
+from steadygan.errors import UserError
+from steadygan.options import find
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -24,13 +23,16 @@ class Sides(NamedTuple):
 
 
 class AdversarialLoss(NamedTuple):
-    """A game as two functions of logits, of any but equal shapes, each reduced to a scalar by its mean.
+    """Two functions of logits, of any but equal shapes, each reduced to a scalar by its mean.
 
-    critic: (real, fake) → D's loss; generator: (fake, real) → G's loss, which looks at `real` only with `needs_reals`
-    (and is given None without); boundary: the logit above which D takes an image for real, None when its scale has no
-    such point; undecided: what a D that takes no side pays, None when D's loss has no lower bound; sides: the
-    critic's loss in two parts, for terms that judge one kind of image by itself, None when each real is compared with a
-    fake.
+    Attributes:
+        critic: (real, fake) → D's loss.
+        generator: (fake, real) → G's loss, which reads `real` only with `needs_reals` (and is given None without).
+        boundary: the logit above which D takes an image for real, None when its scale has no such point.
+        undecided: D's loss when every logit is at the boundary, None when D's loss has no lower bound.
+        needs_reals: whether each real is compared with a fake.
+        sides: D's loss in two parts, for terms that judge one kind of image by itself, None when it has none.
+        halved: whether the ½ that public translation code multiplies D's loss by is part of the formula already.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
@@ -39,10 +41,18 @@ class AdversarialLoss(NamedTuple):
     undecided: float | None
     needs_reals: bool = False
     sides: Sides | None = None
+    halved: bool = False
 
     @classmethod
     def of_sides(
-        cls, real: Loss, fake: Loss, generator: Loss, *, boundary: float | None, undecided: float | None
+        cls,
+        real: Loss,
+        fake: Loss,
+        generator: Loss,
+        *,
+        boundary: float | None,
+        undecided: float | None,
+        halved: bool = False,
     ) -> AdversarialLoss:
         """A loss that looks at each image by itself: elementwise functions of one logit."""
         return cls(
@@ -51,6 +61,7 @@ class AdversarialLoss(NamedTuple):
             boundary=boundary,
             undecided=undecided,
             sides=Sides(real, fake),
+            halved=halved,
         )
 
     def margin(self, real: Tensor, fake: Tensor) -> Tensor | None:
@@ -86,6 +97,7 @@ LOSSES: dict[str, AdversarialLoss] = {
         lambda d: 0.5 * (d - 1).square(),
         boundary=0.5,
         undecided=0.25,
+        halved=True,
     ),
     # Jolicoeur-Martineau, ICLR 2019 (RpGAN): L_D = -log σ(D(x) - D(g)), L_G = -log σ(D(g) - D(x)), in pairs.
     "relativistic": AdversarialLoss(
@@ -98,38 +110,13 @@ LOSSES: dict[str, AdversarialLoss] = {
 }
 
 
-def loss_by_name(name: str) -> AdversarialLoss:
-    """The loss called so. Raises `UserError` that names the nearest one when there is none."""
-    if name not in LOSSES:
-        raise UserError(f"objective.loss: unknown adversarial loss {name!r}; {nearest(name, LOSSES)}")
-    return LOSSES[name]
+def find_loss(name: str) -> AdversarialLoss:
+    """The loss that a configuration calls so: one of `LOSSES`, or your own as `module:NAME`.
 
-
-def sides_of(loss: str, term: str) -> Sides:
-    """The two parts of the critic's loss. Raises `UserError`, in the name of `term`, when it compares images."""
-    sides = loss_by_name(loss).sides
-    if sides is None:
-        separable = ", ".join(name for name, entry in LOSSES.items() if entry.sides is not None)
-        raise UserError(
-            f"objective.terms.{term} judges images by themselves, and objective.loss={loss} compares each real with a "
-            f"fake; set objective.loss to one of {separable}, or take {term} out (objective.terms.{term}=null)"
-        )
-    return sides
-
-
-def adversarial(parts: Parts, *, loss: str = "hinge") -> tuple[Term, ...]:
-    """The game itself: one term for D over reals and fakes, one for G over fakes, with reals where it needs them."""
-    game = loss_by_name(loss)
-    x, g, judged = parts.judged_real, parts.shown_fake, parts.judged_fake
-
-    def critic_loss(b: Bundle) -> Tensor:
-        return game.critic(b.D(x).logit, b.D(g).logit)
-
-    def generator_loss(b: Bundle) -> Tensor:
-        return game.generator(b.D(judged).logit, b.D(x).logit if game.needs_reals else None)
-
-    seen = (judged, x) if game.needs_reals else (judged,)
-    return (
-        Term("adversarial", "D", critic_loss, score=(x, g), weight=parts.game),
-        Term("adversarial", "G", generator_loss, score=seen, weight=parts.generator_game),
-    )
+    Raises:
+        UserError: there is no such loss.
+    """
+    loss = find(name, LOSSES, where="objective.loss", noun="adversarial loss")
+    if not isinstance(loss, AdversarialLoss):
+        raise UserError(f"objective.loss: {name} must be an AdversarialLoss, and is a {type(loss).__name__}")
+    return loss

@@ -14,12 +14,11 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.attention import differentiated_once
 from steadygan.nets.batch_norm import set_batch_groups
 from steadygan.nets.layers import Score
+from steadygan.objective.batch import ORIGINS, Origin, ScoredBatch, Transform, View, walk
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Gen, Origin, Transform, View, walk
+from steadygan.objective.views import Gen
 
 T = TypeVar("T")
-
-ORIGINS: frozenset[Origin] = frozenset(("real", "fake"))
 
 
 class Bundle:
@@ -58,7 +57,6 @@ class Bundle:
         self._seen: dict[View, Tensor] = {}
         self._scores: dict[tuple[str, View], Score] = {}
         self._gradients: dict[tuple[str, View], Tensor] = {}
-        self._critic = "D"
 
     def __getitem__(self, view: View) -> Tensor:
         """The view's tensor, computed at the first request."""
@@ -74,19 +72,22 @@ class Bundle:
         return self._labels[view]
 
     def loss(self, term: Term) -> Tensor:
-        """The term's scalar, before its weight. What it asks of D and `grad` is asked of its own critic."""
-        self._critic = term.critic
-        return term.loss(self)
+        """The term's scalar, before its weight. It is given the scores of its own critic."""
+        return term.loss(self.scored_by(term.critic))
 
-    def D(self, view: View, critic: str | None = None) -> Score:
-        """What the critic says of the view; the term must have declared it in `score` or `grads`."""
-        return self._lookup(self._scores, view, critic or self._critic, "score")
+    def scored_by(self, critic: str) -> ScoredBatch:
+        """This batch with the scores of one critic."""
+        return _ScoredBy(self, critic)
 
-    def grad(self, view: View, critic: str | None = None) -> Tensor:
-        """∂(sum of logits)/∂(view as the critic sees it, see `View.leaf`), with a graph; the term must have declared it
+    def D(self, view: View, critic: str = "D") -> Score:
+        """What the critic says of the view; a term must have declared it in `score` or `grads`."""
+        return self._lookup(self._scores, view, critic, "score")
+
+    def grad(self, view: View, critic: str = "D") -> Tensor:
+        """∂(sum of logits)/∂(view as the critic sees it, see `View.leaf`), with a graph; a term must have declared it
         in `grads`.
         """
-        return self._lookup(self._gradients, view, critic or self._critic, "grads")
+        return self._lookup(self._gradients, view, critic, "grads")
 
     def seen(self, view: View) -> Tensor:
         """The view as a critic sees it: behind `pre_d`, as the view itself says."""
@@ -173,6 +174,20 @@ class Bundle:
             return table[critic, view]
         except KeyError:
             raise KeyError(f"no term declares {view} in its `{declared}` for critic {critic!r}") from None
+
+
+class _ScoredBy:
+    """A bundle as the losses of one critic see it."""
+
+    def __init__(self, bundle: Bundle, critic: str) -> None:
+        self.nets, self.prior, self.generator = bundle.nets, bundle.prior, bundle.generator
+        self.size, self.memories = bundle.size, bundle.memories
+        self.labels, self.seen, self.before_critic = bundle.labels, bundle.seen, bundle.before_critic
+        self.generate, self._tensor = bundle.generate, bundle.__getitem__
+        self.D, self.grad = partial(bundle.D, critic=critic), partial(bundle.grad, critic=critic)
+
+    def __getitem__(self, view: View) -> Tensor:
+        return self._tensor(view)
 
 
 def _cat(labels: Sequence[Tensor | None]) -> Tensor | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from steadygan.objective.bundle import Bundle
+from steadygan.objective.batch import ScoredBatch, View
+from steadygan.objective.game import Game
 from steadygan.objective.memory import Average
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import View
+from steadygan.objective.terms import Term
 from steadygan.schedules import Weight
 
 
 def lecam(
-    parts: Parts, *, weight: Weight = 0.3, decay: float = 0.9, start: int = 1000, one_sided: bool = True
+    game: Game, *, weight: Weight = 0.3, decay: float = 0.9, start: int = 1000, one_sided: bool = True
 ) -> tuple[Term, ...]:
     """λ·(E(D(x) - α_F)² + E(D(g) - α_R)²) for the critic (Tseng et al., CVPR 2021).
 
@@ -22,7 +22,7 @@ def lecam(
     (D(x) - α_F)₊ and (α_R - D(g))₊; `one_sided: false` is the formula of the paper. Averages are taken from the first
     phase on (the authors start theirs at `start`), once per micro-batch.
     """
-    x, g = parts.judged_real, parts.shown_fake
+    x, g = game.critic_sees_real, game.critic_sees_fake
 
     def started(step: int) -> float:
         return float(step > start)
@@ -39,7 +39,7 @@ class LeCam(nn.Module):
         self.x, self.g, self.one_sided = x, g, one_sided
         self.real, self.fake = Average(decay), Average(decay)
 
-    def forward(self, b: Bundle) -> Tensor:
+    def forward(self, b: ScoredBatch) -> Tensor:
         real, fake = b.D(self.x).logit, b.D(self.g).logit
         above, below = real - self.fake(fake.mean()), self.real(real.mean()) - fake
         if self.one_sided:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.objective.bundle import Bundle
-from steadygan.objective.terms import Parts, Term, rewrites
-from steadygan.objective.views import Gen, View
+from steadygan.objective.batch import Batch, ScoredBatch, View
+from steadygan.objective.declarations import needs, rewrites
+from steadygan.objective.game import Game
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Gen
 from steadygan.parallel.share import rows
 from steadygan.schedules import Weight
 
@@ -56,7 +58,7 @@ class Climb(View):
             if wrong:
                 raise UserError(f"objective.terms.logan: {rule}")
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         z, y = b[self.source], b.labels(self.source)
         if not z.requires_grad:
             z = z.detach().requires_grad_()
@@ -72,14 +74,15 @@ class Climb(View):
         return z
 
 
-def _climbing(parts: Parts, *, weight: Weight, **options: object) -> Parts:
-    climb = Climb(parts.fake.source, parts.fake.net, **options)  # type: ignore[arg-type]
-    return replace(parts, fake=Gen(parts.fake.net, climb))
+def _climbing(game: Game, *, weight: Weight, **options: object) -> Game:
+    climb = Climb(game.fake.source, game.fake.net, **options)  # type: ignore[arg-type]
+    return replace(game, fake=Gen(game.fake.net, climb))
 
 
+@needs("latent", "uniform_prior")
 @rewrites(_climbing)
 def logan(
-    parts: Parts,
+    game: Game,
     *,
     method: Literal["ngd", "gd"] = "ngd",
     alpha: float = 0.9,
@@ -95,13 +98,11 @@ def logan(
     whole samples instead of elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling
     takes z as it is. The prior must be uniform on [-1, 1].
     """
-    if parts.prior is not None and parts.prior.kind != "uniform":
-        raise UserError("objective.terms.logan keeps latents inside [-1, 1]; set model.prior=uniform")
-    end = parts.fake.source
+    end = game.fake.source
     assert isinstance(end, Climb)
     start = end.source
 
-    def cost(b: Bundle) -> Tensor:
+    def cost(b: ScoredBatch) -> Tensor:
         return (b[end] - b[start]).square().sum(1).mean()
 
     return tuple(Term("logan", player, cost, views=(start, end), weight=weight) for player in ("D", "G"))

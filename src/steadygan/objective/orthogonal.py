@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from steadygan.objective.bundle import Bundle
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.batch import ScoredBatch
+from steadygan.objective.game import Game
+from steadygan.objective.terms import Term
 from steadygan.schedules import Weight
 
 
-def ortho(parts: Parts, *, weight: Weight = 1e-4) -> tuple[Term, ...]:
+def ortho(game: Game, *, weight: Weight = 1e-4) -> tuple[Term, ...]:
     """β·Σ_W ‖WWᵀ ⊙ (1 - I)‖²_F over G's kernels (Brock et al., Large Scale GAN Training, ICLR 2019, §3.1).
 
     W is a kernel before spectral norm, reshaped to (first dimension, -1): different rows are pushed towards right
@@ -21,9 +22,9 @@ def ortho(parts: Parts, *, weight: Weight = 1e-4) -> tuple[Term, ...]:
     The gradient is that of the formula, 4β(WWᵀ ⊙ (1 - I))W; BigGAN-PyTorch writes it by hand with a 2, so that its
     `G_ortho` is twice the `weight` here.
     """
-    net = parts.fake.net
+    net = game.fake.net
 
-    def penalty(b: Bundle) -> Tensor:
+    def penalty(b: ScoredBatch) -> Tensor:
         return torch.stack([_between_rows(kernel.flatten(1)) for kernel in _kernels(b.nets[net])]).sum()
 
     return (Term("ortho", "G", penalty, weight=weight),)

@@ -8,32 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.objective.bundle import Bundle
+from steadygan.objective.batch import ScoredBatch, View
+from steadygan.objective.declarations import needs
+from steadygan.objective.game import Game
 from steadygan.objective.memory import Average
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Latent, View
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Latent
 from steadygan.parallel.share import rows
 from steadygan.schedules import Weight
 
 
+@needs("latent", "mapping")
 def path_length(
-    parts: Parts, *, weight: Weight = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4
+    game: Game, *, weight: Weight = 2.0, decay: float = 0.99, shrink: int = 2, every: int = 4
 ) -> tuple[Term, ...]:
     """E(‖J_wᵀ v‖₂ - a)² for G (Karras et al., StyleGAN2, CVPR 2020, §3.2).
 
     w (N, L, w_dim) is the mapped latent, v an image of N(0, 1) / √(H·W), ‖·‖ the root of the squares summed over w_dim
     and averaged over the L layers, a the running average of the lengths, from 0. Defaults are those of the authors'
     code: weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase. Styles
-    are not mixed. Raises UserError for a generator without `map` and `synthesise`.
+    are not mixed. The generator has `map` and `synthesise`.
     """
-    net = parts.fake.net
+    net = game.fake.net
     if shrink < 1:
         raise UserError(f"objective.terms.path_length: shrink must be at least 1, got {shrink}")
-    if parts.nets is not None and not all(hasattr(parts.nets[net], name) for name in ("map", "synthesise")):
-        raise UserError(
-            "objective.terms.path_length needs a generator with mapped latents, which this one has not; "
-            "set model.kind=stylegan2"
-        )
     z = Latent(draw=1)
     loss = PathLength(net, z, decay, shrink)
     return (Term("path_length", "G", loss, views=(z,), weight=weight, every=every),)
@@ -47,7 +45,7 @@ class PathLength(nn.Module):
         self.net, self.z, self.shrink = net, z, shrink
         self.average = Average(decay, initial=0.0)
 
-    def forward(self, b: Bundle) -> Tensor:
+    def forward(self, b: ScoredBatch) -> Tensor:
         z, y, G = b[self.z], b.labels(self.z), b.nets[self.net]
         count = max(1, len(z) // self.shrink)
         some = slice(0, count * self.shrink, self.shrink)  # the same latents, however many processes share them

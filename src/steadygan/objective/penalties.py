@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from steadygan.errors import UserError
-from steadygan.objective.bundle import Bundle
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.views import Jitter, Lerp, Through, View
+from steadygan.objective.batch import ScoredBatch, View
+from steadygan.objective.declarations import needs
+from steadygan.objective.game import Game
+from steadygan.objective.terms import Term
+from steadygan.objective.views import Jitter, Lerp, Through
 from steadygan.schedules import Weight
 
 
-def r1(parts: Parts, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
+def r1(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
     """(γ/2)·E_x ‖∇D(x)‖² on reals (Mescheder et al., ICML 2018, eq. 9).
 
     `every` = 16 is StyleGAN2's lazy schedule (Karras et al., CVPR 2020, §3.1). The gradient is that of the summed
@@ -22,42 +24,42 @@ def r1(parts: Parts, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fa
     respect to x. The official code of DiffAugment (Zhao et al., NeurIPS 2020) has both: the one for CIFAR and FFHQ, the
     other for low-shot data.
     """
-    x: View = Through(parts.judged_real) if through else parts.judged_real
+    x: View = Through(game.critic_sees_real) if through else game.critic_sees_real
 
-    def penalty(b: Bundle) -> Tensor:
+    def penalty(b: ScoredBatch) -> Tensor:
         return 0.5 * _squared_norm(b, x).mean()
 
     return (Term("r1", "D", penalty, grads=(x,), weight=gamma, every=every),)
 
 
-def r2(parts: Parts, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
+def r2(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
     """(γ/2)·E_g ‖∇D(g)‖² on fakes (Mescheder et al., ICML 2018, eq. 10); `every` and `through` as for `r1`.
 
     With R1 of the same γ and the relativistic loss it is R3GAN's objective (Huang et al., NeurIPS 2024, §2.2), for
     which the game converges locally. The gradient is with respect to the image and does not reach G.
     """
-    g: View = Through(parts.shown_fake) if through else parts.shown_fake
+    g: View = Through(game.critic_sees_fake) if through else game.critic_sees_fake
 
-    def penalty(b: Bundle) -> Tensor:
+    def penalty(b: ScoredBatch) -> Tensor:
         return 0.5 * _squared_norm(b, g).mean()
 
     return (Term("r2", "D", penalty, grads=(g,), weight=gamma, every=every),)
 
 
 def gp(
-    parts: Parts, *, weight: Weight = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
+    game: Game, *, weight: Weight = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x̂)‖₂ - target)², x̂ uniform between a real and a fake (WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3).
 
     `one_sided` penalises only norms above the target. x̂ carries the real's label.
     """
-    between = Lerp(parts.judged_real, parts.shown_fake)
+    between = Lerp(game.critic_sees_real, game.critic_sees_fake)
     penalty = _distance_from(target, between, one_sided)
     return (Term("gp", "D", penalty, grads=(between,), weight=weight, every=every),)
 
 
 def dragan(
-    parts: Parts,
+    game: Game,
     *,
     weight: Weight = 10.0,
     target: float = 1.0,
@@ -71,14 +73,13 @@ def dragan(
     towards x_p = x + ½·std·U by a random share. The noise only brightens. Public variants: compare_gan has
     std·(U - ½) without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here.
     """
-    near = Jitter(parts.judged_real, scale)
+    near = Jitter(game.critic_sees_real, scale)
     penalty = _distance_from(target, near, one_sided)
     return (Term("dragan", "D", penalty, grads=(near,), weight=weight, every=every),)
 
 
-def jsreg(
-    parts: Parts, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1
-) -> tuple[Term, ...]:
+@needs("image_logit")
+def jsreg(game: Game, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1) -> tuple[Term, ...]:
     """(γ/2)·E[(1 - σ(D(x)))²‖∇D(x)‖² + σ(D(g))²‖∇D(g)‖²] (Roth et al., NeurIPS 2017), D being the logit.
 
     The weights σ are not detached, as in the authors' code. `anneal` > 0 lets γ decay to γ·decay over so many training
@@ -87,9 +88,9 @@ def jsreg(
     """
     if anneal < 0 or not 0 < decay <= 1:
         raise UserError("objective.terms.jsreg: anneal must be at least 0 and decay above 0 and at most 1")
-    x, g = parts.judged_real, parts.fake
+    x, g = game.critic_sees_real, game.fake
 
-    def penalty(b: Bundle) -> Tensor:
+    def penalty(b: ScoredBatch) -> Tensor:
         real = torch.sigmoid(-b.D(x).logit).square() * _squared_norm(b, x)
         fake = torch.sigmoid(b.D(g).logit).square() * _squared_norm(b, g)
         return 0.5 * (real + fake).mean()
@@ -101,15 +102,15 @@ def jsreg(
     return (Term("jsreg", "D", penalty, grads=(x, g), weight=gamma, every=every, schedule=schedule),)
 
 
-def _squared_norm(b: Bundle, view: View) -> Tensor:
+def _squared_norm(b: ScoredBatch, view: View) -> Tensor:
     """‖∇D(view)‖² (N,)."""
     return b.grad(view).square().flatten(1).sum(1)
 
 
-def _distance_from(target: float, view: View, one_sided: bool) -> Callable[[Bundle], Tensor]:
+def _distance_from(target: float, view: View, one_sided: bool) -> Callable[[ScoredBatch], Tensor]:
     """The loss E(‖∇D(view)‖₂ - target)², of norms above the target only when one-sided."""
 
-    def penalty(b: Bundle) -> Tensor:
+    def penalty(b: ScoredBatch) -> Tensor:
         excess = b.grad(view).flatten(1).norm(dim=1) - target
         return (excess.relu() if one_sided else excess).square().mean()
 

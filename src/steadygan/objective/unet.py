@@ -4,46 +4,46 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from steadygan.errors import UserError
-from steadygan.objective.adversarial import loss_by_name, sides_of
-from steadygan.objective.bundle import Bundle
-from steadygan.objective.terms import Parts, Term, rewrites
-from steadygan.objective.views import CutMix, Gen, Mask, Relabel, View
+from steadygan.objective.batch import ScoredBatch, View
+from steadygan.objective.declarations import needs, rewrites
+from steadygan.objective.game import Game
+from steadygan.objective.terms import Term
+from steadygan.objective.views import CutMix, Gen, Mask, Relabel
 from steadygan.schedules import Weight
 
 
-def _weigh_the_game(parts: Parts, *, encoder: float, decoder: float) -> Parts:
-    return replace(parts, game=encoder)
+def _weigh(game: Game, *, encoder: float, decoder: float) -> Game:
+    return replace(game, d_weight=encoder, g_weight=encoder)
 
 
-@rewrites(_weigh_the_game)
-def unet(parts: Parts, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Term, ...]:
+@needs("image_logit", "pixels")
+@rewrites(_weigh)
+def unet(game: Game, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Term, ...]:
     """½·(the game on whole images) + ½·(the same game on each pixel, averaged over pixels), for both players.
 
     `encoder` becomes the weight of the adversarial pair, `decoder` is that of the pixels' (the paper adds the two; the
-    halves are those of the authors' code, whose loss is non-saturating). Raises UserError for a critic without pixels.
+    halves are those of the authors' code, whose loss is non-saturating).
     """
-    _refuse_without_pixels(parts, "unet")
-    game = loss_by_name(parts.loss)
-    x, g = parts.judged_real, parts.fake
+    loss = game.loss
+    x, g = game.critic_sees_real, game.fake
 
-    def critic_loss(b: Bundle) -> Tensor:
-        return game.critic(_pixels(b, x), _pixels(b, g))
+    def critic_loss(b: ScoredBatch) -> Tensor:
+        return loss.critic(_pixels(b, x), _pixels(b, g))
 
-    def generator_loss(b: Bundle) -> Tensor:
-        return game.generator(_pixels(b, g), _pixels(b, x) if game.needs_reals else None)
+    def generator_loss(b: ScoredBatch) -> Tensor:
+        return loss.generator(_pixels(b, g), _pixels(b, x) if loss.needs_reals else None)
 
     return (
         Term("unet", "D", critic_loss, score=(x, g), weight=decoder),
-        Term("unet", "G", generator_loss, score=(g, x) if game.needs_reals else (g,), weight=decoder),
+        Term("unet", "G", generator_loss, score=(g, x) if loss.needs_reals else (g,), weight=decoder),
     )
 
 
-def cutmix(parts: Parts, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: int = 0) -> tuple[Term, ...]:
+@needs("image_logit", "pixels", "separate_sides")
+def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: int = 0) -> tuple[Term, ...]:
     """CutMix images of reals and fakes for a critic with pixels; the mask M is 1 on the real.
 
     Three terms for D. Encoder (`augment`): the mix is a fake as a whole. Decoder (`augment`): each of its pixels is
@@ -55,22 +55,22 @@ def cutmix(parts: Parts, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup:
     strong they are on average, beside the ordinary losses, in the authors' full-batch mode, in which a step is
     with probability r a CutMix step and otherwise an ordinary one.
     """
-    _refuse_without_pixels(parts, "cutmix")
-    real, fake = sides_of(parts.loss, "cutmix")
-    x, g = parts.judged_real, parts.fake
-    if parts.conditional:
+    assert game.loss.sides is not None
+    real, fake = game.loss.sides
+    x, g = game.critic_sees_real, game.fake
+    if game.conditional:
         g = Gen(g.net, Relabel(g.source, x))
     mask = Mask(x)
     mix = CutMix(x, g, mask)
 
-    def encoder_loss(b: Bundle) -> Tensor:
+    def encoder_loss(b: ScoredBatch) -> Tensor:
         return fake(b.D(mix).logit).mean()
 
-    def decoder_loss(b: Bundle) -> Tensor:
+    def decoder_loss(b: ScoredBatch) -> Tensor:
         pixels, m = _pixels(b, mix), b[mask]
         return (m * real(pixels) + (1 - m) * fake(pixels)).mean()
 
-    def consistency(b: Bundle) -> Tensor:
+    def consistency(b: ScoredBatch) -> Tensor:
         return F.mse_loss(_pixels(b, mix), b[mask] * _pixels(b, x) + (1 - b[mask]) * _pixels(b, g))
 
     def warming(step: int) -> float:
@@ -85,26 +85,7 @@ def cutmix(parts: Parts, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup:
     )
 
 
-def _pixels(b: Bundle, view: View) -> Tensor:
+def _pixels(b: ScoredBatch, view: View) -> Tensor:
     pixels = b.D(view).pixels
     assert pixels is not None
     return pixels
-
-
-@torch.no_grad()
-def _refuse_without_pixels(parts: Parts, term: str) -> None:
-    """Asks the critic about one grey image, in evaluation mode, which changes nothing in it."""
-    if parts.nets is None:
-        return
-    critic = parts.nets["D"]
-    shape = [getattr(critic, name) for name in ("channels", "size", "size")]
-    x = next(critic.parameters()).new_zeros(1, *shape)
-    y = torch.zeros(1, dtype=torch.int64, device=x.device) if parts.conditional else None
-    training = critic.training
-    score = critic.eval()(x, y)
-    critic.train(training)
-    if score.pixels is None:
-        raise UserError(
-            f"objective.terms.{term} needs a critic that judges pixels, and this one judges whole images only; "
-            "set model.kind=unet"
-        )

@@ -2,66 +2,20 @@
 
 Every regulariser of the field is *which tensors it looks at* and *what scalar it makes of them*. A view is the first
 half: a frozen, hashable expression. Equal expressions are the same tensor, computed once per batch, however many
-terms ask for it. A new kind of view is a new subclass with a `compute`; nothing else changes.
+terms ask for it. A new kind of view is a new subclass of `View` with a `compute`; nothing else changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
 
+from steadygan.objective.batch import Batch, Origin, Transform, View
 from steadygan.objective.memory import History
 from steadygan.parallel.share import rows, share_of
-
-if TYPE_CHECKING:
-    from steadygan.objective.bundle import Bundle
-
-Transform = Callable[[Tensor, torch.Generator], Tensor]
-"""A hashable `T(x, generator) -> x'`: x float (N, C, H, W), fresh per-sample randomness from `generator`."""
-
-
-Origin = Literal["real", "fake"]
-"""What an image is made of: "real" when no network had a part in it, "fake" when one had."""
-
-
-@dataclass(frozen=True)
-class View:
-    """An expression over one batch. Two equal expressions are one tensor."""
-
-    def inputs(self) -> tuple[View, ...]:
-        """The views this one is made of."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return tuple(value for value in values if isinstance(value, View))
-
-    def compute(self, b: Bundle) -> Tensor:
-        """The tensor, given a bundle that holds the inputs. Raises KeyError when it can only come from outside."""
-        raise KeyError(f"{self} is not part of this batch")
-
-    def seen(self, b: Bundle) -> Tensor:
-        """What a critic sees of it: the tensor behind the bundle's `pre_d`, on a draw of its own."""
-        return b.before_critic(b[self], self.origin())
-
-    def labels(self, b: Bundle) -> Tensor | None:
-        """Whose labels (N,) it has: those of its first input."""
-        return b.labels(self.inputs()[0])
-
-    def origin(self) -> Origin:
-        """ "fake" for every view into which a network's image goes, such as a mix of real and fake."""
-        return "fake" if any(source.origin() == "fake" for source in self.inputs()) else "real"
-
-    def memory(self) -> nn.Module | None:
-        """A fresh one of what it keeps from batch to batch, part of every checkpoint; None: each batch is by itself."""
-        return None
-
-    def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
-        """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
-        seen = b.seen(self).detach().requires_grad_()
-        return seen, seen
 
 
 @dataclass(frozen=True)
@@ -77,10 +31,10 @@ class Latent(View):
 
     draw: int = 0
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return b.prior.latents(b.size, b.generator)
 
-    def labels(self, b: Bundle) -> Tensor | None:
+    def labels(self, b: Batch) -> Tensor | None:
         return b.prior.labels(b.size, b.generator)
 
 
@@ -94,12 +48,12 @@ class Gen(View):
     net: str
     source: View
 
-    def compute(self, b: Bundle) -> Tensor:
-        b.generate([self])
-        return b[self]
-
     def origin(self) -> Origin:
         return "fake"
+
+    def compute(self, b: Batch) -> Tensor:
+        b.generate([self])
+        return b[self]
 
 
 @dataclass(frozen=True)
@@ -110,10 +64,10 @@ class Aug(View):
     source: View
     draw: int = 0
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return self.transform(b[self.source], b.generator)
 
-    def seen(self, b: Bundle) -> Tensor:
+    def seen(self, b: Batch) -> Tensor:
         """Augmented *after* `pre_d`, on the same draw as its source: a consistency pair differs by T alone."""
         return self.transform(b.seen(self.source), b.generator)
 
@@ -124,10 +78,10 @@ class Bare(View):
 
     source: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return b[self.source]
 
-    def seen(self, b: Bundle) -> Tensor:
+    def seen(self, b: Batch) -> Tensor:
         return b[self.source]
 
 
@@ -137,10 +91,10 @@ class Through(View):
 
     source: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return b[self.source]
 
-    def leaf(self, b: Bundle) -> tuple[Tensor, Tensor]:
+    def leaf(self, b: Batch) -> tuple[Tensor, Tensor]:
         image = b[self.source].detach().requires_grad_()
         return image, b.before_critic(image, self.origin())
 
@@ -151,10 +105,10 @@ class Detach(View):
 
     source: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return b[self.source].detach()
 
-    def seen(self, b: Bundle) -> Tensor:
+    def seen(self, b: Batch) -> Tensor:
         return b.seen(self.source).detach()
 
 
@@ -169,7 +123,7 @@ class Beside(View):
     condition: View
     image: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return torch.cat([b[self.condition], b[self.image]], 1)
 
 
@@ -183,10 +137,10 @@ class Pool(View):
     source: View
     size: int = 50
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return b.memories[self](b[self.source], b.generator)
 
-    def labels(self, b: Bundle) -> Tensor | None:
+    def labels(self, b: Batch) -> Tensor | None:
         if b.labels(self.source) is not None:
             raise ValueError("a history of images keeps no labels")
         return None
@@ -202,7 +156,7 @@ class Nudge(View):
     source: View
     sigma: float
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         z = b[self.source]
         return z + self.sigma * rows(torch.randn, z.shape, b.generator, dtype=z.dtype)
 
@@ -214,7 +168,7 @@ class Lerp(View):
     a: View
     b: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         start, end = b[self.a], b[self.b]
         shape = (len(start),) + (1,) * (start.dim() - 1)
         return start.lerp(end, rows(torch.rand, shape, b.generator, dtype=start.dtype))
@@ -224,13 +178,13 @@ class Lerp(View):
 class Jitter(View):
     """x + a·scale·std·U, one a ~ U(0, 1) per sample and one U ~ U(0, 1) per pixel, with the source's labels.
 
-    std is that of all pixels of the batch. These are the points of DRAGAN (Kodali et al., 2017), see `gradient.dragan`.
+    std is that of all pixels of the batch. The points of DRAGAN (Kodali et al., 2017), see `penalties.dragan`.
     """
 
     source: View
     scale: float = 0.5
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         x = b[self.source]
         noise = rows(torch.rand, x.shape, b.generator, dtype=x.dtype)
         shape = (len(x),) + (1,) * (x.dim() - 1)
@@ -246,10 +200,10 @@ class Relabel(View):
     source: View
     like: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return b[self.source]
 
-    def labels(self, b: Bundle) -> Tensor | None:
+    def labels(self, b: Batch) -> Tensor | None:
         return b.labels(self.like)
 
 
@@ -265,7 +219,7 @@ class Mask(View):
     like: View
     draw: int = 0
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         x = b[self.like]
         n, device = len(x), x.device
         root = (1 - rows(torch.rand, (n, 1), b.generator)).sqrt()
@@ -289,25 +243,9 @@ class CutMix(View):
     b: View
     mask: View
 
-    def compute(self, b: Bundle) -> Tensor:
+    def compute(self, b: Batch) -> Tensor:
         return torch.where(b[self.mask] > 0.5, b[self.a], b[self.b])
 
-    def seen(self, b: Bundle) -> Tensor:
+    def seen(self, b: Batch) -> Tensor:
         """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that the critic sees."""
         return torch.where(b[self.mask] > 0.5, b.seen(self.a), b.seen(self.b))
-
-
-def walk(views: Iterable[View]) -> Iterator[View]:
-    """Every view these are made of, inputs before what uses them, each once."""
-    seen: set[View] = set()
-
-    def visit(view: View) -> Iterator[View]:
-        if view not in seen:
-            for source in view.inputs():
-                yield from visit(source)
-            if view not in seen:
-                seen.add(view)
-                yield view
-
-    for view in views:
-        yield from visit(view)

@@ -13,7 +13,7 @@ from steadygan.data.loader import Loader
 from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
 from steadygan.nets.registry import TRANSLATORS
-from steadygan.objective.terms import Parts
+from steadygan.objective.game import Game
 from steadygan.parallel.replicas import Replicas
 from steadygan.parallel.share import Share
 from steadygan.tasks.images import Images, Notify, Scorer
@@ -40,7 +40,7 @@ class Task(Protocol):
     def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
         """The networks by name: "G…" and "D…" are what these players train."""
 
-    def games(self, parts: Parts) -> tuple[Parts, ...]:
+    def games(self, game: Game) -> tuple[Game, ...]:
         """What the terms are written from, for each generator and its discriminator."""
 
     def labels(self, images: Any, classes: int, device: torch.device) -> Tensor | None:

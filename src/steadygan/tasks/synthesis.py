@@ -20,7 +20,7 @@ from steadygan.errors import UserError
 from steadygan.generators.sampling import choose_labels, sample, standing_statistics
 from steadygan.metrics.evaluation import headline, score
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
-from steadygan.objective.terms import Parts
+from steadygan.objective.game import Game
 from steadygan.parallel.replicas import Replicas
 from steadygan.parallel.share import Share, unshared
 from steadygan.pictures.pixels import to_float
@@ -144,9 +144,9 @@ class Synthesis:
         """The networks by name."""
         return {"G": generator, "D": critic()}
 
-    def games(self, parts: Parts) -> tuple[Parts, ...]:
+    def games(self, game: Game) -> tuple[Game, ...]:
         """What the terms are written from."""
-        return (parts,)
+        return (game,)
 
     def labels(self, images: ImageSet, classes: int, device: torch.device) -> Tensor | None:
         """The pool from which labels of fakes are drawn, None without classes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -19,8 +18,7 @@ from steadygan.errors import UserError
 from steadygan.generators.translation import translate
 from steadygan.metrics.pairs import LPIPS, PairProtocol, pair_record, score_pairs
 from steadygan.nets.translate import critic_name, generator_name
-from steadygan.objective.terms import Parts
-from steadygan.objective.translation import Direction
+from steadygan.objective.game import Game, TranslationGame
 from steadygan.objective.views import Gen, Real
 from steadygan.parallel.replicas import Replicas
 from steadygan.parallel.share import Share
@@ -162,24 +160,27 @@ class Translation:
         critics = {critic_name(direction): critic() for direction in self.config.model.directions}
         return {**dict(generator.items()), **critics}
 
-    def games(self, parts: Parts) -> tuple[Parts, ...]:
+    def games(self, game: Game) -> tuple[Game, ...]:
         """What the terms are written from, for each direction."""
         directions = self.config.model.directions
-        shared = {field.name: getattr(parts, field.name) for field in fields(Parts)}
+        d_weight, g_weight = TranslationGame.weights(game.loss)
         return tuple(
-            Direction(
-                **shared
-                | {
-                    "real": Real(direction[-1]),
-                    "fake": Gen(generator_name(direction), Real(direction[0])),
-                    "game": Direction.share(self.config.objective.loss),
-                    "critic": critic_name(direction),
-                    "suffix": f"_{direction}",
-                    "back": generator_name(direction[::-1]) if direction[::-1] in directions else None,
-                    "history": self.config.objective.history,
-                    "beside": self.sees_input,
-                    "aligned": self.aligned,
-                }
+            TranslationGame(
+                real=Real(direction[-1]),
+                fake=Gen(generator_name(direction), Real(direction[0])),
+                loss=game.loss,
+                d_weight=d_weight,
+                g_weight=g_weight,
+                augment=game.augment,
+                pre_d=game.pre_d,
+                nets=game.nets,
+                prior=game.prior,
+                critic=critic_name(direction),
+                suffix=f"_{direction}",
+                inverse=generator_name(direction[::-1]) if direction[::-1] in directions else None,
+                history=self.config.objective.history,
+                critic_sees_input=self.sees_input,
+                aligned=self.aligned,
             )
             for direction in directions
         )

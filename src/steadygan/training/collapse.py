@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.adversarial import AdversarialLoss
 
 LEAST_DIVERSITY = 0.1
 """Fakes whose spread is below this share of the reals' look all alike."""
@@ -52,12 +52,12 @@ class Lasting:
 class CollapseDetector:
     """Is shown every line of metrics.jsonl and says when training has collapsed.
 
-    loss: the adversarial loss, whose entry says what an undecided D pays (Wasserstein's has no such value: D cannot be
-    saturated). With a loss that compares reals with fakes, D's loss alone decides, with others its accuracies too. What
-    it says depends on the lines alone, so that one shown those of a resumed run goes on as if it had never stopped.
+    loss: the run's, which says what an undecided D pays (Wasserstein's has no such value: D cannot be saturated). With
+    a loss that compares reals with fakes, D's loss alone decides, with others its accuracies too. What it says depends
+    on the lines alone, so that one shown those of a resumed run behaves as if it had never stopped.
     """
 
-    loss: str
+    loss: AdversarialLoss
     _alike: Lasting = field(default_factory=Lasting)
     _saturated: Lasting = field(default_factory=Lasting)
 
@@ -73,18 +73,17 @@ class CollapseDetector:
             )
         accuracies = [row.get("D_accuracy_train"), row.get("D_accuracy_fake")]
         critic, generator = row.get("D/adversarial"), row.get("G/adversarial")
-        game = LOSSES[self.loss]
-        if critic is None or game.undecided is None or (None in accuracies and game.boundary is not None):
+        if critic is None or self.loss.undecided is None or (None in accuracies and self.loss.boundary is not None):
             return None
-        tells_all = game.boundary is None or accuracies == [1, 1]
-        saturated = tells_all and critic < SATURATED_LOSS * game.undecided
+        tells_all = self.loss.boundary is None or accuracies == [1, 1]
+        saturated = tells_all and critic < SATURATED_LOSS * self.loss.undecided
         if self._saturated.look(step, saturated):
             pays = "" if generator is None else f", G/adversarial is {generator:.2g}"
             return Collapse(
                 step,
                 self._saturated.since,
                 "D tells all reals from all fakes and has nothing left to learn ("
-                f"{'' if game.boundary is None else 'D_accuracy_train and D_accuracy_fake are 1, '}"
+                f"{'' if self.loss.boundary is None else 'D_accuracy_train and D_accuracy_fake are 1, '}"
                 f"D/adversarial is {critic:.2g}{pays})",
             )
         return None

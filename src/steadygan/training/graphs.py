@@ -11,8 +11,8 @@ from torch import Tensor
 
 from steadygan.config import TrainConfig
 from steadygan.errors import UserError
+from steadygan.objective.batch import View
 from steadygan.objective.terms import Term
-from steadygan.objective.views import View
 
 Values = dict[str, Tensor]
 Given = dict[View, tuple[Tensor, Tensor | None]]

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from steadygan.config import Config
-from steadygan.objective.adversarial import LOSSES
 from steadygan.parallel.replicas import Replicas
 from steadygan.pictures.grid import save_grid
 from steadygan.runs.checkpoint import checkpoint_name, checkpoints, save_checkpoint
@@ -140,7 +139,7 @@ class Trainer:
         """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""
         state = self.state
         values = self.replicas.mean(losses)
-        values |= self.monitor.probe(state, LOSSES[self.config.objective.loss].boundary)
+        values |= self.monitor.probe(state, state.objective.loss.boundary)
         record: dict[str, Any] = {
             "step": state.step,
             "images": state.images,

@@ -59,7 +59,7 @@ class Recovery:
     def _remember(self) -> dict[str, Any] | None:
         """Reads what was logged; returns the last rollback."""
         rows = self.run.records("metrics.jsonl")
-        self._detector = CollapseDetector(self.config.objective.loss)
+        self._detector = CollapseDetector(self.state.objective.loss)
         for row in rows:
             self._detector.look(row)
         self._rows, self._unseen_since = rows, -1

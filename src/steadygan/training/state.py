@@ -14,9 +14,10 @@ from steadygan.data.loader import Loader
 from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
+from steadygan.objective.adversarial import AdversarialLoss
+from steadygan.objective.batch import Origin, Transform, View, walk
 from steadygan.objective.registry import PLACEMENTS
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Origin, Transform, View, walk
 from steadygan.parallel.share import Share, set_share, share_of
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
@@ -27,7 +28,8 @@ from steadygan.transforms.adaptive import Controller
 class Objective:
     """Who minimises what, and when.
 
-    players: the names of the networks that each player's optimiser trains; terms: what they minimise; phases: which
+    players: the names of the networks that each player's optimiser trains; terms: what they minimise; loss: the
+    adversarial loss among them; phases: which
     player is updated when, in one step; prior: of latents and labels; pre_d: what images pass through on their way into
     a discriminator; pre_d_on: which images do, by whose phase it is; joint: whether all views are scored in one pass;
     frozen: parameters that no phase moves, as `network.parameter`.
@@ -35,6 +37,7 @@ class Objective:
 
     players: Mapping[str, tuple[str, ...]]
     terms: tuple[Term, ...]
+    loss: AdversarialLoss
     phases: tuple[str, ...]
     prior: Prior
     pre_d: Transform | None = None

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from steadygan.nets.prepared import prepared
 from steadygan.nets.spectral_norm import advance_spectral_norm
-from steadygan.objective.bundle import ORIGINS, Bundle
+from steadygan.objective.batch import ORIGINS, walk
+from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Real, walk
+from steadygan.objective.views import Real
 from steadygan.training.graphs import Given, MicroBatch
 from steadygan.training.state import TrainState
 

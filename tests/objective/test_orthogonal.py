@@ -11,8 +11,8 @@ from steadygan.nets.batch_norm import ConditionalBatchNorm2d
 from steadygan.nets.layers import Conv2d, Embedding, Linear
 from steadygan.nets.registry import create_generator
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS
-from steadygan.objective.terms import Parts
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -24,7 +24,7 @@ def double_loop(w: Tensor) -> Tensor:
 
 
 def penalty(net: nn.Module) -> Tensor:
-    (term,) = TERMS["ortho"](Parts.of())
+    (term,) = TERMS["ortho"](Game.of())
     return term.loss(Bundle({"G": net}, Prior(2), torch.Generator(), size=1))
 
 
@@ -76,5 +76,5 @@ def test_every_family_has_kernels_to_regularise(kind: str, classes: int) -> None
 
 
 def test_it_is_a_term_of_the_generator_with_the_papers_weight() -> None:
-    (term,) = TERMS["ortho"](Parts.of())
+    (term,) = TERMS["ortho"](Game.of())
     assert (term.name, term.player, term.weight, term.needs) == ("ortho", "G", 1e-4, ())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -15,11 +14,10 @@ from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Score
-from steadygan.nets.registry import create_generator
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.logan import Climb
-from steadygan.objective.registry import TERMS, build_terms
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.registry import build_terms
 from steadygan.objective.views import Gen, Latent, Nudge, Real
 from steadygan.training.step import run_phase
 
@@ -133,7 +131,7 @@ def loss_of(player: str, nets: Mapping[str, nn.Module]) -> Tensor:
     """The player's whole objective on one fixed batch, the other player frozen."""
     for name, net in nets.items():
         net.requires_grad_(name == player)
-    terms = [t for t in build_terms(Parts.of(), loss="non-saturating", terms=LOGAN) if t.player == player]
+    terms = [t for t in build_terms(Game.of(loss="non-saturating"), terms=LOGAN) if t.player == player]
     b = bundle(nets)
     b.prepare(terms)
     return torch.stack([term.strength(0) * term.loss(b) for term in terms]).sum()
@@ -159,7 +157,7 @@ def test_gradients_go_through_the_climb_into_the_weights(player: str) -> None:
 
 def test_without_the_graph_of_the_climb_the_gradient_would_be_another() -> None:
     nets = {"G": Curved(False), "D": Curved(True)}
-    fake = build_terms(Parts.of(), loss="hinge", terms=LOGAN)[1].score[0]
+    fake = build_terms(Game.of(loss="hinge"), terms=LOGAN)[1].score[0]
     b = bundle(nets)
     b.generate([fake])
     whole = torch.autograd.grad(nets["D"](b[fake]).logit.sum(), nets["D"].a, retain_graph=True)[0]
@@ -168,7 +166,7 @@ def test_without_the_graph_of_the_climb_the_gradient_would_be_another() -> None:
 
 
 def test_both_players_pay_for_the_way() -> None:
-    terms = build_terms(Parts.of(), loss="hinge", terms={"logan": {"weight": 300}})
+    terms = build_terms(Game.of(loss="hinge"), terms={"logan": {"weight": 300}})
     costs = [term for term in terms if term.name == "logan"]
     assert [(term.player, term.weight) for term in costs] == [("D", 300), ("G", 300)]
     b = bundle({"G": Identity(), "D": Linear()})
@@ -178,7 +176,7 @@ def test_both_players_pay_for_the_way() -> None:
 
 
 def test_every_term_takes_the_climbed_fakes_and_one_climb_serves_all() -> None:
-    terms = build_terms(Parts.of(), loss="hinge", terms={"zcr": {"sigma": 0.1}, "logan": {}, "gp": {}})
+    terms = build_terms(Game.of(loss="hinge"), terms={"zcr": {"sigma": 0.1}, "logan": {}, "gp": {}})
     climb = Climb(Z)
     fakes = {view for term in terms for view in term.score + term.views if isinstance(view, Gen)}
     assert fakes == {Gen("G", climb), Gen("G", Nudge(climb, 0.1))}
@@ -230,71 +228,7 @@ def test_it_climbs_what_the_critic_sees() -> None:
 )
 def test_an_impossible_climb_is_refused(option: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=rf"objective\.terms\.logan: {message} must be"):
-        build_terms(Parts.of(), loss="hinge", terms={"logan": option})
-
-
-class Mapped(nn.Module):
-    """w = (M z, M z), image = A_1 w_1 + A_2 w_2."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.m = nn.Parameter(torch.randn(3, LATENT))
-        self.a = nn.Parameter(torch.randn(2, 8, 3))
-
-    def map(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return (z @ self.m.T)[:, None].expand(-1, 2, -1)
-
-    def synthesise(self, w: Tensor) -> Tensor:
-        return torch.einsum("lpw,nlw->np", self.a, w).view(-1, 2, 2, 2)
-
-
-def path_length(**options: Any) -> tuple[Term, Bundle]:
-    (term,) = TERMS["path_length"](Parts.of(), **options)
-    b = bundle({"G": Mapped(), "D": Linear()})
-    b.prepare([term])
-    assert b[Latent(1)].shape == (N, LATENT)
-    return term, b
-
-
-def test_path_length_of_a_linear_generator() -> None:
-    term, b = path_length(shrink=3)
-    rng = torch.Generator()
-    rng.set_state(b.generator.get_state())
-    noise = torch.randn(2, 2, 2, 2, generator=rng).flatten(1) / math.sqrt(4)
-    per_layer = torch.einsum("lpw,np->nlw", b.nets["G"].a, noise)
-    lengths = per_layer.square().sum(2).mean(1).sqrt()
-    expected = (lengths - 0.01 * lengths.mean().detach()).square().mean()
-    loss = term.loss(b)
-    torch.testing.assert_close(loss, expected)
-    a = b.nets["G"].a
-    torch.testing.assert_close(torch.autograd.grad(loss, a), torch.autograd.grad(expected, a))
-
-
-def test_path_lengths_are_drawn_to_their_running_average() -> None:
-    term, b = path_length(decay=0.5)
-    term.loss(b)
-    first = float(term.loss.average.mean)
-    term.loss(b)
-    assert first > 0
-    assert float(term.loss.average.mean) > first
-    assert (term.player, term.weight, term.every) == ("G", 2.0, 4)
-
-
-def test_a_batch_smaller_than_its_shrinkage_keeps_one_latent() -> None:
-    term, b = path_length(shrink=100)
-    assert term.loss(b).isfinite()
-    with pytest.raises(UserError, match=r"path_length: shrink must be at least 1, got 0"):
-        TERMS["path_length"](Parts.of(), shrink=0)
-
-
-@pytest.mark.parametrize("classes", [0, 3])
-def test_path_length_trains_the_generator_of_stylegan2(classes: int) -> None:
-    net = create_generator("stylegan2", size=16, channels=1, classes=classes, latent=LATENT, width=1, mapping_layers=1)
-    (term,) = TERMS["path_length"](Parts.of(nets={"G": net}))
-    b = bundle({"G": net, "D": Linear()}, classes=classes)
-    b.prepare([term])
-    term.loss(b).backward()
-    assert float(net.mapping.layers[0].weight.grad.abs().max()) > 0
+        build_terms(Game.of(loss="hinge"), terms={"logan": option})
 
 
 def test_a_phase_with_logan_moves_its_player_only(combinations: ModuleType) -> None:

@@ -16,8 +16,9 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS, build_terms
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.terms import Term
 from steadygan.objective.views import CutMix, Gen, Latent, Mask, Real, Relabel
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -62,8 +63,8 @@ def bundle(terms: Sequence[Term], *, classes: int = 0, **options: Any) -> Bundle
     return b
 
 
-def objective(player: str, loss: str = "non-saturating", parts: Parts | None = None) -> list[Term]:
-    return [term for term in build_terms(parts or Parts.of(), loss=loss, terms=BOTH) if term.player == player]
+def objective(player: str, loss: str = "non-saturating", parts: Game | None = None) -> list[Term]:
+    return [term for term in build_terms(parts or Game.of(), loss=loss, terms=BOTH) if term.player == player]
 
 
 def total(terms: Sequence[Term], b: Bundle) -> Tensor:
@@ -106,13 +107,13 @@ def test_the_base_loss_is_the_objectives() -> None:
 
 def test_an_unknown_loss_is_named_before_its_pixels_are_asked_for() -> None:
     with pytest.raises(UserError, match=r"objective\.loss: unknown adversarial loss 'hinj'"):
-        build_terms(Parts.of(), loss="hinj", terms=BOTH)
+        build_terms(Game.of(loss="hinj"), terms=BOTH)
 
 
 def test_without_unet_the_game_keeps_its_weight() -> None:
-    terms = build_terms(Parts.of(), loss="hinge", terms={"cutmix": {"augment": 0}})
+    terms = build_terms(Game.of(loss="hinge"), terms={"cutmix": {"augment": 0}})
     assert [(term.name, term.weight) for term in terms] == [("adversarial", 1), ("adversarial", 1), ("cutmix", 1)]
-    weighed = build_terms(Parts.of(), loss="hinge", terms={"unet": {"encoder": 0.25, "decoder": 2}})
+    weighed = build_terms(Game.of(loss="hinge"), terms={"unet": {"encoder": 0.25, "decoder": 2}})
     assert [term.weight for term in weighed] == [0.25, 0.25, 2, 2]
 
 
@@ -192,7 +193,7 @@ def test_an_augmented_mix_is_the_mix_of_what_the_critic_sees() -> None:
 
 def test_the_fakes_of_a_mix_have_the_labels_of_its_reals() -> None:
     prior = Prior(3, label_pool=torch.arange(3))
-    terms = objective("D", parts=Parts.of(prior=prior))
+    terms = objective("D", parts=Game.of(prior=prior))
     b = bundle(terms, classes=3)
     same = Gen("G", Relabel(Z, X))
     mix = CutMix(X, same, M)
@@ -205,10 +206,10 @@ def test_the_fakes_of_a_mix_have_the_labels_of_its_reals() -> None:
 
 
 def test_the_warm_up_is_the_odds_of_a_cutmix_step() -> None:
-    terms = TERMS["cutmix"](Parts.of(), warmup=100)
+    terms = TERMS["cutmix"](Game.of(), warmup=100)
     for step, r in ((0, 0.0), (50, 0.25), (100, 0.5), (1000, 0.5)):
         assert [term.strength(step) for term in terms] == [pytest.approx(r / (1 - r))] * 3
-    assert all(term.strength(0) == 1 for term in TERMS["cutmix"](Parts.of()))
+    assert all(term.strength(0) == 1 for term in TERMS["cutmix"](Game.of()))
 
 
 @pytest.mark.parametrize("classes", [0, 3])
@@ -216,7 +217,7 @@ def test_it_trains_the_unet_family(classes: int) -> None:
     sizes: dict[str, Any] = {"size": 32, "channels": 1, "classes": classes, "width": 1}
     nets = {"G": create_generator("unet", latent=16, **sizes), "D": create_critic("unet", **sizes)}
     prior = Prior(16, label_pool=torch.arange(classes) if classes else None)
-    terms = build_terms(Parts.of(nets=nets, prior=prior), loss="non-saturating", terms=BOTH)
+    terms = build_terms(Game.of(nets=nets, prior=prior, loss="non-saturating"), terms=BOTH)
     assert nets["D"].training
     x, y = torch.rand(2, 1, 32, 32) * 2 - 1, torch.tensor([0, 2]) if classes else None
     b = Bundle(nets, prior, torch.Generator().manual_seed(2), size=2, given={X: (x, y)})

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.layers import Score
+from steadygan.objective.adversarial import LOSSES
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game, TranslationGame
 from steadygan.objective.registry import TERMS, build_terms
-from steadygan.objective.terms import Parts, Term
-from steadygan.objective.translation import Direction
+from steadygan.objective.terms import Term
 from steadygan.objective.views import Beside, Detach, Gen, Pool, Real
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
@@ -49,11 +50,11 @@ class Patches(nn.Module):
         return Score(self.factor * F.avg_pool2d(x, 2).mean(1, keepdim=True))
 
 
-def directions(**options: Any) -> tuple[Direction, Direction]:
-    shared: dict[str, Any] = {"history": 0, "loss": "least-squares", **options}
+def directions(**options: Any) -> tuple[TranslationGame, TranslationGame]:
+    shared: dict[str, Any] = {"history": 0, "loss": LOSSES["least-squares"], **options}
     return (
-        Direction(B, Gen("G_ab", A), critic="D_b", suffix="_a2b", back="G_ba", **shared),
-        Direction(A, Gen("G_ba", B), critic="D_a", suffix="_b2a", back="G_ab", **shared),
+        TranslationGame(B, Gen("G_ab", A), critic="D_b", suffix="_a2b", inverse="G_ba", **shared),
+        TranslationGame(A, Gen("G_ba", B), critic="D_a", suffix="_b2a", inverse="G_ab", **shared),
     )
 
 
@@ -104,8 +105,9 @@ def test_the_other_direction_is_the_same_formula_with_domains_exchanged() -> Non
 @pytest.mark.parametrize(("loss", "fake_side"), [("least-squares", 2.0), ("hinge", 1.0), ("non-saturating", 1.0)])
 def test_the_adversarial_pair_has_the_public_codes_weights(loss: str, fake_side: float) -> None:
     """MSE(D(b), 1)/2 + MSE(D(fake), 0)/2 for the critic and MSE(D(fake), 1) for G, on maps of patches."""
-    game = replace(directions()[0], game=Direction.share(loss))
-    critic, generator = build_terms(game, loss=loss, terms={})
+    d_weight, g_weight = TranslationGame.weights(LOSSES[loss])
+    game = replace(directions(loss=LOSSES[loss])[0], d_weight=d_weight, g_weight=g_weight)
+    critic, generator = build_terms(game, terms={})
     assert (critic.name, critic.critic, generator.name) == ("adversarial_a2b", "D_b", "adversarial_a2b")
     assert generator.weight == fake_side == 2 * critic.weight
     if loss == "least-squares":
@@ -158,16 +160,16 @@ def test_other_losses_teach_the_generators_in_their_formula(name: str, nets: set
 
 
 def test_a_conditional_critic_sees_the_input_beside_real_and_fake() -> None:
-    game = replace(directions()[0], beside=True)
-    assert game.judged_real == Beside(A, B)
-    assert game.judged_fake == Beside(A, Gen("G_ab", A))
+    game = replace(directions()[0], critic_sees_input=True)
+    assert game.critic_sees_real == Beside(A, B)
+    assert game.generator_is_judged_on == Beside(A, Gen("G_ab", A))
     bundle, _, a, b = make_bundle()
     assert torch.equal(bundle[Beside(A, B)], torch.cat([a, b], 1))
 
 
 def test_the_critics_phase_is_shown_the_history_and_the_generators_phase_is_not() -> None:
     game = replace(directions()[0], history=7)
-    critic, generator = build_terms(game, loss="hinge", terms={})
+    critic, generator = build_terms(game, terms={})
     assert Pool(game.fake, 7) in critic.score
     assert generator.score == (game.fake,)
 
@@ -177,7 +179,7 @@ def test_views_of_all_terms_cost_one_call_a_generator_and_level() -> None:
     calls: list[str] = []
     for name, net in nets.items():
         net.register_forward_hook(lambda *_, name=name: calls.append(name))
-    terms = build_terms(*directions(), loss="least-squares", terms={"cycle": {}, "synthesised": {}, "identity": {}})
+    terms = build_terms(*directions(), terms={"cycle": {}, "synthesised": {}, "identity": {}})
     bundle.prepare([term for term in terms if term.player == "G"])
     assert sorted(calls) == ["D_a", "D_b", "G_ab", "G_ab", "G_ba", "G_ba"]
 
@@ -200,9 +202,7 @@ def test_consistency_compares_whole_images_where_the_critic_judges_patches() -> 
 
 def test_every_regulariser_of_a_critic_is_added_for_each_direction() -> None:
     games = [replace(game, augment=Consistency()) for game in directions()]
-    terms = build_terms(
-        *games, loss="hinge", terms={"bcr": {}, "r1": {}, "lecam": {"start": 0}, "gp": {}, "dragan": {}}
-    )
+    terms = build_terms(*games, terms={"bcr": {}, "r1": {}, "lecam": {"start": 0}, "gp": {}, "dragan": {}})
     names = {term.name for term in terms}
     assert {"bcr_real_a2b", "bcr_fake_b2a", "r1_a2b", "lecam_b2a", "gp_a2b", "dragan_b2a"} <= names
     assert {term.critic for term in terms if term.name.endswith("_a2b")} == {"D_b"}
@@ -215,24 +215,24 @@ def test_every_regulariser_of_a_critic_is_added_for_each_direction() -> None:
 @pytest.mark.parametrize("name", ["zcr", "logan", "path_length", "unet", "cutmix", "jsreg"])
 def test_a_term_that_has_no_place_in_a_translation_is_refused_by_name(name: str) -> None:
     with pytest.raises(UserError, match=rf"objective\.terms\.{name}"):
-        build_terms(directions()[0], loss="hinge", terms={name: {}})
+        build_terms(directions()[0], terms={name: {}})
 
 
 @pytest.mark.parametrize("name", ["cycle", "synthesised", "identity", "paired"])
 def test_a_term_of_translations_is_refused_elsewhere(name: str) -> None:
     with pytest.raises(UserError, match=r"data\.domains"):
-        build_terms(Parts.of(), loss="hinge", terms={name: {}})
+        build_terms(Game.of(loss="hinge"), terms={name: {}})
 
 
 @pytest.mark.parametrize("name", ["synthesised", "paired"])
 def test_a_term_that_compares_pairs_is_refused_for_unpaired_images(name: str) -> None:
     with pytest.raises(UserError, match=r"data\.domains=paired"):
-        build_terms(replace(directions()[0], aligned=False), loss="hinge", terms={name: {}})
+        build_terms(replace(directions()[0], aligned=False), terms={name: {}})
 
 
 def test_a_cycle_needs_the_way_back() -> None:
     with pytest.raises(UserError, match=r"model\.directions"):
-        build_terms(replace(directions()[0], back=None), loss="hinge", terms={"cycle": {}})
+        build_terms(replace(directions()[0], inverse=None), terms={"cycle": {}})
 
 
 @pytest.mark.parametrize("policy", ["color", "translation", "cutout"])

@@ -1,0 +1,124 @@
+"""Views and batches: what a view is, what it may ask of its batch, and what a loss may ask of it.
+
+`Batch` and `ScoredBatch` are the surface for views and terms of one's own (docs/extending.md); `Bundle` implements
+both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.generators.prior import Prior
+from steadygan.nets.layers import Score
+
+Transform = Callable[[Tensor, torch.Generator], Tensor]
+"""A hashable `T(x, generator) -> x'`: x float (N, C, H, W), fresh per-sample randomness from `generator`."""
+
+Origin = Literal["real", "fake"]
+"""What an image is made of: "real" when no network had a part in it, "fake" when one had."""
+
+ORIGINS: frozenset[Origin] = frozenset(("real", "fake"))
+
+
+class Batch(Protocol):
+    """One batch in one phase, as its views see it.
+
+    Attributes:
+        nets: the networks by name; only those of the player in training require gradients.
+        prior: where latents and labels come from.
+        generator: the source of all randomness, on the batch's device; draw with `parallel.share.rows`.
+        size: samples in the batch, of this process.
+        memories: what `View.memory` made for each view that remembers earlier batches.
+    """
+
+    @property
+    def nets(self) -> Mapping[str, nn.Module]: ...
+    @property
+    def prior(self) -> Prior: ...
+    @property
+    def generator(self) -> torch.Generator: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def memories(self) -> Mapping[View, nn.Module]: ...
+
+    def __getitem__(self, view: View, /) -> Tensor:
+        """The view's tensor (N, …), computed at the first request."""
+
+    def labels(self, view: View, /) -> Tensor | None:
+        """The labels (N,) int64 that belong to the view, None when there are none."""
+
+    def seen(self, view: View, /) -> Tensor:
+        """The view as a critic sees it: after DiffAugment, if there is any. The same draw for all who ask."""
+
+    def before_critic(self, image: Tensor, origin: Origin, /) -> Tensor:
+        """An image (N, C, H, W) of that origin after a DiffAugment draw of its own, if there is any."""
+
+    def generate(self, views: Iterable[View], /) -> None:
+        """Computes every generated image that these views need, those of one network in one call."""
+
+
+class ScoredBatch(Batch, Protocol):
+    """A batch after generation and scoring, as the loss of a term sees it; scores are those of the term's critic."""
+
+    def D(self, view: View, /) -> Score:
+        """The critic's `.logit` (N, …), `.pixels` and `.features` of a view in the term's `score` or `grads`."""
+
+    def grad(self, view: View, /) -> Tensor:
+        """∂(sum of logits)/∂(view as the critic sees it), with a graph, of a view in the term's `grads`."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An expression over one batch. Two equal expressions are one tensor."""
+
+    def inputs(self) -> tuple[View, ...]:
+        """The views this one is made of."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return tuple(value for value in values if isinstance(value, View))
+
+    def origin(self) -> Origin:
+        """ "fake" for every view that contains a network's image, such as a mix of real and fake."""
+        return "fake" if any(view.origin() == "fake" for view in self.inputs()) else "real"
+
+    def compute(self, b: Batch) -> Tensor:
+        """The tensor, from a batch that has the inputs. Raises KeyError when it can only come from outside."""
+        raise KeyError(f"{self} is not part of this batch")
+
+    def seen(self, b: Batch) -> Tensor:
+        """What a critic sees of it: the tensor after DiffAugment, on a draw of its own."""
+        return b.before_critic(b[self], self.origin())
+
+    def labels(self, b: Batch) -> Tensor | None:
+        """Whose labels (N,) it has: those of its first input."""
+        return b.labels(self.inputs()[0])
+
+    def memory(self) -> nn.Module | None:
+        """A fresh one of what it keeps from batch to batch, part of every checkpoint; None: each batch is by itself."""
+        return None
+
+    def leaf(self, b: Batch) -> tuple[Tensor, Tensor]:
+        """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
+        seen = b.seen(self).detach().requires_grad_()
+        return seen, seen
+
+
+def walk(views: Iterable[View]) -> Iterator[View]:
+    """Every view these are made of, inputs before what uses them, each once."""
+    seen: set[View] = set()
+
+    def visit(view: View) -> Iterator[View]:
+        if view not in seen:
+            for source in view.inputs():
+                yield from visit(source)
+            if view not in seen:
+                seen.add(view)
+                yield view
+
+    for view in views:
+        yield from visit(view)

@@ -1,0 +1,196 @@
+"""What a term builder declares about itself: what it needs, what it excludes, and how it changes the game.
+
+Declarations are decorators, so that terms of one's own are checked as those of the package are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from steadygan.errors import UserError
+from steadygan.objective.game import Game, TranslationGame
+
+Builder = TypeVar("Builder", bound=Callable[..., object])
+
+Need = Literal[
+    "augmentation",
+    "diffaugment",
+    "latent",
+    "uniform_prior",
+    "mapping",
+    "image_logit",
+    "pixels",
+    "labels",
+    "separate_sides",
+    "translation",
+    "inverse",
+    "pairs",
+]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All that one builder declares.
+
+    needs: always; needs_by_option: option -> its value -> what that needs; excludes: names of other terms, with the
+    reason; rewrite: what it does to the game before any term is written.
+    """
+
+    needs: tuple[Need, ...] = ()
+    needs_by_option: Mapping[str, Mapping[Any, Need]] = field(default_factory=dict)
+    excludes: Mapping[str, str] = field(default_factory=dict)
+    rewrite: Callable[..., Game] | None = None
+
+
+def declaration(builder: Callable[..., object]) -> Declaration:
+    """What the builder declares; nothing, when it has no decorator."""
+    return getattr(builder, "declaration", Declaration())
+
+
+def needs(*always: Need, **by_option: Mapping[Any, Need]) -> Callable[[Builder], Builder]:
+    """Marks a builder that works only in games that have these; see `_REASONS` for what each stands for.
+
+    by_option: what some values of an option need, such as `target={"bare": "diffaugment"}`.
+    """
+    wanted = {*always, *(need for values in by_option.values() for need in values.values())}
+    if unknown := wanted - _REASONS.keys():
+        raise ValueError(f"needs: {', '.join(sorted(unknown))}: not one of {', '.join(_REASONS)}")
+    return _declare(needs=always, needs_by_option=by_option)
+
+
+def excludes(**terms: str) -> Callable[[Builder], Builder]:
+    """Marks a builder that makes no sense together with other terms: `excludes(cr="bcr contains cr")`."""
+    return _declare(excludes=terms)
+
+
+def rewrites(rewrite: Callable[..., Game]) -> Callable[[Builder], Builder]:
+    """Marks a builder that changes the game from which *all* terms are written, its own among them.
+
+    `rewrite(game, **options) -> game` gets the builder's options and runs before any builder. Only one of an
+    objective's terms may change the fakes.
+    """
+    return _declare(rewrite=rewrite)
+
+
+def check_together(builders: Mapping[str, Callable[..., object]]) -> None:
+    """Raises `UserError` when one of the terms excludes another."""
+    for builder in builders.values():
+        for other, reason in declaration(builder).excludes.items():
+            if other in builders:
+                raise UserError(f"objective.terms: {reason}; take one of them out (objective.terms.{other}=null)")
+
+
+def check_needs(name: str, builder: Callable[..., object], options: Mapping[str, Any], game: Game) -> None:
+    """Raises `UserError` that names the term, the reason and the key to change, when the game lacks what it needs."""
+    for option, need in _needed(declaration(builder), options):
+        if reason := _REASONS[need](game):
+            raise UserError(f"objective.terms.{name}{option} {reason.format(term=f'objective.terms.{name}')}")
+
+
+def _needed(declared: Declaration, options: Mapping[str, Any]) -> Iterator[tuple[str, Need]]:
+    for need in declared.needs:
+        yield "", need
+    for option, by_value in declared.needs_by_option.items():
+        if options[option] in by_value:
+            yield f" ({option}={options[option]})", by_value[options[option]]
+
+
+def _declare(**changes: Any) -> Callable[[Builder], Builder]:
+    def mark(builder: Builder) -> Builder:
+        builder.declaration = replace(declaration(builder), **changes)  # type: ignore[attr-defined]
+        return builder
+
+    return mark
+
+
+def _uniform_prior(game: Game) -> str | None:
+    if game.prior is None or game.prior.kind == "uniform":
+        return None
+    return "keeps latents inside [-1, 1]; set model.prior=uniform"
+
+
+def _mapping(game: Game) -> str | None:
+    if game.nets is None or all(hasattr(game.nets[game.fake.net], name) for name in ("map", "synthesise")):
+        return None
+    return "needs a generator with mapped latents, which this one has not; set model.kind=stylegan2"
+
+
+@torch.no_grad()
+def _pixels(game: Game) -> str | None:
+    """Asks the critic about one grey image, in evaluation mode, which changes nothing in it."""
+    if game.nets is None:
+        return None
+    critic = game.nets[game.critic]
+    shape = [getattr(critic, name) for name in ("channels", "size", "size")]
+    x = next(critic.parameters()).new_zeros(1, *shape)
+    y = torch.zeros(1, dtype=torch.int64, device=x.device) if game.conditional else None
+    training = critic.training
+    score = critic.eval()(x, y)
+    critic.train(training)
+    if score.pixels is not None:
+        return None
+    return "needs a critic that judges pixels, and this one judges whole images only; set model.kind=unet"
+
+
+def _inverse(game: Game) -> str | None:
+    if reason := _translation(game):
+        return reason
+    assert isinstance(game, TranslationGame)
+    return None if game.inverse is not None else "needs the opposite direction too; set model.directions=[a2b, b2a]"
+
+
+def _pairs(game: Game) -> str | None:
+    if reason := _translation(game):
+        return reason
+    assert isinstance(game, TranslationGame)
+    return None if game.aligned else "compares images that belong together; set data.domains=paired"
+
+
+def _translation(game: Game) -> str | None:
+    return None if isinstance(game, TranslationGame) else "is of translations between two domains; set data.domains"
+
+
+def _unless(present: Callable[[Game], bool], reason: str) -> Callable[[Game], str | None]:
+    return lambda game: None if present(game) else reason
+
+
+_REASONS: Mapping[Need, Callable[[Game], str | None]] = {
+    "augmentation": _unless(
+        lambda game: game.augment is not None,
+        "compares an image with its augmentation, but augment.consistency is off; "
+        "set augment.consistency.flip, .shift or .cutout above zero",
+    ),
+    "diffaugment": _unless(
+        lambda game: game.pre_d is not None,
+        "compares an image after DiffAugment with the image itself, but augment.diffaugment.policy is empty; "
+        "name its policies",
+    ),
+    "latent": _unless(
+        lambda game: not isinstance(game, TranslationGame),
+        "works on a latent, and a translation has none; take it out ({term}=null)",
+    ),
+    "uniform_prior": _uniform_prior,
+    "mapping": _mapping,
+    "image_logit": _unless(
+        lambda game: not isinstance(game, TranslationGame),
+        "needs one logit for each image or pixel, and a translation's critic has one for each patch; "
+        "take it out ({term}=null)",
+    ),
+    "pixels": _pixels,
+    "labels": _unless(
+        lambda game: game.prior is None or game.conditional, "needs images with labels; set model.conditional=true"
+    ),
+    "separate_sides": _unless(
+        lambda game: game.loss.sides is not None,
+        "judges images by themselves, and this objective.loss compares each real with a fake; set objective.loss to "
+        "one that does not, such as non-saturating or hinge, or take it out ({term}=null)",
+    ),
+    "translation": _translation,
+    "inverse": _inverse,
+    "pairs": _pairs,
+}
+"""Of each need, a function of the game: None when it is met, else the reason and what to change ({term}: its key)."""

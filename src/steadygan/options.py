@@ -1,0 +1,82 @@
+"""Keyword options of whatever a configuration names: checked by name and type against a signature.
+
+Terms, adversarial losses and networks, ours and third parties', are callables whose keyword-only parameters are their
+options. The signature is the one place that says which there are, of which type, and what they are when left out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+import pydantic
+
+from steadygan.errors import UserError, nearest
+
+NONE_SET: Mapping[str, str] = MappingProxyType({})
+
+
+def resolve(
+    build: Callable[..., Any], given: Mapping[str, Any], *, where: str, set_by: Mapping[str, str] = NONE_SET
+) -> dict[str, Any]:
+    """Every keyword-only parameter of `build` with its value: the given one in the parameter's type, or the default.
+
+    Args:
+        build: a function, class or `functools.partial` of one.
+        given: options as they come from YAML or the command line; "false" is a `bool`, "3" an `int`.
+        where: the key of the options in the configuration, such as `model.critic`, for messages.
+        set_by: parameters that the run sets itself, with the key that sets each: they are no options.
+
+    Raises:
+        UserError: an unknown option, one that is set elsewhere, a value of the wrong type, or one that is missing.
+    """
+    options = {name: p for name, p in inspect.signature(build).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    resolved = {name: option.default for name, option in options.items() if name not in set_by}
+    hints = _hints(build)
+    for name, value in given.items():
+        if name in set_by:
+            raise UserError(f"{where}.{name}: not an option of its own; set {set_by[name]}")
+        if name not in resolved:
+            known = nearest(name, resolved) if resolved else "there are none"
+            raise UserError(f"{where}.{name}: unknown option; {known}")
+        try:
+            resolved[name] = pydantic.TypeAdapter(hints.get(name, Any)).validate_python(value)
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise UserError(f"{where}.{name}: {reason}, got {value!r}") from error
+    if missing := [name for name, value in resolved.items() if value is inspect.Parameter.empty]:
+        raise UserError(f"{where}: needs {', '.join(missing)}")
+    return resolved
+
+
+def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
+    """What a configuration calls `name`: an entry of `known`, or a module's attribute written as `module:NAME`.
+
+    Args:
+        where: the key that holds the name, such as `objective.loss`, for messages.
+        noun: what is looked for, such as "adversarial loss", for messages.
+
+    Raises:
+        UserError: there is no such entry, module or attribute.
+    """
+    if ":" not in name:
+        if name not in known:
+            raise UserError(f"{where}: unknown {noun} {name!r}; {nearest(name, known)} (your own: module:NAME)")
+        return known[name]
+    module, _, attribute = name.partition(":")
+    if not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"{where}: write your own {noun} as module:NAME, got {name!r}")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{where}: {name} cannot be imported ({error}); is it on PYTHONPATH?") from error
+
+
+def _hints(build: Callable[..., Any]) -> dict[str, Any]:
+    while isinstance(build, partial):
+        build = build.func
+    return get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)
