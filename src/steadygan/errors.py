@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 
 class UserError(Exception):
@@ -20,6 +21,18 @@ class SaidElsewhere(UserError):
     def __init__(self, message: str, speaker: int) -> None:
         super().__init__(message)
         self.speaker = speaker
+
+
+def require(package: str, extra: str, purpose: str) -> None:
+    """Raises `UserError` where an optional package is not installed.
+
+    Args:
+        package: its name on the index, e.g. `matplotlib`.
+        extra: the extra of steadygan that contains it.
+        purpose: what needs it, as the subject of a sentence: "drawing curves".
+    """
+    if find_spec(package.replace("-", "_")) is None:
+        raise UserError(f"{purpose} needs {package}: `pip install {package}` (steadygan's extra {extra!r})")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

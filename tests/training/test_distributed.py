@@ -51,7 +51,7 @@ tiny = replicas.combinations()
 
 # Each process is forked from one that has imported torch and done nothing else, which saves importing it again.
 FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.run"])
+FRESH.set_forkserver_preload(["torch._dynamo", "steadygan.run"])
 
 
 def free_port() -> str:

@@ -205,7 +205,7 @@ def test_an_interruption_on_a_checkpoint_does_not_write_it_again(tmp_path: Path)
 
 # Each process is forked from one that has imported torch and done nothing else, which saves importing it again.
 FRESH = multiprocessing.get_context("forkserver")
-FRESH.set_forkserver_preload(["torch._dynamo", "sklearn.datasets", "steadygan.run"])
+FRESH.set_forkserver_preload(["torch._dynamo", "steadygan.run"])
 
 
 @contextmanager

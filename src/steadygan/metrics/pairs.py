@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from steadygan._version import __version__
 from steadygan.data.content import fingerprint as content_fingerprint
-from steadygan.errors import UserError
+from steadygan.errors import UserError, require
 from steadygan.files import sha256
 
 BATCH = 16
@@ -47,6 +47,7 @@ def score_pairs(outputs: Tensor, targets: Tensor, *, lpips: LPIPS | None = None)
     Higher SSIM (at most 1) and PSNR (dB) are better, lower MSE (of 8-bit values) and LPIPS. Two equal images have a
     PSNR of infinity. Raises `UserError` for images too small for SSIM's window.
     """
+    require("torchmetrics", "pairs", "scoring a translation (SSIM, PSNR)")
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
     if outputs.dtype != torch.uint8 or outputs.shape != targets.shape:
@@ -98,6 +99,8 @@ class LPIPS(nn.Module):
     """After which of AlexNet's layers features are compared: its five ReLUs."""
 
     def __init__(self, path: Path) -> None:
+        require("torchvision", "pairs", "LPIPS")
+        require("torchmetrics", "pairs", "LPIPS")
         from torchvision.models import alexnet
 
         super().__init__()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError, nearest, require
 from steadygan.reports.curves import wrapped
 from steadygan.reports.grouping import group_seeds, mean_and_sd
 from steadygan.runs.reading import Row, Run, cost, protocol_difference, read_runs, score_columns, series
@@ -78,6 +78,7 @@ def plot_against(rows: Sequence[Row], key: str, out_png: str | Path) -> None:
 
     Numbers that span a factor of ten or more are on a logarithmic axis.
     """
+    require("matplotlib", "plot", "drawing curves")
     from matplotlib.figure import Figure
 
     scores = [column for column in rows[0] if column not in ("run", key, "seeds") and not column.endswith(" sd")]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steadygan.errors import require
 from steadygan.reports import spectra as instruments
 from steadygan.reports.grouping import Group, group_seeds, merged, singles
 from steadygan.runs.reading import Run, number, read_runs, score_columns, series
@@ -31,6 +32,7 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     deviation. Scores by a protocol that has been carried out at one step only (a truncation curve's, say) are left out
     where others of that name make a curve. Raises UserError for a missing or empty run.
     """
+    require("matplotlib", "plot", "drawing curves")
     # Imported here: matplotlib is slow to import, and tables do not need it.
     from matplotlib import colormaps
     from matplotlib.figure import Figure

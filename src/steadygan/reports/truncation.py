@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from steadygan.errors import require
 from steadygan.runs.reading import Row, cost, score_names
 
 OFF = "off"
@@ -35,6 +36,7 @@ def trade(names: Sequence[str]) -> tuple[str, str] | None:
 
 def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = "") -> None:
     """Draws the trade-off, each point with its truncation, and every score against the truncation."""
+    require("matplotlib", "plot", "drawing curves")
     from matplotlib.figure import Figure
 
     names = [name for name in rows[0] if name != "truncation" and cost(name, 0.0) is not None]

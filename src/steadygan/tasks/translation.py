@@ -14,7 +14,7 @@ from steadygan.config import Config
 from steadygan.data.domains import open_domains
 from steadygan.data.pair_images import PairSet, choose, load_domains
 from steadygan.data.pair_loader import PairLoader
-from steadygan.errors import UserError
+from steadygan.errors import UserError, require
 from steadygan.generators.translation import translate
 from steadygan.metrics.pairs import LPIPS, PairProtocol, pair_record, score_pairs
 from steadygan.nets.translate import critic_name, generator_name
@@ -219,6 +219,7 @@ class Translation:
         test = images.heldout
         if not isinstance(test, PairSet) or not test.aligned:
             return None
+        require("torchmetrics", "pairs", "scoring a translation (SSIM, PSNR)")
         return lambda state: score_translation(state.ema.net, test, self.config)
 
 

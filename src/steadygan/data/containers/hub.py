@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from steadygan.data.containers.parquet import Parquet
-from steadygan.errors import UserError
+from steadygan.errors import UserError, require
 
 PREFIX = "hf:"
 
@@ -20,10 +20,9 @@ def open_hub(path: str) -> Parquet:
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w.-]+))?", path.removeprefix(PREFIX))
     if match is None:
         raise UserError(f"{path} is not understood: give hf:USER/NAME or hf:USER/NAME/SPLIT, e.g. hf:uoft-cs/cifar10")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise UserError("data sets of the Hub need huggingface_hub: pip install 'steadygan[hf]'") from None
+    require("huggingface_hub", "hf", path)
+    from huggingface_hub import snapshot_download
+
     repository, revision, split = match[1], match[2], match[3] or "train"
     patterns = [f"*{split}-*.parquet", f"*{split}.parquet", f"*{split}/*.parquet"]
     try:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from steadygan.data.classes import number_classes
 from steadygan.data.containers.base import Container, Listing
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError, nearest, require
 
 PREFIX = "torchvision:"
 
@@ -58,6 +58,7 @@ def open_vision(path: str, root: Path) -> Vision:
     Raises UserError for a name torchvision does not have, a split the data set does not have, and a download
     that fails.
     """
+    require("torchvision", "vision", f"{path}")
     from torchvision import datasets
 
     match = re.fullmatch(r"(\w+)(?:/([\w-]+))?", path.removeprefix(PREFIX))
