@@ -97,16 +97,13 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(steadygan: Run, monkeypat
     assert (Path("a [b]") / "checkpoints/step-00000005").is_dir()
 
 
-def test_a_folder_of_images_is_trained_on_without_a_score(steadygan: Run, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_trained_on_and_scored(steadygan: Run, tmp_path: Path) -> None:
     images = folder(tmp_path / "images", 20)
     result = steadygan("train", "digits", *TINY, f"data.path={images}", "model.conditional=false", "--out", "run")
     assert (result.status, result.err) == (0, "")
-    assert "scores" not in result.out
+    assert "FD-tiny" in result.out
     assert "samples     run/samples/step-00000002.png" in result.out
-    scored = steadygan("evaluate", "run")
-    assert scored.status == 2
-    assert "no extractor suits" in scored.err
-    assert str(images) in scored.err
+    assert steadygan("evaluate", "run").status == 0
 
 
 def test_dry_run_estimates_and_leaves_nothing(steadygan: Run, tmp_path: Path) -> None:
@@ -134,7 +131,12 @@ def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> Non
     assert result == Result(0, "12 images   new/sheet.png\n", "")
     assert png_size("new/sheet.png") == (10 * 18 + 2, 2 * 18 + 2)
     assert steadygan("sample", trained, "--num", "3", "--classes", "7,3", "--out", "several").status == 0
-    assert sorted(path.name for path in Path("several").iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert sorted(path.name for path in Path("several").iterdir()) == [
+        "000000.png",
+        "000001.png",
+        "000002.png",
+        "images.json",
+    ]
     assert png_size("several/000000.png") == (16, 16)
     assert steadygan("sample", trained / "checkpoints/step-00000002", "--num", "1", "--out", "one.png").status == 0
     assert png_size("one.png") == (20, 20)
@@ -269,13 +271,13 @@ ERRORS = {
     "missing YAML file": (["train", "mine.yaml"], ["mine.yaml: no such file"]),
     "unknown key": (["train", "digits", "train.stepz=4"], ["unknown key train.stepz", "did you mean 'steps'"]),
     "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train'"]),
-    "wrong type": (["train", "digits", "train.steps=many"], ["train.steps", "'many'"]),
+    "wrong type": (["train", "digits", "train.steps=many"], ["train.steps=many", "must be a whole number"]),
     "out of range": (["train", "digits", "train.batch_size=0"], ["train.batch_size", "greater than 0"]),
     "no equals sign": (["train", "digits", "train.steps"], ["'train.steps' is not of the form key.path=value"]),
-    "no YAML value": (["train", "digits", "data.path=[a"], ["data.path", "'[a' is not a YAML value"]),
+    "no YAML value": (["train", "digits", "model.critic={a"], ["model.critic", "not understood"]),
     "unknown term": (["train", "digits", "objective.terms.bcrr={}"], ["objective.terms.bcrr", "did you mean 'bcr'"]),
     "unknown option": (["train", "digits", "objective.terms.bcr.reel=1"], ["bcr.reel", "did you mean 'real'"]),
-    "unknown module": (["train", "digits", "objective.terms.no_such:x={}"], ["no_such:x: cannot be imported"]),
+    "unknown module": (["train", "digits", "objective.terms.no_such:x={}"], ["no_such:x cannot be imported"]),
     "unknown loss": (["train", "digits", "objective.loss=hindge"], ["objective.loss", "did you mean 'hinge'"]),
     "unknown backbone": (["train", "digits", "model.kind=dcgam"], ["model.kind", "did you mean 'dcgan'"]),
     "unknown protocol": (["train", "digits", "eval.protocol=digit"], ["eval.protocol", "did you mean 'digits'"]),

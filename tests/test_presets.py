@@ -29,9 +29,11 @@ MAY_REST = {"D": {"head.linear.bias"}, "G": {"linear.bias"}}
 
 
 @functools.cache
-def networks_on_paper(size: int, channels: int, model: str) -> dict[str, int]:
+def networks_on_paper(size: int, channels: int, domains: str | None, model: str) -> dict[str, int]:
     """Parameters of each network at its full width, without memory for them."""
-    cfg = config.validate({"model": json.loads(model), "data": {"size": size, "channels": channels}})
+    cfg = config.validate(
+        {"model": json.loads(model), "data": {"size": size, "channels": channels, "domains": domains}}
+    )
     description = {
         "size": size,
         "channels": channels,
@@ -49,7 +51,7 @@ def networks_on_paper(size: int, channels: int, model: str) -> dict[str, int]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_preset_builds_its_networks_at_full_size(name: str) -> None:
     cfg = config.load(name)
-    counts = networks_on_paper(cfg.data.size, cfg.data.channels or 3, cfg.model.model_dump_json())
+    counts = networks_on_paper(cfg.data.size, cfg.data.channels or 3, cfg.data.domains, cfg.model.model_dump_json())
     assert min(counts.values()) > 10_000
 
 
@@ -64,7 +66,7 @@ def test_presets_of_imagenet_are_the_published_size() -> None:
         "imagenet512-biggan-deep": 56.2,
     }.items():
         cfg = config.load(name)
-        counts = networks_on_paper(cfg.data.size, 3, cfg.model.model_dump_json())
+        counts = networks_on_paper(cfg.data.size, 3, cfg.data.domains, cfg.model.model_dump_json())
         assert counts["G"] / 1e6 == pytest.approx(millions, rel=0.004), name
 
 

@@ -6,7 +6,6 @@ A run is described by a preset's name or a YAML file (which may extend either), 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
+from steadygan.overrides import parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
 
 # libyaml's, where it is there, reads all presets in a third of the time.
@@ -239,16 +239,19 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration named by a preset, a YAML file or a run directory, with `key.path=value` overrides applied."""
     name, tree = _read(str(source), ())
     tree.setdefault("name", name)
+    mistakes = []
     for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise UserError(f"{override!r} is not of the form key.path=value, e.g. train.batch_size=32")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: {text!r} is not a YAML value") from error
-        _set(tree, _keys(path), value)
-    return validate(tree)
+            _set(tree, *parse(Config, override))
+        except UserError as error:
+            mistakes.append(str(error))
+    try:
+        config = validate(tree)
+    except UserError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return config
 
 
 def validate(tree: Mapping[str, Any]) -> Config:
@@ -319,13 +322,6 @@ def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         below = merged.get(key)
         merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
     return merged
-
-
-def _keys(path: str) -> list[str]:
-    """Splits at dots, but keeps a term written as `package.module:function` whole."""
-    if custom := re.fullmatch(r"(objective)\.(terms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
-        return [key for key in custom.groups() if key]
-    return path.split(".")
 
 
 def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:

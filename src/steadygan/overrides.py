@@ -1,0 +1,155 @@
+"""`key.path=value` on the command line: what the text means depends on the type of the key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel
+
+from steadygan.errors import UserError, nearest
+
+TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
+    """The keys and the value of one override of a configuration of type `root`.
+
+    The text of a string key is taken as it is; `null` empties a key that may be empty. Numbers may be written `1e4` or
+    `10_000`, a list `a,b` or `[a, b]`, a section or table as a YAML mapping, or `null` for its defaults.
+
+    Raises:
+        UserError: an override of another form, an unknown key, or a text that is no value of the key's type; it shows
+            the right spelling.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"{override!r} is not of the form key.path=value, e.g. train.batch_size=32")
+    keys = _keys(path)
+    return keys, _value(path, _kind(root, keys), text)
+
+
+def _keys(path: str) -> list[str]:
+    """Splits at dots, but keeps a term written as `package.module:function` whole."""
+    if custom := re.fullmatch(r"(objective)\.(terms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
+        return [key for key in custom.groups() if key]
+    return path.split(".")
+
+
+def _kind(root: type[BaseModel], keys: list[str]) -> Any:
+    """The annotation of a key; `Any` below a table of free keys."""
+    kind: Any = root
+    for place, key in enumerate(keys):
+        section = _section(kind)
+        if section is None:
+            if _is_table(kind):
+                inner = get_args(kind)[1]
+                kind = inner if _is_table(inner) else Any
+                continue
+            if kind is Any:
+                return Any
+            raise UserError(f"{'.'.join(keys)}: {'.'.join(keys[:place])} has no keys of its own")
+        if key not in section.model_fields:
+            raise UserError(f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}")
+        kind = section.model_fields[key].annotation
+    return kind
+
+
+def _section(kind: Any) -> type[BaseModel] | None:
+    """The section that an annotation such as `ADAConfig | None` stands for."""
+    found = [part for part in _parts(kind) if isinstance(part, type) and issubclass(part, BaseModel)]
+    # A number that may be a schedule is no section.
+    return found[0] if found and not {int, float, str} & set(_parts(kind)) else None
+
+
+def _is_table(kind: Any) -> bool:
+    return get_origin(kind) is dict
+
+
+def _parts(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _value(path: str, kind: Any, text: str) -> Any:
+    parts = _parts(kind)
+    if NoneType in parts and text in ("null", ""):
+        return None
+    if str in parts:
+        return text
+    origins = {get_origin(part) or part for part in parts}
+    if Literal in origins:
+        return _choice(path, [value for part in parts for value in get_args(part)], text)
+    if bool in parts:
+        return _truth(path, text)
+    if tuple in origins:
+        return _list(path, text)
+    if _section(kind) is not None or dict in origins:
+        return _mapping(path, text, kind)
+    if {int, float} & set(parts) and not text.strip().startswith("{"):
+        return _number(path, text, whole=float not in parts)
+    return _yaml(path, text)
+
+
+def _choice(path: str, choices: list[Any], text: str) -> Any:
+    for choice in choices:
+        if text.strip() == str(choice):
+            return choice
+    known = [str(choice) for choice in choices]
+    raise UserError(f"{path}={text}: must be {' or '.join(known)}; {nearest(text, known)}")
+
+
+def _truth(path: str, text: str) -> bool:
+    word = text.strip().lower()
+    if word in TRUE + FALSE:
+        return word in TRUE
+    raise UserError(f"{path}={text}: must be true or false")
+
+
+def _number(path: str, text: str, *, whole: bool) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        hint = ""
+        if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
+            point = text.strip().replace(",", ".")
+            hint = f"; write {path}={point} with a point" if not whole else f"; write {path}={text.replace(',', '')}"
+        raise UserError(f"{path}={text}: must be a {'whole ' if whole else ''}number{hint}") from None
+    if whole and value != value // 1:
+        raise UserError(f"{path}={text}: must be a whole number")
+    return int(value) if whole else value
+
+
+def _list(path: str, text: str) -> list[Any]:
+    if text.strip() in ("null", "[]", ""):
+        return []
+    inner = text.strip().removeprefix("[").removesuffix("]")
+    return [entry.strip().strip("'\"") for entry in inner.split(",")]
+
+
+def _mapping(path: str, text: str, kind: Any) -> Any:
+    value = _yaml(path, text)
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        return value
+    section = _section(kind)
+    example = "name" if section is None else next(iter(section.model_fields))
+    raise UserError(f"{path}={text}: takes keys of its own; write {path}.{example}=…, or {path}=null for its defaults")
+
+
+def _yaml(path: str, text: str) -> Any:
+    """A value of a type that is known only later: a network's or a term's own option."""
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        example = '"{a: 1, b: [2, 3]}"'
+        raise UserError(f"{path}={text}: not understood; quote tables and lists as in {path}={example}") from None
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML reads 1e-4, without a point, as a string.
+        except ValueError:
+            return value
+    return value
