@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_the_lines_of_code_are_in_the_code() -> None:
     quoted = [line for block in re.findall(r"```python\n(.*?)```", METHODS, re.DOTALL) for line in block.splitlines()]
     assert len(quoted) >= len(TERMS)
     assert [line for line in quoted if line not in lines] == []
+
+
+def test_every_source_file_that_the_methods_name_exists() -> None:
+    named = set(re.findall(r"`((?:objective|nets|generators|transforms|training)/\w+\.py)`", METHODS))
+    assert len(named) > 10
+    assert {path for path in named if not (ROOT / "src/steadygan" / path).is_file()} == set()
+
+
+def test_the_readmes_bcr_is_the_code_without_its_docstring() -> None:
+    (quoted,) = re.findall(r"```python\n(@needs.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert quoted == re.sub(r'    """.*?"""\n', "", inspect.getsource(TERMS["bcr"]), count=1, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize(

@@ -143,5 +143,5 @@ def test_the_update_step_fits_on_a_screen_and_knows_no_method() -> None:
                 words.update(node.value.replace("/", " ").split())
     assert not {word.lower() for word in words} & METHODS
     objective = {name for name in imported(MODULES["training.step"]) if "objective" in name}
-    core = {f"steadygan.objective.{part}" for part in ("views", "terms", "bundle")}
+    core = {f"steadygan.objective.{part}" for part in ("batch", "views", "terms", "bundle")}
     assert objective <= core
