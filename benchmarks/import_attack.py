@@ -57,11 +57,13 @@ class Tally:
         self.peak = max(self.peak, tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         self.counts[outcome] += 1
-        written = [line for line in noted if line.startswith("open") and str(out.name) not in line]
-        self.counts["executed"] += (
-            len([line for line in noted if not line.startswith("open")]) if outcome != "imported" else 0
-        )
-        self.counts["written"] += len(written) + (out.exists() and outcome != "imported")
+        own = (
+            ("os.mkdir", "os.rename", "os.rmdir", "shutil.rmtree") if outcome == "imported" else ()
+        )  # of the checkpoint
+        opened = [line for line in noted if line.startswith("open")]
+        self.counts["executed"] += len([line for line in noted if line not in opened and not line.startswith(own)])
+        self.counts["written"] += len([line for line in opened if out.name not in line])
+        self.counts["written"] += out.exists() and outcome != "imported"
 
     def row(self, what: str, attack: str) -> dict[str, object]:
         crashed = {key: count for key, count in self.counts.items() if key.startswith("crashed")}
@@ -111,6 +113,9 @@ def as_legacy(data: bytes, path: Path) -> None:
 def harmful(what: str, folder: Path) -> dict[str, object]:
     tally = Tally()
     write = {"pickle": lambda data, path: path.write_bytes(data), "zip": as_zip, "legacy": as_legacy}[what]
+    write(pickle.dumps({}), folder / "harmless.pth")
+    tally.attempt([folder / "harmless.pth"], folder / "out", {})  # what Python loads once is loaded
+    tally = Tally()
     for number, data in enumerate((*MALICIOUS.values(), *GREEDY.values())):
         path = folder / f"{number}.pth"
         write(data, path)
