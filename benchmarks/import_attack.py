@@ -126,11 +126,12 @@ def harmful(what: str, folder: Path) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--only", nargs="*", help="pickle, zip, legacy or families")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for name in ("pickle", "zip", "legacy", *FAMILIES):
+    for name in options.only or ("pickle", "zip", "legacy", *FAMILIES):
         with tempfile.TemporaryDirectory() as folder:
             rows.append(changed(name, options.count, Path(folder)) if name in FAMILIES else harmful(name, Path(folder)))
         print(*rows[-1].values(), flush=True)
