@@ -113,7 +113,9 @@ def huggingface(checkout: Path, case: str) -> Networks:
     with torch.no_grad():
         for name, value in g.named_buffers():
             if name.endswith("running_means"):
-                value.normal_()
+                value.normal_(std=0.1)
+            elif name.endswith("running_vars"):
+                value.mul_(25)  # or tanh would saturate
         # Once in training mode, so that the vectors of spectral norm are those of the weights.
         g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
 

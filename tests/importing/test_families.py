@@ -43,56 +43,48 @@ def test_configurations_of_nvidia_are_those_of_the_file(residual: bool, classes:
     assert imported.generator["options"]["conv_clamp"] is None
 
 
+def inside(content: dict[str, Any], *path: str) -> dict[str, Any]:
+    """The attributes of one of the discriminator's modules."""
+    module = content["D"]
+    for name in path:
+        module = module.attributes["_modules"][name]
+    attributes: dict[str, Any] = module.attributes
+    return attributes
+
+
+def parameter(*shape: int, value: float = 1.0) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.full(shape, value))
+
+
 EDITS: dict[str, tuple[Any, str]] = {
-    "another architecture": (lambda m: m["_modules"]["b8"].attributes.update(architecture="skip"), "architecture"),
-    "another activation": (
-        lambda m: m["_modules"]["b4"].attributes["_modules"]["conv"].attributes.update(activation="relu"),
-        "activation",
-    ),
-    "another learning rate of a dense layer": (
-        lambda m: m["_modules"]["b4"].attributes["_modules"]["fc"].attributes.update(bias_gain=0.5),
-        "learning rate",
-    ),
+    "another architecture": (lambda c: inside(c, "b8").update(architecture="skip"), "architecture"),
+    "another activation": (lambda c: inside(c, "b4", "conv").update(activation="relu"), "activation"),
+    "another learning rate of a layer": (lambda c: inside(c, "b4", "fc").update(bias_gain=0.5), "learning rate"),
     "another filter": (
-        lambda m: (
-            m["_modules"]["b8"].attributes["_parameters"].update(resample_filter=torch.nn.Parameter(torch.ones(4, 4)))
-        ),
+        lambda c: inside(c, "b8")["_parameters"].update(resample_filter=parameter(4, 4)),
         r"\[1, 3, 3, 1\]",
     ),
     "a tensor more": (
-        lambda m: m["_modules"]["b8"].attributes["_parameters"].update(more=torch.nn.Parameter(torch.ones(2))),
+        lambda c: inside(c, "b8")["_parameters"].update(more=parameter(2)),
         r"no place for its tensor b8\.more",
     ),
-    "a tensor less": (lambda m: m["_modules"]["b8"].attributes["_modules"].pop("conv1"), "without conv1"),
+    "a tensor less": (lambda c: inside(c, "b8")["_modules"].pop("conv1"), "without conv1"),
     "a tensor of another shape": (
-        lambda m: (
-            m["_modules"]["b8"]
-            .attributes["_modules"]["conv1"]
-            .attributes["_parameters"]
-            .update(weight=torch.nn.Parameter(torch.ones(2, 6, 3, 3)))
-        ),
+        lambda c: inside(c, "b8", "conv1")["_parameters"].update(weight=parameter(2, 6, 3, 3)),
         r"\[2, 6, 3, 3\]",
     ),
     "numbers that are not finite": (
-        lambda m: (
-            m["_modules"]["b4"]
-            .attributes["_modules"]["fc"]
-            .attributes["_parameters"]
-            .update(bias=torch.nn.Parameter(torch.full((6,), float("nan"))))
-        ),
+        lambda c: inside(c, "b4", "fc")["_parameters"].update(bias=parameter(6, value=float("nan"))),
         "not finite",
     ),
-    "another group": (
-        lambda m: m["_modules"]["b4"].attributes["_modules"]["mbstd"].attributes.update(group_size=None),
-        "group_size",
-    ),
+    "another group": (lambda c: inside(c, "b4", "mbstd").update(group_size=None), "group_size"),
 }
 
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_another_network_than_ours_is_refused_and_nothing_written(edit: str, tmp_path: Path) -> None:
     change, message = EDITS[edit]
-    written = style_files.stylegan2_ada(tmp_path, edit=lambda content: change(content["D"].attributes))
+    written = style_files.stylegan2_ada(tmp_path, edit=change)
     with pytest.raises(Refused, match=message):
         import_files(written.files, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -101,9 +101,10 @@ def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, tor
 
 def weights_of(imported: Imported) -> dict[str, Tensor]:
     """All tensors by `network.parameter`, no two in one memory."""
-    return {
-        f"{name}.{key}": value.clone() for name, tensors in imported.networks.items() for key, value in tensors.items()
-    }
+    networks = dict(imported.networks)
+    if "directions" in imported.generator:  # whose averaged generators are in a dictionary
+        networks |= {f"G_ema.{name}": tensors for name, tensors in networks.items() if name.startswith("G")}
+    return {f"{name}.{key}": value.clone() for name, tensors in networks.items() for key, value in tensors.items()}
 
 
 def origin(imported: Imported, paths: Sequence[Path]) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""Attacks on the importer: many changed and all malicious files of each format, and what came of them.
+
+    python benchmarks/import_attack.py [--count 300] [--out results/import-attack.csv]
+
+Uses the writers and the malicious pickles of tests/importing. Each malicious pickle is tried as a plain pickle, inside
+torch's zip format and inside its legacy format. `executed` counts programs, imports, code and files written while a
+file was read (by Python's audit events); `peak_mib` is the most memory Python held, `seconds` the slowest file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import pickle
+import random
+import sys
+import tempfile
+import time
+import tracemalloc
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from importing.malicious import GREEDY, MALICIOUS
+from importing.mutation import mutated
+from importing.watching import watched
+from importing.writers import FAMILIES
+
+from steadygan.errors import UserError
+from steadygan.importing import import_files
+from steadygan.importing.files import LEGACY_VERSION, MAGIC
+
+
+class Tally:
+    """What came of the files of one format."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.peak, self.slowest = 0, 0.0
+
+    def attempt(self, files: Sequence[Path], out: Path, options: dict[str, str]) -> None:
+        tracemalloc.start()
+        began = time.perf_counter()
+        with watched() as noted:
+            try:
+                import_files(files, out, options)
+                outcome = "imported"
+            except UserError:
+                outcome = "refused"
+            except Exception as error:
+                outcome = f"crashed: {type(error).__name__}: {error}"
+        self.slowest = max(self.slowest, time.perf_counter() - began)
+        self.peak = max(self.peak, tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        self.counts[outcome] += 1
+        own = (
+            ("os.mkdir", "os.rename", "os.rmdir", "shutil.rmtree") if outcome == "imported" else ()
+        )  # of the checkpoint
+        opened = [line for line in noted if line.startswith("open")]
+        self.counts["executed"] += len([line for line in noted if line not in opened and not line.startswith(own)])
+        self.counts["written"] += len([line for line in opened if out.name not in line])
+        self.counts["written"] += out.exists() and outcome != "imported"
+
+    def row(self, what: str, attack: str) -> dict[str, object]:
+        crashed = {key: count for key, count in self.counts.items() if key.startswith("crashed")}
+        return {
+            "format": what,
+            "attack": attack,
+            "files": sum(self.counts[key] for key in ("imported", "refused")) + sum(crashed.values()),
+            "refused": self.counts["refused"],
+            "imported": self.counts["imported"],
+            "crashed": "; ".join(crashed) or 0,
+            "executed": self.counts["executed"],
+            "written": self.counts["written"],
+            "peak_mib": round(self.peak / 2**20),
+            "seconds": round(self.slowest, 2),
+        }
+
+
+def changed(family: str, count: int, folder: Path) -> dict[str, object]:
+    source, target = folder / "source", folder / "target"
+    source.mkdir()
+    target.mkdir()
+    written = FAMILIES[family](source)
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    import_files(written.files, folder / "whole", written.options)
+    tally, rng = Tally(), random.Random(1)
+    for number in range(count):
+        victim = rng.choice(written.files)
+        (target / victim.name).write_bytes(mutated(victim.read_bytes(), rng))
+        tally.attempt([target / path.name for path in written.files], folder / f"out-{number}", written.options)
+        (target / victim.name).write_bytes(victim.read_bytes())
+    return tally.row(family, "changed bytes")
+
+
+def as_zip(data: bytes, path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", data)
+        archive.writestr("archive/version", "3\n")
+
+
+def as_legacy(data: bytes, path: Path) -> None:
+    system = {"protocol_version": LEGACY_VERSION, "little_endian": True, "type_sizes": {}}
+    head = b"".join(pickle.dumps(value, 2) for value in (MAGIC, LEGACY_VERSION, system))
+    path.write_bytes(head + data + pickle.dumps([], 2))
+
+
+def harmful(what: str, folder: Path) -> dict[str, object]:
+    tally = Tally()
+    write = {"pickle": lambda data, path: path.write_bytes(data), "zip": as_zip, "legacy": as_legacy}[what]
+    write(pickle.dumps({}), folder / "harmless.pth")
+    tally.attempt([folder / "harmless.pth"], folder / "out", {})  # what Python loads once is loaded
+    tally = Tally()
+    for number, data in enumerate((*MALICIOUS.values(), *GREEDY.values())):
+        path = folder / f"{number}.pth"
+        write(data, path)
+        tally.attempt([path], folder / f"out-{number}", {})
+    return tally.row(what, "malicious")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--only", nargs="*", help="pickle, zip, legacy or families")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for name in options.only or ("pickle", "zip", "legacy", *FAMILIES):
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(changed(name, options.count, Path(folder)) if name in FAMILIES else harmful(name, Path(folder)))
+        print(*rows[-1].values(), flush=True)
+    if options.out:
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
