@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,7 @@ def benchmark() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where a dataclass looks for its names
     spec.loader.exec_module(module)
     return module
 
@@ -85,7 +87,7 @@ def test_features_depend_on_neither_batch_size_nor_autocast() -> None:
 
 
 def test_its_network_has_under_a_million_parameters() -> None:
-    assert sum(parameter.numel() for parameter in TinyNet().parameters()) == 869_888
+    assert sum(parameter.numel() for parameter in TinyNet().parameters()) == 867_488
 
 
 def distance(fakes: Tensor, reals: Tensor) -> float:

@@ -9,6 +9,7 @@ from steadygan.diagnosis.checks import (
     Check,
     diverging,
     fine,
+    ignores_images,
     leaks,
     memorises,
     modes_are_going,
@@ -23,7 +24,16 @@ __all__ = ["CHECKS", "KINDS", "Advice", "Check", "Kind", "Records", "Verdict", "
 LINES = 5
 """Fewer lines of metrics.jsonl say nothing."""
 
-CHECKS: tuple[Check, ...] = (diverging, leaks, memorises, modes_are_going, nothing_is_learnt, turned, fine)
+CHECKS: tuple[Check, ...] = (
+    diverging,
+    leaks,
+    memorises,
+    ignores_images,
+    modes_are_going,
+    nothing_is_learnt,
+    turned,
+    fine,
+)
 """In the order in which they are asked; the first that answers is the verdict."""
 
 

@@ -86,11 +86,7 @@ def livelier(records: Records) -> tuple[Advice, ...]:
         advice.append(Advice("model.width", 64, f"it is {width}: a narrow D under spectral norm has too little slope"))
     if str(_get(records, "model.kind", "dcgan")) == "dcgan":
         advice.append(Advice("model.kind", "resnet", "residual critics learn where narrow plain ones do not"))
-    for term, key in (("bcr", "real"), ("cr", "weight")):
-        if records.term(term):
-            now = float(_get(records, f"objective.terms.{term}.{key}", 10))
-            advice.append(Advice(f"objective.terms.{term}.{key}", now / 10, "early on it holds D flat"))
-    return tuple(advice)
+    return (*advice, *_weaker_consistency(records))
 
 
 def sealed(records: Records, name: str) -> tuple[Advice, ...]:
@@ -108,3 +104,24 @@ def sealed(records: Records, name: str) -> tuple[Advice, ...]:
     if name in ("flip", "shift", "cutout") and name not in policy:
         advice.append(Advice(f"augment.consistency.{name}", 0, f"without {name}"))
     return tuple(advice)
+
+
+def sight(records: Records, *, label: bool) -> tuple[Advice, ...]:
+    """For a D that does not look; label: it reads the label instead."""
+    advice = []
+    if label and _get(records, "model.fake_labels", "uniform") != "data":
+        advice.append(Advice("model.fake_labels", "data", "labels of fakes then give nothing away"))
+    kind = str(_get(records, "model.kind", "dcgan"))
+    if kind in ("dcgan", "resnet"):
+        gain = float(_get(records, "model.critic.sn_gain", 1))
+        advice.append(Advice("model.critic.sn_gain", 2 * gain, f"it is {gain:g}: D's slope is too small"))
+    if kind == "dcgan":
+        advice.append(Advice("model.kind", "resnet", "residual critics pass the image on"))
+    return (*advice, *_weaker_consistency(records))
+
+
+def _weaker_consistency(records: Records) -> tuple[Advice, ...]:
+    keys = [f"objective.terms.{term}" for term in ("bcr.real", "bcr.fake", "cr.weight")]
+    weights = [(key, records.config.get(key)) for key in keys if records.term(key.split(".")[2])]
+    why = "early on it holds D flat"
+    return tuple(Advice(key, now / 10, why) for key, now in weights if isinstance(now, int | float) and now > 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from steadygan.diagnosis.advice import calmer, livelier, more_images, more_modes, sealed, weaker_critic
+from steadygan.diagnosis.advice import calmer, livelier, more_images, more_modes, sealed, sight, weaker_critic
+from steadygan.diagnosis.looking import not_looking
 from steadygan.diagnosis.records import Records, since
 from steadygan.diagnosis.verdict import Verdict
 
@@ -151,6 +152,17 @@ def memorises(records: Records) -> Verdict | None:
         since(gaps, lambda gap: gap > GAP / 2),
         more_images(records),
     )
+
+
+def ignores_images(records: Records) -> Verdict | None:
+    """D that answers alike whatever it is shown, or reads the label in its place; see `looking`."""
+    found = not_looking(records.rows)
+    if found is None:
+        return None
+    last = records.lines[-1]
+    names = ("D_auc_fake", "D_spread_within", "D_spread_between", "D_auc_noise", "D_auc_shuffled")
+    numbers = {name: float(last[name]) for name in names if last.get(name) is not None}
+    return Verdict("ignores images", f"{found.symptom}.", numbers, found.since, sight(records, label=found.reads_label))
 
 
 def modes_are_going(records: Records) -> Verdict | None:
