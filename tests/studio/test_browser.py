@@ -36,8 +36,9 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None or CHROMEDRIVER is None, reason="chromium and chromium-driver are not installed"
 )
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+FLAGS += ["--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--window-size=1200,900"]
-PATIENCE = 60
+PATIENCE = 120
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def serve(browser: Any) -> Iterator[Callable[..., Page]]:
         studio = Studio(root, **options)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(studio), log_level="error", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(create_app(studio), log_level="critical", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -112,6 +113,7 @@ def serve(browser: Any) -> Iterator[Callable[..., Page]]:
     asked_for = list(requested(browser.get_log("performance")))
     browser.get("about:blank")
     for server, thread, studio in running:
+        studio.pulse.ending.set()
         server.should_exit = True
         thread.join()
         studio.close()
@@ -190,9 +192,8 @@ def test_two_runs_are_compared(serve: Callable[..., Page], root_of_runs: Path) -
     page = serve(root_of_runs)
     page.open()
     page.one(".card")
-    for box in page.all(".pick input"):
-        box.click()
-        page.until(lambda _: True)
+    for name in ("first", "deeper/second"):
+        page.one(f"input[aria-label='Compare {name}']").click()
     page.one("#tray", "Compare 2").click()
     assert page.one("td.mono", "train.seed")
     assert page.one("h1", "2 runs")

@@ -29,6 +29,9 @@ class Process:
     def poll(self) -> int | None:
         return self.status
 
+    def wait(self) -> None:
+        """Returns at once: nothing runs."""
+
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:

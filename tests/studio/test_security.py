@@ -175,6 +175,12 @@ def test_the_page_loads_nothing_from_elsewhere_and_writes_no_markup() -> None:
             assert risky not in text, (name, risky)
 
 
+def test_every_module_is_asked_for_with_the_page_and_not_one_after_the_other() -> None:
+    files = page_files()
+    preloaded = re.findall(r'<link rel="modulepreload" href="/static/([^"]+)">', files["index.html"][0].decode())
+    assert sorted([*preloaded, "app.js"]) == sorted(name for name in files if name.endswith(".js"))
+
+
 def test_the_server_itself_never_loads_torch_nor_any_module_of_training() -> None:
     code = "import sys, steadygan.studio.server; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

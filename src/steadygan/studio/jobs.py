@@ -57,6 +57,7 @@ class Jobs:
                 env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
                 start_new_session=True,
             )
+        threading.Thread(target=process.wait, daemon=True).start()
         job = Job(run, command, process)
         with self._lock:
             self._jobs = [job, *self._jobs][:50]

@@ -84,15 +84,20 @@ class Studio:
             self.painter.ask("hello")
 
     def close(self) -> None:
+        self.pulse.ending.set()
         self.painter.close()
         self.reader.close()
 
 
 class Pulse:
-    """The summaries of all runs, renewed at most once a second however many pages look."""
+    """The summaries of all runs, renewed at most once a second however many pages look.
+
+    `ending` is set when the server is about to end: pages are then no longer kept up to date.
+    """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.ending = threading.Event()
         self._lock = threading.Lock()
         self._at = -PULSE
         self._now: dict[str, dict[str, Any]] = {}
@@ -191,7 +196,7 @@ async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) 
     async with listeners:
         known: dict[str, str] = {}
         quiet = 0.0
-        while not await request.is_disconnected():
+        while not pulse.ending.is_set() and not await request.is_disconnected():
             summaries = await run_in_threadpool(pulse.now)
             fresh = {id: json.dumps(summary) for id, summary in summaries.items()}
             changed = [text for id, text in fresh.items() if known.get(id) != text]

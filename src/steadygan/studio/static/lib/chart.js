@@ -69,7 +69,8 @@ export class Chart {
       });
     }
     if (low > high) return [0, 1];
-    if (low === high) { const pad = Math.abs(low) * 0.1 || 1; return this.log ? [low / 2, high * 2] : [low - pad, high + pad]; }
+    // A constant, but for rounding.
+    if (high - low <= Math.abs(high) * 1e-9) { const pad = Math.abs(low) * 0.1 || 1; return this.log ? [low / 2, high * 2] : [low - pad, high + pad]; }
     if (this.log) return [low / 1.08, high * 1.08];
     const pad = (high - low) * 0.05;
     return [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];

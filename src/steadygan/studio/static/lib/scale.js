@@ -2,7 +2,7 @@
 
 export function ticks(low, high, about) {
   const span = high - low;
-  if (!(span > 0)) return [low];
+  if (!(span > 0) || !(span > Math.abs(high) * 1e-12)) return [low];
   const rough = span / about, power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((k) => k * power).find((size) => size >= rough);
   const found = [];

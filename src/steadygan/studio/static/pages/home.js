@@ -36,8 +36,11 @@ export function home(main) {
     list.className = "cards";
     const wanted = shown.map((run) => {
       const key = JSON.stringify([run, tray.has(run.id)]);
-      if (cards.get(run.id)?.key !== key) cards.set(run.id, { key, node: card(run) });
-      return cards.get(run.id).node;
+      if (!cards.has(run.id)) cards.set(run.id, card(run.id));
+      const mine = cards.get(run.id);
+      if (mine.key !== key) mine.update(run);
+      mine.key = key;
+      return mine.node;
     });
     if (wanted.length !== list.children.length || wanted.some((node, i) => list.children[i] !== node)) list.replaceChildren(...wanted);
   }
@@ -48,20 +51,33 @@ export function home(main) {
 
 const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one, and it appears by itself:"), h("pre", null, "steadygan train digits"), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
 
-function card(run) {
-  const check = h("input", { type: "checkbox", checked: tray.has(run.id), "aria-label": `Compare ${run.name}`, onchange: () => tray.toggle(run.id) });
-  const left = run.state === "running" && duration(run.seconds_left);
-  const score = run.score;
-  return h("article", { class: "card" },
-    h("div", { class: "view" }, run.sheet ? h("img", { class: "pixel", loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: `/api/runs/${run.id}/thumb?v=${run.sheet.version}`, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet")),
-    h("label", { class: "check pick" }, check, "compare"),
-    h("div", { class: "body" },
-      h("div", { class: "row spread tight" }, h("h2", null, h("a", { href: `#/run/${run.id}` }, run.name)), pill(run.state)),
-      h("p", { class: "small muted" }, run.objective || "configuration not readable"),
-      run.steps && h("progress", { class: "bar", max: run.steps, value: run.step, "aria-label": `step ${run.step} of ${run.steps}` }),
-      h("p", { class: "small muted num" }, `step ${count(run.step)}${run.steps ? ` of ${count(run.steps)}` : ""}`, left ? ` · ${left} left` : "", run.images_per_s ? ` · ${number(run.images_per_s, 3)} images/s` : ""),
-      run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: "note bad" }, run.message),
-      h("div", { class: "facts" },
-        h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),
-        score ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started)))));
+// A card whose link and box stay the same elements while what they tell changes: nobody clicks at something replaced.
+function card(id) {
+  const link = h("a", { href: `#/run/${id}` }), check = h("input", { type: "checkbox", onchange: () => tray.toggle(id) }), state = h("span"), view = h("div", { class: "view" }), rest = h("div", { class: "stack tight growing" });
+  const node = h("article", { class: "card" }, view, h("label", { class: "check pick" }, check, "compare"), h("div", { class: "body" }, h("div", { class: "row spread tight" }, h("h2", null, link), state), rest));
+  let sheet = null;
+  function update(run) {
+    const shown = run.sheet ? `/api/runs/${id}/thumb?v=${run.sheet.version}` : "";
+    link.textContent = run.name;
+    check.checked = tray.has(id);
+    check.setAttribute("aria-label", `Compare ${run.name}`);
+    if (shown !== sheet) fill(view, shown ? h("img", { class: "pixel", loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: shown, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet"));
+    sheet = shown;
+    fill(state, pill(run.state));
+    fill(rest, told(run));
+  }
+  return { node, update };
+}
+
+function told(run) {
+  const left = run.state === "running" && duration(run.seconds_left), { score } = run;
+  return [
+    h("p", { class: "small muted" }, run.objective || "configuration not readable"),
+    run.steps && h("progress", { class: "bar", max: run.steps, value: run.step, "aria-label": `step ${run.step} of ${run.steps}` }),
+    h("p", { class: "small muted num" }, `step ${count(run.step)}${run.steps ? ` of ${count(run.steps)}` : ""}`, left ? ` · ${left} left` : "", run.images_per_s ? ` · ${number(run.images_per_s, 3)} images/s` : ""),
+    run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: "note bad" }, run.message),
+    h("div", { class: "facts" },
+      h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),
+      score ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started))),
+  ];
 }
