@@ -32,6 +32,7 @@ CRITIC_BLOCKS: Mapping[str, Blocks] = MappingProxyType(
         "biggan-deep": Blocks("blocks", "stem"),
         "unet": Blocks("encoder"),
         "stylegan2": Blocks("blocks", "from_rgb"),
+        "fastgan": Blocks("blocks", "stem"),
         "r3gan": Blocks("blocks", "from_rgb"),
     }
 )

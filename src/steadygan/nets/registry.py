@@ -11,7 +11,19 @@ import torch
 from torch import nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.nets import biggan, biggan_deep, dcgan, r3gan, resnet, sagan, stylegan2, translate, unet, unet_generator
+from steadygan.nets import (
+    biggan,
+    biggan_deep,
+    dcgan,
+    fastgan,
+    r3gan,
+    resnet,
+    sagan,
+    stylegan2,
+    translate,
+    unet,
+    unet_generator,
+)
 
 
 class Family(NamedTuple):
@@ -30,6 +42,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "biggan-deep": Family(biggan_deep.Generator, biggan_deep.Critic),
         "unet": Family(biggan.Generator, unet.Critic),
         "stylegan2": Family(stylegan2.Generator, stylegan2.Critic),
+        "fastgan": Family(fastgan.Generator, fastgan.Critic),
         "r3gan": Family(r3gan.Generator, r3gan.Critic),
     }
 )

@@ -48,8 +48,10 @@ class ResamplingConv2d(Conv2d):
 
     fold: bool = True
 
-    def __init__(self, before: int, after: int, *, spectral_norm: bool = False, sn_eps: float = 1e-12) -> None:
-        super().__init__(before, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+    def __init__(
+        self, before: int, after: int, *, bias: bool = True, spectral_norm: bool = False, sn_eps: float = 1e-12
+    ) -> None:
+        super().__init__(before, after, 3, padding=1, bias=bias, spectral_norm=spectral_norm, sn_eps=sn_eps)
 
     @property
     def changes(self) -> bool:

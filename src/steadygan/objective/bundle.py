@@ -16,7 +16,7 @@ from steadygan.nets.batch_norm import set_batch_groups
 from steadygan.nets.layers import Score
 from steadygan.objective.batch import ORIGINS, Origin, ScoredBatch, Transform, View, walk
 from steadygan.objective.terms import Term
-from steadygan.objective.views import Gen
+from steadygan.objective.views import Gen, Small
 
 T = TypeVar("T")
 
@@ -112,7 +112,9 @@ class Bundle:
 
     def generate(self, views: Iterable[View]) -> None:
         """Computes every `Gen` view below these; those of one network whose sources are ready share one call."""
-        pending = [view for view in walk(views) if isinstance(view, Gen) and view not in self._values]
+        below = list(walk(views))
+        small = {view.source for view in below if isinstance(view, Small) and view not in self._values}
+        pending = [view for view in below if isinstance(view, Gen) and (view not in self._values or view in small)]
         while pending:
             unmade = set(pending)
             ready = [view for view in pending if unmade.isdisjoint(walk([view.source]))]
@@ -124,9 +126,11 @@ class Bundle:
                 # Before the groups are set: a source may call the network itself (LOGAN).
                 z, y = torch.cat([self[view.source] for view in group]), _cat([self.labels(view) for view in group])
                 set_batch_groups(net, len(group))
-                images = self._fast(name, z, y).to(z.dtype)
+                made = self._fast(name, z, y, scales=True) if small.intersection(group) else (self._fast(name, z, y),)
                 set_batch_groups(net, 1)
-                self._values.update(zip(group, images.chunk(len(group)), strict=True))
+                scales: list[list[Any]] = [group, [Small(view) for view in group]]
+                for images, scale in zip(made, scales, strict=False):
+                    self._values.update(zip(scale, images.to(z.dtype).chunk(len(group)), strict=True))
             pending = [view for view in pending if view not in self._values]
 
     def _score(self, critic: str, views: Sequence[View]) -> None:
@@ -155,14 +159,14 @@ class Bundle:
             self._scores.setdefault((critic, view), score)
             self._gradients[critic, view] = gradient
 
-    def _fast(self, name: str, x: Tensor, y: Tensor | None) -> Any:
+    def _fast(self, name: str, x: Tensor, y: Tensor | None, **options: bool) -> Any:
         """A network's output, by the quickest way that no one differentiates twice."""
         net = self.nets[name]
         rounding = torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
         # Said aloud where no one differentiates at all: a compiler may not look at what parameters require.
         learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in net.parameters()))
         with rounding, differentiated_once(), torch.set_grad_enabled(learning):
-            return self.compiled.get(name, net)(x, y)
+            return self.compiled.get(name, net)(x, y, **options)
 
     def _call(self, critic: Callable[..., Any], images: Sequence[Tensor], views: Sequence[View]) -> list[Score]:
         out = critic(torch.cat(list(images)), _cat([self.labels(view) for view in views]))

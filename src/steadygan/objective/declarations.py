@@ -24,6 +24,7 @@ Need = Literal[
     "mapping",
     "image_logit",
     "pixels",
+    "second_scale",
     "labels",
     "separate_sides",
     "translation",
@@ -181,6 +182,10 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
         "take it out ({term}=null)",
     ),
     "pixels": _pixels,
+    "second_scale": _unless(
+        lambda game: game.nets is None or hasattr(game.nets[game.critic], "small"),
+        "needs networks with a smaller second image; set model.kind=fastgan",
+    ),
     "labels": _unless(
         lambda game: game.prior is None or game.conditional, "needs images with labels; set model.conditional=true"
     ),

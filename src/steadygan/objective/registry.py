@@ -20,6 +20,7 @@ from steadygan.objective.logan import logan
 from steadygan.objective.orthogonal import ortho
 from steadygan.objective.path_length import path_length
 from steadygan.objective.penalties import dragan, gp, jsreg, r1, r2
+from steadygan.objective.self_supervised import reconstruction, two_scales
 from steadygan.objective.terms import Term
 from steadygan.objective.translation import cycle, identity, paired, synthesised
 from steadygan.objective.unet import cutmix, unet
@@ -43,6 +44,8 @@ TERMS: dict[str, TermBuilder] = {
     "cutmix": cutmix,
     "ortho": ortho,
     "lecam": lecam,
+    "two_scales": two_scales,
+    "reconstruction": reconstruction,
     "cycle": cycle,
     "synthesised": synthesised,
     "identity": identity,

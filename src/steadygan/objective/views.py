@@ -57,6 +57,17 @@ class Gen(View):
 
 
 @dataclass(frozen=True)
+class Small(View):
+    """The smaller image that the network of `source` gives next to it (FastGAN), made in the same call."""
+
+    source: Gen
+
+    def compute(self, b: Batch) -> Tensor:
+        b.generate([self])
+        return b[self]
+
+
+@dataclass(frozen=True)
 class Aug(View):
     """`transform` of a view with fresh random parameters per sample; each `draw` has its own."""
 
