@@ -11,11 +11,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from steadygan.errors import UserError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """What file systems answer that have no locks."""
@@ -134,6 +135,8 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
     Raises:
         UserError: the file cannot be written, or its file system has no locks.
     """
+    from filelock import FileLock, Timeout  # imports asyncio and sqlite
+
     found = FileLock(path, timeout=seconds, thread_local=False)
     try:
         found.acquire()

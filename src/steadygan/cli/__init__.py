@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -49,6 +50,9 @@ app.add_typer(data_app, name="data")
 
 def main() -> NoReturn:
     """Runs the command line; a `UserError` becomes a message and exit status 2, a Python warning one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no × shows ?, and ends no training
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning

@@ -10,9 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any
 
 from steadygan.errors import UserError
 from steadygan.files import lock, read_json, write_text, write_whole
@@ -26,6 +24,9 @@ from steadygan.runs.checkpoint import (
 )
 from steadygan.runs.following import SCHEMA as RECORD_SCHEMA
 from steadygan.runs.following import Follower, Row, record, schema_of, write_record
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 RECORDS = ("metrics.jsonl", "scores.jsonl")
 APPEND_SECONDS = 60
