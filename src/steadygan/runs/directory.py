@@ -16,11 +16,13 @@ from steadygan.errors import UserError
 from steadygan.files import lock, read_json, write_text, write_whole
 from steadygan.runs.checkpoint import (
     MANIFEST,
+    Checkpointed,
     best_checkpoint,
     checkpoint_step,
     checkpoints,
     mark_best,
     remove_checkpoint,
+    save_checkpoint,
 )
 from steadygan.runs.following import SCHEMA as RECORD_SCHEMA
 from steadygan.runs.following import Follower, Row, record, schema_of, write_record
@@ -204,6 +206,31 @@ class Writer(RunDirectory):
             number = grid.stem.removeprefix("step-")
             if number.isdecimal() and int(number) > step:
                 grid.unlink(missing_ok=True)
+
+    def save(
+        self,
+        state: Checkpointed,
+        generator: Mapping[str, Any],
+        *,
+        keep: int,
+        record: Mapping[str, Any] | None = None,
+        best: bool = False,
+    ) -> Path:
+        """Writes a checkpoint, then names it the best if it is, then removes old ones, then records its score.
+
+        A kill at any moment loses nothing of it: the checkpoint brings its score, and `tidy` finishes what is left.
+
+        Args:
+            state: what is saved.
+            generator: describes the generator for `steadygan.load` (plain JSON values).
+            keep: how many of the newest checkpoints stay, beside the best.
+            record: the score of these weights.
+            best: whether that is the best score so far.
+        """
+        path = save_checkpoint(state, self.checkpoints, generator, keep=keep, record=record, best=best)
+        if record is not None:
+            self.append("scores.jsonl", record)
+        return path
 
     def mark_best(self, checkpoint: Path) -> None:
         """Protects a checkpoint from being removed as newer ones come."""

@@ -18,8 +18,8 @@ from steadygan.config import Config
 from steadygan.errors import UserError
 from steadygan.parallel.replicas import Replicas
 from steadygan.pictures.grid import save_grid
-from steadygan.runs.checkpoint import checkpoint_name, checkpoints, save_checkpoint
-from steadygan.runs.directory import RunDirectory, Writer, append_record
+from steadygan.runs.checkpoint import checkpoint_name, checkpoints
+from steadygan.runs.directory import RunDirectory, Writer
 from steadygan.runs.requests import Attention
 from steadygan.runs.status import Status
 from steadygan.schedules import value
@@ -203,6 +203,7 @@ class Trainer:
         return self.replicas.lead(partial(self._save, scored))
 
     def _save(self, scored: bool) -> Collapse | None:
+        assert isinstance(self.run, Writer)
         state, keep = self.state, self.config.train.keep_checkpoints
         record: dict[str, Any] | None = None
         best, collapse = False, None
@@ -217,11 +218,8 @@ class Trainer:
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)
         finally:
-            # A score that fails must not cost the steps since the last checkpoint. The checkpoint is first: it brings
-            # its score, and whoever opens the run after a kill finishes what is left.
-            save_checkpoint(state, self.run.checkpoints, self.monitor.generator, keep=keep, record=record, best=best)
-        if record is not None:
-            append_record(self.run.path, "scores.jsonl", record)
+            # A score that fails must not cost the steps since the last checkpoint.
+            self.run.save(state, self.monitor.generator, keep=keep, record=record, best=best)
         return collapse
 
 
