@@ -84,9 +84,16 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path, content: bytes | None)
     ],
 )
 def test_every_way_out_is_said(tmp_path: Path, error: BaseException, state: str, message: str) -> None:
-    with pytest.raises(type(error)), reporting(Status(tmp_path, steps=1)):
-        assert (read_status(tmp_path) or {})["state"] == "starting"
-        raise error
+    began = []
+
+    def run() -> None:
+        with reporting(Status(tmp_path, steps=1)):
+            began.append((read_status(tmp_path) or {})["state"])
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    assert began == ["starting"]
     said = read_status(tmp_path) or {}
     assert (said["state"], said["message"]) == (state, message)
 
