@@ -14,7 +14,7 @@ from steadygan.files import read_json
 from steadygan.generators.description import build_generator
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.translate import generator_name
-from steadygan.runs.checkpoint import MANIFEST, fill, manifest_step, read_manifest, read_networks
+from steadygan.runs.checkpoint import MANIFEST, fill, licence, manifest_step, read_manifest, read_networks
 
 
 class Translator:

@@ -5,7 +5,8 @@ step-00001000/
   state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
   manifest.json          format, step, SHA-256 of each file and network, and what is needed to rebuild the generator
 
-Resuming needs all three. A generator needs no `state.pt`, and of the weights only its own network's.
+Resuming needs all three. A generator needs no `state.pt`, which imported weights have not, and of the weights only its
+own network's.
 """
 
 from __future__ import annotations
@@ -202,8 +203,8 @@ def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
     raise AssertionError
 
 
-def read_manifest(path: Path, files: Sequence[str] = (WEIGHTS, STATE)) -> dict[str, Any]:
-    """The manifest of a checkpoint in which these files are the ones that were written.
+def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, Any]:
+    """The manifest of a checkpoint in which these files are the ones that were written; None: all it lists.
 
     Raises:
         UserError: the manifest, or one of the files, is missing or damaged.
@@ -218,12 +219,8 @@ def read_manifest(path: Path, files: Sequence[str] = (WEIGHTS, STATE)) -> dict[s
         raise UserError(f"{path}: checkpoint format {version!r}; this version of steadygan reads {FORMAT}")
     if any(Path(name).name != name for name in sums) or WEIGHTS not in sums:
         raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint")
-    for name in files:
+    for name in sums if files is None else files:
         file = path / name
-        if name not in sums:
-            raise UserError(
-                f"{path} is a generator alone: it has no {name}, so that no training can be resumed from it"
-            )
         if not file.is_file() or sha256(file) != sums[name]:
             raise UserError(
                 f"{file}: missing or changed since it was written (its SHA-256 is not the manifest's); "
@@ -245,12 +242,27 @@ def read_weights(path: Path, networks: Sequence[str] | None = None) -> dict[str,
 
     Nothing else of the file is read.
     """
+    return _read_tensors(path / WEIGHTS, networks)
+
+
+def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str, Tensor]:
     try:
-        with safe_open(path / WEIGHTS, framework="pt", device="cpu") as file:
+        with safe_open(path, framework="pt", device="cpu") as file:
             keys = [key for key in file.keys() if networks is None or key.partition(".")[0] in networks]  # noqa: SIM118
             return {key: file.get_tensor(key) for key in keys}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def read_statistics(path: Path) -> dict[str, Tensor]:
+    """Tables (truncations, C) of the averaged generator's batch norms, from none to the whole; empty where absent."""
+    return _read_tensors(path / STATISTICS) if (path / STATISTICS).is_file() else {}
+
+
+def licence(manifest: Mapping[str, Any]) -> str:
+    """The terms under which imported weights are, where they are known."""
+    origin = manifest.get("origin")
+    return str(origin.get("licence", "")) if isinstance(origin, Mapping) else ""
 
 
 def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -260,9 +272,10 @@ def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], 
     digest for all weights, the whole file is.
     """
     manifest = read_manifest(path, ())
-    digests = manifest.get("networks")
+    digests, tables = manifest.get("networks"), [STATISTICS] if STATISTICS in manifest["sha256"] else []
     if not isinstance(digests, dict):
-        return read_manifest(path, (WEIGHTS,)), read_weights(path, networks)
+        return read_manifest(path, (WEIGHTS, *tables)), read_weights(path, networks)
+    read_manifest(path, tables)
     weights = read_weights(path, networks)
     found = network_digests(weights)
     for name in networks:

@@ -101,6 +101,12 @@ def resumed(
     }
 
 
+def branched(before: Mapping[str, Any], config_yaml: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    """provenance.json of a run that starts where a checkpoint of another was: `before` is the other's."""
+    config = {"config_sha256": config_digest(config_yaml), "config": yaml.safe_load(config_yaml)}
+    return {**before, "schema": SCHEMA, **config, "branched_from": dict(source)}
+
+
 def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In what a resumed run may differ in rounding from one that was never stopped; empty when in nothing known."""
     last = _resumes(before)[-1] if _resumes(before) else before

@@ -42,7 +42,7 @@ def fitted(optimizer: torch.optim.Optimizer, saved: Any) -> dict[str, Any]:
 
 
 def _group(mine: Mapping[str, Any], theirs: Any) -> dict[str, Any]:
-    """A saved parameter group: what it says of what this optimiser knows; other versions of torch know more, or less."""
+    """Of a saved parameter group what this optimiser knows; other versions of torch know more, or less."""
     if not isinstance(theirs, dict) or theirs.get("params") != mine["params"]:
         raise ValueError("the optimiser's parameter groups are not of these networks")
     for key, value in mine.items():
