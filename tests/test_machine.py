@@ -72,9 +72,7 @@ def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_training_from_python_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        machine, "keep_freed_memory", lambda: pytest.fail("the allocator is the command line's business")
-    )
+    monkeypatch.setattr(machine, "keep_freed_memory", lambda: pytest.fail("the allocator is not the library's"))
     cudnn = torch.backends.cudnn
     torch.manual_seed(5)
     before = torch.get_rng_state(), torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark

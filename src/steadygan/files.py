@@ -115,14 +115,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def make_folder(folder: Path, option: str = "--out") -> None:
-    """Makes a folder for what an option names, with those above it. Raises `UserError` naming the option."""
+def check_folder(folder: Path, out: Path) -> None:
+    """Checks, before the work is done, that a folder is there or can be made, and that it can be written.
+
+    Raises:
+        UserError: not so, naming `out`, the option's value.
+    """
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "cannot be written (permission denied)" if nearest.is_dir() else "is no folder"
+        raise UserError(f"--out {out}: cannot be made: {nearest} {reason}; name another place with --out")
+
+
+def make_folder(folder: Path, out: Path) -> None:
+    """Makes a folder, with those above it. Raises `UserError` naming `out`, the value of --out."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{option}: the folder {folder} cannot be made: {error.strerror or error}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{option}: the folder {folder} cannot be written: permission denied")
+        raise UserError(f"--out {out}: the folder {folder} cannot be made: {error.strerror or error}") from error
 
 
 def lock(path: Path, *, seconds: float = 0) -> FileLock | None:

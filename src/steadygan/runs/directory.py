@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steadygan.errors import UserError
-from steadygan.files import lock, read_json, write_text, write_whole
+from steadygan.files import check_folder, lock, make_folder, read_json, write_text, write_whole
 from steadygan.runs.checkpoint import (
     MANIFEST,
     Checkpointed,
@@ -84,10 +84,7 @@ class Writer(RunDirectory):
             UserError: there is another run, or the directory cannot be made.
         """
         refuse_existing(path, config_yaml)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out: {path} cannot be made: {error.strerror}") from error
+        make_folder(path, path)
         run = cls(path)
         run.lock()
         try:
@@ -243,7 +240,8 @@ def refuse_existing(path: Path, config_yaml: str | None = None) -> None:
     config_yaml: the new run's configuration; a run of the same that has no checkpoint may be started again.
     """
     if path.exists() and not path.is_dir():
-        raise UserError(f"--out: {path} is a file; choose another directory with --out")
+        raise UserError(f"--out {path} is a file; choose another directory with --out")
+    check_folder(path, path)
     if not (path / "config.yaml").exists():
         return
     if checkpoints(path / "checkpoints"):
