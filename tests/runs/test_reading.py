@@ -49,7 +49,7 @@ def test_a_young_run_among_others_is_left_out_with_a_warning(tmp_path: Path) -> 
         assert [run.name for run in read_runs([tmp_path / "old", tmp_path / "young"])] == ["old"]
 
 
-@pytest.mark.parametrize("damage", [b"\xff\xfe", b"[" * 5000, b"a: [", b"when: 2024-99-99"], ids=repr)
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"[" * 5000, b"a: [", b"when: 2024-99-99"], ids=len)
 def test_a_damaged_configuration_is_named(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "config.yaml").write_bytes(damage)
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')

@@ -67,7 +67,9 @@ def test_a_file_that_cannot_be_written_is_warned_of_once(tmp_path: Path) -> None
     status.say("finished")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"[]", b"\xff", b'{"state": "odd"}', b"[" * 50_000])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"[]", b"\xff", b'{"state": "odd"}', b"[" * 50_000], ids=lambda c: str(c)[:20]
+)
 def test_what_cannot_be_read_says_nothing(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / FILE).write_bytes(content)

@@ -79,7 +79,12 @@ def _moments(parameter: Tensor, saved: Any, index: int) -> dict[str, Tensor]:
 
 def _plain(value: Any, shape: torch.Size, dtype: torch.dtype, what: str) -> Tensor:
     """The tensor, if it is an ordinary one of this shape and type."""
-    if type(value) not in (Tensor, nn.Parameter) or value.layout is not torch.strided or value.is_quantized:
+    if (
+        type(value) not in (Tensor, nn.Parameter)
+        or value.layout is not torch.strided
+        or value.is_quantized
+        or value.is_meta
+    ):
         raise ValueError(f"{what} is no ordinary tensor")
     if value.shape != shape or value.dtype != dtype:
         raise ValueError(f"{what} is {value.dtype} {list(value.shape)}, and must be {dtype} {list(shape)}")
