@@ -412,6 +412,16 @@ def test_a_terminal_that_was_closed_ends_no_training(tmp_path: Path, monkeypatch
     assert (tmp_path / "runs/digits/checkpoints/step-00000002").is_dir()
 
 
+def test_a_pack_that_is_stopped_leaves_nothing_half_written(
+    steadygan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "images", 4)
+    monkeypatch.setattr("steadygan.files._sync", lambda path: signal.raise_signal(signal.SIGTERM))
+    assert steadygan("data", "pack", "images", "out.zip", "--size", "16").status == 128 + signal.SIGTERM
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_two_mistakes_are_both_named(steadygan: Run) -> None:
     result = steadygan("train", "digits", "train.stepz=1", "data.heldout=2")
     assert "train.stepz" in result.err
