@@ -140,8 +140,8 @@ def train_run(
             state, monitor = build_state(config, images.train, device, replicas.share), task.monitor(images)
             # What networks with inner noise (StyleGAN2) draw from while they train.
             torch.manual_seed(config.train.seed)
-            precision = str(state.autocast or torch.float32).removeprefix("torch.")
-            now = circumstances(device, replicas.size, f"{precision}; {state.mode}")
+            precision = str(state.execution.autocast or torch.float32).removeprefix("torch.")
+            now = circumstances(device, replicas.size, f"{precision}; {state.execution.mode}")
             notice = ""
             if run is not None:
                 check_same_data(path, images.train.fingerprint)
