@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
 import signal
+import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -366,6 +368,60 @@ def test_a_mistake_about_a_run_leaves_it_as_it_is(
     assert result.status == 2
     assert expected in result.err
     assert contents() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "RUN", "--out", "file/sheet.png"],
+        ["sample", "RUN", "--out", "file/folder"],
+        ["interpolate", "RUN", "--out", "file/sheet.png"],
+        ["neighbours", "RUN", "--out", "file/sheet.png"],
+        ["curve", "RUN", "--out", "file/curve.png"],
+        ["compare", "RUN", "--out", "file/curves.png"],
+        ["train", "digits", "--out", "file/run"],
+    ],
+    ids=" ".join,
+)
+def test_an_out_that_cannot_be_made_is_one_clear_error(
+    steadygan: Run, trained: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    result = steadygan(*(argument.replace("RUN", str(trained)) for argument in arguments))
+    assert result.status == 2
+    assert f"--out {arguments[-1]}: cannot be made: " in result.err
+    assert "file is no folder" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_terminal_that_shows_ascii_only_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.BytesIO()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    assert command("train", "digits", *TINY) == 0
+    sys.stdout.flush()
+    assert b"1?16?16" in shown.getvalue()
+
+
+def test_a_terminal_that_was_closed_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(text: str, **_: object) -> None:
+        if text.startswith("step "):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("steadygan.cli.training.typer.echo", closed)
+    assert command("train", "digits", *TINY) == 0
+    assert (tmp_path / "runs/digits/checkpoints/step-00000002").is_dir()
+
+
+def test_a_pack_that_is_stopped_leaves_nothing_half_written(
+    steadygan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path / "images", 4)
+    monkeypatch.setattr("steadygan.files._sync", lambda path: signal.raise_signal(signal.SIGTERM))
+    assert steadygan("data", "pack", "images", "out.zip", "--size", "16").status == 128 + signal.SIGTERM
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_two_mistakes_are_both_named(steadygan: Run) -> None:

@@ -145,3 +145,23 @@ def test_the_update_step_fits_on_a_screen_and_knows_no_method() -> None:
     objective = {name for name in imported(MODULES["training.step"]) if "objective" in name}
     core = {f"steadygan.objective.{part}" for part in ("batch", "views", "terms", "bundle")}
     assert objective <= core
+
+
+POSIX_ONLY = ("fcntl", "grp", "pwd", "resource", "termios")
+HIDDEN = f"""
+import importlib, sys
+import torch.distributed, torch._dynamo, numpy, PIL.Image, yaml, pydantic, typer, rich, filelock, safetensors.torch
+for name in {POSIX_ONLY}:
+    sys.modules[name] = None
+import os
+for name in ("fork", "sysconf", "getuid", "preadv", "posix_fadvise"):
+    delattr(os, name)
+for name in {sorted(MODULES)}:
+    if name not in ("__main__", ""):
+        importlib.import_module("steadygan." + name if name != "__init__" else "steadygan")
+"""
+
+
+def test_every_module_imports_where_there_is_no_posix() -> None:
+    """What others' packages need is imported before: they have their own ways on other systems."""
+    subprocess.run([sys.executable, "-c", HIDDEN], check=True)

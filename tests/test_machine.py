@@ -69,3 +69,17 @@ def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> No
         torch.set_float32_matmul_precision(before[0])
         cudnn.allow_tf32, cudnn.benchmark = before[1:]
     assert current == [1, 1]
+
+
+def test_training_from_python_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "keep_freed_memory", lambda: pytest.fail("the allocator is not the library's"))
+    cudnn = torch.backends.cudnn
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    with machine.restored(CPU):
+        machine.prepare(CPU, tf32=True, autotune=True, allocator=False)
+        torch.manual_seed(7)
+        torch.set_float32_matmul_precision("medium")
+        cudnn.allow_tf32, cudnn.benchmark = not before[2], not before[3]
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark) == before[1:]

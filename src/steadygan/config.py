@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
+from steadygan.files import read_text
 from steadygan.overrides import parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
 
@@ -292,7 +293,7 @@ def _read(source: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
             raise UserError(f"{source}: no such file")
         name, text = (
             path.parent.name if path.name == "config.yaml" else path.stem,
-            path.read_text(encoding="utf-8"),
+            read_text(path),
         )
     elif source in preset_names():
         name, text = source, preset_text(source)
@@ -303,8 +304,8 @@ def _read(source: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
         )
     try:
         tree = yaml.load(text, YAML) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{source}: not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
     base = tree.pop("extends", None)

@@ -11,6 +11,10 @@ class UserError(Exception):
     """Something the user can put right; the message says what and how. The CLI prints it and exits with status 2."""
 
 
+class Collapsed(UserError):
+    """Training collapsed, and `train.collapse` says to stop then."""
+
+
 class LostProcess(UserError):
     """One of several processes that train together ended, or no longer answers."""
 

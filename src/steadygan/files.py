@@ -1,43 +1,76 @@
-"""Writing files so that they are there whole, or not at all."""
+"""Writing files so that they are there whole, or not at all; reading them; locks between processes."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from steadygan.errors import UserError
 
+if TYPE_CHECKING:
+    from filelock import FileLock
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` on a temporary file beside `path`, then syncs and renames it into place."""
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""What file systems answer that have no locks."""
+PROBE_BYTES = 4 << 20
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
+    """Calls `write` on a temporary file next to `path`, then syncs it and renames it into place.
+
+    Args:
+        path: the file; it has the permissions that the process's umask leaves.
+        write: fills the file whose path it gets.
+        durable: waits until the disk has it; without, the file is whole for every reader, but a power cut may bring
+            the old one back.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     with _explained(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
         try:
+            temporary.touch(exist_ok=False)
+            mode = temporary.stat().st_mode
             write(temporary)
-            temporary.chmod(0o644)
-            _sync(temporary)
+            temporary.chmod(mode)  # a library that renames a file of its own into place has another
+            if durable:
+                _sync(temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """`write_whole` of UTF-8 text, with the line ends it has."""
+    write_whole(path, lambda file: file.write_bytes(text.encode()), durable=durable)
+
+
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `path` when the block ends without an error, and is removed otherwise."""
+    """A temporary directory that becomes `path` when the block ends without an error, and is removed otherwise.
+
+    It and its files have the permissions that the process's umask leaves. A directory that is replaced stays, as
+    `.NAME-…-old`, until the new one is in its place.
+    """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+        temporary.mkdir()
         try:
             yield temporary
-            temporary.chmod(0o755)
+            mode = temporary.stat().st_mode & 0o666
             for file in temporary.iterdir():
+                if file.is_file():
+                    file.chmod(mode)
                 _sync(file)
             _sync(temporary)
             if path.exists():
@@ -61,8 +94,96 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_text(path: Path) -> str:
+    """A UTF-8 file. Raises `UserError` where it cannot be read or is no such file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); is it damaged, or another file?") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises `UserError` where there is none, or it cannot be read."""
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged: {str(error)[:200]}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: damaged: a {type(found).__name__} where an object is expected")
+    return found
+
+
+def check_folder(folder: Path, out: Path) -> None:
+    """Checks, before the work is done, that a folder is there or can be made, and that it can be written.
+
+    Raises:
+        UserError: not so, naming `out`, the option's value.
+    """
+    nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "cannot be written (permission denied)" if nearest.is_dir() else "is no folder"
+        raise UserError(f"--out {out}: cannot be made: {nearest} {reason}; name another place with --out")
+
+
+def make_folder(folder: Path, out: Path) -> None:
+    """Makes a folder, with those above it. Raises `UserError` naming `out`, the value of --out."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: the folder {folder} cannot be made: {error.strerror or error}") from error
+
+
+def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
+    """A lock on `path`, which ends with this process at the latest; None while another holder has it.
+
+    Args:
+        path: a file of its own for the lock, made if it is not there.
+        seconds: how long to wait for the other holder.
+
+    Raises:
+        UserError: the file cannot be written, or its file system has no locks.
+    """
+    from filelock import FileLock, Timeout  # imports asyncio and sqlite
+
+    found = FileLock(path, timeout=seconds, thread_local=False)
+    try:
+        found.acquire()
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
+            raise UserError(
+                f"{path}: this file system has no locks ({getattr(error, 'strerror', None) or error}), so that two "
+                "writers could not notice each other; use a folder on another one"
+            ) from error
+        raise UserError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
+    return found
+
+
+def write_failure(folder: Path) -> str | None:
+    """Why nothing more can be written into a folder, in the system's words; None when something can.
+
+    Libraries that write files themselves hide that the disk is full behind messages of their own.
+    """
+    probe = folder / f".probe-{secrets.token_hex(4)}"
+    try:
+        with probe.open("xb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        probe.unlink(missing_ok=True)
+    return None
+
+
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if os.name != "posix" and path.is_dir():  # only POSIX opens directories
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

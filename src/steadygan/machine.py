@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -26,15 +28,18 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
-def prepare(device: torch.device, *, tf32: bool, autotune: bool) -> None:
+def prepare(device: torch.device, *, tf32: bool, autotune: bool, allocator: bool = True) -> None:
     """Makes this process quick at training on a device, whose memory and kernels it arranges.
 
-    tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits; autotune: cuDNN times its
-    ways to carry out a convolution when it first meets a shape, and keeps to the quickest.
+    Args:
+        device: what is trained on.
+        tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits.
+        autotune: cuDNN times its ways to carry out a convolution when it first meets a shape, and keeps to the
+            quickest.
+        allocator: on a CPU, arrange memory too (`keep_freed_memory`), which cannot be taken back: for a process that
+            is there for the training alone.
     """
-    import torch
-
-    if device.type == "cpu":
+    if device.type == "cpu" and allocator:
         keep_freed_memory()
     if device.type != "cuda":
         return
@@ -42,6 +47,22 @@ def prepare(device: torch.device, *, tf32: bool, autotune: bool) -> None:
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.benchmark = autotune
+
+
+@contextmanager
+def restored(device: torch.device) -> Iterator[None]:
+    """Afterwards this process is as it was: its random numbers, and what `prepare` sets but for the allocator."""
+    cuda, cudnn = device.type == "cuda", torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    current = torch.cuda.current_device() if cuda else None
+    with torch.random.fork_rng([device] if cuda else []):
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before[0])
+            cudnn.allow_tf32, cudnn.benchmark = before[1:]
+            if current is not None:
+                torch.cuda.set_device(current)
 
 
 def has_bfloat16(device: str) -> bool:

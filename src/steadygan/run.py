@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +15,23 @@ from steadygan import config as configuration
 from steadygan._version import __version__
 from steadygan.build import build_state, resolve
 from steadygan.config import Config
-from steadygan.errors import LostProcess, UserError
-from steadygan.machine import choose_device, choose_precision, prepare
+from steadygan.errors import Collapsed, LostProcess, UserError
+from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
-from steadygan.runs.checkpoint import checkpoints, load_checkpoint, read_manifest
-from steadygan.runs.directory import Onlooker, RunDirectory
-from steadygan.runs.provenance import check_same_data, provenance
+from steadygan.runs.checkpoint import checkpoints, load_checkpoint, manifest_step, read_manifest
+from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
+from steadygan.runs.provenance import (
+    changed_circumstances,
+    check_config,
+    check_same_data,
+    circumstances,
+    config_digest,
+    provenance,
+    read_provenance,
+    resumed,
+)
 from steadygan.runs.reading import last_score
+from steadygan.runs.status import Status
 from steadygan.tasks.choice import task_of
 from steadygan.tasks.images import Images, Notify
 from steadygan.tasks.synthesis import fakes
@@ -45,16 +54,25 @@ class Trained:
     translates: bool = False
 
 
-def open_run(
-    path: Path, overrides: Sequence[str], kind: type[RunDirectory] = RunDirectory
-) -> tuple[Config, RunDirectory]:
-    """The configuration of an existing run, with overrides, and its directory, which a writer locks."""
+def open_run(path: Path, overrides: Sequence[str], *, write: bool, accept: bool) -> tuple[Config, RunDirectory]:
+    """The configuration of an existing run, with overrides, and its directory, which a writer locks.
+
+    accept: a config.yaml that was edited is taken as it is.
+    """
     if not (path / "config.yaml").is_file():
         raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    if not accept:
+        check_config(path)
     config = resolve(configuration.load(path, overrides))
-    run = kind(path)
+    if not write:
+        return config, RunDirectory(path)
+    run = Writer(path)
     run.lock()
-    run.tidy()
+    try:
+        run.tidy()
+    except BaseException:
+        run.close()
+        raise
     return config, run
 
 
@@ -64,40 +82,57 @@ def train_run(
     *,
     overrides: Sequence[str] = (),
     replicas: Replicas | None = None,
+    accept_config: bool = False,
+    own_process: bool = False,
     on_load: Notify | None = None,
     on_ready: Callable[[TrainState, Images], None] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Trained:
-    """Trains `config` in a new run directory, or, without one, goes on with the run that is there.
+    """Trains `config` in a new run directory, or, without one, resumes the run that is there.
 
-    on_load(done, total) is called as images are read, on_ready when everything is built, on_step after each step.
-    replicas: the processes that train together (`training.distributed.joined`), each of which calls this.
+    A run that was stopped before its first checkpoint starts again, in both cases.
+
+    Args:
+        config: of a new run; None to resume.
+        path: the run directory.
+        overrides: of the configuration of a run that is resumed.
+        replicas: the processes that train together (`parallel.processes.joined`), each of which calls this.
+        accept_config: resume with a config.yaml that was edited.
+        own_process: this process is there for the run alone; else it is left as it was found (`machine.restored`).
+        on_load: called with (done, total) as images are read.
+        on_ready: called when everything is built.
+        on_step: called after each step.
     """
     replicas = replicas or Replicas()
     with ExitStack() as stack:
         run: RunDirectory | None = None
+        checkpoint: Path | None = None
         with replicas.together():
             if config is None:
-                config, run = open_run(path, overrides, RunDirectory if replicas.first else Onlooker)
+                config, run = open_run(path, overrides, write=replicas.first, accept=accept_config)
                 stack.callback(run.close)
                 checkpoint = run.newest_checkpoint()
-                refuse_finished(path, config, int(read_manifest(checkpoint)["step"]))
+                if checkpoint is not None:
+                    refuse_finished(path, config, manifest_step(checkpoint, read_manifest(checkpoint)))
             else:
                 config = resolve(config)
-                RunDirectory.refuse_existing(path)
+                refuse_existing(path, config.to_yaml())
             device = choose_device(replicas.device_name(config.train.device))
-            prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
+            train = config.train
+            stack.enter_context(restored(device))
+            prepare(device, tf32=train.tf32, autotune=train.autotune, allocator=own_process)
             task = task_of(config)
             images = task.load(device, on_load)
             score = task.scorer(images, replicas)
         assert config is not None
         replicas.connect(device, config.train.collective_timeout)
+        config_yaml = config.to_yaml()
         replicas.agree(
             {
                 "version": f"{__version__} on torch {torch.__version__}",
-                "configuration": hashlib.sha256(config.to_yaml().encode()).hexdigest(),
+                "configuration": config_digest(config_yaml),
                 "content of the images": images.train.fingerprint,
-                "checkpoint to go on from": checkpoint.name if run is not None else "none",
+                "checkpoint to resume from": "none" if checkpoint is None else checkpoint.name,
                 "precision": str(choose_precision(config.train.precision, device)),
             }
         )
@@ -105,45 +140,91 @@ def train_run(
             state, monitor = build_state(config, images.train, device, replicas.share), task.monitor(images)
             # What networks with inner noise (StyleGAN2) draw from while they train.
             torch.manual_seed(config.train.seed)
+            precision = str(state.execution.autocast or torch.float32).removeprefix("torch.")
+            now = circumstances(device, replicas.size, f"{precision}; {state.execution.mode}")
+            notice = ""
             if run is not None:
                 check_same_data(path, images.train.fingerprint)
+            if checkpoint is not None:
                 load_checkpoint(state, checkpoint)
-                run.forget_after(state.step)
-                run.write_config(config.to_yaml())
-            else:
-                origin = provenance(
-                    seed=config.train.seed,
-                    config_sha256=hashlib.sha256(config.to_yaml().encode()).hexdigest(),
-                    data=images.facts(config.data.path),
-                    device=device,
-                    processes=replicas.size,
-                )
-                if config.train.init_from is not None:
-                    source = Path(config.train.init_from).expanduser()
-                    origin["init_from"] = start_from(state, source, monitor.generator)
-                kind = RunDirectory if replicas.first else Onlooker
-                run = kind.create(path, config.to_yaml(), origin)
+            origin: dict[str, Any] = {}
+            if checkpoint is None and config.train.init_from is not None:
+                origin["init_from"] = start_from(state, Path(config.train.init_from).expanduser(), monitor.generator)
+            if run is None:
+                data = images.facts(config.data.path)
+                origin |= provenance(seed=train.seed, config_yaml=config_yaml, data=data, circumstances=now)
+                run = Writer.create(path, config_yaml, origin) if replicas.first else RunDirectory(path)
                 stack.callback(run.close)
+            elif isinstance(run, Writer):
+                before = read_provenance(path)
+                notice = changed_circumstances(before, now)
+                run.forget_after(state.step)
+                run.make_folders()
+                # config.yaml is the second to be written: after a kill between the two, either is known.
+                run.write_provenance(
+                    resumed(before, step=state.step, config_yaml=config_yaml, overrides=overrides, circumstances=now)
+                    | origin
+                )
+                run.write_config(config_yaml)
         assert run is not None
         replicas.copy_first(state.weights().values())
         replicas.helper = partial(fakes, state)
-        trainer = Trainer(config, state, run, monitor, score=score, replicas=replicas)
-        if on_ready is not None:
-            on_ready(state, images)
-        try:
-            finished = trainer.fit(on_step)
-        except LostProcess as lost:
-            raise LostProcess(f"{lost}; {how_to_go_on(run)}") from lost
+        status = Status(path, config.train.steps, state.step) if replicas.first else None
+        with reporting(status):
+            trainer = Trainer(config, state, run, monitor, score=score, replicas=replicas, status=status)
+            if notice:
+                trainer.recovery.notify(f"resumed where rounding may differ from before: {notice}")
+            if on_ready is not None:
+                on_ready(state, images)
+            try:
+                finished = trainer.fit(on_step)
+            except LostProcess as lost:
+                raise LostProcess(f"{lost}; {how_to_go_on(run)}") from lost
+            if status is not None:
+                status.step = state.step
+                status.say("finished" if finished else "stopped")
     grids = sorted(run.samples.glob("step-*.png"))
     return Trained(path, finished, last_score(path), grids[-1] if grids else None, "directions" in monitor.generator)
+
+
+@contextmanager
+def reporting(status: Status | None) -> Iterator[None]:
+    """Writes status.json as a run starts, and what it ended with if that was an error."""
+    if status is None:
+        yield
+        return
+    status.say("starting")
+    try:
+        yield
+    except Collapsed as error:
+        status.say("collapsed", str(error))
+        raise
+    except UserError as error:
+        status.say("failed", str(error))
+        raise
+    except Exception as error:
+        status.say("failed", f"{type(error).__name__}: {error}")
+        raise
+    except BaseException as error:  # a second Ctrl-C
+        status.say("stopped", f"at once, by {type(error).__name__}")
+        raise
 
 
 def how_to_go_on(run: RunDirectory) -> str:
     """What to do after a process was lost."""
     found = checkpoints(run.checkpoints)
     if not found:
-        return f"there is no checkpoint yet: remove {run.path} and start again"
+        return "there is no checkpoint yet: start it again with the same command"
     return f"start as many as you like again with `… -m steadygan train {run.path} --resume`, from {found[-1].name}"
+
+
+def refuse_run(source: str | Path) -> None:
+    """What names a run to start a new one from is a run to resume."""
+    if (Path(source) / "config.yaml").is_file():
+        raise UserError(
+            f"{source} is a run directory: to train it further add --resume (in Python resume=True); to start another "
+            f"run with its settings, name {Path(source) / 'config.yaml'} and a directory with --out"
+        )
 
 
 def refuse_finished(path: Path, config: Config, step: int) -> None:

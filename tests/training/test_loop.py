@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import sys
 import threading
@@ -174,6 +175,77 @@ def test_a_signal_raises_the_flag_once_and_the_handlers_come_back() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_closed_terminal_ends_a_run_at_a_step_boundary_unless_nohup_says_otherwise() -> None:
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with interruptible() as flag:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)  # some terminals send two
+            assert flag
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with interruptible() as flag:
+            signal.raise_signal(signal.SIGHUP)
+            assert not flag
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
+
+
+def test_a_grid_that_cannot_be_written_and_deleted_samples_end_no_training(tmp_path: Path) -> None:
+    run, notices = tmp_path / "run", []
+
+    def spoil(now: Any) -> None:
+        notices.append(now.notice)
+        if now.step == 1:
+            shutil.rmtree(run / "samples")
+        elif now.step == 2:
+            (run / "samples/step-00000003.png").mkdir()
+
+    overrides = [*TINY, *UNSCORED, "train.steps=3", "train.sample_every=1"]
+    assert steadygan.train("digits", overrides, out=run, on_step=spoil).finished
+    assert (run / "samples/step-00000002.png").is_file()
+    assert "step-00000003.png: cannot be written" in notices[2]
+    assert checkpoints(run / "checkpoints")[-1].name == "step-00000003"
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_again_both_ways(tmp_path: Path) -> None:
+    overrides = [*TINY, *UNSCORED, "train.steps=2"]
+
+    def crash(now: Any) -> None:
+        raise ZeroDivisionError
+
+    for name, again in (
+        ("same", {"source": "digits", "overrides": overrides, "out": tmp_path / "same"}),
+        ("resumed", {"source": tmp_path / "resumed", "resume": True}),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            steadygan.train("digits", overrides, out=tmp_path / name, on_step=crash)
+        assert not checkpoints(tmp_path / name / "checkpoints")
+        result = steadygan.train(**again)  # type: ignore[arg-type]
+        assert result.finished
+        assert [row["step"] for row in rows(tmp_path / name)] == [1, 2]
+
+
+def test_a_runs_name_without_resume_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("name: run\n")
+    with pytest.raises(UserError, match="is a run directory: to train it further add --resume"):
+        steadygan.train(tmp_path)
+
+
+def test_an_edited_configuration_is_resumed_only_when_asked_for_and_leaves_a_trace(tmp_path: Path) -> None:
+    run = steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=1"], out=tmp_path / "run").path
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("  steps: 1\n", "  steps: 2\n"))
+    with pytest.raises(UserError, match=r"train\.steps is 2, was 1"):
+        steadygan.train(run, resume=True)
+    assert steadygan.train(run, resume=True, accept_config=True).finished
+    assert steadygan.train(run, ["train.steps=3"], resume=True).finished
+    resumes = json.loads((run / "provenance.json").read_text())["resumes"]
+    assert [entry["changed"] for entry in resumes] == [{"train.steps": [1, 2]}, {"train.steps": [2, 3]}]
+    assert [entry["step"] for entry in resumes] == [1, 2]
 
 
 def test_outside_the_main_thread_the_flag_stays_down() -> None:

@@ -30,7 +30,7 @@ def compare(
     at: Annotated[str, typer.Option(help="with --against: a run's last score, or its best")] = "last",
 ) -> None:
     """Put runs side by side: a table here, loss and score curves in a PNG."""
-    from steadygan.files import write_whole
+    from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import curves as comparison
     from steadygan.reports import tables
     from steadygan.reports.against import against as rows_against
@@ -43,6 +43,8 @@ def compare(
         raise UserError(f"--at must be last or best, not {at!r}")
     if wrong := [path for path in out if path.suffix.lower() not in WRITTEN]:
         raise UserError(f"--out {wrong[0]}: name a .png for the curves, or a .md or .csv for the table")
+    for path in out:
+        check_folder(path.parent, path)
     rows = (
         tables.table(runs, seeds=group_seeds) if against is None else rows_against(runs, against, pick=at)  # type: ignore[arg-type]
     )
@@ -51,7 +53,7 @@ def compare(
     else:
         typer.echo(tables.markdown(rows) if form == "markdown" else tables.csv(rows), nl=False)
     for path in out:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, path)
         if path.suffix.lower() != ".png":
             text = tables.markdown(rows) if path.suffix.lower() == ".md" else tables.csv(rows)
             write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))

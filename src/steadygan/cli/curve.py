@@ -27,7 +27,7 @@ def curve(
 ) -> None:
     """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
     from steadygan.evaluation.run import truncation_curve
-    from steadygan.files import write_whole
+    from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables
     from steadygan.reports.truncation import plot_truncation, truncation_rows
 
@@ -36,6 +36,8 @@ def curve(
     out = out or [path / "truncation.png", path / "truncation.csv"]
     if wrong := [file for file in out if file.suffix.lower() not in (".png", ".csv")]:
         raise UserError(f"--out {wrong[0]}: name a .png for the curve, or a .csv for the numbers")
+    for file in out:
+        check_folder(file.parent, file)
     if num_fake is not None and num_fake < 2:
         raise UserError(f"--num-fake {num_fake}: a distance needs at least 2 images")
     records = truncation_curve(
@@ -51,7 +53,7 @@ def curve(
     _print(rows)
     made = records[0]["protocol"]
     for file in out:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent, file)
         if file.suffix.lower() == ".png":
             title = f"{path.resolve().name}, step {records[0]['step']}, {made['name']}: {made['num_fake']} fakes"
             plot_truncation(rows, file, title=title)

@@ -88,8 +88,10 @@ def _weights(name: str, variable: str, purpose: str) -> Finding:
 
 
 def _memory() -> Finding:
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    total = pages * size / 2**30
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others may not know these names
+        return Finding("memory", "unknown", "this system does not say; --dry-run shows what a run needs")
     return Finding("memory", f"{total:.0f} GiB", "data sets up to a quarter of the free part stay in memory")
 
 

@@ -30,6 +30,7 @@ def interpolate(
     weights: Weights = "ema",
 ) -> None:
     """Walk between latents, between classes, or both, with a trained generator."""
+    from steadygan.files import check_folder, make_folder
     from steadygan.generators.loading import load
     from steadygan.generators.remaking import stamp_for
     from steadygan.pictures.animation import ANIMATED, save_animation
@@ -44,10 +45,11 @@ def interpolate(
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     arguments: dict[str, Any] = {"rows": rows, "steps": steps, "between": between, "classes": chosen}
     arguments |= {"seed": seed, "truncation": truncation}
+    check_folder(out.parent, out)
     generator = load(path, weights=weights)  # type: ignore[arg-type]
     images = generator.interpolate(**arguments)
     stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, out)
     if out.suffix.lower() == ".png":
         save_grid(images.flatten(0, 1), out, steps, saving(stamp, "PNG"))
     else:

@@ -29,13 +29,14 @@ def neighbours(
 ) -> None:
     """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
     from steadygan.evaluation import neighbours as explore
-    from steadygan.files import write_whole
+    from steadygan.files import check_folder, make_folder, write_whole
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
     out = out or path / "neighbours.png"
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the sheet is a .png")
+    check_folder(out.parent, out)
     result = explore.neighbours(
         path,
         num,
@@ -47,7 +48,7 @@ def neighbours(
         weights=weights,  # type: ignore[arg-type]
     )
     sheet = result.sheet()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, out)
     write_whole(out, lambda temporary: sheet.save(temporary, format="PNG"))
     _print(result, nearest)
     typer.echo(f"sheet   {out}: a sample a row, then its nearest in {' and in '.join(result.found)}")

@@ -30,7 +30,7 @@ def sample(
     weights: Weights = "ema",
 ) -> None:
     """Make images with a trained generator, from its checkpoint alone."""
-    from steadygan.files import write_whole
+    from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.generators.loading import load
     from steadygan.generators.remaking import label_of, stamp_for
     from steadygan.generators.seeds import parse_moves, parse_seeds
@@ -41,6 +41,11 @@ def sample(
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
     if moves is not None and seeds is None:
         raise UserError("--moves goes with --seeds")
+    if out is not None and out.is_file() and out.suffix.lower() != ".png":
+        raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
+    out = out or path / "samples.png"
+    folder = out.parent if out.suffix.lower() == ".png" else out
+    check_folder(folder, out)
     generator = load(path, weights=weights)  # type: ignore[arg-type]
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     arguments: dict[str, Any] = {"classes": chosen, "truncation": truncation}
@@ -53,12 +58,9 @@ def sample(
         arguments |= {"seeds": parse_seeds(seeds), "moves": parse_moves(moves or ""), "batch_size": 1}
         images = generator.from_seeds(**arguments)
         num = len(images)
-    out = out or path / "samples.png"
-    if out.is_file() and out.suffix.lower() != ".png":
-        raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
     stamp = stamp_for(generator, weights, call, arguments)
+    make_folder(folder, out)
     if out.suffix.lower() == ".png":
-        out.parent.mkdir(parents=True, exist_ok=True)
         every = len(chosen) if chosen else generator.classes
         columns = min(every if 4 <= every <= 16 else round(num**0.5) or 1, num)
         if num == 1:
@@ -67,7 +69,6 @@ def sample(
         else:
             save_grid(images, out, columns, saving(replace(stamp, columns=columns), "PNG"))
     else:
-        out.mkdir(parents=True, exist_ok=True)
         stamps = {f"{i:06d}.png": stamp.of(i, *label_of(generator, chosen, i)) for i in range(num)}
         for image, (name, each) in zip(images, stamps.items(), strict=True):
             write_whole(out / name, partial(to_pil(image).save, format="PNG", **saving(each, "PNG")))

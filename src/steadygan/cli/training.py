@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,18 +27,25 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="the run directory  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in SOURCE")] = False,
+    accept_config: Annotated[
+        bool, typer.Option("--accept-config", help="with --resume: take a config.yaml that was edited")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show sizes and a time estimate, then stop")] = False,
 ) -> None:
     """Train a GAN: `steadygan train digits`, or `steadygan train PRESET data.path=FOLDER`."""
     from steadygan import config as configuration
     from steadygan.parallel.processes import joined, restarted
 
+    if accept_config and not resume:
+        raise UserError("--accept-config is for --resume: a new run takes its settings from SOURCE as they are")
     if resume and (out is not None or dry_run):
         raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
     with joined() as replicas:
         with replicas.together():
             if dry_run and replicas.size > 1:
                 raise UserError("--dry-run tries one process; call it without torchrun")
+            if not resume:
+                _refuse_run(source)
             config = None if resume else configuration.load(source, overrides or [])
         if dry_run and config is not None:
             _dry_run(config)
@@ -45,10 +53,17 @@ def train(
         path = Path(source) if config is None else out or Path("runs") / config.name
         if config is not None and restarted() and (path / "config.yaml").is_file():
             config = None  # overrides are those the run was started with
-        _train(config, path, overrides or [], replicas)
+        _train(config, path, overrides or [], replicas, accept_config)
 
 
-def _train(config: Config | None, path: Path, overrides: list[str], replicas: Replicas) -> None:
+def _refuse_run(source: str) -> None:
+    if (Path(source) / "config.yaml").is_file():  # torch, and with it `run`, only where there is a mistake to explain
+        from steadygan.run import refuse_run
+
+        refuse_run(source)
+
+
+def _train(config: Config | None, path: Path, overrides: list[str], replicas: Replicas, accept_config: bool) -> None:
     from rich import progress as bars
 
     from steadygan.run import train_run
@@ -73,6 +88,10 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                 console.print(line, highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
+            with suppress(OSError):  # a terminal that was closed ends no training
+                show(now)
+
+        def show(now: Progress) -> None:
             if now.notice:
                 console.print(f"[yellow]notice[/]      {escape(now.notice)}", highlight=False, soft_wrap=True)
             losses = "  ".join(
@@ -90,6 +109,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
             path,
             overrides=overrides,
             replicas=replicas,
+            accept_config=accept_config,
+            own_process=True,
             on_load=on_load,
             on_ready=on_ready,
             on_step=on_step if replicas.first else None,

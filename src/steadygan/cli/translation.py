@@ -23,7 +23,7 @@ def translate(
 ) -> None:
     """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
     from steadygan.data.domains import open_whole
-    from steadygan.files import write_whole
+    from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.generators.loading import load_translator
     from steadygan.pictures.grid import to_pil
 
@@ -36,11 +36,12 @@ def translate(
     targets = [out / Path(name).with_suffix(".png") for name in images.names]
     if strays := [target for target in targets if ".." in target.parts or not target.is_relative_to(out)]:
         raise UserError(f"{source} holds an image that would be written outside {out}: {strays[0]}")
+    check_folder(out, out)
     if len(set(targets)) < len(targets):
         raise UserError(f"two images in {source} differ only in their ending: rename one, as both would become one PNG")
     for index, target in enumerate(targets):
         made = translator.translate(images.read(index), direction, tile=tile, overlap=overlap)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent, out)
         write_whole(target, partial(to_pil(made).save, format="PNG"))
     if translator.licence:
         typer.echo(f"licence     {translator.licence}")

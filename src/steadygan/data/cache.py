@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
 import mmap
 import os
 import shutil
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,9 +27,10 @@ from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unrea
 from steadygan.data.ordered import THREADS, in_order
 from steadygan.data.source import Source
 from steadygan.errors import UserError
-from steadygan.files import whole_directory
+from steadygan.files import lock, whole_directory
 
 VERSION = 1
+_SEEKING = threading.Lock()
 PART_IMAGES, PART_BYTES = 64, 4 << 20
 PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
 
@@ -64,7 +65,7 @@ class Cache:
             for start in starts:
                 os.posix_fadvise(self.file, start, length, os.POSIX_FADV_WILLNEED)
         for place, start in zip(places, starts, strict=True):
-            if os.preadv(self.file, [place], start) != length:
+            if _read_at(self.file, place, start) != length:
                 raise UserError(f"{self.path} was cut short while in use: start again, and it is made anew")
         return images
 
@@ -123,6 +124,17 @@ def open_cache(
             f"{root}: the cache of decoded images cannot be written ({error.strerror}): set STEADYGAN_CACHE to "
             "another folder, or data.cache=false to decode at each use"
         ) from error
+
+
+def _read_at(file: int, place: np.ndarray, start: int) -> int:
+    """Fills an array with what a file has from a position on; how many bytes there were."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [place.data], start)
+    with _SEEKING:  # elsewhere a descriptor has one position for all threads
+        os.lseek(file, start, os.SEEK_SET)
+        data = os.read(file, place.nbytes)
+    place.reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
+    return len(data)
 
 
 def remove_cache(cache: Cache) -> None:
@@ -202,6 +214,9 @@ def _check_room(source: Source, root: Path) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Held by one process at a time; the others wait, and then find what it has built."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    held = lock(path, seconds=-1)
+    assert held is not None
+    try:
         yield
+    finally:
+        held.release()

@@ -7,16 +7,16 @@ from pathlib import Path
 from steadygan.diagnosis import diagnose
 from steadygan.diagnosis.verdict import Verdict
 from steadygan.errors import UserError
-from steadygan.runs.reading import read_config, read_lines
+from steadygan.runs.following import read_records
+from steadygan.runs.reading import read_config
 
 
 def diagnose_run(path: Path) -> Verdict:
     """The verdict on the run in a directory, from config.yaml, metrics.jsonl and scores.jsonl alone.
 
-    Raises UserError where there is no run, or where a line in its records is damaged.
+    Raises UserError where there is no run; damaged lines in its records are left out, with a warning.
     """
     if not (path / "metrics.jsonl").is_file():
         raise UserError(f"{path} is not a run directory: it has no metrics.jsonl")
-    rows = read_lines(path / "metrics.jsonl")
-    scores = read_lines(path / "scores.jsonl") if (path / "scores.jsonl").is_file() else []
+    rows, scores = (read_records(path / name) for name in ("metrics.jsonl", "scores.jsonl"))
     return diagnose(rows, scores, config=read_config(path / "config.yaml"))

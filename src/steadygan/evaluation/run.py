@@ -21,7 +21,7 @@ from steadygan.metrics.evaluation import score
 from steadygan.metrics.protocol import BatchNorm, Protocol, choose_protocol
 from steadygan.metrics.sharding import Shard
 from steadygan.runs.checkpoint import find_checkpoint
-from steadygan.runs.directory import RunDirectory
+from steadygan.runs.directory import append_record
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for, real_images
@@ -151,5 +151,5 @@ def truncation_curve(
             )
         records.append({"step": generator.step, **scores})
         if shard.rank == 0:
-            RunDirectory(path).append("scores.jsonl", records[-1])
+            append_record(path, "scores.jsonl", records[-1])
     return records

@@ -12,7 +12,7 @@ from steadygan.errors import UserError
 from steadygan.generators.translator import Translator
 from steadygan.metrics.pairs import LPIPS
 from steadygan.pictures.grid import save_grid
-from steadygan.runs.directory import RunDirectory
+from steadygan.runs.directory import RunDirectory, append_record
 from steadygan.tasks.pair_sheet import sheet
 from steadygan.tasks.translation import score_translation
 
@@ -42,7 +42,7 @@ def evaluate_translation(
     measure = None if lpips is None else LPIPS(lpips)
     record, _ = score_translation(translator.nets, images, config, weights=weights, lpips=measure)
     record = {"step": translator.step, **record}
-    RunDirectory(run).append("scores.jsonl", record)
+    append_record(run, "scores.jsonl", record)
     pictures, columns = sheet(translator.nets, images, translator.directions, SHEET_ROWS)
     save_grid(pictures, RunDirectory(run).samples / f"pairs-step-{translator.step:08d}.png", columns)
     return record

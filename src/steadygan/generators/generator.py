@@ -22,7 +22,13 @@ from steadygan.kernels.winograd.layer import set_winograd
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float, to_uint8
-from steadygan.runs.checkpoint import licence, read_manifest, read_statistics, read_weights
+from steadygan.runs.checkpoint import (
+    fill,
+    licence,
+    manifest_step,
+    read_networks,
+    read_statistics,
+)
 
 Classes = int | str | Sequence[int | str] | None
 
@@ -35,21 +41,21 @@ class Generator:
     """
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
-        manifest = read_manifest(path)
+        network = "G_ema" if weights == "ema" else "G"
+        manifest, tensors = read_networks(path, (network,))
         try:
-            description, self.step = manifest["generator"], int(manifest["step"])
+            description, self.step = manifest["generator"], manifest_step(path, manifest)
             self._net, self._prior = build_generator(description)
             self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
             raise UserError(f"{path}: the manifest's description of the generator is damaged: {error}") from error
-        prefix = "G_ema." if weights == "ema" else "G."
-        tensors = {k.removeprefix(prefix): v for k, v in read_weights(path).items() if k.startswith(prefix)}
+        tensors = {key.removeprefix(f"{network}."): value for key, value in tensors.items()}
         try:
-            self._net.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise UserError(f"{path}: the weights don't fit the generator the manifest describes") from error
+            fill(self._net, tensors)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
         self._net.to(device).eval().requires_grad_(False)
         set_winograd(self._net, device.type == "cpu")
         self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}

@@ -12,7 +12,7 @@ from steadygan.generators.generator import Generator
 from steadygan.generators.translator import Translator as Translator
 from steadygan.generators.translator import is_translation
 from steadygan.machine import choose_device
-from steadygan.runs.checkpoint import find_checkpoint
+from steadygan.runs.checkpoint import use_checkpoint
 
 
 def load(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Generator:
@@ -21,18 +21,24 @@ def load(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw
     weights: the averaged ones, or those training left. Raises `UserError` when there is none, it is damaged, or it is
     of a translation (`load_translator`).
     """
-    checkpoint = find_checkpoint(Path(path))
-    if is_translation(checkpoint):
-        raise UserError(f"{path} makes images of images: use `steadygan translate`, or load_translator in Python")
-    return Generator(checkpoint, choose_device(device), weights)
+
+    def read(checkpoint: Path) -> Generator:
+        if is_translation(checkpoint):
+            raise UserError(f"{path} makes images of images: use `steadygan translate`, or load_translator in Python")
+        return Generator(checkpoint, choose_device(device), weights)
+
+    return use_checkpoint(Path(path), read)
 
 
 def load_translator(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Translator:
     """The generators of a translation's checkpoint, or of a run's best one; arguments and errors as for `load`."""
-    checkpoint = find_checkpoint(Path(path))
-    if not is_translation(checkpoint):
-        raise UserError(f"{path} is not of a translation: use `steadygan sample`, or load in Python")
-    return Translator(checkpoint, choose_device(device), weights)
+
+    def read(checkpoint: Path) -> Translator:
+        if not is_translation(checkpoint):
+            raise UserError(f"{path} is not of a translation: use `steadygan sample`, or load in Python")
+        return Translator(checkpoint, choose_device(device), weights)
+
+    return use_checkpoint(Path(path), read)
 
 
 def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:

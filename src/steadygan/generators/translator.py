@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
+from steadygan.files import read_json
 from steadygan.generators.description import build_generator
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.translate import generator_name
-from steadygan.runs.checkpoint import MANIFEST, licence, read_manifest, read_weights
+from steadygan.runs.checkpoint import MANIFEST, fill, licence, manifest_step, read_manifest, read_networks
 
 
 class Translator:
@@ -25,23 +25,23 @@ class Translator:
     """
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, ())
         try:
-            description, self.step = manifest["generator"], int(manifest["step"])
+            description, self.step = manifest["generator"], manifest_step(path, manifest)
             nets, _ = build_generator(description)
             self.directions: tuple[str, ...] = tuple(map(str, description["directions"]))
             self.size, self.channels = int(description["size"]), int(description["channels"])
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
             raise UserError(f"{path}: the manifest's description of the generators is damaged: {error}") from error
         assert isinstance(nets, nn.ModuleDict)
         prefix = "G_ema." if weights == "ema" else ""
-        wanted = {f"{prefix}{key}": key for key in nets.state_dict()}
+        _, tensors = read_networks(path, ("G_ema",) if weights == "ema" else tuple(nets))
         try:
-            nets.load_state_dict({wanted[key]: value for key, value in read_weights(path).items() if key in wanted})
-        except RuntimeError as error:
-            raise UserError(f"{path}: the weights don't fit the generators the manifest describes") from error
+            fill(nets, {key.removeprefix(prefix): value for key, value in tensors.items()})
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"{path}: the weights don't fit the generators the manifest describes: {error}") from error
         self.nets, self.path = nets.to(device).eval().requires_grad_(False), path
         self.licence = licence(manifest)
 
@@ -74,7 +74,6 @@ class Translator:
 def is_translation(checkpoint: Path) -> bool:
     """Whether a checkpoint says that its generators make images of images."""
     try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-        return bool(manifest["generator"].get("directions"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return bool(read_json(checkpoint / MANIFEST)["generator"].get("directions"))
+    except (UserError, KeyError, AttributeError):
         return False  # whoever loads it says what is wrong

@@ -78,7 +78,10 @@ class History(nn.Module):
         return {"images": self.images, "count": self.count}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        if len(state["images"]) != self.size:
-            raise ValueError(f"the history was of {len(state['images'])} images and is of {self.size} now")
-        self.images = state["images"].to(self.count.device).clone()
-        self.count.copy_(state["count"])
+        images, count = state["images"], int(state["count"])
+        if len(images) != self.size:
+            raise ValueError(f"the history was of {len(images)} images and is of {self.size} now")
+        if not images.is_floating_point() or images.layout is not torch.strided or not 0 <= count <= self.size:
+            raise ValueError(f"the history holds {images.dtype} {list(images.shape)}, {count} of them in use")
+        self.images = images.to(self.count.device).contiguous().clone()
+        self.count.fill_(count)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from steadygan.errors import UserError, nearest, require
+from steadygan.files import write_whole
 from steadygan.reports.curves import wrapped
 from steadygan.reports.grouping import group_seeds, mean_and_sd
 from steadygan.runs.reading import Row, Run, cost, protocol_difference, read_runs, score_columns, series
@@ -109,4 +111,4 @@ def plot_against(rows: Sequence[Row], key: str, out_png: str | Path) -> None:
     if len({row["run"] for row in rows}) > 1:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     Path(out_png).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, format="png")
+    write_whole(Path(out_png), partial(figure.savefig, format="png"))

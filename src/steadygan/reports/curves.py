@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steadygan.errors import require
+from steadygan.files import write_whole
 from steadygan.reports import spectra as instruments
 from steadygan.reports.grouping import Group, group_seeds, merged, singles
 from steadygan.runs.reading import Run, number, read_runs, score_columns, series
@@ -92,7 +94,7 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     keys = [Line2D([], [], color=colour, label=_label(group)) for group, colour in zip(groups, colours, strict=True)]
     figure.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 5), frameon=False)
     Path(out_png).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, format="png")
+    write_whole(Path(out_png), partial(figure.savefig, format="png"))
 
 
 def _terms(runs: Sequence[Run], prefix: str) -> list[str]:

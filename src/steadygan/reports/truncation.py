@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from steadygan.errors import require
+from steadygan.files import write_whole
 from steadygan.runs.reading import Row, cost, score_names
 
 OFF = "off"
@@ -69,7 +71,7 @@ def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = ""
         axes.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=10)
     Path(out_png).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, format="png")
+    write_whole(Path(out_png), partial(figure.savefig, format="png"))
 
 
 def _set_limits(set_limits: Callable[[float, float], object], values: Sequence[float]) -> None:

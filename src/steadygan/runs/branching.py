@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 from steadygan import config as configuration
 from steadygan.errors import UserError
 from steadygan.files import whole_directory
-from steadygan.runs.following import Follower
+from steadygan.runs.checkpoint import checkpoints
+from steadygan.runs.following import Follower, write_record
+from steadygan.runs.provenance import branched, read_provenance
 
 _RECORDS = ("metrics.jsonl", "scores.jsonl")
 
@@ -23,7 +24,7 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
     checkpoint, and says in its provenance where it comes from; `run` is not touched. Returns the step. Raises
     `UserError` where there is no such checkpoint, for a configuration that makes no sense, or where `out` exists.
     """
-    known = {int(path.name[5:]): path for path in _checkpoints(run)}
+    known = {int(path.name[5:]): path for path in checkpoints(run / "checkpoints")}
     if not known:
         raise UserError(f"{run} has no checkpoint to branch from")
     at = max(known) if step is None else step
@@ -34,17 +35,14 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
     config = configuration.load(run, [*overrides, f"name={json.dumps(out.resolve().name)}"])
     if config.train.steps <= at:
         raise UserError(f"train.steps={config.train.steps} is reached at step {at} already; raise train.steps")
-    try:
-        origin = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-        origin["branched_from"] = {"run": str(run.resolve()), "step": at, "overrides": list(overrides)}
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{run / 'provenance.json'}: missing or damaged; the data cannot be checked") from error
+    source = {"run": str(run.resolve()), "step": at, "overrides": list(overrides)}
+    origin = branched(read_provenance(run), config.to_yaml(), source)
     with whole_directory(out) as folder:
         (folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
         (folder / "provenance.json").write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
         for name in _RECORDS:
             rows = [row for row in Follower(run / name).read() if row["step"] <= at]
-            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            (folder / name).write_bytes(b"".join(map(write_record, rows)))
         (folder / "samples").mkdir()
         for sheet in sorted((run / "samples").glob("step-*.png")):
             number = sheet.stem.removeprefix("step-")
@@ -52,7 +50,3 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
                 shutil.copyfile(sheet, folder / "samples" / sheet.name)
         shutil.copytree(known[at], folder / "checkpoints" / known[at].name)
     return at
-
-
-def _checkpoints(run: Path) -> list[Path]:
-    return [path for path in (run / "checkpoints").glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)]

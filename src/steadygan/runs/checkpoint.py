@@ -2,31 +2,37 @@
 
 step-00001000/
   weights.safetensors    every network tensor by `network.parameter`; the averaged generator is `G_ema`
-  state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`); imported
-                         weights have none
-  manifest.json          format, step, sha-256 of each file, and what is needed to rebuild the generator
+  state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
+  manifest.json          format, step, SHA-256 of each file and network, and what is needed to rebuild the generator
+
+Resuming needs all three. A generator needs no `state.pt`, which imported weights have not, and of the weights only its
+own network's.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import pickle
 import re
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from steadygan._version import __version__
 from steadygan.errors import UserError
-from steadygan.files import sha256, whole_directory
+from steadygan.files import read_json, sha256, whole_directory, write_failure, write_text
+
+T = TypeVar("T")
 
 
 class Checkpointed(Protocol):
@@ -54,15 +60,40 @@ STATISTICS = "statistics.safetensors"
 """Batch norm statistics by truncation, of imported generators that were published with them."""
 
 
-def save_checkpoint(state: Checkpointed, root: Path, generator: Mapping[str, Any], *, keep: int) -> Path:
+RETRIES = 5
+"""How often a reader takes the next checkpoint when retention removes the one it found."""
+
+
+def save_checkpoint(
+    state: Checkpointed,
+    root: Path,
+    generator: Mapping[str, Any],
+    *,
+    keep: int,
+    record: Mapping[str, Any] | None = None,
+    best: bool = False,
+) -> Path:
     """Writes `root/step-` and eight digits, and removes all but the `keep` newest and the one named in `root/best`.
 
-    `generator` describes the generator for `steadygan.load` (plain JSON values).
+    A process that is killed at any moment leaves the checkpoints before, and the best one: the new one is there whole
+    before `best` names it, and only then old ones go.
+
+    Args:
+        state: what is saved.
+        root: the folder of the run's checkpoints.
+        generator: describes the generator for `steadygan.load` (plain JSON values).
+        keep: how many of the newest checkpoints stay.
+        record: the score of these weights, for `scores.jsonl`; whoever opens the run next finds it here if the writer
+            was killed before it got there.
+        best: whether that score is the best so far.
+
+    Returns:
+        The checkpoint.
     """
     path = root / checkpoint_name(state.step)
     with whole_directory(path) as temporary:
         weights = {key: value.detach().cpu().contiguous() for key, value in state.weights().items()}
-        with _as_oserror():
+        with _as_oserror(temporary):
             save_file(weights, temporary / WEIGHTS)
             torch.save(state.state_dict(), temporary / STATE)
         manifest = {
@@ -73,13 +104,44 @@ def save_checkpoint(state: Checkpointed, root: Path, generator: Mapping[str, Any
             "images": state.images,
             "generator": dict(generator),
             "sha256": {name: sha256(temporary / name) for name in (WEIGHTS, STATE)},
+            "networks": network_digests(weights),
         }
+        if record is not None:
+            manifest["scored"] = {"record": dict(record), "best": best}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    best = best_checkpoint(root)
+    if best:
+        mark_best(path)
+    kept = best_checkpoint(root)
     for old in checkpoints(root)[:-keep]:
-        if old != best:
-            shutil.rmtree(old)
+        if old != kept:
+            remove_checkpoint(old)
     return path
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint at once: no reader, and no process after a kill, sees a part of it."""
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}-gone")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be removed: {error.strerror}") from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def mark_best(checkpoint: Path) -> None:
+    """Names a checkpoint in `best`, which protects it from being removed as newer ones come."""
+    write_text(checkpoint.parent / "best", checkpoint.name + "\n")
+
+
+def network_digests(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """The SHA-256 of each network's tensors (names, types, shapes and content), by the network's name."""
+    digests: dict[str, Any] = {}
+    for key in sorted(weights):
+        tensor = weights[key].detach().cpu().contiguous()
+        digest = digests.setdefault(key.partition(".")[0], hashlib.sha256())
+        digest.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 def checkpoint_name(step: int) -> str:
@@ -93,17 +155,19 @@ def checkpoint_step(path: Path) -> int:
 
 
 @contextmanager
-def _as_oserror() -> Iterator[None]:
-    """On a full disk safetensors and torch raise errors of their own."""
+def _as_oserror(folder: Path) -> Iterator[None]:
+    """On a full disk safetensors and torch raise errors of their own, which do not say so."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
-        raise OSError(errno.EIO, str(error).splitlines()[0]) from error
+        reason = write_failure(folder) or str(error).splitlines()[0]
+        raise OSError(errno.EIO, reason) from error
 
 
 def checkpoints(root: Path) -> list[Path]:
     """The checkpoints in a directory, oldest first. What only looks like one (a copy under another name) is left be."""
-    return sorted(path for path in root.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir())
+    found = [path for path in root.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir()]
+    return sorted(found, key=checkpoint_step)
 
 
 def best_checkpoint(root: Path) -> Path | None:
@@ -124,31 +188,70 @@ def find_checkpoint(path: Path) -> Path:
     return found
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint whose files are the ones that were written; `UserError` if not."""
+def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
+    """What `use` makes of the checkpoint that a path stands for (`find_checkpoint`).
+
+    Where the run's own process removes that one meanwhile, the one that is best or newest by then is used.
+    """
+    for attempt in range(RETRIES + 1):
+        checkpoint = find_checkpoint(path)
+        try:
+            return use(checkpoint)
+        except UserError:
+            if checkpoint == path or checkpoint.exists() or attempt == RETRIES:
+                raise
+    raise AssertionError
+
+
+def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, Any]:
+    """The manifest of a checkpoint in which these files are the ones that were written; None: all it lists.
+
+    Raises:
+        UserError: the manifest, or one of the files, is missing or damaged.
+    """
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(path / MANIFEST)
         sums = {str(name): str(digest) for name, digest in manifest["sha256"].items()}
         version = manifest["format"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint, or a damaged one: {MANIFEST} is missing or unreadable") from error
     if version != FORMAT:
         raise UserError(f"{path}: checkpoint format {version!r}; this version of steadygan reads {FORMAT}")
-    if WEIGHTS not in sums or any(Path(name).name != name for name in sums):
+    if any(Path(name).name != name for name in sums) or WEIGHTS not in sums:
         raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint")
-    for name, digest in sums.items():
+    for name in sums if files is None else files:
         file = path / name
-        if not file.is_file() or sha256(file) != digest:
+        if not file.is_file() or sha256(file) != sums[name]:
             raise UserError(
                 f"{file}: missing or changed since it was written (its SHA-256 is not the manifest's); "
-                "remove this checkpoint to go on from the one before"
+                "remove this checkpoint to resume from the one before"
             )
     return manifest
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """All network tensors of a checkpoint, on the CPU."""
-    return _read_tensors(path / WEIGHTS)
+def manifest_step(path: Path, manifest: Mapping[str, Any]) -> int:
+    """The step of a checkpoint. Raises `UserError` where its manifest has none."""
+    step = manifest.get("step")
+    if type(step) is not int or step < 0:
+        raise UserError(f"{path / MANIFEST}: damaged: its step is {step!r}")
+    return step
+
+
+def read_weights(path: Path, networks: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Network tensors of a checkpoint by `network.parameter`, on the CPU: of these networks, or all.
+
+    Nothing else of the file is read.
+    """
+    return _read_tensors(path / WEIGHTS, networks)
+
+
+def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            keys = [key for key in file.keys() if networks is None or key.partition(".")[0] in networks]  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in keys}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
 
 
 def read_statistics(path: Path) -> dict[str, Tensor]:
@@ -162,11 +265,40 @@ def licence(manifest: Mapping[str, Any]) -> str:
     return str(origin.get("licence", "")) if isinstance(origin, Mapping) else ""
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
+def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The manifest of a checkpoint and the tensors of these networks, checked against it.
+
+    Neither `state.pt` nor other networks are read, or need be there; of checkpoints of version 0.1.0, which have one
+    digest for all weights, the whole file is.
+    """
+    manifest = read_manifest(path, ())
+    digests, tables = manifest.get("networks"), [STATISTICS] if STATISTICS in manifest["sha256"] else []
+    if not isinstance(digests, dict):
+        return read_manifest(path, (WEIGHTS, *tables)), read_weights(path, networks)
+    read_manifest(path, tables)
+    weights = read_weights(path, networks)
+    found = network_digests(weights)
+    for name in networks:
+        if name not in found or found[name] != digests.get(name):
+            raise UserError(
+                f"{path / WEIGHTS}: missing or changed since it was written (the SHA-256 of its network {name} is not "
+                "the manifest's)"
+            )
+    return manifest, weights
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Puts tensors into a network. Raises `ValueError` where their names, shapes or types are not the network's."""
+    own = net.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        here, there = (_form(of[name]) if name in of else "absent" for of in (own, tensors))
+        if here != there:
+            raise ValueError(f"{name} is {there} in the checkpoint and {here} here")
+    net.load_state_dict(tensors)
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:
@@ -180,7 +312,7 @@ def load_checkpoint(state: Checkpointed, path: Path) -> None:
     except pickle.UnpicklingError as error:
         # torch's own message advises to load it unsafely, which is the last thing to do.
         raise UserError(f"{path / STATE}: not a training state; nothing in it was executed") from error
-    except (EOFError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+    except (EOFError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path}: does not fit this run (was the model, the optimiser or the data changed?): {error}"
         ) from error

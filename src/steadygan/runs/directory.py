@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
-from functools import partial
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 from steadygan.errors import UserError
-from steadygan.files import write_whole
-from steadygan.runs.checkpoint import best_checkpoint, checkpoint_step, checkpoints
+from steadygan.files import check_folder, lock, make_folder, read_json, write_text, write_whole
+from steadygan.runs.checkpoint import (
+    MANIFEST,
+    Checkpointed,
+    best_checkpoint,
+    checkpoint_step,
+    checkpoints,
+    mark_best,
+    remove_checkpoint,
+    save_checkpoint,
+)
+from steadygan.runs.following import SCHEMA as RECORD_SCHEMA
+from steadygan.runs.following import Follower, Row, record, schema_of, write_record
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+RECORDS = ("metrics.jsonl", "scores.jsonl")
+APPEND_SECONDS = 60
+"""How long an append waits for another process's, which takes milliseconds."""
 
 
 class RunDirectory:
-    """`config.yaml provenance.json metrics.jsonl scores.jsonl samples/ checkpoints/`, written by one process.
-
-    Opening it takes a lock that ends with the process; a second writer gets a `UserError`.
-    """
+    """`config.yaml provenance.json status.json metrics.jsonl scores.jsonl samples/ checkpoints/`, to be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
-
-    @staticmethod
-    def refuse_existing(path: Path) -> None:
-        """Raises `UserError` when there is a run, or a file, where a new run is to be."""
-        if (path / "config.yaml").exists():
-            raise UserError(
-                f"{path} already holds a run; continue it with `steadygan train {path} --resume`, "
-                "or choose another directory with --out"
-            )
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path} is a file; choose another directory with --out")
-
-    @classmethod
-    def create(cls, path: Path, config_yaml: str, provenance: Mapping[str, Any]) -> RunDirectory:
-        """A new run directory; refuses one that already holds a run."""
-        cls.refuse_existing(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be made: {error.strerror}") from error
-        run = cls(path)
-        run.lock()
-        run.samples.mkdir(exist_ok=True)
-        run.checkpoints.mkdir(exist_ok=True)
-        write_whole(path / "provenance.json", partial(_write_text, json.dumps(provenance, indent=2) + "\n"))
-        run.write_config(config_yaml)
-        return run
 
     @property
     def samples(self) -> Path:
@@ -61,116 +49,242 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def lock(self) -> None:
-        """Makes this process the run's only writer."""
-        try:
-            self._lock = (self.path / ".lock").open("a")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise UserError(f"{self.path}: another process is training in this directory") from error
+    def records(self, name: str) -> list[Row]:
+        """The records of `metrics.jsonl` or `scores.jsonl`, events included; a line cut short by a crash is none."""
+        return Follower(self.path / name).read()
 
-    def close(self) -> None:
-        """Gives the lock back."""
-        if self._lock is not None:
-            self._lock.close()
-
-    def write_config(self, config_yaml: str) -> None:
-        """Writes the resolved configuration."""
-        write_whole(self.path / "config.yaml", partial(_write_text, config_yaml))
-
-    def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Adds one line to `metrics.jsonl` or `scores.jsonl`."""
-        try:
-            with (self.path / name).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(f"{self.path / name}: cannot be written: {error.strerror}") from error
-
-    def records(self, name: str) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl` or `scores.jsonl`, but for those cut short by a crash."""
-        path = self.path / name
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-        return [json.loads(line) for line in lines if _step(line) < float("inf")]
-
-    def tidy(self) -> None:
-        """Removes what a killed writer left half written; for the one who holds the lock."""
-        for leftover in self.checkpoints.glob(".step-*"):
-            shutil.rmtree(leftover)
-        for folder in (self.path, self.samples, self.checkpoints):
-            for name in (".step-*.png", ".best-*", ".config-*.yaml", ".metrics-*.jsonl", ".scores-*.jsonl"):
-                for leftover in folder.glob(name):
-                    leftover.unlink()
-
-    def forget_after(self, step: int) -> None:
-        """Drops what was recorded or saved after `step`, so that a run that goes on from there has no step twice."""
-        for checkpoint in checkpoints(self.checkpoints):
-            if checkpoint_step(checkpoint) > step:
-                shutil.rmtree(checkpoint)
-        for name in ("metrics.jsonl", "scores.jsonl"):
-            path = self.path / name
-            if path.is_file():
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                text = "".join(f"{line}\n" for line in lines if _step(line) <= step)
-                write_whole(path, partial(_write_text, text))
-        for grid in self.samples.glob("step-*.png"):
-            number = grid.stem.removeprefix("step-")
-            if number.isdecimal() and int(number) > step:
-                grid.unlink()
-
-    def newest_checkpoint(self) -> Path:
-        """The checkpoint to resume from."""
-        found = checkpoints(self.checkpoints)
-        if not found:
-            raise UserError(f"{self.path} has no checkpoint yet; remove it, or start again with another --out")
-        return found[-1]
-
-    def mark_best(self, checkpoint: Path) -> None:
-        """Protects a checkpoint from being removed as newer ones come."""
-        write_whole(self.checkpoints / "best", partial(_write_text, checkpoint.name + "\n"))
+    def newest_checkpoint(self) -> Path | None:
+        """The checkpoint to resume from, if there is one."""
+        return next(reversed(checkpoints(self.checkpoints)), None)
 
     def best(self) -> Path | None:
         return best_checkpoint(self.checkpoints)
 
+    def close(self) -> None:
+        """Gives back what it holds, which is nothing but a `Writer`'s lock."""
 
-class Onlooker(RunDirectory):
-    """The run directory for the processes of a run that do not write in it."""
+
+class Writer(RunDirectory):
+    """The run directory for the one process that trains in it.
+
+    Opening it takes a lock that ends with the process; a second writer gets a `UserError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._lock: FileLock | None = None
 
     @classmethod
-    def create(cls, path: Path, config_yaml: str, provenance: Mapping[str, Any]) -> Onlooker:
-        return cls(path)
+    def create(cls, path: Path, config_yaml: str, provenance: Mapping[str, Any]) -> Writer:
+        """A new run directory, locked.
+
+        A run with this very configuration that was stopped before its first checkpoint is started again in its place.
+
+        Raises:
+            UserError: there is another run, or the directory cannot be made.
+        """
+        refuse_existing(path, config_yaml)
+        make_folder(path, path)
+        run = cls(path)
+        run.lock()
+        try:
+            run.tidy()
+            run.forget_after(0)
+            run.make_folders()
+            run.write_provenance(provenance)
+            run.write_config(config_yaml)  # the last: what has a config.yaml is a run
+        except BaseException:
+            run.close()
+            raise
+        return run
 
     def lock(self) -> None:
-        pass
+        """Makes this process the run's only writer."""
+        self._lock = lock(self.path / ".lock")
+        if self._lock is None:
+            raise UserError(f"{self.path}: another process is training in this directory")
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def make_folders(self) -> None:
+        """Makes the folders for samples and checkpoints where somebody removed them."""
+        for folder in (self.samples, self.checkpoints):
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{folder}: cannot be made: {error.strerror}") from error
 
     def write_config(self, config_yaml: str) -> None:
-        pass
+        """Writes the resolved configuration."""
+        write_text(self.path / "config.yaml", config_yaml)
 
-    def append(self, name: str, record: Mapping[str, Any]) -> None:
-        pass
+    def write_provenance(self, provenance: Mapping[str, Any]) -> None:
+        """Writes where the run comes from."""
+        write_text(self.path / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds one line to `metrics.jsonl` or `scores.jsonl`."""
+        append_record(self.path, name, row)
 
     def tidy(self) -> None:
-        pass
+        """Removes what a killed writer left half written, and finishes what it had begun."""
+        for aside in sorted(self.checkpoints.glob(".step-*-old")):  # replaced, by one that is not there
+            target = self.checkpoints / re.sub(r"^\.(step-\d{8,})-.*", r"\1", aside.name)
+            if not target.exists() and (aside / MANIFEST).is_file():
+                aside.replace(target)
+        for leftover in self.checkpoints.glob(".step-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        names = [".step-*.png", ".best-*", ".config-*.yaml", ".metrics-*.jsonl", ".scores-*.jsonl"]
+        names += [".provenance-*.json", ".status-*.json", ".request-*.json"]
+        for folder in (self.path, self.samples, self.checkpoints):
+            for name in names:
+                for leftover in folder.glob(name):
+                    leftover.unlink(missing_ok=True)
+        for name in RECORDS:
+            self._set_damage_aside(name)
+        self._settle_score()
+
+    def _set_damage_aside(self, name: str) -> None:
+        """Moves lines that are no records to `NAME.damaged`; says so, but for a last line cut short by a crash."""
+        path = self.path / name
+        with _appending(self.path):
+            data = path.read_bytes() if path.is_file() else b""
+            if any(schema_of(line) > RECORD_SCHEMA for line in data.split(b"\n")):
+                raise UserError(f"{path} was written by a later version of steadygan; resume with that one")
+            *lines, last = (line for line in data.split(b"\n"))
+            damaged = [line for line in lines if line.strip() and record(line) is None]
+            torn = [last] if last.strip() and record(last) is None else []
+            if not damaged and not torn:
+                return
+            try:
+                with path.with_name(f"{name}.damaged").open("ab") as file:
+                    file.writelines(line + b"\n" for line in (*damaged, *torn))
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise UserError(f"{path}.damaged: cannot be written: {error.strerror}") from error
+            _rewrite(path, [line for line in (*lines, last) if record(line) is not None])
+        if damaged:
+            count = "a damaged line" if len(damaged) == 1 else f"{len(damaged)} damaged lines"
+            warnings.warn(f"{path}: {count} moved to {name}.damaged", stacklevel=3)
+
+    def _settle_score(self) -> None:
+        """Does what a writer killed after a scored checkpoint had still to do: name it the best, record its score."""
+        newest = self.newest_checkpoint()
+        try:
+            scored = {} if newest is None else read_json(newest / MANIFEST).get("scored") or {}
+            row, best = dict(scored["record"]), scored["best"] is True
+        except (UserError, KeyError, TypeError, ValueError):
+            return
+        assert newest is not None
+        if best and self.best() != newest:
+            self.mark_best(newest)
+        if row.get("step") == checkpoint_step(newest) and row not in self.records("scores.jsonl"):
+            self.append("scores.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        pass
+        """Drops what was recorded or saved after `step`, so that a run resumed from there has no step twice."""
+        for checkpoint in reversed(checkpoints(self.checkpoints)):
+            if checkpoint_step(checkpoint) > step:
+                remove_checkpoint(checkpoint)
+        with _appending(self.path):
+            for name in RECORDS:
+                path = self.path / name
+                lines = path.read_bytes().split(b"\n") if path.is_file() else []
+                rows = [(line, record(line)) for line in lines]
+                kept = [line for line, row in rows if line.strip() and (row is None or row["step"] <= step)]
+                if len(kept) < sum(bool(line.strip()) for line in lines):
+                    _rewrite(path, kept)
+        for grid in self.samples.glob("step-*.png"):
+            number = grid.stem.removeprefix("step-")
+            if number.isdecimal() and int(number) > step:
+                grid.unlink(missing_ok=True)
+
+    def save(
+        self,
+        state: Checkpointed,
+        generator: Mapping[str, Any],
+        *,
+        keep: int,
+        record: Mapping[str, Any] | None = None,
+        best: bool = False,
+    ) -> Path:
+        """Writes a checkpoint, then names it the best if it is, then removes old ones, then records its score.
+
+        A kill at any moment loses nothing of it: the checkpoint brings its score, and `tidy` finishes what is left.
+
+        Args:
+            state: what is saved.
+            generator: describes the generator for `steadygan.load` (plain JSON values).
+            keep: how many of the newest checkpoints stay, beside the best.
+            record: the score of these weights.
+            best: whether that is the best score so far.
+        """
+        path = save_checkpoint(state, self.checkpoints, generator, keep=keep, record=record, best=best)
+        if record is not None:
+            self.append("scores.jsonl", record)
+        return path
 
     def mark_best(self, checkpoint: Path) -> None:
-        pass
+        """Protects a checkpoint from being removed as newer ones come."""
+        mark_best(checkpoint)
 
 
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
+def refuse_existing(path: Path, config_yaml: str | None = None) -> None:
+    """Raises `UserError` when there is a run, or a file, where a new run is to be.
+
+    config_yaml: the new run's configuration; a run of the same that has no checkpoint may be started again.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {path} is a file; choose another directory with --out")
+    check_folder(path, path)
+    if not (path / "config.yaml").exists():
+        return
+    if checkpoints(path / "checkpoints"):
+        raise UserError(
+            f"{path} already holds a run; continue it with `steadygan train {path} --resume`, "
+            "or choose another directory with --out"
+        )
+    if config_yaml is not None and (path / "config.yaml").read_bytes() != config_yaml.encode():
+        raise UserError(
+            f"{path} holds a run of other settings that was stopped before its first checkpoint; start that one with "
+            f"`steadygan train {path} --resume`, or choose another directory with --out"
+        )
 
 
-def _step(line: str) -> float:
-    """The step of a record; a line cut short by a crash counts as after everything."""
+def append_record(run: Path, name: str, row: Mapping[str, Any]) -> None:
+    """Adds one line to a run's `metrics.jsonl` or `scores.jsonl`, whoever else is appending or trains in the run.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        with _appending(run), (run / name).open("a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            torn = file.read(1) not in (b"", b"\n")  # by a crash: the next line must not be swallowed
+            file.write((b"\n" if torn else b"") + write_record(row))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(f"{run / name}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _appending(run: Path) -> Iterator[None]:
+    """Held for the moment of an append or a rewrite, by one process at a time; nothing else is waited for."""
+    held = lock(run / ".append.lock", seconds=APPEND_SECONDS)
+    if held is None:
+        raise UserError(f"{run}: another process keeps .append.lock for over {APPEND_SECONDS} s; is it suspended?")
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _rewrite(path: Path, lines: list[bytes]) -> None:
+    write_whole(path, lambda file: file.write_bytes(b"".join(line + b"\n" for line in lines)))

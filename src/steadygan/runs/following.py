@@ -1,15 +1,22 @@
-"""Reading a file of records while its run still writes it."""
+"""Records of a run, one JSON object a line: how they are written, and the one reader of them, also while a run writes.
+
+Every line has `schema`, the version of its form; lines of version 0.1.0 have none. Readers do not see the key.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from steadygan.errors import UserError
+
 Row = dict[str, Any]
 
+SCHEMA = 1
 CHUNK = 4 << 20
 """Bytes read at a time: what one turn holds in memory, however long the file is."""
 
@@ -17,17 +24,18 @@ CHUNK = 4 << 20
 class Follower:
     """Follows a `.jsonl` file from where it last stopped; one object a line, each with a whole number as its `step`.
 
-    A line is taken once its newline is there: a torn last line waits for the rest of it. A file that is not there yet,
-    or that nobody may read, has no rows. A file that was replaced or cut (a resumed run drops what came after its
-    checkpoint) is read again from its beginning, and `restarts` grows by one. Nothing here raises an error because of
-    what is in the file: lines that are no records are counted in `damaged`.
+    A torn last line waits for the rest of it. A file that is not there yet, or that nobody may read, has no rows. A
+    file that was replaced or cut (a resumed run drops what came after its checkpoint) is read again from its beginning,
+    and `restarts` grows by one. Nothing here raises an error because of what is in the file: lines that are no records
+    are counted in `damaged`, and lines of a later version of steadygan, which are read as far as they are understood,
+    in `newer`.
 
-    Attributes: path; offset, the bytes taken so far; restarts; damaged.
+    Attributes: path; offset, the bytes taken so far; restarts; damaged; newer.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.offset = self.restarts = self.damaged = 0
+        self.offset = self.restarts = self.damaged = self.newer = 0
         self._file: tuple[int, int] | None = None
 
     def read(self) -> list[Row]:
@@ -46,6 +54,10 @@ class Follower:
                         block += file.readline()
                     whole = block.rfind(b"\n") + 1
                     if not whole:
+                        # An object that is complete cannot be the beginning of another one.
+                        if record(block) is not None:
+                            self.offset += len(block)
+                            yield self._rows(block)
                         return
                     self.offset += whole
                     yield self._rows(block[:whole])
@@ -55,27 +67,63 @@ class Follower:
     def _notice_replacement(self, now: os.stat_result) -> None:
         identity = (now.st_dev, now.st_ino)
         if self._file is not None and (identity != self._file or now.st_size < self.offset):
-            self.offset = self.damaged = 0
+            self.offset = self.damaged = self.newer = 0
             self.restarts += 1
         self._file = identity
 
     def _rows(self, block: bytes) -> list[Row]:
         rows = []
-        for line in block.splitlines():
+        for line in block.split(b"\n"):
             if (row := record(line)) is not None:
+                self.newer += schema_of(line) > SCHEMA
                 rows.append(row)
             elif line.strip():
                 self.damaged += 1
         return rows
 
 
+def write_record(row: Mapping[str, Any]) -> bytes:
+    """The line of a record, its end included."""
+    return (json.dumps({"schema": SCHEMA, **row}) + "\n").encode()
+
+
 def record(line: bytes) -> Row | None:
     """The object in a line; None when the line is no object with a whole number as its `step`."""
+    row = _parsed(line)
+    if row is None or type(row.get("step")) is not int:
+        return None
+    row.pop("schema", None)
+    return row
+
+
+def schema_of(line: bytes) -> int:
+    """The version of a line's form; 0 where it has none."""
+    found = (_parsed(line) or {}).get("schema") if b'"schema"' in line else 0
+    return found if type(found) is int else 0
+
+
+def _parsed(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+    return row if isinstance(row, dict) else None
+
+
+def read_records(path: Path) -> list[Row]:
+    """All rows of a file, events included; says in a warning what it left out.
+
+    Raises:
+        UserError: a later version of steadygan wrote them.
+    """
+    follower = Follower(path)
+    rows = follower.read()
+    if follower.newer:
+        raise UserError(f"{path} was written by a later version of steadygan; read it with that one")
+    if follower.damaged:
+        lines = "a damaged line" if follower.damaged == 1 else f"{follower.damaged} damaged lines"
+        warnings.warn(f"{path}: {lines} left out", stacklevel=2)
+    return rows
 
 
 def last_rows(path: Path, count: int = 1, *, at_most: int = 1 << 18) -> list[Row]:
@@ -88,9 +136,8 @@ def last_rows(path: Path, count: int = 1, *, at_most: int = 1 << 18) -> list[Row
             lines = file.read(at_most).split(b"\n")
     except OSError:
         return []
-    whole = lines[1 if start else 0 : -1]
     rows: list[Row] = []
-    for line in reversed(whole):
+    for line in reversed(lines[1:] if start else lines):
         if len(rows) == count:
             break
         if (row := record(line)) is not None:

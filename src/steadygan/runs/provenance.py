@@ -1,34 +1,43 @@
-"""Where a run comes from: versions, machine, seed and the content of its data."""
+"""Where a run comes from: versions, machine, seed, configuration and the content of its data, and each resume."""
 
 from __future__ import annotations
 
 import datetime
-import json
+import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from steadygan._version import __version__
 from steadygan.errors import UserError
+from steadygan.files import read_json, read_text
+from steadygan.runs.reading import flat, read_config
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic")
+NAMED = 5
+"""How many differing settings an error names."""
 
 
-def provenance(
-    *, seed: int, config_sha256: str, data: Mapping[str, Any], device: torch.device, processes: int = 1
-) -> dict[str, Any]:
-    """The content of provenance.json.
+SCHEMA = 1
+
+
+def config_digest(config_yaml: str) -> str:
+    """The SHA-256 of a resolved configuration as it is written."""
+    return hashlib.sha256(config_yaml.encode()).hexdigest()
+
+
+def circumstances(device: torch.device, processes: int, execution: str) -> dict[str, Any]:
+    """What a run is trained with and on, which may differ each time it is resumed.
 
     Args:
-        seed: `train.seed`.
-        config_sha256: of the resolved configuration's YAML.
-        data: path, fingerprint, number of images trained on and held out, skipped files.
-        device: what the run trains on.
+        device: what it trains on.
         processes: how many train together.
+        execution: how phases are carried out, in words: precision, compiled kernels, graphs.
     """
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -36,10 +45,127 @@ def provenance(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
         "processes": processes,
         "threads": torch.get_num_threads(),
+        "execution": execution,
+    }
+
+
+def provenance(
+    *, seed: int, config_yaml: str, data: Mapping[str, Any], circumstances: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of provenance.json at a run's start.
+
+    Args:
+        seed: `train.seed`.
+        config_yaml: the resolved configuration.
+        data: path, fingerprint, number of images trained on and held out, skipped files.
+        circumstances: see there.
+    """
+    return {
+        "schema": SCHEMA,
+        **circumstances,
         "seed": seed,
-        "config_sha256": config_sha256,
+        "config_sha256": config_digest(config_yaml),
+        "config": yaml.safe_load(config_yaml),
         "data": dict(data),
     }
+
+
+def resumed(
+    before: Mapping[str, Any],
+    *,
+    step: int,
+    config_yaml: str,
+    overrides: Sequence[str],
+    circumstances: Mapping[str, Any],
+) -> dict[str, Any]:
+    """provenance.json of a run that is resumed: what it was, and one more entry of `resumes`.
+
+    `config` and `config_sha256` are of the configuration as it is from now on; each entry has, under `changed`, what
+    was set to something else by it: `key: [before, after]`.
+    """
+    now = dict(flat(yaml.safe_load(config_yaml)))
+    entry = {
+        **circumstances,
+        "step": step,
+        "overrides": list(overrides),
+        "config_sha256": config_digest(config_yaml),
+        "config_sha256_before": before.get("config_sha256"),
+        "changed": _changes(_recorded(before), now) if _recorded(before) else {},
+    }
+    return {
+        **before,
+        "schema": SCHEMA,
+        "config_sha256": entry["config_sha256"],
+        "config": yaml.safe_load(config_yaml),
+        "resumes": [*_resumes(before), entry],
+    }
+
+
+def branched(before: Mapping[str, Any], config_yaml: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    """provenance.json of a run that starts where a checkpoint of another was: `before` is the other's."""
+    config = {"config_sha256": config_digest(config_yaml), "config": yaml.safe_load(config_yaml)}
+    return {**before, "schema": SCHEMA, **config, "branched_from": dict(source)}
+
+
+def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In what a resumed run may differ in rounding from one that was never stopped; empty when in nothing known."""
+    last = _resumes(before)[-1] if _resumes(before) else before
+    compared = {key: (last.get(key), now[key]) for key in ("device", "processes", "threads", "execution")}
+    versions = last.get("versions")
+    if isinstance(versions, dict):
+        compared["torch"] = (versions.get("torch"), now["versions"]["torch"])
+    said = [f"{name}: {was}, now {is_now}" for name, (was, is_now) in compared.items() if was not in (None, is_now)]
+    return "; ".join(said)
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Where the run in `path` comes from. Raises `UserError` when provenance.json is missing or damaged."""
+    try:
+        return read_json(path / "provenance.json")
+    except UserError as error:
+        raise UserError(f"{error}; without it the data cannot be checked") from None
+
+
+def check_config(path: Path) -> None:
+    """Refuses a config.yaml that is not the one the run in `path` was last trained with.
+
+    Raises:
+        UserError: it was cut short or edited, naming what differs as far as that is known.
+    """
+    file = path / "config.yaml"
+    before = read_provenance(path)
+    recorded = {before.get("config_sha256")}
+    if resumes := _resumes(before):  # a kill while it was resumed may have left the one before
+        recorded.add(resumes[-1].get("config_sha256_before"))
+    if before.get("config_sha256") is None or config_digest(read_text(file)) in recorded:
+        return
+    known = _recorded(before)
+    differing = [f"{key} is {now!r}, was {was!r}" for key, (was, now) in _changes(known, read_config(file)).items()]
+    named = ""
+    if known and differing:
+        named = (
+            ": " + "; ".join(differing[:NAMED]) + (f"; and {len(differing) - NAMED} more" * (len(differing) > NAMED))
+        )
+    raise UserError(
+        f"{file} is not what the run was last trained with (its SHA-256 is not that of provenance.json){named}. To "
+        "change settings, put it back and give them as key.path=value; to train with the file as it is, add "
+        "--accept-config"
+    )
+
+
+def _recorded(before: Mapping[str, Any]) -> dict[str, Any]:
+    config = before.get("config")
+    return dict(flat(config)) if isinstance(config, dict) else {}
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    keys = dict.fromkeys([*before, *after])
+    return {key: [before.get(key), after.get(key)] for key in keys if before.get(key) != after.get(key)}
+
+
+def _resumes(before: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = before.get("resumes")
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
 def _versions() -> dict[str, str]:
@@ -58,10 +184,10 @@ def check_same_data(path: Path, fingerprint: str) -> None:
     Raises:
         UserError: their content differs, or provenance.json is missing or damaged.
     """
-    try:
-        before = json.loads((path / "provenance.json").read_text(encoding="utf-8"))["data"]["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / 'provenance.json'}: missing or damaged; the data cannot be checked") from error
+    data = read_provenance(path).get("data")
+    before = data.get("fingerprint") if isinstance(data, dict) else None
+    if before is None:
+        raise UserError(f"{path / 'provenance.json'}: damaged: it has no data.fingerprint; the data cannot be checked")
     if before != fingerprint:
         raise UserError(
             f"the training images are not the ones {path} was started with (their content differs); "

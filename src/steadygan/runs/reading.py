@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import yaml
 
 from steadygan.errors import UserError
-
-Row = dict[str, Any]
+from steadygan.files import read_text
+from steadygan.runs.following import Row as Row
+from steadygan.runs.following import last_rows, read_records
 
 NOT_THE_PROTOCOL = {"steadygan", "torch", "data_fingerprint"}
 """Recorded with a protocol, but scores that differ only here are comparable: `reals_sha256` stays."""
@@ -25,81 +27,76 @@ PROGRESS = {"step", "images", "seconds", "images_per_s", "eval_seconds"}
 class Run:
     """A run directory as read: metrics and scores, each by rising step; its configuration by dotted key.
 
-    `config` is empty where there is no config.yaml.
+    `config` is empty where there is no config.yaml; `events` are what happened, in the order it did.
     """
 
     name: str
     metrics: list[Row]
     scores: list[Row]
     config: Row = field(default_factory=dict)
-
-
-def read_lines(path: Path) -> list[Row]:
-    """The JSON objects of a .jsonl file, one a line.
-
-    A last line that was never finished (the writer was killed) is left out; any other damage is a UserError.
-    """
-    *lines, unfinished = path.read_bytes().split(b"\n")
-    rows: list[Row] = []
-    for number, line in enumerate([*lines, unfinished], start=1):
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-                raise ValueError("not an object with a step")
-            rows.append(row)
-        except ValueError as error:
-            if number <= len(lines):
-                raise UserError(f"{path}:{number} is damaged ({error}); remove the line") from None
-    return rows
+    events: list[Row] = field(default_factory=list)
 
 
 def read_run(path: Path, name: str | None = None) -> Run:
-    """The run in a directory. Where a resumed run took a step (or a score) again, the later line counts.
+    """The run in a directory, also one that has reached no report yet.
 
-    Raises UserError when there is no run, or nothing in it yet.
+    Where a resumed run took a step (or a score) again, the later line counts. Damaged lines are left out, with a
+    warning.
+
+    Raises:
+        UserError: there is no run, or a score lacks its protocol.
     """
-    if not (path / "metrics.jsonl").is_file():
+    if not any((path / name).is_file() for name in ("metrics.jsonl", "config.yaml")):
         raise UserError(f"{path} is not a run directory: it has no metrics.jsonl")
-    metrics = {row["step"]: row for row in read_lines(path / "metrics.jsonl") if "event" not in row}
-    if not metrics:
-        raise UserError(f"{path / 'metrics.jsonl'} is empty: the run has not reached its first report yet")
-    scored = read_lines(path / "scores.jsonl") if (path / "scores.jsonl").is_file() else []
+    rows = read_records(path / "metrics.jsonl")
+    metrics = {row["step"]: row for row in rows if "event" not in row}
+    scored = read_records(path / "scores.jsonl")
     for row in scored:
         if not isinstance(row.get("protocol"), dict) or "name" not in row["protocol"]:
             raise UserError(f"{path / 'scores.jsonl'}: the score at step {row['step']} lacks its protocol; remove it")
     scores = {(row["step"], protocol_identity(row)): row for row in scored}
     config = read_config(path / "config.yaml")
-    return Run(name or path.name, _by_step(metrics.values()), _by_step(scores.values()), config)
+    events = [row for row in rows if "event" in row]
+    return Run(name or path.name, _by_step(metrics.values()), _by_step(scores.values()), config, events)
 
 
 def read_config(path: Path) -> Row:
-    """As it was written: what this version would make of it is not what the run was."""
+    """A run's configuration by dotted key, as it was written: what this version would make of it is not what the run
+    was. Empty where there is none."""
     if not path.is_file():
         return {}
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        tree = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
-    return dict(_flat(tree)) if isinstance(tree, dict) else {}
+    return dict(flat(tree)) if isinstance(tree, dict) else {}
 
 
-def _flat(tree: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(tree: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by dotted key."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
+    """Runs to compare; those that have reported nothing yet are left out, with a warning, unless all are so."""
     if not paths:
         raise UserError("no run directories given to compare")
     folders = [Path(path) for path in paths]
     names = [folder.resolve().name for folder in folders]
-    return [
+    runs = [
         read_run(folder, name if names.count(name) == 1 else str(folder))
         for folder, name in zip(folders, names, strict=True)
     ]
+    young = [folder for folder, run in zip(folders, runs, strict=True) if not run.metrics]
+    if len(young) == len(runs):
+        raise UserError(f"{young[0]}: the run has not reached its first report yet")
+    if young:
+        warnings.warn(f"not reached its first report yet: {', '.join(map(str, young))}", stacklevel=2)
+    return [run for run in runs if run.metrics]
 
 
 def _by_step(rows: Iterable[Row]) -> list[Row]:
@@ -179,5 +176,4 @@ def cost(name: str, value: float) -> float | None:
 
 def last_score(path: Path) -> Row:
     """The newest record of a run's scores.jsonl, empty when there is none."""
-    scores = path / "scores.jsonl"
-    return next(reversed(read_lines(scores)), {}) if scores.is_file() else {}
+    return next(reversed(last_rows(path / "scores.jsonl")), {})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from steadygan.errors import UserError
-from steadygan.files import write_whole
+from steadygan.files import write_text
 
 Wish = Literal["stop", "pause", "resume"]
 
@@ -31,7 +30,7 @@ def ask(run: Path, wish: Wish) -> None:
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not a run directory: it has no config.yaml")
     text = json.dumps({"schema": 1, "do": wish, "asked": round(time.time(), 3)}) + "\n"
-    write_whole(run / FILE, partial(Path.write_text, data=text, encoding="utf-8"))
+    write_text(run / FILE, text)
 
 
 def asked(run: Path) -> Wish | None:

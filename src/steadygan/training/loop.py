@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from steadygan.config import Config
+from steadygan.errors import UserError
 from steadygan.parallel.replicas import Replicas
 from steadygan.pictures.grid import save_grid
-from steadygan.runs.checkpoint import checkpoint_name, checkpoints, save_checkpoint
-from steadygan.runs.directory import RunDirectory
+from steadygan.runs.checkpoint import checkpoint_name, checkpoints
+from steadygan.runs.directory import RunDirectory, Writer
 from steadygan.runs.requests import Attention
+from steadygan.runs.status import Status
 from steadygan.schedules import value
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
@@ -49,9 +51,10 @@ class Progress:
 class Trainer:
     """One run: a state that moves, a directory that remembers.
 
-    monitor: what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one
-    record and the value to rank checkpoints by (lower is better), or None when there is no protocol for this data;
-    replicas: the processes that train together, each with a Trainer, of which the first one's writes.
+    run: a `Writer` in the process that writes; status: what that process keeps up to date for whoever watches; monitor:
+    what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one record and
+    the value to rank checkpoints by (lower is better), or None when there is no protocol for this data; replicas: the
+    processes that train together, each with a Trainer, of which the first one's writes.
     """
 
     config: Config
@@ -60,21 +63,26 @@ class Trainer:
     monitor: Monitor
     score: Callable[[TrainState], tuple[dict[str, Any], float]] | None = None
     replicas: Replicas = field(default_factory=Replicas)
+    status: Status | None = None
     recovery: Recovery = field(init=False)
     _pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
+        self._attention = Attention(self.run.path)
         self.recovery = Recovery(self.config, self.state, self.run, self.replicas)
         self._pace = Pace.of(self.run.records("scores.jsonl"))
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
-        """Trains to `train.steps`; true when it got there, false when a signal or a request ended it there."""
+        """Trains to `train.steps`; true when it got there, false when it was ended at a checkpoint.
+
+        What ends it: SIGINT, SIGTERM, SIGHUP, or a request to stop (`runs.requests`).
+        """
         config, state = self.config.train, self.state
         losses: dict[str, Tensor] = {}
         values: dict[str, float] = {}
-        speed, attention = Speed(state.images), Attention(self.run.path)
-        with interruptible(once=self.replicas.size > 1) as interrupted, closing(self.run):
-            while state.step < config.steps and not (stopped := self._stopped(interrupted, attention)):
+        speed = Speed(state.images)
+        with interruptible(once=self.replicas.size > 1) as interrupted:
+            while state.step < config.steps and not (stopped := self._stopped(interrupted)):
                 began = time.perf_counter()
                 self._follow_schedules()
                 losses.update(train_step(state))
@@ -115,11 +123,17 @@ class Trainer:
             return False
         return self.replicas.lead(partial(self._pace.due, state.seconds, state.images))
 
-    def _stopped(self, interrupted: object, attention: Attention) -> bool:
+    def _stopped(self, interrupted: object) -> bool:
         """Whether a signal or a request ends the run here; a pause that was asked for is waited out."""
-        if not self.replicas.any(interrupted or (self.replicas.first and attention.called())):
+        self._show_life()
+        if not self.replicas.any(interrupted or (self.replicas.first and self._attention.called())):
             return False
-        return self.replicas.any(interrupted) or self.replicas.lead(partial(attention.stops, interrupted))
+        stops = partial(self._attention.stops, interrupted, self._show_life)
+        return self.replicas.any(interrupted) or self.replicas.lead(stops)
+
+    def _show_life(self, paused: bool = False) -> None:
+        if self.status is not None:
+            self.status.beat(self.state.step, "paused" if paused else "running")
 
     def _follow_schedules(self) -> None:
         """Sets what the optimisers and augmentations have of this step."""
@@ -150,7 +164,8 @@ class Trainer:
         record |= {name: json_number(value) for name, value in values.items()}
         if self._instruments_are_due():
             record |= instability(state.nets)
-        self.run.append("metrics.jsonl", record)
+        if isinstance(self.run, Writer):
+            self.run.append("metrics.jsonl", record)
         return record, values
 
     def _instruments_are_due(self) -> bool:
@@ -164,8 +179,14 @@ class Trainer:
         self.replicas.lead(self._draw_grid)
 
     def _draw_grid(self) -> None:
+        """A grid that cannot be written ends no training."""
+        assert isinstance(self.run, Writer)
         images, columns = self.monitor.preview(self.state)
-        save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
+        try:
+            self.run.make_folders()
+            save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
+        except UserError as error:
+            self.recovery.notify(str(error))
 
     def _saved(self) -> bool:
         """Whether the newest checkpoint is of this very step."""
@@ -182,22 +203,23 @@ class Trainer:
         return self.replicas.lead(partial(self._save, scored))
 
     def _save(self, scored: bool) -> Collapse | None:
-        state, best, collapse, keep = self.state, False, None, self.config.train.keep_checkpoints
+        assert isinstance(self.run, Writer)
+        state, keep = self.state, self.config.train.keep_checkpoints
+        record: dict[str, Any] | None = None
+        best, collapse = False, None
         try:
             if scored and self.score is not None:
                 began = time.perf_counter()
                 with undisturbed(state.device):
-                    record, rank = self.score(state)
+                    scores, rank = self.score(state)
                 took = round(time.perf_counter() - began, 3)
                 self._pace.took(took)
-                self.run.append("scores.jsonl", {"step": state.step, "eval_seconds": took, **record})
+                record = {"step": state.step, "eval_seconds": took, **scores}
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)
         finally:
             # A score that fails must not cost the steps since the last checkpoint.
-            path = save_checkpoint(state, self.run.checkpoints, self.monitor.generator, keep=keep)
-        if best:
-            self.run.mark_best(path)
+            self.run.save(state, self.monitor.generator, keep=keep, record=record, best=best)
         return collapse
 
 
@@ -236,11 +258,16 @@ class Flag:
         return self.raised
 
 
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""What ends a run at a step boundary, as far as the system knows it."""
+
+
 @contextmanager
 def interruptible(*, once: bool = False) -> Iterator[Flag]:
-    """A flag that the first SIGINT or SIGTERM raises, so that a run ends at a step boundary; the second acts at once.
+    """A flag that the first of `SIGNALS` raises, so that a run ends at a step boundary; the second acts at once.
 
-    once: further signals do nothing; launchers and schedulers send several, and kill in the end.
+    once: further signals do nothing; launchers and schedulers send several, and kill in the end. A closed terminal
+    sends several SIGHUP, of which none acts at once. What is ignored stays ignored, as `nohup` wants it for SIGHUP.
     Outside the main thread, where Python cannot catch signals, the flag stays down.
     """
     flag = Flag()
@@ -248,12 +275,14 @@ def interruptible(*, once: bool = False) -> Iterator[Flag]:
 
     def catch(number: int, frame: FrameType | None) -> None:
         flag.raised = True
-        if not once:
+        if not once and number in _AT_ONCE:
             signal.signal(number, previous[number])
 
     try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            previous[number] = signal.signal(number, catch)
+        for name in SIGNALS:
+            number = getattr(signal, name, None)
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                previous[int(number)] = signal.signal(number, catch)
     except ValueError:
         previous.clear()
     try:
@@ -261,3 +290,6 @@ def interruptible(*, once: bool = False) -> Iterator[Flag]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+_AT_ONCE = {int(signal.SIGINT), int(signal.SIGTERM)}

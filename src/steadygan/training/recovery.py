@@ -11,10 +11,10 @@ from typing import Any
 
 from steadygan.config import Config
 from steadygan.diagnosis.looking import not_looking
-from steadygan.errors import UserError
+from steadygan.errors import Collapsed, UserError
 from steadygan.parallel.replicas import Replicas
-from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint
-from steadygan.runs.directory import RunDirectory
+from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint, mark_best
+from steadygan.runs.directory import RunDirectory, Writer
 from steadygan.training.collapse import Collapse, CollapseDetector
 from steadygan.training.state import TrainState
 from steadygan.training.watchdog import Watchdog
@@ -63,13 +63,18 @@ class Recovery:
         for row in rows:
             self._detector.look(row)
         self._rows, self._unseen_since = rows, -1
-        self._rollbacks = [row for row in rows if row.get("event") == "rollback"]
+        whole = [row for row in rows if type(row.get("number")) is int and type(row.get("skipped")) is int]
+        self._rollbacks = [row for row in whole if row.get("event") == "rollback"]
         return next(reversed(self._rollbacks), None)
 
     def take_notice(self) -> str:
         """What has happened since the last call, empty when nothing has."""
         notice, self._notice = self._notice, ""
         return notice
+
+    def notify(self, text: str) -> None:
+        """Something that went wrong and was taken care of, or that the user should know; for the next report."""
+        self._notice = f"{self._notice}; {text}" if self._notice else text
 
     def logged(self, row: Mapping[str, Any], values: Mapping[str, float]) -> bool:
         """Looks at a line that was logged and at the unrounded values in it; true when it rolled the run back."""
@@ -92,26 +97,26 @@ class Recovery:
         blind = not_looking(self._rows)
         if blind is not None and blind.since != self._unseen_since:
             self._unseen_since = blind.since
-            self._notice = f"{blind.symptom}; {blind.remedy}"
+            self.notify(f"{blind.symptom}; {blind.remedy}")
         collapse = self._detector.look(row)
         return None if collapse is None else self._judge(collapse)
 
     def _judge(self, collapse: Collapse) -> Rollback | None:
         policy, healthy = self.config.train.collapse, self._healthy(collapse)
         if healthy is not None and self.run.best() is None:
-            self.run.mark_best(healthy)
+            mark_best(healthy)
         if policy == "rollback":
             return self._way_back(collapse.symptom, healthy)
         event = {"event": "collapse", "since": collapse.since, "symptom": collapse.symptom, "policy": policy}
-        self.run.append("metrics.jsonl", {"step": collapse.step, **event})
+        self._record({"step": collapse.step, **event})
         if policy == "stop" and self.state.step < self.config.train.steps:
-            raise UserError(
+            raise Collapsed(
                 f"training collapsed at step {collapse.step}: {collapse.symptom}{_lasting(collapse)}. {self._kept()}. "
                 "Lower optim.d.lr or optim.g.lr, regularise D (objective.terms.r1, gp or bcr), or with few images "
                 "augment what it sees (augment.diffaugment.policy). To go on all the same: "
                 f"`steadygan train {self.run.path} --resume train.collapse=rollback`, or continue"
             )
-        self._notice = f"collapsed at step {collapse.step}: {collapse.symptom}; going on (train.collapse={policy})"
+        self.notify(f"collapsed at step {collapse.step}: {collapse.symptom}; going on (train.collapse={policy})")
         return None
 
     def _healthy(self, collapse: Collapse) -> Path | None:
@@ -145,12 +150,17 @@ class Recovery:
             return False
         state, step = self.state, self.state.step
         load_checkpoint(state, rollback.target)
-        self.run.forget_after(state.step)
+        if isinstance(self.run, Writer):
+            self.run.forget_after(state.step)
         event = {"event": "rollback", "from": step, "number": rollback.number, "skipped": rollback.skipped}
-        self.run.append("metrics.jsonl", {"step": state.step, **event, "reason": rollback.reason})
+        self._record({"step": state.step, **event, "reason": rollback.reason})
         self.begin()
-        self._notice = f"rolled back from step {step} to {state.step}: {rollback.reason}"
+        self.notify(f"rolled back from step {step} to {state.step}: {rollback.reason}")
         return True
+
+    def _record(self, row: Mapping[str, Any]) -> None:
+        if isinstance(self.run, Writer):
+            self.run.append("metrics.jsonl", row)
 
 
 def _lasting(collapse: Collapse) -> str:

@@ -19,8 +19,10 @@ from steadygan.objective.batch import Origin, Transform, View, walk
 from steadygan.objective.registry import PLACEMENTS
 from steadygan.objective.terms import Term
 from steadygan.parallel.share import Share, set_share, share_of
+from steadygan.runs.checkpoint import fill
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
+from steadygan.training.saved import check_saved, fitted
 from steadygan.transforms.adaptive import Controller
 
 
@@ -140,7 +142,7 @@ class TrainState:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         for name, net in {**self.nets, "G_ema": self.ema.net}.items():
             prefix = f"{name}."
-            net.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+            fill(net, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
     def state_dict(self) -> dict[str, Any]:
         """What is not a network weight; tensors and plain values only, so that it loads with `weights_only`."""
@@ -160,10 +162,13 @@ class TrainState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError before anything is changed where `state` is not of such a run."""
+        check_saved(state, self.state_dict())
+        optimizers = {name: fitted(optimizer, state["optimizers"][name]) for name, optimizer in self.optimizers.items()}
         self.loader.load_state_dict(state["loader"])
         for name, optimizer in self.optimizers.items():
             own = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
-            optimizer.load_state_dict(state["optimizers"][name])
+            optimizer.load_state_dict(optimizers[name])
             for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
                 group["lr"], group["capturable"] = lr, capturable  # this run's, whatever the saved one was
         for name, memory in self.memories.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
-from steadygan.runs.checkpoint import WEIGHTS, find_checkpoint, licence, read_manifest, read_weights
+from steadygan.runs.checkpoint import WEIGHTS, find_checkpoint, licence, manifest_step, read_manifest, read_weights
 from steadygan.training.state import TrainState
 
 SETTINGS = {
@@ -33,7 +33,7 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
     of imported weights, is said as a warning.
     """
     checkpoint = find_checkpoint(path)
-    manifest = read_manifest(checkpoint)
+    manifest = read_manifest(checkpoint, (WEIGHTS,))
     source = manifest.get("generator", {})
     if source.get("classes") != generator["classes"]:
         raise UserError(
@@ -60,14 +60,17 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
                 f"{there} in the source and {here} here"
                 + (f" ({'; '.join(settings)})" if settings else "; compare model.critic of the two runs")
             )
-    state.load_weights(weights)
+    try:
+        state.load_weights(weights)
+    except ValueError as error:
+        raise UserError(f"train.init_from={path}: {error}") from error
     if absent:
         warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
     if terms := licence(manifest):
         warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),
-        "step": int(manifest["step"]),
+        "step": manifest_step(checkpoint, manifest),
         "weights_sha256": manifest["sha256"][WEIGHTS],
         **({"fresh": absent} if absent else {}),
         **({"licence": terms} if terms else {}),

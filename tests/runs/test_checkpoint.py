@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from helpers import tiny_run
+from safetensors.torch import save_file
 
 from steadygan import config as configuration
 from steadygan.build import build_state
 from steadygan.errors import UserError
 from steadygan.files import sha256
+from steadygan.generators.generator import Generator
 from steadygan.runs import checkpoint as module
 from steadygan.runs.checkpoint import (
     MANIFEST,
@@ -28,6 +29,7 @@ from steadygan.runs.checkpoint import (
     read_manifest,
     read_weights,
     save_checkpoint,
+    use_checkpoint,
 )
 from steadygan.tasks.choice import build_images, task_of
 from steadygan.training.state import TrainState
@@ -213,6 +215,7 @@ def test_a_write_the_system_refuses_is_an_error_for_the_user(
     saved: tuple[TrainState, Path], writer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a real limit on file sizes, for safetensors and torch have exceptions of their own."""
+    resource = pytest.importorskip("resource")
     state, path = saved
     state.step = 2
     if writer == "torch.save":
@@ -220,7 +223,7 @@ def test_a_write_the_system_refuses_is_an_error_for_the_user(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(UserError, match=r"step-00000002: cannot be written"):
+        with pytest.raises(UserError, match=r"step-00000002: cannot be written: File too large"):
             save_checkpoint(state, path.parent, {}, keep=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -260,3 +263,83 @@ def test_the_same_step_can_be_saved_again(saved: tuple[TrainState, Path]) -> Non
     assert again == path
     assert_only_the_first_is_there(path)
     assert read_manifest(path)["generator"] == {"kind": "dcgan"}
+
+
+def test_files_have_the_permissions_that_the_umask_leaves(saved: tuple[TrainState, Path]) -> None:
+    state, path = saved
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(state, path.parent, {}, keep=2)
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()}
+    assert modes == {WEIGHTS: 0o640, STATE: 0o640, MANIFEST: 0o640}
+    assert path.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_generator_is_read_without_state_and_without_critic(saved: tuple[TrainState, Path]) -> None:
+    _, path = saved
+    whole = Generator(path, torch.device("cpu")).sample(2, seed=1)
+    (path / STATE).unlink()
+    own = {name: tensor for name, tensor in read_weights(path).items() if name.startswith("G_ema.")}
+    save_file(own, path / WEIGHTS)
+    assert torch.equal(Generator(path, torch.device("cpu")).sample(2, seed=1), whole)
+    with pytest.raises(UserError, match="SHA-256 of its network G "):
+        Generator(path, torch.device("cpu"), "raw")
+
+
+def test_a_generator_with_another_networks_numbers_is_refused(saved: tuple[TrainState, Path]) -> None:
+    _, path = saved
+    weights = read_weights(path)
+    name = next(name for name in weights if name.startswith("G_ema.") and weights[name].dim() > 1)
+    weights[name] += 1
+    save_file(weights, path / WEIGHTS)
+    with pytest.raises(UserError, match="SHA-256 of its network G_ema"):
+        Generator(path, torch.device("cpu"))
+
+
+def test_only_the_tensors_asked_for_are_read(saved: tuple[TrainState, Path]) -> None:
+    _, path = saved
+    assert {name.partition(".")[0] for name in read_weights(path, ("G_ema",))} == {"G_ema"}
+    assert {name.partition(".")[0] for name in read_weights(path)} == {"D", "G", "G_ema"}
+
+
+def test_a_reader_whose_checkpoint_disappears_takes_the_newest(saved: tuple[TrainState, Path]) -> None:
+    state, path = saved
+    run, seen = path.parent.parent, []
+
+    def read(checkpoint: Path) -> int:
+        seen.append(checkpoint.name)
+        if len(seen) == 1:
+            state.step = 2
+            save_checkpoint(state, path.parent, {}, keep=1)
+        return int(read_manifest(checkpoint)["step"])
+
+    assert use_checkpoint(run, read) == 2
+    assert seen == ["step-00000001", "step-00000002"]
+
+
+def test_a_damaged_checkpoint_is_an_error_not_a_reason_to_take_another(saved: tuple[TrainState, Path]) -> None:
+    _, path = saved
+    (path / STATE).write_bytes(b"damaged")
+    with pytest.raises(UserError, match="changed since it was written"):
+        use_checkpoint(path.parent.parent, read_manifest)
+
+
+@pytest.mark.parametrize("step", [None, -1, 1.5, "1", True, float("inf")])
+def test_an_odd_step_in_a_manifest_is_named(saved: tuple[TrainState, Path], step: Any) -> None:
+    _, path = saved
+    forge(path, step=step)
+    with pytest.raises(UserError, match="its step is"):
+        Generator(path, torch.device("cpu"))
+
+
+def test_weights_of_another_type_do_not_fit(saved: tuple[TrainState, Path]) -> None:
+    state, path = saved
+    weights = read_weights(path)
+    name = next(name for name in weights if name.startswith("G.") and weights[name].is_floating_point())
+    weights[name] = weights[name].double()
+    save_file(weights, path / WEIGHTS)
+    forge(path)
+    with pytest.raises(UserError, match="float64"):
+        load_checkpoint(state, path)

@@ -1,0 +1,73 @@
+"""What a run is doing, in one small file that its process keeps up to date: for whoever watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from steadygan.errors import UserError
+from steadygan.files import read_json, write_text
+
+State = Literal["starting", "running", "paused", "finished", "stopped", "collapsed", "failed"]
+
+FILE = "status.json"
+SCHEMA = 1
+BEAT_SECONDS = 5.0
+"""The least time between two signs of life."""
+LONGEST_MESSAGE = 4000
+
+
+class Status:
+    """Writes `status.json` of a run: for the process that trains in it.
+
+    A file that cannot be written ends no training: a warning says so, once.
+    """
+
+    def __init__(self, run: Path, steps: int, step: int = 0) -> None:
+        """steps: how many the run shall take; step: how many it has taken."""
+        self.path, self.steps, self.step = run / FILE, steps, step
+        self.started = round(time.time(), 3)
+        self.state: State = "starting"
+        self._next = 0.0
+        self._warned = False
+
+    def beat(self, step: int, state: State = "running") -> None:
+        """Says at a step boundary that the run is alive: at once in a new state, else every `BEAT_SECONDS` at most."""
+        self.step = step
+        if state != self.state or time.monotonic() >= self._next:
+            self.say(state)
+
+    def say(self, state: State, message: str = "") -> None:
+        """Writes a state; message: why, for people."""
+        self.state, self._next = state, time.monotonic() + BEAT_SECONDS
+        content = {
+            "schema": SCHEMA,
+            "state": state,
+            "message": message[:LONGEST_MESSAGE],
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "step": self.step,
+            "steps": self.steps,
+            "started": self.started,
+            "heartbeat": round(time.time(), 3),
+        }
+        try:
+            write_text(self.path, json.dumps(content) + "\n", durable=False)
+        except UserError as error:
+            if not self._warned:
+                warnings.warn(f"{error}; training goes on", stacklevel=2)
+            self._warned = True
+
+
+def read_status(run: Path) -> dict[str, Any] | None:
+    """What a run last said of itself; None where it has said nothing that can be read."""
+    try:
+        found = read_json(run / FILE)
+    except UserError:
+        return None
+    return found if found.get("state") in get_args(State) else None
