@@ -17,6 +17,7 @@ from steadygan._version import __version__
 from steadygan.build import build_state, resolve
 from steadygan.config import Config
 from steadygan.errors import LostProcess, UserError
+from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, read_manifest
@@ -58,6 +59,7 @@ def open_run(
     return config, run
 
 
+@building()
 def train_run(
     config: Config | None,
     path: Path,
