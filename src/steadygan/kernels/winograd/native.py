@@ -99,9 +99,7 @@ def _checked(key: Key) -> ctypes.CDLL:
     error = test(code)
     if not error <= 1:
         compiled.forget(source)
-        raise WrongCodeError(
-            f"the compiler's code is wrong by {error:.3g} times the tolerance; CC names another compiler"
-        )
+        raise WrongCodeError(f"compiled code is wrong by {error:.3g} times the tolerance; CC names another compiler")
     return code
 
 
