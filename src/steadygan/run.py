@@ -16,6 +16,7 @@ from steadygan._version import __version__
 from steadygan.build import build_state, resolve
 from steadygan.config import Config
 from steadygan.errors import Collapsed, LostProcess, UserError
+from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, manifest_step, read_manifest
@@ -76,6 +77,7 @@ def open_run(path: Path, overrides: Sequence[str], *, write: bool, accept: bool)
     return config, run
 
 
+@building()
 def train_run(
     config: Config | None,
     path: Path,

@@ -22,6 +22,7 @@ from steadygan.data.source import open_source
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d, MinibatchStddev, has_batch_statistics
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Score
+from steadygan.nets.spectral_norm import Spectral
 from steadygan.objective.adversarial import LOSSES
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.game import Game
@@ -103,7 +104,7 @@ class Generator(nn.Module):
         self.size, self.channels, self.classes, self.latent = SIZE, 1, classes, LATENT
         self.mapping = Linear(LATENT, LATENT)
         self.rows = Embedding(classes, LATENT) if classes else None
-        self.seed = Linear(LATENT, CHANNELS * SIZE**2, spectral_norm=True)
+        self.seed = Linear(LATENT, CHANNELS * SIZE**2, spectral=Spectral())
         self.norm = BatchNorm2d(CHANNELS) if norm else nn.Identity()
         self.out = Conv2d(CHANNELS, 1, 3, padding=1)
 
@@ -125,9 +126,9 @@ class Critic(nn.Module):
     def __init__(self, classes: int = 0, *, stddev: int = 0) -> None:
         super().__init__()
         self.size, self.channels, self.classes = SIZE, 1, classes
-        self.conv = Conv2d(1, CHANNELS, 3, padding=1, spectral_norm=True)
+        self.conv = Conv2d(1, CHANNELS, 3, padding=1, spectral=Spectral())
         self.stddev = MinibatchStddev(stddev) if stddev else nn.Identity()
-        self.linear = Linear(CHANNELS + bool(stddev), 1, spectral_norm=True)
+        self.linear = Linear(CHANNELS + bool(stddev), 1, spectral=Spectral())
         self.rows = Embedding(classes, 1) if classes else None
         self.pixels = Conv2d(CHANNELS, 1, 1)
 

@@ -16,6 +16,7 @@ from steadygan.errors import UserError
 from steadygan.evaluation.translation import evaluate_translation
 from steadygan.generators.loading import load, load_translator
 from steadygan.generators.translator import is_translation
+from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device
 from steadygan.metrics.evaluation import score
 from steadygan.metrics.protocol import BatchNorm, Protocol, choose_protocol
@@ -27,6 +28,7 @@ from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for, real_images
 
 
+@building()
 def evaluate(
     path: str | Path,
     *,
@@ -92,6 +94,7 @@ def _evaluate_translation(
     return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
 
 
+@building()
 def truncation_curve(
     path: str | Path,
     truncations: Sequence[float | None] | None,

@@ -8,6 +8,7 @@ demodulation and dense layers stay in the precision of the weights, as in the au
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -203,6 +204,10 @@ class ModulatedConv2d(SameSizeConv2d):
         self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(after))
         self.resample = Resample() if up else None
+
+    def scale_and_shift(self) -> Iterable[nn.Parameter]:
+        """What makes the style of w."""
+        return self.affine.parameters()
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
