@@ -98,13 +98,13 @@ TERM = """
 import torch
 from steadygan.objective.registry import Gen, Term
 
-def brightness(parts, *, weight: float = 1.0, after: int = 10**9):
+def brightness(game, *, weight: float = 1.0, after: int = 10**9):
     '''Fakes shall be as bright as reals; NaN from the phase number `after` on.'''
     phases = iter(range(10**9))
     def loss(b):
         broken = next(phases) >= after
-        return (b[parts.fake].mean() - 0.25).square() * (float("nan") if broken else 1.0)
-    return (Term("brightness", "G", loss, views=(parts.fake,), weight=weight),)
+        return (b[game.fake].mean() - 0.25).square() * (float("nan") if broken else 1.0)
+    return (Term("brightness", "G", loss, views=(game.fake,), weight=weight),)
 """
 
 
