@@ -116,8 +116,8 @@ def huggingface(checkout: Path, case: str) -> Networks:
                 value.normal_(std=0.1)
             elif name.endswith("running_vars"):
                 value.mul_(25)  # or tanh would saturate
-        # Once in training mode, so that the vectors of spectral norm are those of the weights.
-        g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
+        for _ in range(10):  # in training mode, so that the vectors of spectral norm are those of the weights
+            g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
 
     def save(place: Path) -> list[str]:
         torch.save(g.state_dict(), place / "pytorch_model.bin")

@@ -105,7 +105,9 @@ def test_the_licence_is_said_where_training_starts(tmp_path: Path) -> None:
     data = photographs(tmp_path / "data", 16, 3)
     overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", "train.device=cpu"]
     with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
-        package.train(path / "finetune.yaml", overrides, out=tmp_path / "run")
+        run = package.train(path / "finetune.yaml", overrides, out=tmp_path / "run")
+    assert "NVIDIA Source Code License" in package.load(run.path, device="cpu").licence
+    assert package.load(path, device="cpu").licence == package.load(run.path, device="cpu").licence
 
 
 def test_a_critic_that_is_not_in_the_file_starts_afresh(tmp_path: Path) -> None:

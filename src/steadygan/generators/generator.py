@@ -64,7 +64,7 @@ class Generator:
         self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
         self._statistics: float | None = None
         self._tabulated = {key: table.to(device) for key, table in read_statistics(path).items()}
-        self.licence = licence(manifest)
+        self.licence = licence(path, manifest)
         self.path = path
         self.size, self.channels = int(description["size"]), int(description["channels"])
         self.classes, self.latent = int(description["classes"]), int(description["latent"])
