@@ -34,7 +34,7 @@ from steadygan.data.source import open_source
 from steadygan.generators.loading import load
 from steadygan.pretrained.extractor import Extractor
 from steadygan.pretrained.registry import get_extractor
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 
 DAMAGES: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
     "blur sigma": (blur, (0.3, 0.6, 1, 2)),

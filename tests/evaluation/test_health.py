@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,9 @@ def test_the_health_of_a_run_is_one_record(tmp_path: Path, monkeypatch: pytest.M
     settings = tiny_run("data.size=32", "train.steps=1", "eval.num_fake=10", "augment.diffaugment.policy=[cutout]")
     steadygan.train("digits-none", [*settings, "data.heldout=0.05"], out=tmp_path / "run")
     monkeypatch.setattr("steadygan.metrics.leak.STEPS", 5)
-    record = Health.of(tmp_path / "run", num_fake=40).record()
+    monkeypatch.setattr("steadygan.evaluation.health.FAKES", 40)
+    record = steadygan.evaluate(tmp_path / "run", protocol="health")
+    assert json.loads((tmp_path / "run" / "scores.jsonl").read_text().splitlines()[-1]) == record
     assert record["step"] == 1
     assert {"copies", "copies_low", "copies_high"} <= record.keys()
     assert record["protocol"]["name"] == "health"

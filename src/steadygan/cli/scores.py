@@ -20,7 +20,7 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Argument(help="real images, when PATH is images: folders or zips", show_default=False)
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
+    protocol: Annotated[str | None, typer.Option(help="a named protocol, or health  [default: the data's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
     truncation: Annotated[float | None, typer.Option(help="of the latent, e.g. 0.5  [default: off]")] = None,
     features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,

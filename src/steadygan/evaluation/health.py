@@ -69,13 +69,13 @@ class Health:
     made: Mapping[str, Any]
 
     @classmethod
-    def of(cls, path: str | Path, *, num_fake: int = FAKES, weights: Literal["ema", "raw"] = "ema") -> Health:
-        """That of a run's best (else newest) checkpoint.
+    def of(cls, path: str | Path, *, num_fake: int | None = None, weights: Literal["ema", "raw"] = "ema") -> Health:
+        """That of a run's best (else newest) checkpoint; of 1,000 fakes by default.
 
         Copies are counted in the features of the extractor for such images. Raises UserError for a run of another
         kind, or one whose images changed.
         """
-        path = Path(path)
+        path, num_fake = Path(path), num_fake or FAKES
         config = configuration.load(path)
         if config.data.domains is not None:
             raise UserError(f"{path} translates images: leak and copies are for generators of samples")
@@ -97,6 +97,7 @@ class Health:
             "extractor_sha256": extractor.sha256,
             "num_fake": num_fake,
             "num_real": len(train),
+            "split": "train",
             "num_heldout": 0 if held_out is None else len(held_out),
             "weights": weights,
             "seed": 0,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from steadygan import config as configuration
 from steadygan.errors import UserError
+from steadygan.evaluation import health
 from steadygan.evaluation.translation import evaluate_translation
 from steadygan.generators.loading import load, load_translator
 from steadygan.generators.translator import is_translation
@@ -50,7 +51,7 @@ def evaluate(
     `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
     environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
     run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
-    reals are absent.
+    reals are absent. The protocol `health` counts leaks and copies in place of distances, see `evaluation.health`.
 
     A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
     first ones goes to the run's samples.
@@ -58,6 +59,11 @@ def evaluate(
     path = _run_directory(path)
     if is_translation(find_checkpoint(path)):
         return _evaluate_translation(path, weights, device, lpips, max_unreadable)
+    if protocol == health.NAME:
+        found = health.Health.of(path, weights=weights).record()
+        if shard is None or shard.rank == 0:
+            RunDirectory(path).append("scores.jsonl", found)
+        return found
     (record,) = truncation_curve(
         path,
         None if truncation is None else (truncation,),

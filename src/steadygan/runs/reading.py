@@ -171,9 +171,9 @@ def cost(name: str, value: float, better: Mapping[str, str] = MappingProxyType({
     """
     if name in better:
         return {"lower": value, "higher": -value, "near-one": abs(value - 1)}[better[name]]
-    if name.endswith("_std"):
+    if name.endswith(("_std", "_low", "_high")):
         return None
-    if name.startswith(("FD-", "FID", "KD-", "KID", "kl")):
+    if name.startswith(("FD-", "FID", "KD-", "KID", "kl", "leak_", "copies")):
         return value
     if name.startswith(("IS", "class_agreement", "modes", "precision", "recall", "density", "coverage")):
         return -value
