@@ -82,6 +82,8 @@ def shrunken(name: str) -> config.Config:
             tree["model"]["latent"] = 8
         elif kind in ("biggan", "biggan-deep") and tree["data"]["size"] >= 128:
             network["attention"] = 8
+        elif kind == "r3gan":
+            network |= {"groups": 4}
     if kind in TRANSLATORS:
         tree["data"]["size"] = 64
     tree["train"] |= {"batch_size": 2, "accumulate": 1, "precision": "float32"}
@@ -178,6 +180,7 @@ TABLES = {
     "DiffAugment, ImageNet": [
         f"imagenet128-biggan-{row}" for share in (100, 50, 25) for row in (f"{share}pct", f"diffaugment{share}")
     ],
+    "R3GAN": [f"{data}-r3gan" for data in ("cifar10", "imagenet32", "imagenet64", "ffhq64", "ffhq256")],
     "DiffAugment, low-shot": [f"{data}256-stylegan2{row}" for data in FEW for row in ("", "-diffaugment")],
 }
 
