@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
-from steadygan.importing.values import STORAGES, Array, Made, Refused, Span, Storage, checked_array, possible
+from steadygan.importing.values import STORAGES, Array, Budget, Made, Refused, Span, Storage, checked_array, possible
 
-if TYPE_CHECKING:
-    from steadygan.importing.unpickle import Machine
+
+class Machine(Protocol):
+    """What a call asks of the reader that met it."""
+
+    budget: Budget
+
 
 SIMPLE_KEYS = (str, int, float, bool, type(None))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
-from steadygan.importing.unpickle import Budget, Machine
-from steadygan.importing.values import STORAGES, Global, Refused, Span, Storage
+from steadygan.importing.unpickle import Machine
+from steadygan.importing.values import STORAGES, Budget, Global, Refused, Span, Storage
 
 MOST_BYTES = 8 << 30
 MOST_ENTRIES = 100_000

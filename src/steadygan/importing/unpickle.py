@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from steadygan.importing.calls import (
@@ -24,24 +23,11 @@ from steadygan.importing.calls import (
     set_item,
     simple_set,
 )
-from steadygan.importing.values import Global, Made, Refused, Span
+from steadygan.importing.values import Budget, Global, Made, Refused, Span
 
-MOST_OPCODES = 1_000_000
 MOST_NAME = 256
 MOST_TEXT = 8 << 20
 MOST_INT_BYTES = 128
-
-
-@dataclass
-class Budget:
-    """What is left of the opcodes, and of the entries copied by them, that a file with all pickles in it may have."""
-
-    opcodes: int = MOST_OPCODES
-
-    def spend(self, amount: int = 1) -> None:
-        self.opcodes -= amount
-        if self.opcodes < 0:
-            raise Refused(f"more than {MOST_OPCODES:,} steps to read it: no file of weights needs so many")
 
 
 class _Mark:
