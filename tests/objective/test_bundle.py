@@ -144,7 +144,7 @@ def test_labels_travel_with_views() -> None:
 
 def test_every_view_reaches_the_networks_with_its_own_labels() -> None:
     b = make_bundle(conditional=True)
-    terms = of(build_terms(Game.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D")
+    terms = of(build_terms(Game.of(Noisy(), loss="hinge"), terms={"bcr": {}, "zcr": {}, "gp": {}}), "D")
     b.prepare(terms)
     real, fake = b.labels(X), b.labels(Z)
     assert [y.tolist() for _, y in b.nets["G"].calls] == [torch.cat([fake, fake]).tolist()]
@@ -184,7 +184,7 @@ def test_one_call_of_each_network_however_many_terms(
     terms: dict[str, dict[str, float]], player: str, generator_calls: int, critic_calls: int
 ) -> None:
     b = make_bundle()
-    live = of(build_terms(Game.of(Noisy()), loss="hinge", terms=terms), player)
+    live = of(build_terms(Game.of(Noisy(), loss="hinge"), terms=terms), player)
     b.prepare(live)
     for term in live:
         term.loss(b)
@@ -194,7 +194,7 @@ def test_one_call_of_each_network_however_many_terms(
 
 def test_each_fake_and_each_score_is_made_once_however_many_terms_ask() -> None:
     b = make_bundle()
-    b.prepare(of(build_terms(Game.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D"))
+    b.prepare(of(build_terms(Game.of(Noisy(), loss="hinge"), terms={"bcr": {}, "zcr": {}, "gp": {}}), "D"))
     assert len(b.nets["G"].calls[0][0]) == 2 * N
     assert len(b.nets["D"].calls[0][0]) == 5 * N
     assert len(b.nets["D"].calls[1][0]) == N

@@ -197,7 +197,7 @@ def close(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
 
 def players(terms: Mapping[str, Any]) -> list[str]:
     """Whom the terms, without the game, belong to."""
-    made = build_terms(Game.of(Consistency()), loss="hinge", terms=terms)
+    made = build_terms(Game.of(Consistency(), loss="hinge"), terms=terms)
     return sorted({term.player for term in made if term.name != "adversarial"})
 
 
