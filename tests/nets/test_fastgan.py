@@ -21,22 +21,18 @@ def test_the_networks_of_256_have_the_public_codes_number_of_parameters() -> Non
         assert (counts, count_parameters(create_critic("fastgan", **shape))) == (29_127_846, 11_526_160)
 
 
-@pytest.mark.parametrize(
-    ("size", "small", "logits", "small_logits"), [(64, 32, 5, 5), (128, 64, 5, 5), (256, 128, 5, 5)]
-)
-def test_an_image_is_made_and_judged_at_two_scales(size: int, small: int, logits: int, small_logits: int) -> None:
-    generator, critic = (
-        create_generator("fastgan", size=size, latent=5, **TINY),
-        create_critic("fastgan", size=size, **TINY),
-    )
+@pytest.mark.parametrize(("size", "small"), [(64, 32), (128, 64), (256, 128)])
+def test_an_image_is_made_and_judged_at_two_scales(size: int, small: int) -> None:
+    generator = create_generator("fastgan", size=size, latent=5, **TINY)
+    critic = create_critic("fastgan", size=size, **TINY)
     with torch.no_grad():
         generator.eval()
         z = torch.randn(2, 5)
         image, smaller = generator(z, scales=True)
         assert torch.equal(generator(z), image)
         assert (image.shape, smaller.shape) == ((2, 3, size, size), (2, 3, small, small))
-        assert critic(image).logit.shape == (2, 1, logits, logits)
-        assert critic(smaller).logit.shape == (2, 1, small_logits, small_logits)
+        assert critic(image).logit.shape == (2, 1, 5, 5)
+        assert critic(smaller).logit.shape == (2, 1, 5, 5)
 
 
 def test_the_critics_of_the_two_scales_share_nothing() -> None:
@@ -82,7 +78,7 @@ def test_reconstructions_are_of_the_quarter_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"size": 96}, "fastgan: size must be one of 64"), ({"size": 64, "classes": 3}, "no classes")],
+    [({"size": 96}, "fastgan: size must be one of 64"), ({"size": 64, "classes": 3}, "know no classes")],
 )
 def test_what_is_impossible_is_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -13,9 +13,10 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.fastgan import quarters_of
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.objective.bundle import Bundle
+from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
 from steadygan.objective.self_supervised import Shrunk
-from steadygan.objective.terms import Parts, Term
+from steadygan.objective.terms import Term
 from steadygan.objective.views import Real, Small
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -28,24 +29,24 @@ def halve(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return x / 2
 
 
-def prepared(player: str, **terms: Any) -> tuple[Bundle, dict[str, Term], Parts]:
+def prepared(player: str, **terms: Any) -> tuple[Bundle, dict[str, Term], Game]:
     nets = {"G": create_generator("fastgan", latent=5, **SHAPE).eval(), "D": create_critic("fastgan", **SHAPE).eval()}
-    parts = Parts.of(nets=nets)
-    mine = [term for term in build_terms(parts, loss="hinge", terms=terms) if term.player == player]
+    game = Game.of(nets=nets)
+    mine = [term for term in build_terms(game, terms=terms) if term.player == player]
     given = {REAL: (torch.rand(3, 3, 64, 64), None)}
     b = Bundle(nets, Prior(5), torch.Generator().manual_seed(0), size=3, given=given, pre_d=halve, joint=False)
     b.prepare(mine)
-    return b, {term.name: term for term in mine}, parts
+    return b, {term.name: term for term in mine}, game
 
 
 def test_the_game_is_half_on_images_and_half_on_the_smaller_ones_that_the_same_call_gives() -> None:
-    b, terms, parts = prepared("G", two_scales={})
+    b, terms, game = prepared("G", two_scales={})
     assert (terms["adversarial"].weight, terms["two_scales"].weight) == (0.5, 0.5)
     with torch.no_grad():
-        image, small = b.nets["G"](b[parts.fake.source], scales=True)
+        image, small = b.nets["G"](b[game.fake.source], scales=True)
         judged = b.nets["D"](small / 2).logit
-    torch.testing.assert_close(b[parts.fake].detach(), image)
-    torch.testing.assert_close(b[Small(parts.fake)].detach(), small)
+    torch.testing.assert_close(b[game.fake].detach(), image)
+    torch.testing.assert_close(b[Small(game.fake)].detach(), small)
     torch.testing.assert_close(b.loss(terms["two_scales"]).detach(), -judged.mean())
 
 
@@ -71,5 +72,5 @@ def test_the_reconstructions_are_compared_with_what_the_critic_saw(distance: str
 @pytest.mark.parametrize("term", ["two_scales", "reconstruction"])
 def test_networks_without_a_second_scale_are_refused(term: str) -> None:
     nets = {"G": create_generator("dcgan", latent=5, **SHAPE), "D": create_critic("dcgan", **SHAPE)}
-    with pytest.raises(UserError, match=rf"terms\.{term} needs networks with a smaller image.*model\.kind=fastgan"):
-        build_terms(Parts.of(nets=nets), loss="hinge", terms={term: {}})
+    with pytest.raises(UserError, match=rf"{term}.*model\.kind=fastgan"):
+        build_terms(Game.of(nets=nets), terms={term: {}})
