@@ -62,7 +62,7 @@ def evaluate(
     if protocol == health.NAME:
         found = health.Health.of(path, weights=weights).record()
         if shard is None or shard.rank == 0:
-            RunDirectory(path).append("scores.jsonl", found)
+            append_record(path, "scores.jsonl", found)
         return found
     (record,) = truncation_curve(
         path,
