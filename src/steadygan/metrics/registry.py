@@ -14,6 +14,8 @@ from steadygan.errors import UserError
 from steadygan.metrics.frechet import Moments, frechet_distance
 from steadygan.metrics.inception_score import inception_score
 from steadygan.metrics.kid import kernel_distance
+from steadygan.metrics.memorisation import as_scores as copies_as_scores
+from steadygan.metrics.memorisation import memorised
 from steadygan.metrics.modes import class_agreement, class_spread, stacked_modes
 from steadygan.metrics.prdc import prdc
 from steadygan.metrics.reference import Reference
@@ -128,6 +130,10 @@ def _classes(inputs: Inputs) -> dict[str, float]:
     return scores
 
 
+def _copies(inputs: Inputs) -> dict[str, float]:
+    return copies_as_scores(memorised(_read(inputs).features, inputs.reference.features))
+
+
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         "fd": Metric(_frechet, {"FD": "lower", "FID": "lower"}),
@@ -143,6 +149,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "classes": Metric(
             _classes, {"class_agreement": "higher", "diversity": "near-one"}, frozenset({"fakes", "classes"})
         ),
+        "copies": Metric(_copies, {"copies": "lower"}, frozenset({"fakes", "reals"}), lambda _: 3),
     }
 )
 """In the order in which a record lists them."""
