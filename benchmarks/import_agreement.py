@@ -34,10 +34,6 @@ from steadygan.nets import create_critic, create_generator
 from steadygan.runs.checkpoint import read_weights
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-10}
-# NVIDIA's PyTorch code adds the ε of demodulation to weights before their scale, its TensorFlow code, rosinality's and
-# ours behind it.
-BOUNDS_OF_DEMODULATION = {"float32": 1e-5, "float64": 1e-7}
-DEMODULATED = ("stylegan2-ada", "stylegan3-stylegan2", "diffaugment-stylegan2", "studiogan-stylegan2")
 COLUMNS = ("family", "case", "network", "dtype", "value", "gradient", "bound", "within", "left_out")
 
 
@@ -115,7 +111,7 @@ def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str
         value, gradient = evaluate(network, there["input"], expected.labels, there["cotangent"])
         differences = difference(value, there["value"]), difference(gradient, there["gradient"])
         kind = str(dtype).removeprefix("torch.")
-        bound = (BOUNDS_OF_DEMODULATION if row["family"] in DEMODULATED and net == g else BOUNDS)[kind]
+        bound = BOUNDS[kind]
         rows.append(
             {
                 **row,
