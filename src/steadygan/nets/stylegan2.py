@@ -101,17 +101,26 @@ class SynthesisLayer(OfBatch, Block):
 
     The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: fresh from
     torch's global generator in training mode, always the same registered one in evaluation mode. clamp: bound of the
-    output.
+    output. raw_eps: see `ModulatedConv2d`.
     """
 
     noise: Tensor
 
     def __init__(
-        self, before: int, after: int, w_dim: int, side: int, *, up: bool, noise: bool, clamp: float | None = None
+        self,
+        before: int,
+        after: int,
+        w_dim: int,
+        side: int,
+        *,
+        up: bool,
+        noise: bool,
+        clamp: float | None = None,
+        raw_eps: bool = False,
     ) -> None:
         super().__init__()
         self.clamp = clamp
-        self.conv = ModulatedConv2d(before, after, 3, w_dim, up=up, gain=ACTIVATION_GAIN)
+        self.conv = ModulatedConv2d(before, after, 3, w_dim, up=up, gain=ACTIVATION_GAIN, raw_eps=raw_eps)
         self.strength = nn.Parameter(torch.zeros(())) if noise else None
         if noise:
             self.register_buffer("noise", torch.randn(1, 1, side, side))
@@ -141,7 +150,8 @@ class Generator(OfBatch, Shaped):
     Karras et al., CVPR 2019, §3.1), drawn for each image (the authors' code draws it once per batch). noise:
     per-pixel noise. w_avg_beta: decay, per training call, of the running average of w (`w_avg`) towards which
     `truncation` pulls (0.995 as in the authors' code). conv_clamp: bound of what every convolution gives (256 in
-    NVIDIA's files of half precision), None for none.
+    NVIDIA's files of half precision), None for none. raw_eps: ε of demodulation as in NVIDIA's PyTorch code, not as in
+    its TensorFlow code.
     """
 
     w_avg: Tensor
@@ -157,6 +167,7 @@ class Generator(OfBatch, Shaped):
         noise: bool = True,
         w_avg_beta: float = 0.995,
         conv_clamp: float | None = None,
+        raw_eps: bool = False,
     ) -> None:
         super().__init__(shape)
         sides, maps = _sides(shape.size), _feature_maps(shape.size, shape.width, fmap_max)
@@ -171,7 +182,7 @@ class Generator(OfBatch, Shaped):
         self.mapping = Mapping(shape.latent, shape.classes, self.w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(self.w_dim))
         self.constant = nn.Parameter(torch.randn(1, maps[0], SEED, SEED))
-        layer = partial(SynthesisLayer, w_dim=self.w_dim, noise=noise, clamp=conv_clamp)
+        layer = partial(SynthesisLayer, w_dim=self.w_dim, noise=noise, clamp=conv_clamp, raw_eps=raw_eps)
         self.first = layer(maps[0], maps[0], side=SEED, up=False)
         self.ups, self.layers = nn.ModuleList(), nn.ModuleList()
         for i in range(1, len(sides)):
