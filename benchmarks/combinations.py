@@ -81,6 +81,9 @@ class Generator(nn.Module):
         h = self.seed(w.sum(1)).view(-1, CHANNELS, SIZE, SIZE)
         return torch.tanh(self.out(F.softplus(self.norm(h))))
 
+    def truncate(self, w: Tensor, truncation: float | None) -> Tensor:
+        return w if truncation is None else truncation * w
+
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return self.synthesise(self.map(z, y))
 

@@ -269,7 +269,7 @@ def test_sampling_and_translating_refuse_each_others_runs(run: Path, tmp_path: P
         ({"model": {"kind": "dcgan"}}, {}, "do not fit"),
         ({"data": {"domains": "unpaired"}}, {"synthesised": {}}, "data.domains=paired"),
         ({"data": {"domains": "unpaired"}, "model": {"critic": {"images": 2, "layers": 1}}}, {}, "data.domains=paired"),
-        ({"model": {"directions": ["a2b"]}}, {"cycle": {}}, "way back"),
+        ({"model": {"directions": ["a2b"]}}, {"cycle": {}}, "opposite direction"),
         ({"model": {"conditional": True}}, {}, "conditional"),
         ({"data": {"size": 4}}, {}, "at least 8"),
         ({"train": {"batch_size": 7, "phases": ["G", "D"]}}, {}, "only 6 training images"),
