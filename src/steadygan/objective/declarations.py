@@ -169,7 +169,7 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     "diffaugment": _unless(
         lambda game: game.pre_d is not None,
         "compares an image after DiffAugment with the image itself, but augment.diffaugment.policy is empty; "
-        "name its policies, or set target: augmented",
+        "name its policies",
     ),
     "latent": _unless(
         lambda game: not isinstance(game, TranslationGame),
