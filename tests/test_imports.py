@@ -27,7 +27,19 @@ ORDER = [
     "pictures",
 ]
 ORDER += ["data", "transforms", "kernels", "nets", "pretrained", "runs", "diagnosis", "generators", "objective"]
-ORDER += ["training", "metrics", "tasks", "importing", "evaluation", "reports", "build", "estimate", "recipes", "run", "api"]
+ORDER += [
+    "training",
+    "metrics",
+    "tasks",
+    "importing",
+    "evaluation",
+    "reports",
+    "build",
+    "estimate",
+    "recipes",
+    "run",
+    "api",
+]
 ORDER += ["studio", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 

@@ -162,7 +162,9 @@ class EMAConfig(Section):
 class TrainConfig(Section):
     steps: Positive = Field(100_000, description="how often the phases are run through (G steps)")
     hours: float | None = Field(
-        None, gt=0, description="end after so much time, if not by steps; schedules then follow the clock; null: no limit"
+        None,
+        gt=0,
+        description="end after so much time, if not by steps; schedules then follow the clock; null: no limit",
     )
     batch_size: Positive = 64
     accumulate: Positive = Field(1, description="micro-batches per phase; batch_size stays the whole batch")

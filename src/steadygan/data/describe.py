@@ -93,10 +93,11 @@ def describe(
     Keys: path, layout, count (images, the unreadable included), ignored (other files), labelled, classes
     {name: count}, balance {smallest, largest, entropy} (entropy over that of even classes, 1 = even), width_height
     {smallest, largest, most_common} as (width, height), median_side (of the shorter sides), pixel_modes {Pillow mode:
-    count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1), duplicates {images, groups} of equal
-    pixels, fingerprint (of the readable images at their own sizes, see `content.fingerprint`: training's at that
-    size where all are squares of one size), unreadable {name: reason}. With `most`, only so many images are decoded,
-    evenly spaced: count and classes are of all, the rest is of these, and the fingerprint is null. Raises UserError.
+    count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1),
+    duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their own sizes, see
+    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason}. With
+    `most`, only so many images are decoded, evenly spaced: count and classes are of all, the rest is of these, and the
+    fingerprint is null. Raises UserError.
     """
     if path in EMBEDDED:
         source = open_source(path, size=8)

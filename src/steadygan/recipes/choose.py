@@ -80,7 +80,9 @@ def choose(
     """
     table = table or rules()
     if look.count - len(look.unreadable) < 8:
-        raise UserError(f"{look.path} has {look.count} images: too few to learn from; 8 is the least, thousands are good")
+        raise UserError(
+            f"{look.path} has {look.count} images: too few to learn from; 8 is the least, thousands are good"
+        )
     plenty = table.hours.get(device, table.hours["cpu"])
     budget = 3600 * (plenty.value if hours is None else hours)
     base = [*_of_the_data(look, table), *_of_the_time(hours, plenty.value, plenty.because)]
@@ -136,7 +138,9 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
     if look.classes:
         learn = 2 <= len(look.classes) <= table.classes.most
         learn = learn and min(look.classes.values()) >= table.classes.fewest_images
-        even = "" if look.balanced else "; as unevenly filled as they are, fakes take their classes as often as reals do"
+        even = (
+            "" if look.balanced else "; as unevenly filled as they are, fakes take their classes as often as reals do"
+        )
         because = table.classes.because + even if learn else table.classes.otherwise
         found.append(_said("model.conditional", learn, because, f"{len(look.classes)} classes"))
     policy = table.augment["grey" if grey else "colour"]
@@ -178,7 +182,9 @@ def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
         _said("train.ema.start", max(1, round(steps * average.start)), "the first pictures are no part of it", "from"),
         _said("train.log_every", every, f"a line of measurements every {LOG_SECONDS} s", "log"),
         _said("train.sample_every", grids, "a sheet of pictures every fortieth of the run, more at first", "sheets"),
-        _said("train.checkpoint_every", max(1, round(steps * CHECKPOINT_SHARE)), "a twentieth of the run", "checkpoints"),
+        _said(
+            "train.checkpoint_every", max(1, round(steps * CHECKPOINT_SHARE)), "a twentieth of the run", "checkpoints"
+        ),
     ]
 
 

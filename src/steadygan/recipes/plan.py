@@ -60,7 +60,7 @@ class Plan:
 
     def lines(self) -> list[tuple[str, str, str]]:
         """(what, setting, reason), then the forecast."""
-        chosen, expected = self.chosen, self.chosen
+        chosen = self.chosen
         lines = [(c.title, f"{c.key}={c.value}" if c.key else c.value, c.because) for c in chosen.choices]
         if self.look.alpha:
             lines.insert(1, ("transparency", f"{self.look.alpha:.0%} of the images", "it is laid on white"))
@@ -69,9 +69,11 @@ class Plan:
         if self.look.unreadable:
             some = ", ".join(list(self.look.unreadable)[:3])
             lines.insert(1, ("unreadable", f"{len(self.look.unreadable):,}", f"left out: {some}"))
-        lines += [(f"you say", override, "") for override in self.extra]
-        epochs = expected.images / max(self.look.count, 1)
-        lines.append(("forecast", f"{60 * self.hours:.0f} minutes", f"{chosen.steps:,} steps of {chosen.seconds:.2f} s"))
+        lines += [("you say", override, "") for override in self.extra]
+        epochs = chosen.images / max(self.look.count, 1)
+        lines.append(
+            ("forecast", f"{60 * self.hours:.0f} minutes", f"{chosen.steps:,} steps of {chosen.seconds:.2f} s")
+        )
         lines.append(("memory", f"{self.memory / 2**20:,.0f} MiB", "at the peak of a step, and Python's own 500"))
         lines.append(("expect", chosen.words, f"D is shown {chosen.images:,} images, each about {epochs:,.0f} times"))
         return lines
@@ -161,6 +163,9 @@ def _written(tree: dict[str, object], reasons: dict[tuple[str, ...], str], above
             lines.append(f"{indent}{key}:\n")
             lines += _written(value, reasons, place)
         else:
-            text = yaml.safe_dump({key: value}, default_flow_style=None, width=1000, allow_unicode=True).rstrip("\n")
-            lines.append(f"{indent}{text}  # {reasons[place]}\n")
+            # Flow style keeps a list in its line; a bare scalar gets an end mark, which a mapping's line must not have.
+            text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+            lines.append(
+                f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}  # {reasons[place]}\n"
+            )
     return lines

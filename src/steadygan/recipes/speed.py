@@ -73,7 +73,9 @@ class Machine:
         try:
             with torch.random.fork_rng(devices=[]):
                 source = self._noise(config)
-                state = build_state(config, load_images(source, np.arange(len(source)), device=self.device), self.device)
+                state = build_state(
+                    config, load_images(source, np.arange(len(source)), device=self.device), self.device
+                )
                 return seconds_per_step(state, warm_up=1, budget=SECONDS)
         finally:
             torch.set_num_threads(before)
