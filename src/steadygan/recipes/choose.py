@@ -110,7 +110,7 @@ def choose(
 
 def own_name(path: str) -> str:
     """A name for a run on these images: the folder's, in letters that are safe in any file name."""
-    last = path.split(":")[-1] if is_name(path) else Path(path).expanduser().resolve().name
+    last = re.split("[:/]", path)[-1] if is_name(path) else Path(path).expanduser().resolve().name
     plain = re.sub(r"\.(zip|tar|tgz|parquet|tar\.gz)$", "", last, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "images"
 

@@ -22,7 +22,7 @@ class Clock:
     steps: int
     budget: float | None = None
     before: float = 0.0
-    _began: float = field(default_factory=time.perf_counter)
+    _began: float = field(default_factory=lambda: time.perf_counter())
 
     @classmethod
     def of(cls, train: TrainConfig, rows: Sequence[Mapping[str, Any]] = (), seconds: float = 0.0) -> Clock:
