@@ -244,11 +244,11 @@ def test_a_preset_prints_as_it_can_be_run(steadygan: Run) -> None:
     assert steadygan("train", "mine.yaml", *TINY, "--dry-run").status == 0
 
 
-def test_data_info_is_json_and_fails_on_what_cannot_be_read(steadygan: Run, tmp_path: Path) -> None:
-    result = steadygan("data", "info", "digits")
+def test_data_info_in_json_fails_on_what_cannot_be_read(steadygan: Run, tmp_path: Path) -> None:
+    result = steadygan("data", "info", "digits", "--json")
     assert result.status == 0
     assert json.loads(result.out)["count"] == 1797
-    result = steadygan("data", "info", folder(tmp_path / "images", 10, classes=2, damaged=1))
+    result = steadygan("data", "info", "--json", folder(tmp_path / "images", 10, classes=2, damaged=1))
     assert result.status == 1
     found = json.load(io.StringIO(result.out))
     assert found["classes"] == {"class0": 5, "class1": 5}

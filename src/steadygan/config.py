@@ -161,11 +161,17 @@ class EMAConfig(Section):
 
 class TrainConfig(Section):
     steps: Positive = Field(100_000, description="how often the phases are run through (G steps)")
+    hours: float | None = Field(
+        None,
+        gt=0,
+        description="end after so much time, if not by steps; schedules then follow the clock; null: no limit",
+    )
     batch_size: Positive = 64
     accumulate: Positive = Field(1, description="micro-batches per phase; batch_size stays the whole batch")
     phases: tuple[Literal["D", "G"], ...] = Field(("D", "G"), min_length=1, description="order of updates in a step")
     seed: NonNegative = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: Positive | None = Field(None, description="of torch on a CPU; null: as many as torch takes")
     channels_last: bool = Field(True, description="memory format of images and kernels; never changes the result")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of networks while they train; auto: bfloat16 where the device has units for it"
@@ -191,6 +197,7 @@ class TrainConfig(Section):
     instruments_every: NonNegative = Field(0, description="singular values and gradient norms of each weight; 0: never")
     log_every: Positive = 50
     sample_every: Positive = 1000
+    sample_first: NonNegative = Field(0, description="also grids at step 0, here and at each doubling of it; 0: none")
     checkpoint_every: Positive = 5000
     keep_checkpoints: Positive = Field(2, description="how many of the newest checkpoints stay (the best always does)")
     collective_timeout: float = Field(

@@ -28,7 +28,9 @@ def keep_freed_memory() -> bool:
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEPT_BYTES) and libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES))
 
 
-def prepare(device: torch.device, *, tf32: bool, autotune: bool, allocator: bool = True) -> None:
+def prepare(
+    device: torch.device, *, tf32: bool, autotune: bool, threads: int | None = None, allocator: bool = True
+) -> None:
     """Makes this process quick at training on a device, whose memory and kernels it arranges.
 
     Args:
@@ -36,9 +38,12 @@ def prepare(device: torch.device, *, tf32: bool, autotune: bool, allocator: bool
         tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits.
         autotune: cuDNN times its ways to carry out a convolution when it first meets a shape, and keeps to the
             quickest.
+        threads: of torch on a CPU, None to leave them as they are.
         allocator: on a CPU, arrange memory too (`keep_freed_memory`), which cannot be taken back: for a process that
             is there for the training alone.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
     if device.type == "cpu" and allocator:
         keep_freed_memory()
     if device.type != "cuda":
@@ -54,6 +59,7 @@ def restored(device: torch.device) -> Iterator[None]:
     """Afterwards this process is as it was: its random numbers, and what `prepare` sets but for the allocator."""
     cuda, cudnn = device.type == "cuda", torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
+    threads = torch.get_num_threads()
     current = torch.cuda.current_device() if cuda else None
     with torch.random.fork_rng([device] if cuda else []):
         try:
@@ -61,6 +67,7 @@ def restored(device: torch.device) -> Iterator[None]:
         finally:
             torch.set_float32_matmul_precision(before[0])
             cudnn.allow_tf32, cudnn.benchmark = before[1:]
+            torch.set_num_threads(threads)
             if current is not None:
                 torch.cuda.set_device(current)
 

@@ -36,6 +36,7 @@ from steadygan.runs.status import Status
 from steadygan.tasks.choice import task_of
 from steadygan.tasks.images import Images, Notify
 from steadygan.tasks.synthesis import fakes
+from steadygan.training.clock import Clock
 from steadygan.training.loop import Progress, Trainer
 from steadygan.training.state import TrainState
 from steadygan.training.transfer import start_from
@@ -122,7 +123,7 @@ def train_run(
             device = choose_device(replicas.device_name(config.train.device))
             train = config.train
             stack.enter_context(restored(device))
-            prepare(device, tf32=train.tf32, autotune=train.autotune, allocator=own_process)
+            prepare(device, tf32=train.tf32, autotune=train.autotune, threads=train.threads, allocator=own_process)
             task = task_of(config)
             images = task.load(device, on_load)
             score = task.scorer(images, replicas)
@@ -172,6 +173,7 @@ def train_run(
         replicas.copy_first(state.weights().values())
         replicas.helper = partial(fakes, state)
         status = Status(path, config.train.steps, state.step) if replicas.first else None
+        refuse_spent(path, config, state.seconds, run)
         with reporting(status):
             trainer = Trainer(config, state, run, monitor, score=score, replicas=replicas, status=status)
             if notice:
@@ -235,4 +237,15 @@ def refuse_finished(path: Path, config: Config, step: int) -> None:
         raise UserError(
             f"{path} has already reached step {step}; to go on, raise train.steps, e.g. "
             f"`steadygan train {path} --resume train.steps={2 * step}`"
+        )
+
+
+def refuse_spent(path: Path, config: Config, seconds: float, run: RunDirectory) -> None:
+    """A run that has used its time up has nothing to go on with either."""
+    clock = Clock.of(config.train, run.records("metrics.jsonl"), seconds)
+    if clock.budget is not None and clock.spent >= clock.budget:
+        hours = 2 * clock.budget / 3600
+        raise UserError(
+            f"{path} has used its time up; to go on, raise train.hours, e.g. "
+            f"`steadygan train {path} --resume train.hours={hours:g}`"
         )

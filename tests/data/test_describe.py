@@ -50,6 +50,7 @@ def test_everything_is_told(tmp_path: Path) -> None:
         "labelled": True,
         "classes": {"cat": 3, "dog": 4},
         "width_height": {"smallest": [4, 5], "largest": [30, 20], "most_common": [8, 8]},
+        "median_side": 8,
         "pixel_modes": {"RGB": 5, "L": 1},
         "channels": 3,
         "duplicates": {"images": 1, "groups": [["cat/1.png", "dog/copy.png"]]},

@@ -23,6 +23,7 @@ from steadygan.cli.doctor import doctor
 from steadygan.cli.importing import import_weights
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
+from steadygan.cli.planning import plan
 from steadygan.cli.presets import presets
 from steadygan.cli.remaking import remake
 from steadygan.cli.sampling import sample
@@ -42,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
 for command in (
-    *(train, sample, remake, translate, interpolate),
+    *(train, plan, sample, remake, translate, interpolate),
     *(evaluate, diagnose, compare, curve, neighbours),
     *(stop, pause, resume, branch),
     *(studio, presets, doctor),

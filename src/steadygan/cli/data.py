@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import make_console
+from steadygan.cli.terminal import escape, images_bar, make_console
 
 data_app = typer.Typer(help="Look at data before training on it, and pack it.", no_args_is_help=True)
 
@@ -36,20 +34,39 @@ class Format(StrEnum):
 def data_info(
     path: Where,
     sheet: Annotated[Path | None, typer.Option(help="also write a contact sheet as PNG")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON, the fingerprint included")] = False,
     root: Root = None,
     threads: Threads = None,
 ) -> None:
-    """Count, sizes, classes, colours, duplicates, fingerprint, and every unreadable file by name, as JSON."""
+    """Say what the images are (count, sizes, classes, duplicates, unreadable files), what to mind and what to do."""
     from steadygan.data.describe import contact_sheet, describe
     from steadygan.data.ordered import THREADS
 
-    with _bar("looking") as progress:
+    with images_bar("looking") as progress:
         found = describe(path, root=root, progress=progress, threads=threads or THREADS)
     if sheet is not None:
         contact_sheet(path, sheet, root=root)
-    typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _tell(found, root)
     if found["unreadable"]:
         raise typer.Exit(1)
+
+
+def _tell(found: dict[str, Any], root: str | None) -> None:
+    """A summary to read, with advice and the command to go on with."""
+    from steadygan.recipes.advice import advice, command, summary_lines
+    from steadygan.recipes.look import mirror, summary
+
+    look, console = summary(found, mirror=mirror(found["path"], root=root)), make_console()
+    for what, how in summary_lines(look):
+        console.print(f"{what:<12}{escape(how)}", highlight=False, soft_wrap=True)
+    for name, reason in look.unreadable.items():
+        console.print(f"            {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
+    for line in advice(look):
+        console.print(f"[yellow]mind[/]        {escape(line)}", highlight=False, soft_wrap=True)
+    console.print(f"go on with  [bold]{escape(command(look))}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")
@@ -73,7 +90,7 @@ def data_pack(
     if channels == 2:
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
     source = open_source(src, size=size, channels=channels, root=root)
-    with _bar("packing") as progress:
+    with images_bar("packing") as progress:
         packed = pack(
             source,
             out,
@@ -87,15 +104,3 @@ def data_pack(
     typer.echo(f"{out}: {packed.count:,} images, {packed.bytes / 2**20:.1f} MiB")
     for name, reason in packed.unreadable.items():
         typer.echo(f"skipped {name}: {reason}", err=True)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal's stderr; stdout is for what programs read."""
-    from rich import progress as bars
-
-    console = make_console(stderr=True)
-    columns = (bars.TextColumn(what), bars.BarColumn(), bars.MofNCompleteColumn(), bars.TimeRemainingColumn())
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

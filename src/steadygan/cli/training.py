@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steadygan.cli.planning import Hours, Size
 from steadygan.cli.terminal import Overrides, duration, escape, make_console, print_scores
 from steadygan.errors import UserError
 
@@ -23,8 +24,10 @@ LOGGED_LINES = 20
 
 
 def train(
-    source: Annotated[str, typer.Argument(help="a preset, a YAML file, or with --resume a run directory")],
+    source: Annotated[str, typer.Argument(help="your images, a preset, a YAML file, or with --resume a run")],
     overrides: Overrides = None,
+    hours: Hours = None,
+    size: Size = None,
     out: Annotated[Path | None, typer.Option(help="the run directory  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in SOURCE")] = False,
     accept_config: Annotated[
@@ -32,21 +35,36 @@ def train(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show sizes and a time estimate, then stop")] = False,
 ) -> None:
-    """Train a GAN: `steadygan train digits`, or `steadygan train PRESET data.path=FOLDER`."""
+    """Train a GAN: `steadygan train FOLDER` chooses everything, `steadygan train PRESET key=value` does as you say."""
     from steadygan import config as configuration
+    from steadygan.cli import planning
     from steadygan.parallel.processes import joined, restarted
 
     if accept_config and not resume:
         raise UserError("--accept-config is for --resume: a new run takes its settings from SOURCE as they are")
     if resume and (out is not None or dry_run):
         raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
+    config: Config | None
     with joined() as replicas:
         with replicas.together():
             if dry_run and replicas.size > 1:
                 raise UserError("--dry-run tries one process; call it without torchrun")
             if not resume:
                 _refuse_run(source)
-            config = None if resume else configuration.load(source, overrides or [])
+            own = not resume and planning.is_images(source)
+            if own and replicas.size > 1:
+                raise UserError(
+                    f"{source} are images: choose settings first with `steadygan plan {source} --out FILE.yaml`, then "
+                    "train FILE.yaml with torchrun"
+                )
+            if own:
+                from steadygan.recipes.plan import free_directory
+
+                made = planning.make(source, overrides or [], hours, size)
+                config, out = made.config, out or free_directory(made.name)
+            else:
+                overrides = [*(overrides or []), *_as_overrides(hours, size)]
+                config = None if resume else configuration.load(source, overrides)
         if dry_run and config is not None:
             _dry_run(config)
             return
@@ -54,6 +72,12 @@ def train(
         if config is not None and restarted() and (path / "config.yaml").is_file():
             config = None  # overrides are those the run was started with
         _train(config, path, overrides or [], replicas, accept_config)
+
+
+def _as_overrides(hours: float | None, size: int | None) -> list[str]:
+    """What --hours and --size mean to a preset."""
+    given = {"train.hours": hours, "data.size": size}
+    return [f"{key}={value}" for key, value in given.items() if value is not None]
 
 
 def _refuse_run(source: str) -> None:
@@ -66,26 +90,32 @@ def _refuse_run(source: str) -> None:
 def _train(config: Config | None, path: Path, overrides: list[str], replicas: Replicas, accept_config: bool) -> None:
     from rich import progress as bars
 
+    from steadygan.cli import planning
+    from steadygan.recipes.pictures import save_reals
     from steadygan.run import train_run
 
+    told = [0]
     console = make_console(quiet=not replicas.first)
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(bar_width=None),
-        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[count]}"),
         bars.TextColumn("{task.fields[note]}"),
     )
     with bars.Progress(*columns, console=console, disable=console.quiet or not console.is_terminal) as bar:
-        loading = bar.add_task("reading images", total=None, note="", visible=False)
-        training = bar.add_task("training", total=None, note="", visible=False)
+        loading = bar.add_task("reading images", total=None, count="", note="", visible=False)
+        training = bar.add_task("training", total=None, count="", note="", visible=False)
 
         def on_load(done: int, total: int) -> None:
-            bar.update(loading, completed=done, total=total, visible=done < total)
+            bar.update(loading, completed=done, total=total, count=f"{done}/{total}", visible=done < total)
 
         def on_ready(state: TrainState, images: Images) -> None:
             bar.remove_task(loading)
             for line in _facts(state, images):
                 console.print(line, highlight=False, soft_wrap=True)
+            if config is not None and planning.own(config) and replicas.first:
+                for picture in save_reals(path, state, images):
+                    console.print(f"{picture.stem:<11} {escape(str(picture))}", highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
             with suppress(OSError):  # a terminal that was closed ends no training
@@ -100,9 +130,13 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                 if name.startswith(("D/adversarial", "G/adversarial"))
             )
             note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
-            bar.update(training, completed=now.step, total=now.steps, note=note, visible=True)
-            if bar.disable and (now.step * LOGGED_LINES) // now.steps > ((now.step - 1) * LOGGED_LINES) // now.steps:
-                typer.echo(f"step        {now.step}/{now.steps}  {note}".rstrip())
+            # Steps end a run, or the time, when their number is of no interest.
+            count = f"{now.step}/{now.steps}" if now.moment == now.step else f"{now.step}"
+            bar.update(training, completed=now.moment, total=now.steps, count=count, note=note, visible=True)
+            line = now.moment * LOGGED_LINES // now.steps
+            if bar.disable and line > told[-1]:
+                told.append(line)
+                typer.echo(f"step        {count}  {note}".rstrip())
 
         result = train_run(
             config,
@@ -123,6 +157,10 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
         return
     print_scores(console, result.scores)
     typer.echo(f"samples     {result.grid}")
+    from steadygan import config as configuration
+
+    if planning.own(configuration.load(result.path)):
+        planning.verdict(result.path)
     typer.echo(f"generator   {result.path / 'checkpoints'}")
     use = "translate {} --input FOLDER --out FOLDER" if result.translates else "sample {} --num 64"
     typer.echo(f"more        steadygan {use.format(result.path)}")

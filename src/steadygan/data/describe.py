@@ -86,15 +86,18 @@ def describe(
     root: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
+    most: int | None = None,
 ) -> dict[str, Any]:
     """Everything `steadygan data info PATH` prints, after decoding every image; JSON-ready.
 
     Keys: path, layout, count (images, the unreadable included), ignored (other files), labelled, classes
     {name: count}, balance {smallest, largest, entropy} (entropy over that of even classes, 1 = even), width_height
-    {smallest, largest, most_common} as (width, height), pixel_modes {Pillow mode: count}, channels (as training
-    would choose them), mean and std (of each channel over all pixels, in 0…1), duplicates {images, groups} of equal
-    pixels, fingerprint (of the readable images at their own sizes, see `content.fingerprint`: training's at that
-    size where all are squares of one size), unreadable {name: reason}. Raises UserError.
+    {smallest, largest, most_common} as (width, height), median_side (of the shorter sides), pixel_modes {Pillow mode:
+    count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1),
+    duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their own sizes, see
+    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason}. With
+    `most`, only so many images are decoded, evenly spaced: count and classes are of all, the rest is of these, and the
+    fingerprint is null. Raises UserError.
     """
     if path in EMBEDDED:
         source = open_source(path, size=8)
@@ -102,26 +105,28 @@ def describe(
         channels, images = source.channels, source.images
         names = tuple(f"{index:05}" for index in range(len(source)))
         listing = Listing("embedded", names, 0, source.labels, source.class_names)
+        chosen = _spread(np.arange(len(names)), most or len(names)).tolist()
         looks: Iterator[_Look | UnreadableImage] = (
-            _look(to_pil(torch.from_numpy(image)), channels) for image in images
+            _look(to_pil(torch.from_numpy(images[index])), channels) for index in chosen
         )
     else:
         files = open_container(path, root)
         listing = list_images(files, path)
         channels = probe_channels(files, listing.names)
-        looks = in_order(partial(_open, files, channels), listing.names, threads)
+        chosen = _spread(np.arange(len(listing.names)), most or len(listing.names)).tolist()
+        looks = in_order(partial(_open, files, channels), [listing.names[index] for index in chosen], threads)
 
     tally = _Tally(channels)
 
     def pixels() -> Iterator[np.ndarray]:
-        for index, look in enumerate(looks):
+        for done, (index, look) in enumerate(zip(chosen, looks, strict=True)):
             if isinstance(look, UnreadableImage):
                 tally.unreadable[look.name] = look.reason
             else:
                 tally.add(index, look)
                 yield look.pixels
             if progress is not None:
-                progress(index + 1, len(listing.names))
+                progress(done + 1, len(chosen))
 
     labels = None if listing.labels is None else (listing.labels[index] for index in tally.kept)
     content = fingerprint(pixels(), labels)
@@ -129,6 +134,7 @@ def describe(
     # By area, and of equal areas by width, so that two sizes never look like one.
     by_area = sorted(sizes, key=lambda size: (math.prod(size), size))
     extent = (by_area[0], by_area[-1], sizes.most_common(1)[0][0]) if sizes else ()
+    sides = sorted(min(size) for size in sizes.elements())
     counts = Counter([] if listing.labels is None else listing.labels.tolist())
     classes = {name: counts[label] for label, name in enumerate(listing.class_names)}
     return {
@@ -140,11 +146,12 @@ def describe(
         "classes": classes,
         "balance": _balance(list(classes.values())),
         "width_height": dict(zip(("smallest", "largest", "most_common"), extent, strict=False)),
+        "median_side": sides[(len(sides) - 1) // 2] if sides else 0,
         "pixel_modes": dict(tally.modes.most_common()),
         "channels": channels,
         **tally.moments(),
         "duplicates": tally.duplicates(listing.names),
-        "fingerprint": content,
+        "fingerprint": content if len(chosen) == len(listing.names) else None,
         "unreadable": tally.unreadable,
     }
 

@@ -23,6 +23,7 @@ from steadygan.runs.directory import RunDirectory, Writer
 from steadygan.runs.requests import Attention
 from steadygan.runs.status import Status
 from steadygan.schedules import value
+from steadygan.training.clock import Clock
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
 from steadygan.training.monitor import Monitor
@@ -36,7 +37,8 @@ from steadygan.training.step import train_step
 class Progress:
     """Where a run stands after a step: for a progress bar. `values` are those of the last logged step.
 
-    notice: what went wrong and was taken care of, in one line; empty when all is well.
+    notice: what went wrong and was taken care of, in one line; empty when all is well. moment: how far the run is, as a
+    step of `steps`; it is ahead of `step` where `train.hours` ends the run.
     """
 
     step: int
@@ -45,6 +47,7 @@ class Progress:
     seconds_left: float
     values: Mapping[str, float]
     notice: str = ""
+    moment: int = 0
 
 
 @dataclass
@@ -65,15 +68,17 @@ class Trainer:
     replicas: Replicas = field(default_factory=Replicas)
     status: Status | None = None
     recovery: Recovery = field(init=False)
+    clock: Clock = field(init=False)
     _pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         self._attention = Attention(self.run.path)
         self.recovery = Recovery(self.config, self.state, self.run, self.replicas)
         self._pace = Pace.of(self.run.records("scores.jsonl"))
+        self.clock = Clock.of(self.config.train, self.run.records("metrics.jsonl"), self.state.seconds)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
-        """Trains to `train.steps`; true when it got there, false when it was ended at a checkpoint.
+        """Trains to `train.steps`, or through `train.hours`; true when it got there, false when it was ended before.
 
         What ends it: SIGINT, SIGTERM, SIGHUP, or a request to stop (`runs.requests`).
         """
@@ -82,17 +87,23 @@ class Trainer:
         values: dict[str, float] = {}
         speed = Speed(state.images)
         with interruptible(once=self.replicas.size > 1) as interrupted:
-            while state.step < config.steps and not (stopped := self._stopped(interrupted)):
+            if state.step == 0 and config.sample_first:
+                with undisturbed(state.device):
+                    self._sample()
+            moment = self._moment()
+            while moment < config.steps and not (stopped := self._stopped(interrupted)):
                 began = time.perf_counter()
-                self._follow_schedules()
+                self._follow_schedules(moment)
                 losses.update(train_step(state))
-                done = state.step == config.steps
+                moment = self._moment()
+                done = moment >= config.steps
                 if done or state.step % config.log_every == 0:
                     row, values = self._log(losses, speed)
                     losses.clear()  # a lazy term reports if it was live since the last line
                     if self.recovery.logged(row, values):
+                        moment = self._moment()
                         continue
-                if done or state.step % config.sample_every == 0:
+                if done or self._grid_is_due():
                     with undisturbed(state.device):
                         self._sample()
                 due = done or state.step % config.checkpoint_every == 0
@@ -101,15 +112,34 @@ class Trainer:
                 if due or scored:
                     collapse = self.checkpoint(scored=scored)
                     if collapse is not None and not done and self.recovery.collapsed(collapse):
+                        moment = self._moment()
                         continue
                 if on_step is not None:
-                    rate = speed.rate(state.images)
-                    per_step = state.images / max(state.step, 1)
-                    left = (config.steps - state.step) * per_step / rate if rate else float("inf")
-                    on_step(Progress(state.step, config.steps, rate, left, values, self.recovery.take_notice()))
-            if state.step < config.steps and stopped and not self.replicas.lead(self._saved):
+                    on_step(self._progress(moment, speed.rate(state.images), values))
+            if moment < config.steps and stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
-        return state.step >= config.steps
+        return moment >= config.steps
+
+    def _moment(self) -> int:
+        """How far the run is; of several processes the first one's clock counts."""
+        if self.clock.budget is None:
+            return self.state.step
+        return self.replicas.lead(partial(self.clock.moment, self.state.step))
+
+    def _progress(self, moment: int, rate: float, values: Mapping[str, float]) -> Progress:
+        steps, step = self.config.train.steps, self.state.step
+        left = (steps - step) * self.state.images / max(step, 1) / rate if rate else float("inf")
+        if self.clock.budget is not None:
+            left = min(left, max(0.0, self.clock.budget - self.clock.spent))
+        return Progress(step, steps, rate, left, values, self.recovery.take_notice(), moment)
+
+    def _grid_is_due(self) -> bool:
+        """At multiples of `train.sample_every`, and before the first of them at doublings of `train.sample_first`."""
+        step, first, every = self.state.step, self.config.train.sample_first, self.config.train.sample_every
+        if first and step < every and step % first == 0:
+            doublings = step // first
+            return doublings & (doublings - 1) == 0
+        return step % every == 0
 
     def _score_is_due(self) -> bool:
         """At the steps that `eval.every` names, else at those lines of the log where the pace allows it.
@@ -129,15 +159,16 @@ class Trainer:
         if not self.replicas.any(interrupted or (self.replicas.first and self._attention.called())):
             return False
         stops = partial(self._attention.stops, interrupted, self._show_life)
-        return self.replicas.any(interrupted) or self.replicas.lead(stops)
+        with self.clock.halted():
+            return self.replicas.any(interrupted) or self.replicas.lead(stops)
 
     def _show_life(self, paused: bool = False) -> None:
         if self.status is not None:
             self.status.beat(self.state.step, "paused" if paused else "running")
 
-    def _follow_schedules(self) -> None:
-        """Sets what the optimisers and augmentations have of this step."""
-        optim, step = self.config.optim, self.state.step
+    def _follow_schedules(self, step: int) -> None:
+        """Sets what the optimisers and augmentations have at `step`, or where the clock is."""
+        optim = self.config.optim
         for player, section in (("G", optim.g), ("D", optim.d)):
             rate = value(optim.rate(section, self.config.train.steps), step)
             for group in self.state.optimizers[player].param_groups:
@@ -161,6 +192,8 @@ class Trainer:
             "images_per_s": round(speed.lap(state.images), 2),
             "skipped": int(state.skipped),
         }
+        if self.clock.budget is not None:
+            record["spent"] = round(self.clock.spent, 3)
         record |= {name: json_number(value) for name, value in values.items()}
         if self._instruments_are_due():
             record |= instability(state.nets)

@@ -1,0 +1,112 @@
+"""`steadygan plan`, and what `steadygan train` does with somebody's images in place of a preset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steadygan.cli.terminal import Overrides, cell, escape, images_bar, make_console
+from steadygan.errors import UserError
+
+if TYPE_CHECKING:
+    from steadygan.config import Config
+    from steadygan.recipes.plan import Plan
+
+Hours = Annotated[float | None, typer.Option(min=0.001, help="how long to train", show_default="half an hour on a CPU")]
+Size = Annotated[int | None, typer.Option(min=1, help="side of the pictures, pixels", show_default="as time allows")]
+
+
+def plan(
+    source: Annotated[str, typer.Argument(help="your images: a folder, zip, tar or parquet, hf:USER/NAME")],
+    overrides: Overrides = None,
+    hours: Hours = None,
+    size: Size = None,
+    out: Annotated[Path | None, typer.Option(help="also write the choice to this YAML file")] = None,
+) -> None:
+    """Choose settings for your images, this machine and the time there is, each with its reason; start nothing."""
+    if out is not None and out.exists():
+        raise UserError(f"--out {out} exists: choose another name")
+    if out is not None and out.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--out {out}: name a .yaml file")
+    made = make(source, overrides or [], hours, size)
+    if out is not None:
+        from steadygan.files import write_text
+
+        write_text(out, made.to_yaml())
+        typer.echo(f"written     {out}; start with `steadygan train {out}`")
+
+
+def make(source: str, overrides: list[str], hours: float | None, size: int | None) -> Plan:
+    """Looks, measures, chooses, and tells of it."""
+    from steadygan.recipes.plan import make_plan
+
+    console = make_console()
+    with images_bar("looking at the images") as progress:
+        made = make_plan(
+            source,
+            hours=hours,
+            size=size,
+            extra=tuple(overrides),
+            progress=progress,
+            say=lambda line: console.print(line, style="dim", highlight=False),
+        )
+    lines = made.lines()
+    width = max(len(setting) for _, setting, _ in lines if len(setting) <= 48)
+    for what, setting, reason in lines:
+        console.print(
+            f"{what:<15} {escape(setting):<{width}}  [dim]{escape(reason)}[/]", highlight=False, soft_wrap=True
+        )
+    console.print(f"the same as     {escape(made.command)}", highlight=False, soft_wrap=True)
+    return made
+
+
+def is_images(source: str) -> bool:
+    """Whether what `steadygan train` is given are images, rather than a preset, a YAML file or a run."""
+    from steadygan import config as configuration
+
+    if source in configuration.preset_names() or Path(source).suffix in (".yaml", ".yml"):
+        return False
+    if source.startswith(("torchvision:", "hf:")):
+        return True
+    if Path(source).expanduser().is_dir():
+        return not (Path(source).expanduser() / "config.yaml").is_file()
+    return Path(source).expanduser().is_file() or any(sign in source for sign in "*?[")
+
+
+def own(config: Config) -> bool:
+    """Whether a run is on somebody's own images."""
+    from steadygan.recipes.plan import OWN
+
+    return config.about.paper == OWN
+
+
+def verdict(path: Path) -> None:
+    """What is to be said of a run at its end, and what to try next."""
+    from steadygan.diagnosis.reading import diagnose_run
+    from steadygan.recipes.pictures import save_film
+    from steadygan.runs.directory import RunDirectory
+
+    console = make_console()
+    found = diagnose_run(path)
+    console.print(f"verdict     [bold]{found.kind}[/]: {escape(found.sentence)}", highlight=False, soft_wrap=True)
+    best = RunDirectory(path).best()
+    if best is not None:
+        scores = [row for row in RunDirectory(path).records("scores.jsonl") if f"{row['step']:08d}" in best.name]
+        score = "".join(f", {k} {cell(v)}" for row in scores[-1:] for k, v in row.items() if k.startswith("FD-"))
+        console.print(f"best        {escape(str(best))}{score}", highlight=False, soft_wrap=True)
+    if (film := save_film(path)) is not None:
+        console.print(f"film        {escape(str(film))}", highlight=False, soft_wrap=True)
+    for number, advised in enumerate(found.advice[:2]):
+        what = "try next" if number == 0 else "or"
+        console.print(
+            f"{what:<11} {escape(advised.override())}: {escape(advised.why)}", highlight=False, soft_wrap=True
+        )
+    if found.kind in ("fine", "cannot tell"):
+        from steadygan import config as configuration
+
+        hours = configuration.load(path).train.hours
+        if hours is not None:
+            again = f"steadygan train {path} --resume train.hours={2 * hours:g}"
+            console.print(f"try next    more time: {escape(again)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""From somebody's images, a machine and some time to the settings of a run, each with its reason."""

@@ -1,0 +1,61 @@
+"""What is to be said about somebody's images before training on them."""
+
+from __future__ import annotations
+
+import shlex
+
+from steadygan.recipes.look import Look
+
+FEW, VERY_FEW = 2000, 500
+TINY_SIDE = 32
+
+
+def advice(look: Look) -> list[str]:
+    """What could be better about the images, one thing a line; empty when nothing could."""
+    said = []
+    if look.count < VERY_FEW:
+        said.append(f"{look.count:,} images are few: expect copies of them; a few thousand are better")
+    elif look.count < FEW:
+        said.append(f"{look.count:,} images will do, with augmentation; more are better")
+    if look.unreadable:
+        said.append(f"{len(look.unreadable):,} cannot be read and are left out; over 1% of them stop a training")
+    if look.duplicates > look.looked_at / 100:
+        said.append(f"{look.duplicates:,} of {look.looked_at:,} repeat an earlier image: keep one of each")
+    if look.side < TINY_SIDE:
+        said.append(f"half of them are smaller than {TINY_SIDE} px: they are enlarged")
+    if look.alpha:
+        said.append(f"{look.alpha:.0%} are transparent in part: they are laid on white")
+    if look.classes:
+        few = [name for name, count in look.classes.items() if count < 20]
+        if few:
+            said.append(f"classes with under 20 images: {', '.join(few[:5])}; with them no class is learnt by itself")
+        elif not look.balanced:
+            counts = sorted(look.classes.values())
+            said.append(f"classes are uneven ({counts[0]:,} to {counts[-1]:,}); fakes will be drawn as unevenly")
+    return said
+
+
+def command(look: Look) -> str:
+    """The command to train on them."""
+    return f"steadygan train {shlex.quote(look.path)}"
+
+
+def summary_lines(look: Look) -> list[tuple[str, str]]:
+    """(what, how it is): the images in a few words."""
+    lines = [("images", f"{look.count:,} ({look.layout})")]
+    if look.ignored:
+        lines.append(("other files", f"{look.ignored:,}, ignored"))
+    lines.append(
+        ("size", f"half have a shorter side of {look.side} px or more; largest {look.largest[0]}×{look.largest[1]}")
+    )
+    lines.append(("colours", "grey" if look.channels == 1 else "RGB"))
+    if look.classes:
+        counts = sorted(look.classes.values())
+        named = ", ".join([f"{name} {count:,}" for name, count in look.classes.items()][:10])
+        more = ", …" if len(look.classes) > 10 else ""
+        lines.append(("classes", f"{len(look.classes)}, of {counts[0]:,} to {counts[-1]:,} images: {named}{more}"))
+    turned = "cannot" if look.mirror < 0.6 else "can"
+    lines.append(("mirrored", f"an image {turned} be told from its mirror image ({look.mirror:.0%}; 50% is by chance)"))
+    lines.append(("duplicates", f"{look.duplicates:,} of {look.looked_at:,} looked at"))
+    lines.append(("unreadable", f"{len(look.unreadable):,}"))
+    return lines

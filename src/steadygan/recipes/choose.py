@@ -1,0 +1,222 @@
+"""The choice itself: a function of what was seen and measured, with nothing to wait for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steadygan import config as configuration
+from steadygan.config import Config
+from steadygan.data.containers.registry import is_name
+from steadygan.errors import UserError
+from steadygan.recipes.look import Look
+from steadygan.recipes.rules import Network, Rules, rules
+
+PRESET = "own-images"
+MOST_STEPS = 100_000_000
+"""More than any run takes: where there are hours, these end it."""
+LOG_SECONDS, GRID_SHARE, CHECKPOINT_SHARE, FIRST_GRID = 10, 1 / 40, 1 / 20, 10
+
+Seconds = Callable[[Config], float]
+"""How long a training step of a configuration takes on this machine."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting: a key of the configuration, its value as an override has it, and why. key "": a fact."""
+
+    key: str
+    value: str
+    because: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """All settings of a run: choices in the order in which they are told.
+
+    seconds: of a step, measured; images: how many images D is shown; words: what to expect.
+    """
+
+    choices: tuple[Choice, ...]
+    network: Network
+    seconds: float
+    steps: int
+    images: int
+    words: str
+
+    @property
+    def overrides(self) -> list[str]:
+        """As `steadygan train own-images` takes them."""
+        return [f"{choice.key}={choice.value}" for choice in self.choices if choice.key]
+
+
+def choose(
+    look: Look,
+    seconds: Seconds,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    hours: float | None = None,
+    size: int | None = None,
+    table: Rules | None = None,
+) -> Chosen:
+    """The settings for these images, on this machine, in this time.
+
+    Args:
+        look: what the images are.
+        seconds: measures a step of a configuration.
+        device: "cpu" or "cuda".
+        threads: of torch, as they were measured.
+        hours: there are; None for as many as the table says.
+        size: of the training images; None to choose.
+        table: of rules; None for the one in the package.
+
+    Raises:
+        UserError: too few images, or no network of that size.
+    """
+    table = table or rules()
+    if look.count - len(look.unreadable) < 8:
+        raise UserError(
+            f"{look.path} has {look.count} images: too few to learn from; 8 is the least, thousands are good"
+        )
+    plenty = table.hours.get(device, table.hours["cpu"])
+    budget = 3600 * (plenty.value if hours is None else hours)
+    base = [*_of_the_data(look, table), *_of_the_time(hours, plenty.value, plenty.because)]
+    batch = next(row for row in table.batches if row.device == device or row is table.batches[-1])
+    most = max(2, look.count - round(0.1 * look.count))
+    base.append(_said("train.batch_size", min(batch.value, most), batch.because, "batch"))
+    if threads is not None:
+        base.append(_said("train.threads", threads, "measured: the quickest here", "threads"))
+    network, step, why = _network(look, seconds, base, budget, size, table)
+    images_a_step = 2 * min(batch.value, most)  # phases D, D, G
+    images, steps = int(budget / step * images_a_step), max(1, int(budget / step))
+    choices = [
+        *base,
+        *_of_the_network(network, why),
+        *_of_the_course(steps, step, table),
+        Choice("", "none", table.regulariser.because, "regulariser"),
+        Choice("", "D, D, G", table.optimiser.because, "learning"),
+    ]
+    share = images / max(network.needs, 100_000)
+    words = next(row.words for row in reversed(table.expect) if share >= row.share)
+    if look.count < table.few_images.below:
+        words += f"; {table.few_images.words}"
+    return Chosen(tuple(choices), network, step, steps, images, words)
+
+
+def own_name(path: str) -> str:
+    """A name for a run on these images: the folder's, in letters that are safe in any file name."""
+    last = re.split("[:/]", path)[-1] if is_name(path) else Path(path).expanduser().resolve().name
+    plain = re.sub(r"\.(zip|tar|tgz|parquet|tar\.gz)$", "", last, flags=re.IGNORECASE)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "images"
+
+
+def described(overrides: list[str]) -> Config:
+    """The configuration that a choice stands for."""
+    return configuration.load(PRESET, overrides)
+
+
+def _said(key: str, value: Any, because: str, title: str) -> Choice:
+    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return Choice(key, text, because, title)
+
+
+def _of_the_data(look: Look, table: Rules) -> list[Choice]:
+    place = look.path if is_name(look.path) else str(Path(look.path).expanduser().resolve())
+    found = [Choice("data.path", place, f"{look.count:,} images ({look.layout})", "data")]
+    grey = look.channels == 1
+    found.append(_said("data.channels", look.channels, "all are grey" if grey else "they have colours", "colours"))
+    flip, accuracy = look.mirror < table.flip.below, f"{look.mirror:.0%} told apart, 50% is by chance"
+    because = table.flip.because if flip else table.flip.otherwise
+    found.append(_said("data.flip", flip, f"{because} ({accuracy})", "mirroring"))
+    if look.count < 200:
+        found.append(_said("data.heldout", 0, "too few images to keep any away from training", "held out"))
+    if look.classes:
+        learn = 2 <= len(look.classes) <= table.classes.most
+        learn = learn and min(look.classes.values()) >= table.classes.fewest_images
+        even = (
+            "" if look.balanced else "; as unevenly filled as they are, fakes take their classes as often as reals do"
+        )
+        because = table.classes.because + even if learn else table.classes.otherwise
+        found.append(_said("model.conditional", learn, because, f"{len(look.classes)} classes"))
+    policy = table.augment["grey" if grey else "colour"]
+    found.append(Choice("augment.diffaugment.policy", policy.value, policy.because, "augmentation"))
+    return found
+
+
+def _of_the_time(hours: float | None, plenty: float, because: str) -> list[Choice]:
+    because = "as you said; learning rates follow the clock" if hours is not None else because
+    return [
+        _said("train.hours", float(plenty if hours is None else hours), because, "time"),
+        _said("train.steps", MOST_STEPS, "the time ends the run, whatever the speed turns out to be", "steps"),
+    ]
+
+
+def _of_the_network(network: Network, why: str) -> list[Choice]:
+    chosen = [
+        _said("data.size", network.size, why, "size"),
+        _said("model.kind", network.kind, "D sees images from the start at this size", "network"),
+        _said("model.width", network.width, f"of {network.size} px: {network.source}", "width"),
+    ]
+    if network.gain != 1:
+        because = "without it D's answers hardly differ from image to image"
+        chosen.append(Choice("model.critic.sn_gain", f"{network.gain:g}", because, "D's slope"))
+    if network.width >= 32:
+        chosen.append(_said("model.latent", 128, "wider networks have room for more ways to differ", "latent"))
+    return chosen
+
+
+def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
+    """What happens when; `steps` are forecast."""
+    schedule, average = table.schedule, table.average
+    grids = max(FIRST_GRID, round(steps * GRID_SHARE))
+    every = max(1, round(LOG_SECONDS / step))
+    return [
+        Choice("optim.schedule", "linear", schedule.because, "learning rates"),
+        _said("optim.decay_from", int(MOST_STEPS * schedule.decay_from), "half of the time", "decay"),
+        _said("train.ema.half_life", max(10, round(steps * average.half_life)), average.because, "averaging"),
+        _said("train.ema.start", max(1, round(steps * average.start)), "the first pictures are no part of it", "from"),
+        _said("train.log_every", every, f"a line of measurements every {LOG_SECONDS} s", "log"),
+        _said("train.sample_every", grids, "a sheet of pictures every fortieth of the run, more at first", "sheets"),
+        _said(
+            "train.checkpoint_every", max(1, round(steps * CHECKPOINT_SHARE)), "a twentieth of the run", "checkpoints"
+        ),
+    ]
+
+
+def _network(
+    look: Look, seconds: Seconds, base: list[Choice], budget: float, size: int | None, table: Rules
+) -> tuple[Network, float, str]:
+    """The network, seconds of its step, and why it is this one."""
+    rows = [row for row in table.networks if row.size == size or size is None]
+    if not rows:
+        sizes = sorted({row.size for row in table.networks})
+        raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")
+    overrides = [f"{choice.key}={choice.value}" for choice in base if choice.key]
+    taken, step, why = rows[0], 0.0, "the largest there is a rule for"
+    for row in rows:
+        if size is None and row is not rows[0] and row.size > look.side:
+            why = f"half of the images are smaller than {row.size} px"
+            break
+        settings = [f"{choice.key}={choice.value}" for choice in _of_the_network(row, "") if choice.key]
+        config = described([*overrides, *settings])
+        shown = config.train.batch_size * config.train.phases.count("D")
+        if row is rows[0]:
+            step = seconds(config)
+            continue
+        fits = budget / (step * _times_the_work(taken, row)) * shown >= row.needs
+        if fits and budget / (now := seconds(config)) * shown >= row.needs:
+            taken, step = row, now
+        elif row.width == min(other.width for other in rows if other.size == row.size):
+            why = f"{row.size} px need more time: D must be shown {row.needs:,} images"
+            break
+    return taken, step, "as you said" if size is not None else why
+
+
+def _times_the_work(taken: Network, row: Network) -> float:
+    """How much longer a step takes at least than the one measured; spares measuring what cannot fit."""
+    return 0.5 * (row.size / taken.size) ** 2 * max(1.0, row.width / taken.width)

@@ -1,0 +1,109 @@
+"""What the choice of settings depends on, of somebody's images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from steadygan.data.balance import MOST_IMBALANCE, imbalance
+from steadygan.data.describe import describe
+from steadygan.data.source import open_source
+
+LOOKED_AT = 2000
+"""How many images, evenly spaced, are decoded; files are counted all."""
+MIRROR_SIDE, MIRROR_IMAGES = 16, 1000
+ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Images at a glance.
+
+    side: half of the images looked at have a shorter side of at least so many pixels. classes: images by class name,
+    empty without labels. alpha: share with transparency. mirror: how often a linear classifier tells a held-out image
+    from its mirror image, 0.5 is by chance. duplicates: images equal to an earlier one, and unreadable: files by
+    reason, among the `looked_at`.
+    """
+
+    path: str
+    layout: str
+    count: int
+    looked_at: int
+    side: int
+    largest: tuple[int, int]
+    channels: int
+    classes: dict[str, int]
+    alpha: float
+    mirror: float
+    duplicates: int
+    unreadable: dict[str, str]
+    ignored: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether classes have about as many images each."""
+        return not self.classes or imbalance(np.array([*self.classes.values()])) <= MOST_IMBALANCE
+
+
+def look_at(path: str, *, root: str | None = None, progress: Callable[[int, int], None] | None = None) -> Look:
+    """Looks at the images of a folder, an archive, or whatever else `data.path` takes.
+
+    Raises:
+        UserError: there are none, or none can be read.
+    """
+    return summary(describe(path, root=root, progress=progress, most=LOOKED_AT), mirror=mirror(path, root=root))
+
+
+def summary(found: dict[str, Any], *, mirror: float) -> Look:
+    """What `data.describe.describe` found, as far as settings depend on it."""
+    modes, count = found["pixel_modes"], found["count"]
+    looked_at = max(1, sum(modes.values()))
+    return Look(
+        path=found["path"],
+        layout=found["layout"],
+        count=count,
+        looked_at=looked_at,
+        side=found["median_side"],
+        largest=tuple(found["width_height"].get("largest", (0, 0))),
+        channels=found["channels"],
+        classes=found["classes"] if found["labelled"] else {},
+        alpha=sum(modes.get(mode, 0) for mode in ALPHA_MODES) / looked_at,
+        mirror=mirror,
+        duplicates=found["duplicates"]["images"],
+        unreadable=found["unreadable"],
+        ignored=found["ignored"],
+    )
+
+
+def mirror(path: str, *, root: str | None = None) -> float:
+    """`mirror_accuracy` of up to MIRROR_IMAGES images of a data set, evenly spaced; unreadable ones are left out."""
+    source = open_source(path, size=MIRROR_SIDE, root=root)
+    chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
+    read = (source.try_read(index) for index in chosen.tolist())
+    images = [image for image in read if isinstance(image, np.ndarray)]
+    return mirror_accuracy(np.stack(images)) if len(images) >= 8 else 1.0
+
+
+def mirror_accuracy(images: np.ndarray) -> float:
+    """How often a linear classifier tells an image it has not seen from its mirror image: 0.5 if images are symmetric.
+
+    It is a ridge regression of +1 on what changes sign when an image is mirrored, x − mirror(x), by two-fold
+    cross-validation; the mirror image's own answer is the opposite one, so that no other class is needed.
+
+    Args:
+        images: uint8 (N, C, H, W), N at least 2.
+    """
+    x = images.astype(np.float64) / 255
+    odd = (x - x[..., ::-1])[..., : x.shape[-1] // 2].reshape(len(x), -1)
+    right = 0.0
+    for half in (0, 1):
+        train, test = odd[half::2], odd[1 - half :: 2]
+        # Ridge in its dual form: as many unknowns as images.
+        gram = train @ train.T
+        ridge = 1e-3 * max(float(np.trace(gram)), 1e-12)
+        answers = test @ (train.T @ np.linalg.solve(gram + ridge * np.eye(len(train)), np.ones(len(train))))
+        right += float((answers > 0).sum() + 0.5 * (answers == 0).sum())
+    return right / len(odd)

@@ -1,0 +1,83 @@
+"""Pictures of a run on somebody's images: what D sees at the start, how samples came to be at the end."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from steadygan.data.images import ImageSet
+from steadygan.files import make_folder, write_whole
+from steadygan.pictures.animation import save_animation
+from steadygan.pictures.grid import grid
+from steadygan.pictures.pixels import to_float, to_uint8
+from steadygan.tasks.images import Images
+from steadygan.training.state import TrainState
+
+ROWS, MOST_COLUMNS = 6, 10
+TILE_SIDE, FILM_WIDTH = 96, 480
+FRAMES, LAST_FRAMES, FRAMES_A_SECOND = 60, 8, 8
+
+
+def enlarged(image: Image.Image, times: int) -> Image.Image:
+    """Each pixel as a square of `times` by `times`, without blur."""
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+
+
+def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
+    """Writes samples/reals.png, training images as D sees them, and samples/augmented.png, those it is shown instead.
+
+    A column is a class, up to ten of them, or nothing in particular. No random number of the run is drawn. Where D is
+    shown them as they are, there is no second sheet. Returns what was written.
+    """
+    train = images.train
+    assert isinstance(train, ImageSet)
+    chosen, columns = _chosen(train, ROWS, known=state.objective.prior.label_pool is not None)
+    reals = train.take(chosen)
+    make_folder(path / "samples", path)
+    sheets = {"reals": reals}
+    if state.objective.pre_d is not None:
+        generator = torch.Generator(state.device).manual_seed(0)
+        sheets["augmented"] = to_uint8(state.objective.pre_d(to_float(reals), generator))
+    written = []
+    for name, pixels in sheets.items():
+        sheet = enlarged(grid(pixels, columns), max(1, TILE_SIDE // train.size))
+        file = path / "samples" / f"{name}.png"
+        write_whole(file, partial(sheet.save, format="PNG"))
+        written.append(file)
+    return written
+
+
+def save_film(path: Path) -> Path | None:
+    """Writes samples/film.gif of a run's sheets: the same latents from the first to the last, which stays for a second.
+
+    None where there are fewer than two sheets.
+    """
+    sheets = sorted((path / "samples").glob("step-*.png"))
+    if len(sheets) < 2:
+        return None
+    chosen = np.unique(np.linspace(0, len(sheets) - 1, min(FRAMES, len(sheets))).round().astype(int))
+    frames = []
+    for index in chosen.tolist():
+        with Image.open(sheets[index]) as sheet:
+            frames.append(enlarged(sheet.convert("RGB"), max(1, round(FILM_WIDTH / sheet.width))))
+    frames = [frame for frame in frames if frame.size == frames[-1].size]
+    film = path / "samples" / "film.gif"
+    return save_animation([*frames, *frames[-1:] * LAST_FRAMES], film, fps=FRAMES_A_SECOND)
+
+
+def _chosen(train: ImageSet, rows: int, *, known: bool) -> tuple[Tensor, int]:
+    """Indices of training images, row by row, and the number of columns."""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(train), generator=generator)
+    if not known or train.labels is None:
+        columns = 8
+        return order[: rows * columns], columns
+    labels = train.labels.cpu()[order]
+    present = [label for label in range(len(train.class_names)) if bool((labels == label).any())][:MOST_COLUMNS]
+    of_class = [order[labels == label] for label in present]
+    return torch.stack([own[torch.arange(rows) % len(own)] for own in of_class], 1).flatten(), len(present)

@@ -1,0 +1,171 @@
+"""A plan: what was chosen for somebody's images, what it will cost, and the configuration it stands for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from steadygan.build import resolve
+from steadygan.config import About, Config
+from steadygan.machine import choose_device
+from steadygan.overrides import parse
+from steadygan.recipes.choose import PRESET, Chosen, choose, described, own_name
+from steadygan.recipes.look import Look, look_at
+from steadygan.recipes.speed import Machine, machine
+
+OWN = "your own images"
+"""What `about.paper` says of a run on them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """name: of the run; extra: overrides by the user, which come last; memory: bytes at the peak of a step."""
+
+    name: str
+    look: Look
+    chosen: Chosen
+    device: str
+    memory: int
+    extra: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> Config:
+        """The configuration to train."""
+        about = About(
+            paper=OWN,
+            table=f"none: {self.look.count:,} images in {self.look.path}",
+            score="none published",
+            protocol="FD-tiny for colour images of up to 64 pixels (docs/scores.md)",
+            deviations=f"chosen by `steadygan plan` from preset {PRESET}; no paper's",
+        )
+        return described([*self.chosen.overrides, *self.extra]).model_copy(update={"name": self.name, "about": about})
+
+    @property
+    def command(self) -> str:
+        """The same run, spelt out."""
+        words = ["steadygan", "train", PRESET, *self.chosen.overrides, *self.extra, "--out", f"runs/{self.name}"]
+        return " ".join(map(shlex.quote, words))
+
+    @property
+    def hours(self) -> float:
+        """There are."""
+        hours = self.config.train.hours
+        assert hours is not None
+        return hours
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """(what, setting, reason), then the forecast."""
+        chosen = self.chosen
+        lines = [(c.title, f"{c.key}={c.value}" if c.key else c.value, c.because) for c in chosen.choices]
+        if self.look.alpha:
+            lines.insert(1, ("transparency", f"{self.look.alpha:.0%} of the images", "it is laid on white"))
+        if self.look.duplicates:
+            lines.insert(1, ("duplicates", f"{self.look.duplicates:,}", "equal to an earlier image; they count twice"))
+        if self.look.unreadable:
+            some = ", ".join(list(self.look.unreadable)[:3])
+            lines.insert(1, ("unreadable", f"{len(self.look.unreadable):,}", f"left out: {some}"))
+        lines += [("you say", override, "") for override in self.extra]
+        epochs = chosen.images / max(self.look.count, 1)
+        lines.append(
+            ("forecast", f"{60 * self.hours:.0f} minutes", f"{chosen.steps:,} steps of {chosen.seconds:.2f} s")
+        )
+        lines.append(("memory", f"{self.memory / 2**20:,.0f} MiB", "at the peak of a step, and Python's own 500"))
+        lines.append(("expect", chosen.words, f"D is shown {chosen.images:,} images, each about {epochs:,.0f} times"))
+        return lines
+
+    def to_yaml(self) -> str:
+        """The same as a file for `steadygan train FILE.yaml`, each key with its reason."""
+        tree: dict[str, object] = {}
+        reasons: dict[tuple[str, ...], str] = {}
+        for choice in self.chosen.choices:
+            if choice.key:
+                keys, value = parse(Config, f"{choice.key}={choice.value}")
+                _put(tree, keys, value)
+                reasons[tuple(keys)] = choice.because
+        for override in self.extra:
+            keys, value = parse(Config, override)
+            _put(tree, keys, value)
+            reasons[tuple(keys)] = "as you said"
+        header = f"# Chosen for {self.look.count:,} images in {self.look.path}; expect {self.chosen.words}.\n"
+        about = yaml.safe_dump({"name": self.name, "about": self.config.about.model_dump()}, sort_keys=False, width=110)
+        return f"{header}extends: {PRESET}\n{about}" + "".join(_written(tree, reasons, ()))
+
+
+def make_plan(
+    path: str,
+    *,
+    hours: float | None = None,
+    size: int | None = None,
+    extra: tuple[str, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Plan:
+    """Looks at the images, measures this machine, chooses.
+
+    Args:
+        path: whatever `data.path` takes.
+        hours, size: see `choose`.
+        extra: overrides by the user.
+        progress: called with the number of images looked at and their total.
+        say: called with what is being done.
+
+    Raises:
+        UserError: there are no images, or too few; an override does not fit.
+    """
+    described(list(extra))  # mistakes in what the user wrote come first
+    look = look_at(path, progress=progress)
+    device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
+    say("timing a few steps on this machine")
+    found, threads = _machine(device, look)
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    chosen = choose(look, lambda c: found.seconds(resolve(c)), device=kind, threads=threads, hours=hours, size=size)
+    own = Plan(own_name(path), look, chosen, str(device), 0, extra)
+    memory = found.memory(resolve(own.config), look.count)
+    return Plan(own.name, look, chosen, str(device), memory, extra)
+
+
+def _machine(device: torch.device, look: Look) -> tuple[Machine, int | None]:
+    """This machine with its threads chosen, by steps at 32 px."""
+    classes = len(look.classes) if 2 <= len(look.classes) <= 100 else 0
+    base = described([f"data.channels={look.channels}", f"model.conditional={str(classes > 0).lower()}"])
+    found = machine(base, device, classes=classes, channels=look.channels)
+    return found, found.threads
+
+
+def free_directory(name: str, root: Path = Path("runs")) -> Path:
+    """`runs/NAME`, or with a number where there is a run of that name already."""
+    path, number = root / name, 2
+    while path.exists():
+        path, number = root / f"{name}-{number}", number + 1
+    return path
+
+
+def _put(tree: dict[str, object], keys: list[str], value: object) -> None:
+    for key in keys[:-1]:
+        below = tree.setdefault(key, {})
+        assert isinstance(below, dict)
+        tree = below
+    tree[keys[-1]] = value
+
+
+def _written(tree: dict[str, object], reasons: dict[tuple[str, ...], str], above: tuple[str, ...]) -> list[str]:
+    """YAML with a comment for each key that has a reason."""
+    lines = []
+    for key, value in tree.items():
+        place = (*above, key)
+        indent = "  " * len(above)
+        if isinstance(value, dict):
+            lines.append(f"{indent}{key}:\n")
+            lines += _written(value, reasons, place)
+        else:
+            # Flow style keeps a list in its line; a bare scalar gets an end mark, which a mapping's line must not have.
+            text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
+            lines.append(
+                f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}  # {reasons[place]}\n"
+            )
+    return lines

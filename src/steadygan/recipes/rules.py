@@ -1,0 +1,99 @@
+"""The table of rules, read and checked."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Justified(Row):
+    because: str
+    source: str
+
+
+class Hours(Justified):
+    value: Annotated[float, Field(gt=0)]
+
+
+class Network(Row):
+    """Networks of one size, from `needs` images on that D can be shown in the time. gain: `sn_gain` of the critic."""
+
+    size: int
+    kind: str
+    width: int
+    gain: float
+    needs: int
+    source: str
+
+
+class Batch(Justified):
+    device: Literal["cpu", "cuda"]
+    value: int
+
+
+class Classes(Justified):
+    most: int
+    fewest_images: int
+    otherwise: str
+
+
+class Flip(Justified):
+    below: float
+    otherwise: str
+
+
+class Policy(Justified):
+    value: str
+
+
+class Schedule(Justified):
+    decay_from: float
+
+
+class Average(Justified):
+    half_life: float
+    start: float
+
+
+class Expectation(Row):
+    """What to expect from `share` times the images that the chosen network needs."""
+
+    share: float
+    words: str
+
+
+class FewImages(Row):
+    below: int
+    words: str
+
+
+class Rules(Row):
+    """recipes/rules.yaml."""
+
+    hours: dict[str, Hours]
+    networks: tuple[Network, ...]
+    batches: tuple[Batch, ...]
+    classes: Classes
+    flip: Flip
+    augment: dict[str, Policy]
+    regulariser: Justified
+    optimiser: Justified
+    schedule: Schedule
+    average: Average
+    expect: tuple[Expectation, ...]
+    few_images: FewImages
+
+
+@cache
+def rules() -> Rules:
+    """The table in the package."""
+    text = resources.files("steadygan").joinpath("recipes", "rules.yaml").read_text(encoding="utf-8")
+    return Rules.model_validate(yaml.safe_load(text))

@@ -1,0 +1,102 @@
+"""How quickly this machine trains, measured by a few steps of the real thing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from steadygan.build import build_state, resolve
+from steadygan.config import Config
+from steadygan.data.images import load_images
+from steadygan.data.source import Source
+from steadygan.estimate import estimate_cost, seconds_per_step
+
+SECONDS = 1.0
+"""For each measurement, if three steps do not take longer."""
+GAIN = 1.1
+"""More threads are taken where they make a step quicker by this factor."""
+
+
+class Speed(NamedTuple):
+    """Of a configuration on this machine: seconds a step, and threads (None where they do not matter)."""
+
+    seconds: float
+    threads: int | None
+
+
+@dataclass
+class Machine:
+    """Measures steps on `device`, each configuration once; images are noise, as their content costs nothing."""
+
+    device: torch.device
+    classes: int
+    channels: int
+    threads: int | None = None
+    _known: dict[str, float] = field(default_factory=dict)
+
+    def seconds(self, config: Config) -> float:
+        """Seconds of a training step of `config`, with as many threads as `choose_threads` found best."""
+        key = config.model_dump_json(include={"model", "objective", "augment", "train"})
+        if key not in self._known:
+            self._known[key] = self._measure(config, self.threads)
+        return self._known[key]
+
+    def choose_threads(self, config: Config) -> dict[int, float]:
+        """Times one thread against all cores on a CPU and keeps the better: {threads: seconds a step}.
+
+        On a busy machine threads wait for each other: two were four times slower than one.
+        """
+        if self.device.type != "cpu":
+            return {}
+        counts = sorted({1, max(1, cores() // 2), cores()})
+        found = {count: self._measure(config, count) for count in counts}
+        best = counts[0]
+        for count in counts[1:]:
+            if found[best] > GAIN * found[count]:
+                best = count
+        self.threads = best
+        return found
+
+    def memory(self, config: Config, images: int) -> int:
+        """Bytes at the peak of a step, with so many training images in memory."""
+        cost = estimate_cost(config, load_images(self._noise(config), np.arange(config.train.batch_size)), self.device)
+        return cost.peak + images * config.data.size**2 * self.channels
+
+    def _measure(self, config: Config, threads: int | None) -> float:
+        before = torch.get_num_threads()
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                source = self._noise(config)
+                state = build_state(
+                    config, load_images(source, np.arange(len(source)), device=self.device), self.device
+                )
+                return seconds_per_step(state, warm_up=1, budget=SECONDS)
+        finally:
+            torch.set_num_threads(before)
+
+    def _noise(self, config: Config) -> Source:
+        size, count = config.data.size, 2 * config.train.batch_size
+        rng = np.random.default_rng(0)
+        images = rng.integers(256, size=(count, self.channels, size, size), dtype=np.uint8)
+        if not self.classes:
+            return Source("noise", size, self.channels, images=images)
+        names = tuple(map(str, range(self.classes)))
+        return Source("noise", size, self.channels, names, np.arange(count) % self.classes, images=images)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine(config: Config, device: torch.device, *, classes: int, channels: int) -> Machine:
+    """A machine that has chosen its threads by a step of `config`."""
+    found = Machine(device, classes, channels)
+    found.choose_threads(resolve(config))
+    return found

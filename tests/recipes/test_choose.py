@@ -1,0 +1,119 @@
+"""The choice of settings, with a made-up machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from steadygan import config as configuration
+from steadygan.config import Config
+from steadygan.errors import UserError
+from steadygan.recipes.choose import choose, described, own_name
+from steadygan.recipes.look import Look
+from steadygan.recipes.plan import Plan
+
+FACES = Look("photos", "flat", 2000, 2000, 178, (178, 218), 3, {}, 0.0, 0.52, 0, {})
+
+
+def at(images_per_s: float) -> Callable[[Config], float]:
+    """A machine that shows D so many images a second at 32 px and width 16, and fewer as there is more to do."""
+
+    def seconds(config: Config) -> float:
+        work = (config.data.size / 32) ** 2 * config.model.width / 16
+        return config.train.batch_size * 2 * work / images_per_s
+
+    return seconds
+
+
+def chosen(look: Look = FACES, speed: float = 250, **given: object) -> dict[str, str]:
+    return dict(override.split("=", 1) for override in choose(look, at(speed), **given).overrides)  # type: ignore[arg-type]
+
+
+def test_more_time_never_makes_smaller_pictures() -> None:
+    sizes = [int(chosen(hours=hours)["data.size"]) for hours in (0.01, 0.5, 2, 24, 24 * 30)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 32
+    assert sizes[-1] == 128
+
+
+def test_pictures_are_no_larger_than_half_of_the_images() -> None:
+    assert chosen(replace(FACES, side=50), hours=1000)["data.size"] == "48"
+
+
+def test_a_size_that_is_asked_for_is_taken_and_any_other_is_refused() -> None:
+    assert chosen(hours=0.01, size=128)["data.size"] == "128"
+    with pytest.raises(UserError, match="--size 100: choose one of 32, 48, 64, 128"):
+        choose(FACES, at(250), size=100)
+
+
+def test_what_cannot_fit_is_not_measured() -> None:
+    measured = []
+
+    def seconds(config: Config) -> float:
+        measured.append(config.data.size)
+        return at(250)(config)
+
+    choose(FACES, seconds, hours=0.5)
+    assert 128 not in measured
+
+
+def test_plain_critics_get_a_slope() -> None:
+    plain = chosen(hours=1, size=64)
+    assert (plain["model.kind"], plain["model.critic.sn_gain"]) == ("dcgan", "2")
+    assert "model.critic.sn_gain" not in chosen(size=32)
+
+
+def test_letters_are_not_mirrored_and_grey_images_not_coloured() -> None:
+    grey = chosen(replace(FACES, channels=1, mirror=0.9))
+    assert (grey["data.flip"], grey["augment.diffaugment.policy"]) == ("false", "[translation,cutout]")
+    assert chosen()["data.flip"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("classes", "learnt"),
+    [({"a": 1000, "b": 1000}, "true"), ({"a": 1990, "b": 10}, "false"), ({str(i): 20 for i in range(150)}, "false")],
+)
+def test_classes_are_learnt_where_each_has_images_enough(classes: dict[str, int], learnt: str) -> None:
+    assert chosen(replace(FACES, classes=classes))["model.conditional"] == learnt
+
+
+def test_few_images_shrink_the_batch_and_none_is_kept_away() -> None:
+    few = chosen(replace(FACES, count=20))
+    assert (few["train.batch_size"], few["data.heldout"]) == ("18", "0")
+    with pytest.raises(UserError, match="too few to learn from"):
+        choose(replace(FACES, count=7), at(250))
+
+
+def test_every_choice_has_a_reason() -> None:
+    assert all(choice.because for choice in choose(FACES, at(250)).choices)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("photos/", "photos"),
+        ("my photos (2)", "my-photos-2"),
+        ("a/faces.tar.gz", "faces"),
+        ("hf:me/cats", "cats"),
+        ("…", "images"),
+    ],
+)
+def test_a_run_is_named_after_its_images(path: str, name: str) -> None:
+    assert own_name(path) == name
+
+
+def test_the_written_plan_is_the_plan(tmp_path_factory: pytest.TempPathFactory) -> None:
+    plan = Plan("photos", FACES, choose(FACES, at(250), threads=1), "cpu", 1 << 20, ("train.seed=3",))
+    file = tmp_path_factory.mktemp("plan") / "photos.yaml"
+    file.write_text(plan.to_yaml())
+    assert configuration.load(file) == plan.config
+    assert plan.config.about.paper == "your own images"
+    assert plan.config.train.seed == 3
+
+
+def test_the_command_of_a_plan_trains_the_same() -> None:
+    plan = Plan("photos", FACES, choose(FACES, at(250)), "cpu", 1 << 20)
+    config = described(plan.chosen.overrides)
+    assert config.model_copy(update={"name": "photos", "about": plan.config.about}) == plan.config

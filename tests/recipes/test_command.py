@@ -1,0 +1,84 @@
+"""`steadygan train FOLDER` and `steadygan plan FOLDER`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import Run
+from PIL import Image
+
+from steadygan import config as configuration
+from steadygan.recipes.speed import Machine
+
+TINY = ["model.width=2", "train.batch_size=8", "train.steps=3", "train.log_every=1", "train.device=cpu", "eval.every=9"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Forty images in two folders, and a machine of a known speed."""
+    monkeypatch.setattr(Machine, "_measure", lambda self, config, threads: 0.1 * (threads or 1))
+    monkeypatch.setattr(Machine, "memory", lambda self, config, images: 1 << 20)
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        file = tmp_path / "my photos" / f"class{number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(256, size=(32, 32, 3), dtype=np.uint8)).save(file)
+    return tmp_path / "my photos"
+
+
+def test_a_folder_is_trained_on_in_one_command(photos: Path, steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steadygan.tasks.synthesis.Synthesis.scorer", lambda *_: None)
+    result = steadygan("train", photos, *TINY)
+    assert (result.status, result.err) == (0, "")
+    run = Path("runs/my-photos")
+    config = configuration.load(run)
+    assert (config.name, config.about.paper, config.model.conditional) == ("my-photos", "your own images", True)
+    for word in ("mirroring", "forecast", "expect", "the same as", "verdict", "film"):
+        assert word in result.out
+    with Image.open(run / "samples/reals.png") as sheet:
+        assert sheet.size == (2 * 34 * 3 + 2 * 3, 6 * 34 * 3 + 2 * 3)  # two classes, six rows, each pixel thrice
+    assert (run / "samples/augmented.png").is_file()
+    with Image.open(run / "samples/film.gif") as film:
+        assert film.n_frames >= 2
+    again = steadygan("train", photos, *TINY)
+    assert again.status == 0
+    assert Path("runs/my-photos-2/config.yaml").is_file()
+
+
+def test_a_plan_is_written_and_nothing_started(photos: Path, steadygan: Run) -> None:
+    result = steadygan("plan", photos, "--hours", "2", "--size", "32", "--out", "mine.yaml")
+    assert (result.status, result.err) == (0, "")
+    assert not Path("runs").exists()
+    config = configuration.load("mine.yaml")
+    assert (config.train.hours, config.data.size, config.name) == (2, 32, "my-photos")
+    assert steadygan("plan", photos, "--out", "mine.yaml").status == 2
+
+
+def test_threads_are_those_that_were_quickest(photos: Path, steadygan: Run) -> None:
+    assert "train.threads=1" in steadygan("plan", photos).out
+
+
+def test_hours_and_size_work_on_presets_too(steadygan: Run) -> None:
+    tiny = ["model.width=2", "data.max_images=24", "train.batch_size=8", "train.device=cpu", "train.log_every=1"]
+    result = steadygan("train", "digits", *tiny, "--size", "24", "--hours", "0.001", "train.steps=1", "eval.every=9")
+    assert result.status == 0
+    config = configuration.load(Path("runs/digits"))
+    assert (config.data.size, config.train.hours) == (24, 0.001)
+
+
+@pytest.mark.parametrize(("command", "said"), [("train", "no images in empty"), ("plan", "nowhere does not exist")])
+def test_where_there_are_no_images_it_says_so(command: str, said: str, steadygan: Run) -> None:
+    Path("empty").mkdir()
+    result = steadygan(command, "empty" if command == "train" else "nowhere")
+    assert result.status == 2
+    assert said in result.err
+
+
+def test_data_info_is_a_summary_with_the_command_to_go_on_with(photos: Path, steadygan: Run) -> None:
+    result = steadygan("data", "info", photos)
+    assert result.status == 0
+    for word in ("40 (class folders)", "2, of 20 to 20 images", "are few", "steadygan train '"):
+        assert word in result.out

@@ -1,0 +1,56 @@
+"""What is seen of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from steadygan.data.digits import digits
+from steadygan.recipes.advice import advice
+from steadygan.recipes.look import look_at, mirror_accuracy
+
+
+def noise(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(256, size=(count, 3, 16, 16), dtype=np.uint8)
+
+
+def test_digits_are_told_from_their_mirror_images() -> None:
+    assert mirror_accuracy(digits(16)[0][:600]) > 0.75
+
+
+def test_images_without_a_left_and_a_right_are_not() -> None:
+    assert mirror_accuracy(noise(600)) == pytest.approx(0.5, abs=0.08)
+    one = noise(300)
+    both = np.stack([one, one[..., ::-1]], 1).reshape(-1, 3, 16, 16)
+    assert mirror_accuracy(both) <= 0.5 + 0.08
+
+
+def test_images_lit_from_the_left_are_told_always() -> None:
+    light = np.linspace(120, 0, 16).astype(np.uint8)
+    assert mirror_accuracy(noise(200) // 4 + light) == 1
+
+
+def test_symmetric_images_are_told_by_chance() -> None:
+    half = noise(50)[..., :8]
+    assert mirror_accuracy(np.concatenate([half, half[..., ::-1]], -1)) == 0.5
+
+
+def test_a_folder_is_seen_as_it_is(tmp_path: Path) -> None:
+    for number, image in enumerate(noise(30).transpose(0, 2, 3, 1)):
+        file = tmp_path / ("few" if number < 8 else "many") / f"{number}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).convert("RGBA" if number % 2 else "RGB").resize((20, 16 + number)).save(file)
+    (tmp_path / "few" / "copy.png").write_bytes((tmp_path / "few" / "0.png").read_bytes())
+    (tmp_path / "many" / "broken.png").write_bytes(b"no image")
+    look = look_at(str(tmp_path))
+    assert (look.count, look.duplicates, list(look.unreadable)) == (32, 1, ["many/broken.png"])
+    assert look.classes == {"few": 9, "many": 23}
+    assert not look.balanced
+    assert (look.side, look.channels) == (20, 3)
+    assert look.alpha == pytest.approx(15 / 31)
+    said = " ".join(advice(look))
+    for word in ("few", "cannot be read", "repeat", "smaller than 32", "transparent"):
+        assert word in said

@@ -1,0 +1,32 @@
+"""The table of rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from steadygan.nets.registry import create_critic, create_generator
+from steadygan.recipes.rules import Network, rules
+
+
+@pytest.mark.parametrize("row", rules().networks, ids=lambda row: f"{row.size}-{row.kind}-{row.width}")
+def test_every_network_in_the_table_can_be_built(row: Network) -> None:
+    import torch
+
+    with torch.device("meta"):
+        shape = {"size": row.size, "channels": 3, "classes": 3}
+        create_generator(row.kind, latent=64, width=row.width, **shape)
+        critic = create_critic(row.kind, width=row.width, sn_gain=row.gain, **shape)
+    assert critic.size == row.size
+
+
+def test_networks_go_from_little_work_to_much() -> None:
+    rows = rules().networks
+    assert list(rows) == sorted(rows, key=lambda row: (row.size, row.width))
+    assert [row.needs for row in rows if row.width == 16] == sorted(row.needs for row in rows if row.width == 16)
+
+
+def test_every_row_says_what_it_rests_on() -> None:
+    table = rules()
+    rows = [*table.networks, *table.batches, *table.hours.values(), *table.augment.values()]
+    rows += [table.classes, table.flip, table.regulariser, table.optimiser, table.schedule, table.average]
+    assert all(row.source for row in rows)

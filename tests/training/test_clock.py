@@ -1,0 +1,91 @@
+"""Runs that end by the clock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers import tiny_run
+
+import steadygan
+from steadygan.config import TrainConfig
+from steadygan.errors import UserError
+from steadygan.training import clock as clocks
+from steadygan.training.clock import Clock
+from steadygan.training.loop import Trainer
+
+HOUR = 3600.0
+TINY = tiny_run("train.log_every=1", "data.channels=3", "eval.every=1000")
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A clock that stands still until it is set."""
+    now = SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    return now
+
+
+def test_without_hours_a_run_is_where_its_steps_are(hands: SimpleNamespace) -> None:
+    clock = Clock.of(TrainConfig(steps=100))
+    hands.seconds = 1e6
+    assert [clock.moment(step) for step in (0, 7, 100)] == [0, 7, 100]
+
+
+def test_with_hours_it_is_where_the_time_is_if_that_is_further(hands: SimpleNamespace) -> None:
+    clock = Clock.of(TrainConfig(steps=100, hours=2))
+    hands.seconds = HOUR
+    assert clock.moment(3) == 50
+    assert clock.moment(60) == 60
+    hands.seconds = 3 * HOUR
+    assert clock.moment(3) == 100
+
+
+def test_a_pause_takes_no_time(hands: SimpleNamespace) -> None:
+    clock = Clock.of(TrainConfig(steps=100, hours=1))
+    hands.seconds = 10
+    with clock.halted():
+        hands.seconds = 5000
+    assert clock.spent == 10
+
+
+def test_a_resumed_clock_goes_on_from_the_last_line_that_says_what_was_spent() -> None:
+    rows = [{"step": 1, "spent": 5.0}, {"step": 2, "spent": 9.0}, {"step": 3, "event": "rollback"}]
+    assert Clock.of(TrainConfig(), rows, seconds=2.0).before == 9
+    assert Clock.of(TrainConfig(), rows[2:], seconds=2.0).before == 2
+
+
+def test_hours_end_a_run_and_carry_its_learning_rate_to_nought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that a glance moves on by 100 s: the run ends by it, long before its steps."""
+    ticks = itertools.count(0, 100)
+    monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    rates: list[float] = []
+    follow = Trainer._follow_schedules
+
+    def watched(self: Trainer, step: int) -> None:
+        follow(self, step)
+        rates.append(self.state.optimizers["G"].param_groups[0]["lr"])
+
+    monkeypatch.setattr(Trainer, "_follow_schedules", watched)
+    hours = ["train.hours=0.5", "train.steps=1000000", "optim.schedule=linear", "optim.decay_from=0", "optim.g.lr=1"]
+    result = steadygan.train("digits-none", [*TINY, *hours], out=tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert result.finished
+    assert 2 < len(rates) < 30  # a glance or two a step, of 18 in half an hour
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > 0.8
+    assert rates[-1] < 0.4
+    assert rows[-1]["spent"] >= 1800 > rows[-2]["spent"]
+    assert (tmp_path / f"run/checkpoints/step-{rows[-1]['step']:08d}").is_dir()
+    with pytest.raises(UserError, match=r"has used its time up.*train\.hours=1"):
+        steadygan.train(tmp_path / "run", resume=True)
+
+
+def test_first_grids_come_at_doublings_then_at_multiples(tmp_path: Path) -> None:
+    grids = ["train.steps=13", "train.sample_first=1", "train.sample_every=6"]
+    steadygan.train("digits-none", [*TINY, *grids], out=tmp_path / "run")
+    steps = [int(path.stem.removeprefix("step-")) for path in sorted((tmp_path / "run/samples").glob("step-*.png"))]
+    assert steps == [0, 1, 2, 4, 6, 12, 13]
