@@ -247,7 +247,7 @@ def test_domains_bigger_than_memory_are_mapped_bit_for_bit(
 ) -> None:
     """The halves of one file, and its two fits, are different images under one name."""
     for index in range(4):
-        for folder, width in (("train", 4 * SIDE),) if shared else (("A", 2 * SIDE), ("B", 3 * SIDE)):
+        for folder, width in (("train", 2 * SIDE),) if shared else (("A", 2 * SIDE), ("B", 3 * SIDE)):
             (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
             picture(10 * index, (width, SIDE)).save(tmp_path / "images" / folder / f"{index}.png")
     indices = {"a": np.array([2, 0, 3]), "b": np.array([2, 0, 3])}
@@ -282,7 +282,8 @@ def test_domains_are_read_as_their_configuration_says(
     data = {"path": str(tmp_path / "images"), "size": SIDE, "domains": "paired", "cache": "decoded" not in place}
 
     def images(**more: float) -> Images:
-        return build_images(validate({"data": data | more, "train": {"batch_size": 4}}), torch.device("cpu"))
+        model, train = {"kind": "translate"}, {"batch_size": 4}
+        return build_images(validate({"data": data | more, "model": model, "train": train}), torch.device("cpu"))
 
     with pytest.raises(UserError, match=r"1 of 40 .*\n  testB/03\.png"):
         images()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from steadygan.data.classes import number_classes
-from steadygan.data.containers.base import Container
+from steadygan.data.containers.base import Container, plain_name
 from steadygan.errors import UserError
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"
@@ -28,7 +27,7 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
         if pairs is None:
             return None, ()
         class_names = None if classes is None else tuple(map(str, classes))
-        labels = {base + image.replace("\\", "/"): label for image, label in pairs}
+        labels = {plain_name(base + image): label for image, label in pairs}
         if any(type(label) is not int or label < 0 for label in labels.values()) or len(labels) < len(pairs):
             raise ValueError
     except Exception:  # Containers raise nearly anything on damaged bytes.
@@ -44,7 +43,7 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
     try:
         table = csv.DictReader(io.StringIO(files.read(name).decode("utf-8-sig")), strict=True)
         rows, base = [(row["file"], row["label"]) for row in table], name.removesuffix(TABLE)
-        labels = {posixpath.normpath(base + file.strip().replace("\\", "/")): label.strip() for file, label in rows}
+        labels = {plain_name(base + file.strip()): label.strip() for file, label in rows}
         if len(labels) < len(rows):
             raise ValueError
     except Exception:
