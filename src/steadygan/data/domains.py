@@ -18,7 +18,7 @@ from steadygan.data.containers.registry import open_container
 from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.decoding import square as centre_square
 from steadygan.data.listing import hidden
-from steadygan.data.source import Source, probe_channels
+from steadygan.data.source import Source, probe_channels, warn_of_dark
 from steadygan.errors import UserError
 
 Fit = Literal["crop", "squash"]
@@ -56,9 +56,11 @@ class Domain(Source):
             image = self.files.image(name)
             if self.half is not None:
                 image = _half(image, self.half)
-            return square(image, size=self.size, channels=self.channels, fit=self.fit)
+            made = square(image, size=self.size, channels=self.channels, fit=self.fit)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
             raise UnreadableImage(name, reason(error)) from error
+        self.refuse_colour(image, name)
+        return made
 
 
 def _half(image: Image.Image, half: Half) -> Image.Image:
@@ -145,6 +147,9 @@ def open_domains(
         if part == "train" and paired and not aligned:
             raise UserError(f"{_unpartnered(layout)} in {path}: add its partner, or set data.domains=unpaired")
         found[part] = layout, aligned
+    for names in (layouts["train"].a, layouts["train"].b):
+        warn_of_dark(files, names, path)
+    guessed = channels is None
     if channels is None:
         first = layouts["train"]
         channels = max(probe_channels(files, first.a), probe_channels(files, first.b))
@@ -156,6 +161,7 @@ def open_domains(
             channels=channels,
             names=tuple(names),
             files=files,
+            guessed_grey=guessed and channels == 1,
             half=half if layout.side_by_side else None,
             fit=fit,
         )
