@@ -303,9 +303,7 @@ def test_integers_of_32_bits_are_refused_with_their_range(tmp_path: Path, low: i
 
 @pytest.mark.parametrize(("brightest", "warned"), [(4095, True), (16_383, True), (16_384, False), (65_535, False)])
 @pytest.mark.parametrize("channels", [None, 3])
-def test_few_bits_in_sixteen_are_warned_of(
-    tmp_path: Path, brightest: int, warned: bool, channels: int | None
-) -> None:
+def test_few_bits_in_sixteen_are_warned_of(tmp_path: Path, brightest: int, warned: bool, channels: int | None) -> None:
     pixels = np.zeros((8, 8), np.uint16)
     pixels[0, 0] = brightest
     path = as_folder(tmp_path, {"a.png": encoded(Image.fromarray(pixels))})
