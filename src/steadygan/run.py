@@ -21,6 +21,7 @@ from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, manifest_step, read_manifest
 from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
+from steadygan.runs.outputs import check_data
 from steadygan.runs.provenance import (
     changed_circumstances,
     check_config,
@@ -119,6 +120,7 @@ def train_run(
                     refuse_finished(path, config, manifest_step(checkpoint, read_manifest(checkpoint)))
             else:
                 config = resolve(config)
+                check_data(path, config.data.path)
                 refuse_existing(path, config.to_yaml())
             device = choose_device(replicas.device_name(config.train.device))
             train = config.train

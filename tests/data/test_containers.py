@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import tarfile
+import tracemalloc
 import types
 import zipfile
 from collections.abc import Callable, Mapping
@@ -20,7 +21,9 @@ import pytest
 from PIL import Image
 
 from steadygan.data.containers import base, tar
+from steadygan.data.containers.registry import open_container
 from steadygan.data.decoding import UnreadableImage
+from steadygan.data.domains import open_domains
 from steadygan.data.images import load_images
 from steadygan.data.source import open_source
 from steadygan.errors import UserError
@@ -376,6 +379,84 @@ def test_a_zip_that_lies_about_its_sizes_is_not_unpacked_beyond_them(tmp_path: P
     assert files is not None
     with pytest.raises(zipfile.BadZipFile):
         files.read("bomb.png")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("claimed", [100, 64 << 20])
+def test_what_a_zip_unpacks_to_is_bounded_by_what_is_read(tmp_path: Path, method: int, claimed: int) -> None:
+    """64 MiB of zeros, whatever the directory says of their size; the sound file next to them is read."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.png", png(0))
+        archive.writestr("bomb.png", bytes(64 << 20))
+    content = bytearray(path.read_bytes())
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = claimed.to_bytes(4, "little")
+    path.write_bytes(content)
+    files = open_container(str(path))
+    assert files.read("a.png") == png(0)
+    if claimed == 64 << 20:
+        assert files.read("bomb.png") == bytes(64 << 20)
+        return
+    tracemalloc.start()
+    with pytest.raises(zipfile.BadZipFile):
+        files.read("bomb.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_tar_header_of_many_megabytes_is_refused_unread(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("header")
+    entry.type, entry.size = kind, 64 << 20
+    path = tmp_path / "a.tar"
+    path.write_bytes(entry.tobuf() + bytes(65 << 20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="header of 67,108,864 bytes"):
+        open_container(str(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+# Names with backslashes, as tools on Windows write them
+
+
+@pytest.mark.parametrize("write", [as_tar, as_zip, as_folder])
+@pytest.mark.parametrize("wrapper", ["", "set\\"])
+def test_backslashes_divide_folders(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, bytes]], Path], wrapper: str
+) -> None:
+    files = {f"{wrapper}cat\\a.png": png(0), f"{wrapper}dog\\b.png": png(1)}
+    path = write(tmp_path / "data", files)
+    source = open_source(str(path), size=8, channels=3)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog"), [0, 1])
+    np.testing.assert_array_equal(source.read(1), noise(1).transpose(2, 0, 1))
+    manifest = json.dumps({"labels": [["cat\\a.png", 1], ["./dog\\b.png", 0]], "classes": ["x", "y"]})
+    path = write(tmp_path / "labelled", files | {f"{wrapper}dataset.json": manifest.encode()})
+    source = open_source(str(path), size=8, channels=3)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("x", "y"), [1, 0])
+
+
+@pytest.mark.parametrize("write", [as_tar, as_zip])
+def test_domains_of_backslashes_are_two_domains(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, bytes]], Path]
+) -> None:
+    path = write(tmp_path / "data", {"trainA\\x.png": png(0), "trainB\\x.png": png(1)})
+    found = open_domains(str(path), size=8)["train"]
+    np.testing.assert_array_equal(found.b.read(0), noise(1).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("write", [as_tar, as_zip, as_folder])
+def test_two_spellings_of_one_name_are_refused(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, bytes]], Path]
+) -> None:
+    path = write(tmp_path / "data", {"cat/a.png": png(0), "cat\\a.png": png(1)})
+    with pytest.raises(UserError, match=r"cat/a\.png twice"):
+        open_source(str(path), size=8)
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:

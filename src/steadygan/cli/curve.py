@@ -30,6 +30,7 @@ def curve(
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables
     from steadygan.reports.truncation import plot_truncation, truncation_rows
+    from steadygan.runs.outputs import check_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -38,6 +39,7 @@ def curve(
         raise UserError(f"--out {wrong[0]}: name a .png for the curve, or a .csv for the numbers")
     for file in out:
         check_folder(file.parent, file)
+        check_output(file, path)
     if num_fake is not None and num_fake < 2:
         raise UserError(f"--num-fake {num_fake}: a distance needs at least 2 images")
     records = truncation_curve(

@@ -30,6 +30,7 @@ def neighbours(
     """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
+    from steadygan.runs.outputs import check_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -37,6 +38,7 @@ def neighbours(
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the sheet is a .png")
     check_folder(out.parent, out)
+    check_output(out, path)
     result = explore.neighbours(
         path,
         num,

@@ -22,7 +22,7 @@ from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.digits import EMBEDDED
 from steadygan.data.listing import list_images
 from steadygan.data.ordered import THREADS, in_order
-from steadygan.data.source import open_source, probe_channels
+from steadygan.data.source import open_source, probe_channels, warn_of_dark
 from steadygan.files import write_whole
 from steadygan.pictures.grid import grid, to_pil
 
@@ -112,6 +112,7 @@ def describe(
     else:
         files = open_container(path, root)
         listing = list_images(files, path)
+        warn_of_dark(files, listing.names, path)
         channels = probe_channels(files, listing.names)
         chosen = _spread(np.arange(len(listing.names)), most or len(listing.names)).tolist()
         looks = in_order(partial(_open, files, channels), [listing.names[index] for index in chosen], threads)
