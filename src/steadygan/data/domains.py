@@ -132,9 +132,9 @@ def open_domains(
 
     Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A/train A/test B/train B/test`, `A B`, or
     files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and B
-    belong together when they have one name (the ending may differ). load_size: of training images, when they are to be larger than `size`. channels None: 1 if the first images
-    of both domains are greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a
-    training image has no partner.
+    belong together when they have one name (the ending may differ). load_size: of training images, when they are to be
+    larger than `size`. channels None: 1 if the first images of both domains are greyscale, else 3. Raises UserError
+    when nothing of the kind is there, or when `paired` and a training image has no partner.
     """
     files = open_container(path)
     layouts = _find(_image_names(files))
