@@ -476,14 +476,21 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     [
         ("file,label\na.png,0\n", r"no label for 1 images, such as b\.png"),
         ("file,label\na.png,0\nb.png,1\nc.png,1\n", r"not there.*c\.png"),
-        ("name,class\na.png,0\n", "not understood"),
-        ("file,label\na.png,0\na.png,1\n", "not understood"),
-        ("file,label\na.png\n", "not understood"),
-        ("file,label\na.png,0\nb.png,\n", "no label"),
+        ("name,class\na.png,0\n", "line 1 has no column 'file', but name, class; expected a first line `file,label`"),
+        ("File,Label\na.png,0\n", "line 1 has no column 'file', but File, Label; .*'File', in small letters"),
+        ("file,label,file\na.png,0,b\n", "line 1 has several columns 'file'"),
+        ("file;label\na.png;0\n", "line 1, column 5: its columns are divided by ';'.*with commas"),
+        ("", "line 1 is empty"),
+        ("file,label\na.png,0\n./a.png,1\n", r"line 3, column 1: \./a\.png is named a second time, after line 2"),
+        ("file,label\na.png\n", r"line 2 ends before column 2, 'label': 'a\.png'"),
+        ("file,label\na.png,0\nb.png,\n", r"line 3, column 2: b\.png has no label \(''\)"),
+        ("file,label\na.png,0\nb.png,NaN\n", r"line 3, column 2: b\.png has no label \('NaN'\)"),
+        ('file,label\na.png,"0\n', "line 2: unexpected end of data"),
+        ("file,label\na.png,0\nb.png,\udce9\n", "line 3, column 7: byte 0xe9 is no UTF-8"),
     ],
 )
 def test_a_wrong_labels_csv_is_explained(tmp_path: Path, text: str, complaint: str) -> None:
-    files = {"a.png": png(0), "b.png": png(1), "labels.csv": text.encode()}
+    files = {"a.png": png(0), "b.png": png(1), "labels.csv": text.encode("utf-8", "surrogateescape")}
     with pytest.raises(UserError, match=complaint):
         open_source(str(as_folder(tmp_path / "data", files)), size=8)
 
@@ -491,7 +498,8 @@ def test_a_wrong_labels_csv_is_explained(tmp_path: Path, text: str, complaint: s
 def test_labels_csv_may_have_numbers_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
     text = '\ufefflabel,file,note\n3,"sub\\b.png",x\n0,./a.png,\n'
     files = {"set/a.png": png(0), "set/sub/b.png": png(1), "set/labels.csv": text.encode()}
-    source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
+    with pytest.warns(UserWarning, match="2 of 4 classes have no image, 1, 2"):
+        source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
     assert source.labels is not None
     assert (source.labels.tolist(), source.class_names) == ([0, 3], ("0", "1", "2", "3"))
 
