@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from steadygan import config as configuration
 from steadygan._version import __version__
 from steadygan.build import build_state, resolve
 from steadygan.config import Config
@@ -21,6 +20,7 @@ from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, manifest_step, read_manifest
 from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
+from steadygan.runs.located import load_located
 from steadygan.runs.outputs import check_data
 from steadygan.runs.provenance import (
     changed_circumstances,
@@ -66,7 +66,7 @@ def open_run(path: Path, overrides: Sequence[str], *, write: bool, accept: bool)
         raise UserError(f"{path} is not a run directory: it has no config.yaml")
     if not accept:
         check_config(path)
-    config = resolve(configuration.load(path, overrides))
+    config = resolve(load_located(path, overrides))
     if not write:
         return config, RunDirectory(path)
     run = Writer(path)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import sqlite3
 import stat
 import sys
 import tarfile
@@ -13,6 +14,7 @@ import tracemalloc
 import types
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data.containers import base, tar
-from steadygan.data.containers.registry import open_container
+from steadygan.data.containers import base, parquet, tar
+from steadygan.data.containers.registry import is_name, open_container
 from steadygan.data.decoding import UnreadableImage
 from steadygan.data.domains import open_domains
 from steadygan.data.images import load_images
@@ -474,14 +476,21 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     [
         ("file,label\na.png,0\n", r"no label for 1 images, such as b\.png"),
         ("file,label\na.png,0\nb.png,1\nc.png,1\n", r"not there.*c\.png"),
-        ("name,class\na.png,0\n", "not understood"),
-        ("file,label\na.png,0\na.png,1\n", "not understood"),
-        ("file,label\na.png\n", "not understood"),
-        ("file,label\na.png,0\nb.png,\n", "no label"),
+        ("name,class\na.png,0\n", "line 1 has no column 'file', but name, class; expected a first line `file,label`"),
+        ("File,Label\na.png,0\n", "line 1 has no column 'file', but File, Label; .*'File', in small letters"),
+        ("file,label,file\na.png,0,b\n", "line 1 has several columns 'file'"),
+        ("file;label\na.png;0\n", "line 1, column 5: its columns are divided by ';'.*with commas"),
+        ("", "line 1 is empty"),
+        ("file,label\na.png,0\n./a.png,1\n", r"line 3, column 1: \./a\.png is named a second time, after line 2"),
+        ("file,label\na.png\n", r"line 2 ends before column 2, 'label': 'a\.png'"),
+        ("file,label\na.png,0\nb.png,\n", r"line 3, column 2: b\.png has no label \(''\)"),
+        ("file,label\na.png,0\nb.png,NaN\n", r"line 3, column 2: b\.png has no label \('NaN'\)"),
+        ('file,label\na.png,"0\n', "line 2: unexpected end of data"),
+        ("file,label\na.png,0\nb.png,\udce9\n", "line 3, column 7: byte 0xe9 is no UTF-8"),
     ],
 )
 def test_a_wrong_labels_csv_is_explained(tmp_path: Path, text: str, complaint: str) -> None:
-    files = {"a.png": png(0), "b.png": png(1), "labels.csv": text.encode()}
+    files = {"a.png": png(0), "b.png": png(1), "labels.csv": text.encode("utf-8", "surrogateescape")}
     with pytest.raises(UserError, match=complaint):
         open_source(str(as_folder(tmp_path / "data", files)), size=8)
 
@@ -489,7 +498,8 @@ def test_a_wrong_labels_csv_is_explained(tmp_path: Path, text: str, complaint: s
 def test_labels_csv_may_have_numbers_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
     text = '\ufefflabel,file,note\n3,"sub\\b.png",x\n0,./a.png,\n'
     files = {"set/a.png": png(0), "set/sub/b.png": png(1), "set/labels.csv": text.encode()}
-    source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
+    with pytest.warns(UserWarning, match="2 of 4 classes have no image, 1, 2"):
+        source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
     assert source.labels is not None
     assert (source.labels.tolist(), source.class_names) == ([0, 3], ("0", "1", "2", "3"))
 
@@ -543,6 +553,64 @@ def test_files_of_one_name_in_two_folders_are_not_mixed(tmp_path: Path) -> None:
         open_source(str(tmp_path), size=8)
     with pytest.raises(UserError, match=r"called 0000\.parquet"):
         open_source(str(tmp_path / "*" / "0000.parquet"), size=8)
+
+
+def arrow() -> Any:
+    pytest.importorskip("pyarrow.parquet")
+    return pytest.importorskip("pyarrow")
+
+
+def peak_of_arrow(read: Callable[[], object]) -> int:
+    pyarrow = arrow()
+    pool = pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
+    before = pyarrow.default_memory_pool()
+    pyarrow.set_memory_pool(pool)
+    try:
+        read()
+    finally:
+        pyarrow.set_memory_pool(before)
+    return pool.max_memory()
+
+
+def test_one_image_in_many_rows_of_parquet_is_in_memory_once(tmp_path: Path) -> None:
+    """2,000 rows of one image of 512 KB: a small file, 1 GB if each row had its copy."""
+    pyarrow, image = arrow(), png(0) + bytes(1 << 19)
+    words = pyarrow.DictionaryArray.from_arrays([0] * 2000, [image])
+    labels = pyarrow.DictionaryArray.from_arrays([0, 1] * 1000, ["x" * (1 << 18), "y"])
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"image": words, "label": labels}), path, compression="zstd")
+    assert path.stat().st_size < 64 << 10
+
+    def read() -> None:
+        source = open_source(str(path), size=8, channels=3)
+        assert len(source) == 2000
+        assert source.read(1999).shape == (3, 8, 8)
+
+    assert peak_of_arrow(read) < 32 << 20
+
+
+def test_parquet_pages_that_unpack_to_gigabytes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = arrow()
+    monkeypatch.setattr(parquet, "UNBOUNDED_BYTES", 1 << 20)
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"image": [png(0), bytes(64 << 20)], "label": [0, 1]})
+    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    source = open_source(str(path), size=8, channels=3)
+
+    def read() -> None:
+        with pytest.raises(UnreadableImage, match="unpacks to 64 MiB from"):
+            source.read(1)
+
+    assert peak_of_arrow(read) < 8 << 20
+
+
+def test_parquet_of_more_rows_than_bytes_is_refused(tmp_path: Path) -> None:
+    pyarrow, path = arrow(), tmp_path / "a.parquet"
+    table = pyarrow.table({"image": pyarrow.nulls(200_000, pyarrow.binary())})
+    pyarrow.parquet.write_table(table, path)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(UserError, match="claims 200,000 rows, more than it has bytes"):
+        open_source(str(path), size=8)
 
 
 def test_a_path_in_parquet_is_not_followed(tmp_path: Path) -> None:
@@ -693,3 +761,37 @@ def test_torchvision_images_have_the_fingerprint_of_files(cifar: Path, tmp_path:
 def test_what_torchvision_does_not_have_is_explained(tmp_path: Path, path: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         open_source(path, size=8, root=str(tmp_path))
+
+
+# Someone else's
+
+
+def test_a_container_outside_the_package_is_read_by_its_module(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a:b.sqlite")) as base_:
+        base_.execute("CREATE TABLE images (name TEXT, image BLOB)")
+        base_.executemany("INSERT INTO images VALUES (?, ?)", CLASS_FOLDERS.items())
+        base_.commit()
+    path = f"their_container:Table:{tmp_path}/a:b.sqlite"
+    assert found(path) == found(as_folder(tmp_path / "data", CLASS_FOLDERS))
+    assert is_name(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("their_container:Gone:x", "data.path: their_container:Gone cannot be imported"),
+        ("no_module:Table:x", "data.path: no_module:Table cannot be imported"),
+        ("their_container:nothing:x", "made no steadygan.data.containers.base.Container but 'x'"),
+        ("C:photos", "does not exist"),
+    ],
+)
+def test_a_container_that_is_none_is_explained(path: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        open_container(path)
+
+
+def test_a_file_with_colons_in_its_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    as_zip(Path("their_container:Table:x"), CLASS_FOLDERS)
+    assert len(open_source("their_container:Table:x", size=8)) == len(CLASS_FOLDERS)
+    assert not is_name("their_container:Table:x")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import MaxUnreadable, Weights, cell, make_console
+from steadygan.cli.terminal import Data, MaxUnreadable, Weights, cell, make_console
 from steadygan.errors import UserError
 
 
@@ -24,6 +24,7 @@ def curve(
         typer.Option(help="a .png, a .csv; again for more  [default: truncation.png and truncation.csv in PATH]"),
     ] = None,
     weights: Weights = "ema",
+    data: Data = None,
 ) -> None:
     """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
     from steadygan.evaluation.run import truncation_curve
@@ -50,6 +51,7 @@ def curve(
         weights=weights,  # type: ignore[arg-type]
         reals=reals,
         max_unreadable=max_unreadable,
+        data=data,
     )
     rows = truncation_rows(records)
     _print(rows)

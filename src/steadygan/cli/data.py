@@ -70,7 +70,14 @@ def _tell(found: dict[str, Any], root: str | None) -> None:
         console.print(f"            {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
     for line in advice(look):
         console.print(f"[yellow]mind[/]        {escape(line)}", highlight=False, soft_wrap=True)
-    console.print(f"go on with  [bold]{escape(command(look))}[/]", highlight=False, soft_wrap=True)
+    proposal = found["proposal"]
+    for part, sides in proposal.get("domains", {}).items():
+        how = "pairs of one name" if sides["paired"] else "not in pairs"
+        console.print(f"domains     {part}: A {sides['a']:,}, B {sides['b']:,}, {how}", highlight=False)
+    for folder, count in proposal.get("splits", {}).items():
+        console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
+    going_on = proposal.get("command") or command(look)
+    console.print(f"go on with  [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")

@@ -40,8 +40,8 @@ def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: flo
 def open_image(data: bytes) -> Image.Image:
     """The first frame, fully decoded and the right way up.
 
-    32-bit integers, whose range no one can know, are refused. No more than Pillow's MAX_IMAGE_PIXELS are ever decoded, whatever the header says, and only in FORMATS. Raises
-    whatever Pillow does on damaged files.
+    32-bit integers, whose range no one can know, are refused. No more than Pillow's MAX_IMAGE_PIXELS are ever decoded,
+    whatever the header says, and only in FORMATS. Raises whatever Pillow does on damaged files.
     """
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError(f"over {MAX_SCANS} scans in one JPEG")

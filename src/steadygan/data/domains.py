@@ -102,7 +102,7 @@ def open_whole(path: Path, *, channels: int) -> Whole:
     """
     one = path.is_file() and path.suffix.lower() in EXTENSIONS
     files = open_container(str(path.parent if one else path))
-    names = [path.name] if one else _image_names(files)
+    names = [path.name] if one else image_names(files)
     if not names:
         known = " ".join(EXTENSIONS)
         raise UserError(f"there are no images in {path}: give a folder or zip with files ending in {known}")
@@ -132,18 +132,18 @@ def open_domains(
 
     Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A/train A/test B/train B/test`, `A B`, or
     files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and B
-    belong together when they have one name (the ending may differ). load_size: of training images, when they are to be larger than `size`. channels None: 1 if the first images
-    of both domains are greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a
-    training image has no partner.
+    belong together when they have one name (the ending may differ). load_size: of training images, when they are to be
+    larger than `size`. channels None: 1 if the first images of both domains are greyscale, else 3. Raises UserError
+    when nothing of the kind is there, or when `paired` and a training image has no partner.
     """
     files = open_container(path)
-    layouts = _find(_image_names(files))
+    layouts = _find(image_names(files))
     if "train" not in layouts:
         raise UserError(f"there are no two domains in {path}: expected one of the layouts{LAYOUTS}")
     _check_halves(files, layouts, path)
     found = {}
     for part, layout in layouts.items():
-        aligned = layout.side_by_side or [_stem(name) for name in layout.a] == [_stem(name) for name in layout.b]
+        aligned = _aligned(layout)
         if part == "train" and paired and not aligned:
             raise UserError(f"{_unpartnered(layout)} in {path}: add its partner, or set data.domains=unpaired")
         found[part] = layout, aligned
@@ -172,7 +172,20 @@ def open_domains(
     }
 
 
-def _image_names(files: Container) -> list[str]:
+def find_domains(files: Container) -> dict[str, tuple[int, int, bool]]:
+    """How many images of A and of B there are, and whether they belong together, by split; empty without domains."""
+    layouts = _find(image_names(files))
+    if "train" not in layouts or _unhalved(files, layouts) is not None:
+        return {}
+    return {part: (len(layout.a), len(layout.b), _aligned(layout)) for part, layout in layouts.items()}
+
+
+def _aligned(layout: Layout) -> bool:
+    return layout.side_by_side or [_stem(name) for name in layout.a] == [_stem(name) for name in layout.b]
+
+
+def image_names(files: Container) -> list[str]:
+    """The visible images of a container by their names, sorted."""
     return sorted(name for name in files.names() if not hidden(name) and name.lower().endswith(EXTENSIONS))
 
 
@@ -209,6 +222,16 @@ def _find(names: Sequence[str]) -> dict[str, Layout]:
 
 def _check_halves(files: Container, layouts: dict[str, Layout], path: str) -> None:
     """Raises UserError for images that are to be halved, most of which are not twice as wide as high."""
+    if (wrong := _unhalved(files, layouts)) is not None:
+        name, (width, height) = wrong
+        raise UserError(
+            f"{path} has no folders of two domains, and its images are not pairs side by side, which are twice as "
+            f"wide as high ({name} is {width}×{height}); expected one of the layouts{LAYOUTS}"
+        )
+
+
+def _unhalved(files: Container, layouts: dict[str, Layout]) -> tuple[str, tuple[int, int]] | None:
+    """An image that is to be halved, where most are not twice as wide as high, and its size."""
     for layout in layouts.values():
         if not layout.side_by_side:
             continue
@@ -218,11 +241,8 @@ def _check_halves(files: Container, layouts: dict[str, Layout], path: str) -> No
                 sizes[name] = files.image(name).size
         wrong = [name for name, (width, height) in sizes.items() if width != 2 * height]
         if 2 * len(wrong) > len(sizes):
-            width, height = sizes[wrong[0]]
-            raise UserError(
-                f"{path} has no folders of two domains, and its images are not pairs side by side, which are twice as "
-                f"wide as high ({wrong[0]} is {width}×{height}); expected one of the layouts{LAYOUTS}"
-            )
+            return wrong[0], sizes[wrong[0]]
+    return None
 
 
 def _stem(name: str) -> str:

@@ -87,6 +87,24 @@ def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, p
 
 def _training_part(images: tuple[str, ...], path: str) -> tuple[str, ...]:
     """The images of train/ where there are val/ or test/ next to it; else all."""
+    found = split_folders(images)
+    if not found:
+        return images
+    (training, kept), *others = found.items()
+    below = " and ".join(f"{posixpath.basename(other)}/" for other, _ in others)
+    warnings.warn(
+        f"{path} holds {posixpath.basename(training)}/ and {below}: only the {len(kept)} images of "
+        f"{posixpath.basename(training)}/ are used, and {len(images) - len(kept)} are left out; give the folder "
+        f"{others[0][0]} in it to read those",
+        stacklevel=3,
+    )
+    return kept
+
+
+def split_folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The images of train/ and of the val/ or test/ next to it, by these folders, train/ first; else nothing."""
+    if not images:
+        return {}
     top = posixpath.commonpath({posixpath.dirname(name) for name in images})
     parts: dict[str, list[str]] = {}
     for name in images:
@@ -95,15 +113,8 @@ def _training_part(images: tuple[str, ...], path: str) -> tuple[str, ...]:
     training = [part for part in parts if part.lower() in TRAINING]
     others = sorted(part for part in parts if part.lower() in OTHER_SPLITS)
     if len(training) != 1 or not others or len(others) + 1 < len(parts):
-        return images
-    kept = tuple(parts[training[0]])
-    below = " and ".join(f"{other}/" for other in others)
-    warnings.warn(
-        f"{path} holds {training[0]}/ and {below}: only the {len(kept)} images of {training[0]}/ are used, and "
-        f"{len(images) - len(kept)} are left out; give the folder {posixpath.join(top, others[0])} in it to read those",
-        stacklevel=3,
-    )
-    return kept
+        return {}
+    return {posixpath.join(top, part): tuple(parts[part]) for part in (training[0], *others)}
 
 
 def _some(names: Sequence[str]) -> str:

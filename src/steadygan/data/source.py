@@ -30,7 +30,8 @@ class Source:
 
     `labels` is (N,) int64, or None where nothing is known. `modes` (N,) int64 is what mode coverage is scored
     by and is never trained on (stacked-digits). `images` (N, C, H, W) uint8 holds the embedded data; files
-    (`names`) are decoded at each read. `guessed_grey`: nobody asked for one channel, the probed images had it. `ignored` counts the files that are no images.
+    (`names`) are decoded at each read. `guessed_grey`: nobody asked for one channel, the probed images had it.
+    `ignored` counts the files that are no images.
     """
 
     name: str
@@ -128,7 +129,7 @@ def open_source(path: str, *, size: int, channels: int | None = None, root: str 
 
 
 def probe_channels(files: Container, names: Sequence[str]) -> int:
-    """1 if the first 64 images, and 64 spread over the rest, are all greyscale, else 3; unreadable ones do not count."""
+    """1 if the first 64 images and 64 spread over the rest are all greyscale, else 3; unreadable ones do not count."""
     for name in probed(names):
         try:
             mode = files.mode(name)

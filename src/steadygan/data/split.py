@@ -19,7 +19,7 @@ def split(
 
     `heldout` is a fraction of n (float) or a count (int), set aside first, whatever `fraction` is. `fraction`
     in (0, 1] of the remaining, at most `max_images`, is trained on; for one seed a smaller subset lies inside
-    every larger one. `labels` (n,): a class keeps an image to train on where it has one at all; where that is so anyway,
+    every larger one. `labels` (n,): a class keeps an image to train on where it has one; where that is so anyway,
     they change nothing. Raises UserError if nothing is left to train on.
     """
     count = heldout if isinstance(heldout, int) else round(n * heldout)
