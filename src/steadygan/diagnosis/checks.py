@@ -218,8 +218,8 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
         widest = max(value for _, value in spreads)
         return Verdict(
             "nothing is learnt",
-            f"Nothing is learnt: G's images have been nearly alike all along (their spread is at most {widest:.0%} of the "
-            f"reals'){told}.",
+            f"Nothing is learnt: G's images have been nearly alike all along (their spread is at most {widest:.0%} of "
+            f"the reals'){told}.",
             {"G_diversity_best": widest},
             records.lines[0]["step"],
             livelier(records),
