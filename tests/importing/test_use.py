@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def test_the_command_says_what_it_did(steadygan: Run, tmp_path: Path) -> None:
     result = steadygan("sample", tmp_path / "model", "--num", "4", "--truncation", "0.7")
     assert result.status == 0
     assert "licence     NVIDIA" in result.out
-    assert (tmp_path / "model" / "samples.png").is_file()
+    assert re.search(r"^4 images +(\S+\.png)$", result.out, re.MULTILINE)
+    assert not (tmp_path / "model" / "samples.png").exists(), "a checkpoint is not written in"
 
 
 def test_the_command_refuses_with_the_reason(steadygan: Run, tmp_path: Path) -> None:

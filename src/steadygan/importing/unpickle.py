@@ -41,7 +41,7 @@ class Machine:
     """Reads one pickle of a file after the other.
 
     data: the file, or a part of it; place: of the next byte; persistent: makes a value of a persistent id, for
-    torch's own formats; budget: shared by all pickles of a file.
+    torch's own formats; budget: shared by all pickles of a file; legacy: reads a file of torch's inside the file.
     """
 
     def __init__(
@@ -51,9 +51,10 @@ class Machine:
         place: int = 0,
         persistent: Callable[[Any], Any] | None = None,
         budget: Budget | None = None,
+        legacy: Callable[[memoryview, Budget], Any] | None = None,
     ) -> None:
         self.data, self.place = data, place
-        self.persistent = persistent
+        self.persistent, self.legacy = persistent, legacy
         self.budget = budget or Budget()
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
