@@ -227,6 +227,7 @@ def test_other_folders_are_read_whole_and_unlabelled(tmp_path: Path, pack: Packi
     assert source.labels is None
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no image")
 @packings
 @pytest.mark.parametrize("wrapper", ["", "set/"])
 def test_dataset_json_gives_labels(tmp_path: Path, pack: Packing, wrapper: str) -> None:

@@ -64,6 +64,6 @@ def test_a_damaged_provenance_is_no_obstacle_to_samples(tmp_path: Path) -> None:
 def test_a_file_is_never_its_own_output(tmp_path: Path) -> None:
     file = tmp_path / "a.zip"
     file.write_bytes(b"?")
-    with pytest.raises(UserError, match="OUT .*a.zip: is the images to pack"):
+    with pytest.raises(UserError, match=r"OUT .*a\.zip: is the images to pack"):
         check_apart(tmp_path / "." / "a.zip", file, "the images to pack", option="OUT")
     check_apart(tmp_path / "b.zip", file, "the images to pack")

@@ -40,7 +40,8 @@ def translate(
     if out.is_file():
         raise UserError(f"--out {out} is a file: name a folder")
     targets = [out / Path(name).with_suffix(".png") for name in images.names]
-    if strays := [target for target in targets if ".." in target.parts or not target.is_relative_to(out)]:
+    inside = [".." not in Path(name).parts and (out / name).is_relative_to(out) for name in images.names]
+    if strays := [target for target, good in zip(targets, inside, strict=True) if not good]:
         raise UserError(f"{source} holds an image that would be written outside {out}: {strays[0]}")
     check_folder(out, out)
     check_output(out, path)

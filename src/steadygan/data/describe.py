@@ -96,7 +96,8 @@ def describe(
     {smallest, largest, most_common} as (width, height), median_side (of the shorter sides), pixel_modes {Pillow mode:
     count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1),
     duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their own sizes, see
-    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason}, proposal (see
+    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason},
+    proposal (see
     `proposal.propose`). With
     `most`, only so many images are decoded, evenly spaced: count and classes are of all, the rest is of these, and the
     fingerprint is null. Raises UserError.
