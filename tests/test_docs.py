@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from steadygan import config
 from steadygan.nets.registry import FAMILIES
 from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.declarations import Need
 from steadygan.objective.registry import PLACEMENTS, TERMS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +59,11 @@ def test_every_source_file_that_the_methods_name_exists() -> None:
     named = set(re.findall(r"`((?:objective|nets|generators|transforms|training)/\w+\.py)`", METHODS))
     assert len(named) > 10
     assert {path for path in named if not (ROOT / "src/steadygan" / path).is_file()} == set()
+
+
+def test_every_need_that_a_builder_may_declare_is_in_the_page_on_extending() -> None:
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert [need for need in get_args(Need) if f"`{need}`" not in page] == []
 
 
 def test_the_readmes_bcr_is_the_code_without_its_docstring() -> None:

@@ -43,6 +43,7 @@ LACKING: dict[Need, tuple[Game, str]] = {
     "mapping": (Game.of(nets={"G": Plain()}), r"model\.kind=stylegan2"),
     "image_logit": (TRANSLATION, r"objective\.terms\.mine=null"),
     "pixels": (Game.of(nets={"D": Plain()}), r"model\.kind=unet"),
+    "second_scale": (Game.of(nets={"D": Plain()}), r"model\.kind=fastgan"),
     "labels": (Game.of(prior=Prior(3)), r"model\.conditional=true"),
     "separate_sides": (Game.of(loss="relativistic"), r"objective\.loss.*objective\.terms\.mine=null"),
     "translation": (Game.of(), r"data\.domains"),
@@ -57,6 +58,7 @@ HAVING: dict[Need, Game] = {
     "mapping": Game.of(),
     "image_logit": Game.of(),
     "pixels": Game.of(),
+    "second_scale": Game.of(),
     "labels": Game.of(prior=Prior(3, label_pool=torch.arange(2))),
     "separate_sides": Game.of(loss="wasserstein"),
     "translation": TRANSLATION,
@@ -65,7 +67,11 @@ HAVING: dict[Need, Game] = {
 }
 
 
-@pytest.mark.parametrize("need", get_args(Need))
+def test_every_need_has_a_game_with_and_one_without() -> None:
+    assert set(get_args(Need)) == HAVING.keys() == LACKING.keys()
+
+
+@pytest.mark.parametrize("need", HAVING)
 def test_a_need_that_is_not_met_is_refused_with_the_key_to_change(need: Need) -> None:
     builder = needs(need)(lambda game: ())
     check_needs("mine", builder, {}, HAVING[need])

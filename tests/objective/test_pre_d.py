@@ -126,7 +126,7 @@ def test_consistency_with_the_bare_real_is_that_of_the_official_code(placement: 
     values = run_phase(state, "D")
 
     x, _ = twin.loader.next()
-    z = twin.prior.latents(combinations.BATCH, twin.generator)
+    z = twin.objective.prior.latents(combinations.BATCH, twin.generator)
     D = twin.nets["D"]
     advance_spectral_norm(D)
     g = twin.nets["G"](z).detach()

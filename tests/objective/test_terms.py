@@ -75,9 +75,9 @@ def test_an_objective_is_the_adversarial_pair_and_its_terms_in_order() -> None:
 def test_every_option_is_filled_in() -> None:
     given = {"zcr": {"dis": 20}, "r1": {}, "cr": None}
     assert resolve_options(given) == {
-        "zcr": {"dis": 20.0, "gen": 0.5, "sigma": 0.03, "ramp": 0},
+        "zcr": {"dis": 20.0, "gen": 0.5, "sigma": 0.03},
         "r1": {"gamma": 10.0, "every": 1, "through": False},
-        "cr": {"weight": 10.0, "target": "augmented", "ramp": 0},
+        "cr": {"weight": 10.0, "target": "augmented"},
     }
     assert resolve_options(resolve_options(given)) == resolve_options(given)
 
