@@ -694,7 +694,7 @@ def test_what_the_hub_does_not_have_is_explained(hub: list[dict[str, Any]], path
 
 def test_without_huggingface_hub_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match="pip install huggingface_hub. .*extra 'hf'"):
+    with pytest.raises(UserError, match=r"pip install huggingface_hub. .*extra 'hf'"):
         open_source("hf:user/name", size=8)
 
 

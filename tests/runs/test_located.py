@@ -33,6 +33,6 @@ def test_images_that_moved_are_asked_for_by_name(tmp_path: Path, monkeypatch: py
     run = run_in(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "work/photos").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match="no longer at photos and .*--data PATH, or to resume with data.path=PATH"):
+    with pytest.raises(UserError, match=r"no longer at photos and .*--data PATH, or to resume with data.path=PATH"):
         load_located(run)
     assert load_located(run, data=tmp_path / "moved").data.path == str(tmp_path / "moved")
