@@ -61,8 +61,8 @@ def translate(
             make_folder(target.parent, out)
             write_whole(target, partial(to_pil(made).save, format="PNG"))
     check_unreadable(failures, len(targets), max_unreadable)
-    for failure in failures:
-        complain("skipped", f"{failure.name}: {failure.reason}", style="bold yellow")
+    for skipped in failures:
+        complain("skipped", f"{skipped.name}: {skipped.reason}", style="bold yellow")
     if translator.licence:
         typer.echo(f"licence     {translator.licence}")
     typer.echo(f"{len(targets) - len(failures)} images   {out}")

@@ -124,7 +124,8 @@ def _text(files: Container, name: str, where: str) -> str:
 
 def _kind(value: Any) -> str:
     """What JSON calls the kind of a value."""
-    return {dict: "object", list: "list", str: "text"}.get(type(value), json.dumps(value)[:20])
+    names: dict[type, str] = {dict: "object", list: "list", str: "text"}
+    return names.get(type(value), json.dumps(value)[:20])
 
 
 def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, otherwise: str) -> list[Any]:

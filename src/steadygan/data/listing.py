@@ -20,7 +20,20 @@ from steadygan.data.labels import (
 )
 from steadygan.errors import UserError
 
-OTHER_IMAGES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".svg", ".exr", ".hdr", ".dng", ".cr2")
+OTHER_IMAGES: tuple[str, ...] = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".jp2",
+    ".tga",
+    ".psd",
+    ".svg",
+    ".exr",
+    ".hdr",
+    ".dng",
+    ".cr2",
+)
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
 TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
