@@ -73,7 +73,7 @@ class Protocol:
         kept = {
             field.name for field in fields(self) if field.name in FIRST_FIELDS or values[field.name] != field.default
         }
-        record = {name: value for name, value in values.items() if name in kept}
+        record = {name: value for name, value in values.items() if name in kept and name != "at_most"}
         return record | {"scores": list(self.scores)}  # as JSON reads it back
 
 
