@@ -27,6 +27,7 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Conv2d, Linear, Score
 from steadygan.nets.registry import create_critic, create_generator
+from steadygan.nets.spectral_norm import Spectral
 from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.batch import Transform
 from steadygan.objective.game import Game
@@ -80,6 +81,9 @@ class Generator(nn.Module):
         h = self.seed(w.sum(1)).view(-1, CHANNELS, SIZE, SIZE)
         return torch.tanh(self.out(F.softplus(self.norm(h))))
 
+    def truncate(self, w: Tensor, truncation: float | None) -> Tensor:
+        return w if truncation is None else truncation * w
+
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return self.synthesise(self.map(z, y))
 
@@ -90,8 +94,8 @@ class Critic(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.size, self.channels, self.classes = SIZE, 1, 0
-        self.conv = Conv2d(1, CHANNELS, 3, padding=1, spectral_norm=True)
-        self.pixels, self.linear = Conv2d(CHANNELS, 1, 1), Linear(CHANNELS, 1, spectral_norm=True)
+        self.conv = Conv2d(1, CHANNELS, 3, padding=1, spectral=Spectral())
+        self.pixels, self.linear = Conv2d(CHANNELS, 1, 1), Linear(CHANNELS, 1, spectral=Spectral())
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         h = F.leaky_relu(self.conv(x), 0.1)

@@ -64,7 +64,7 @@ PEERS = {
     "biggan-pytorch": Peer("BigGAN-PyTorch", biggan, tuple(name for name in BIGGAN if "cond" not in name)[:-1]),
     "diffaugment-biggan": Peer("data-efficient-gans/DiffAugment-biggan-cifar", biggan, ("cifar",)),
     "unetgan": Peer("unetgan", biggan, ("128-unconditional", "256-unconditional", "128-classes")),
-    "rosinality": Peer("rosinality-stylegan2-pytorch", rosinality, ("16", "64-narrow", "32-converted")),
+    "rosinality": Peer("rosinality-stylegan2-pytorch", rosinality, ("16", "32-narrow", "32-converted")),
     "huggingface": Peer("pytorch-pretrained-BigGAN", huggingface, ("128-1.0", "128-0.4", "256-1.0", "512-0.5")),
     "cyclegan-pix2pix": Peer("pytorch-CycleGAN-and-pix2pix", translation, tuple(TRANSLATIONS)),
     "studiogan": Peer("PyTorch-StudioGAN", studiogan, tuple(name for name in STUDIOGAN if "style" not in name)),

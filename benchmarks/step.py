@@ -42,6 +42,7 @@ from steadygan.build import build_state
 from steadygan.data.images import ImageSet, load_images
 from steadygan.data.source import Source
 from steadygan.estimate import Arithmetic, estimate_cost
+from steadygan.kernels.compiled import building
 from steadygan.machine import keep_freed_memory, prepare
 from steadygan.training.graphs import WARM_UP
 from steadygan.training.step import run_phase
@@ -153,10 +154,12 @@ class Job:
             1 if state.execution.graphs is None else WARM_UP * max(term.every for term in state.objective.terms) + 2
         )
 
+        @building()
         def d() -> None:
             for _ in range(updates):
                 run_phase(state, "D")
 
+        @building()
         def g() -> None:
             run_phase(state, "G")
             state.step += 1

@@ -34,7 +34,7 @@ from steadygan.data.source import open_source
 from steadygan.generators.loading import load
 from steadygan.pretrained.extractor import Extractor
 from steadygan.pretrained.registry import get_extractor
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 
 DAMAGES: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
     "blur sigma": (blur, (0.3, 0.6, 1, 2)),
@@ -127,11 +127,10 @@ def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -
 
 
 def agreement(rows: list[Row], by: str) -> Iterator[str]:
-    """Spearman's ρ between the two distances, over all rows and over those of each value of `by`."""
+    """Spearman's ρ between the two distances over the rows of each value of `by`: distances of one set of reals."""
     groups: dict[str, list[Row]] = {}
     for value in dict.fromkeys(row[by] for row in rows):
         groups[f"{by} {value}"] = [row for row in rows if row[by] == value]
-    groups["all"] = rows
     for name, group in groups.items():
         if len(group) > 2:
             found = spearmanr(*([float(row[name]) for row in group] for name in ("FD-tiny", "FD-squeezenet"))).statistic

@@ -10,9 +10,18 @@ import pytest
 import torch
 from helpers import Result, Run, command
 
+from steadygan.kernels.compiled import building
+
 # Two test processes share the cores, and networks this small gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def may_compile() -> Iterator[None]:
+    """Kernels are compiled where a test first needs them."""
+    with building():
+        yield
 
 
 @pytest.fixture

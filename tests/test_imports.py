@@ -14,33 +14,10 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = [
-    "errors",
-    "_version",
-    "files",
-    "options",
-    "overrides",
-    "schedules",
-    "config",
-    "machine",
-    "parallel",
-    "pictures",
-]
-ORDER += ["data", "transforms", "kernels", "nets", "pretrained", "runs", "diagnosis", "generators", "objective"]
-ORDER += [
-    "training",
-    "metrics",
-    "tasks",
-    "importing",
-    "evaluation",
-    "reports",
-    "build",
-    "estimate",
-    "recipes",
-    "run",
-    "api",
-]
-ORDER += ["studio", "cli", "__main__"]
+ORDER = ["errors", "_version", "files", "options", "overrides", "schedules", "config", "machine", "parallel"]
+ORDER += ["pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "diagnosis", "generators"]
+ORDER += ["objective", "training", "metrics", "tasks", "importing", "evaluation", "reports", "build", "estimate"]
+ORDER += ["recipes", "run", "api", "studio", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}

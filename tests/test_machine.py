@@ -8,6 +8,7 @@ import torch
 from steadygan import build, machine
 from steadygan import config as configuration
 from steadygan.errors import UserError
+from steadygan.kernels.winograd.layer import Winograd
 from steadygan.tasks.choice import build_images
 
 CPU = torch.device("cpu")
@@ -38,7 +39,10 @@ def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("reason", "said"),
-    [(None, "compiled kernels"), ("no C compiler (cc)", "PyTorch operators: no C compiler (cc)")],
+    [
+        (None, "Winograd in {} convolutions (compiled kernels)"),
+        ("no C compiler (cc)", "Winograd in no convolution (PyTorch operators: no C compiler (cc))"),
+    ],
 )
 def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "obstacle", lambda: reason)
@@ -51,7 +55,12 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
     ]
     config = configuration.load("digits", overrides)
     state = build.build_state(config, build_images(config, CPU).train, CPU)
-    assert state.execution.mode.endswith(f"convolutions ({said})")
+    nets = state.nets.values()
+    layers = [
+        layer for net in nets for layer in net.modules() if isinstance(layer, Winograd) and layer.suits_winograd()
+    ]
+    assert state.execution.mode.endswith(f"; {said.format(len(layers))}")
+    assert {layer.winograd for layer in layers} == {reason is None}
 
 
 def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,4 +38,4 @@ def test_the_documented_term_trains_under_its_own_name(tmp_path: Path, monkeypat
     tiny = ["train.steps=2", "train.log_every=1", "train.batch_size=8", "model.width=2", "data.size=16"]
     run = steadygan.train("my-experiment.yaml", tiny)
     record = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert record["G/latent_slope"] >= 0
+    assert "G/latent_slope" in record

@@ -109,15 +109,17 @@ def huggingface(checkout: Path, case: str) -> Networks:
         "attention_layer_position": 8,
     }
     g = model.BigGAN(config.BigGANConfig.from_dict(content))
+    for part in (g.generator.bn.weight, g.generator.bn.bias):  # which it leaves as memory was
+        torch.nn.init.ones_(part)
     randomise(g)
     with torch.no_grad():
         for name, value in g.named_buffers():
             if name.endswith("running_means"):
                 value.normal_(std=0.1)
             elif name.endswith("running_vars"):
-                value.mul_(25)  # or tanh would saturate
-        # Once in training mode, so that the vectors of spectral norm are those of the weights.
-        g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
+                value.mul_(4)  # or tanh would saturate
+        for _ in range(10):  # in training mode, so that the vectors of spectral norm are those of the weights
+            g.train()(torch.randn(2, 128), torch.eye(5)[:2], 1.0)
 
     def save(place: Path) -> list[str]:
         torch.save(g.state_dict(), place / "pytorch_model.bin")

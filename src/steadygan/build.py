@@ -20,8 +20,9 @@ from steadygan.kernels.winograd.native import obstacle
 from steadygan.machine import choose_precision
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.recompute import set_recompute
-from steadygan.nets.registry import create_critic
+from steadygan.nets.registry import build_network, typed_options
 from steadygan.nets.resample import set_folding
+from steadygan.nets.shape import Shape
 from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.adversarial import AdversarialLoss, find_loss
 from steadygan.objective.batch import Transform
@@ -45,7 +46,12 @@ def resolve(config: Config) -> Config:
     """The same configuration with every option of every term written out, once it fits the kind of run it describes."""
     task_of(config).check()
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
-    return config.model_copy(update={"objective": objective})
+    kind = config.model.kind  # a module of the user's own is imported here, before a checkpoint may name it
+    options = {
+        "generator": typed_options("generator", kind, config.model.generator),
+        "critic": typed_options("critic", kind, config.model.critic),
+    }
+    return config.model_copy(update={"objective": objective, "model": config.model.model_copy(update=options)})
 
 
 def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -54,8 +60,10 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         generator, _ = build_generator(description)
-        sizes = {key: description[key] for key in ("size", "channels", "classes", "width")}
-        critic = partial(create_critic, model.kind, **(sizes | model.critic))  # its `width` is of the critic alone
+        options = dict(model.critic)
+        width = options.pop("width", description["width"])
+        shape = Shape(description["size"], description["channels"], description["classes"], width=width)
+        critic = partial(build_network, "critic", model.kind, shape, options)
         return task_of(config).networks(generator, critic)
 
 
@@ -99,8 +107,8 @@ def build_terms_and_transforms(
     ), pre_d
 
 
-def prepare_nets(config: Config, nets: Mapping[str, nn.Module], device: torch.device) -> int:
-    """Moves the networks to the device and sets how they compute; returns how many convolutions are Winograd's."""
+def prepare_nets(config: Config, nets: Mapping[str, nn.Module], device: torch.device) -> str:
+    """Moves the networks to the device and sets how they compute; returns how they convolve, in words."""
     train = config.train
     memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
     for net in nets.values():
@@ -108,11 +116,11 @@ def prepare_nets(config: Config, nets: Mapping[str, nn.Module], device: torch.de
         set_folding(net, train.fold)
     if train.recompute and not sum(set_recompute(net, True) for net in nets.values()):
         raise UserError(f"train.recompute: {config.model.kind} is not made of blocks; set it to false")
-    return sum(set_winograd(net, True) for net in nets.values()) if uses_winograd(train, device) else 0
+    return choose_convolutions(train, device, nets.values())
 
 
 def build_execution(
-    config: Config, nets: Mapping[str, nn.Module], terms: Sequence[Term], generator: torch.Generator, winograd: int
+    config: Config, nets: Mapping[str, nn.Module], terms: Sequence[Term], generator: torch.Generator, convolutions: str
 ) -> Execution:
     """How phases are carried out on this device: precision, compilation, CUDA graphs."""
     train, device, share = config.train, generator.device, share_of(generator)
@@ -122,7 +130,7 @@ def build_execution(
         autocast=choose_precision(train.precision, device),
         compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
         graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
-        mode=mode.reason + (f"; Winograd in {winograd} convolutions ({_by_what()})" if winograd else ""),
+        mode=mode.reason + convolutions,
     )
 
 
@@ -131,14 +139,14 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     task, train = task_of(config), config.train
     loader, description = task.loader(images, share), task.describe(images)
     nets = build_nets(config, description)
-    winograd = prepare_nets(config, nets, device)
+    convolutions = prepare_nets(config, nets, device)
     prior = Prior(config.model.latent, config.model.prior, task.labels(images, description["classes"], device))
     loss = find_loss(config.objective.loss)
     terms, pre_d = build_terms_and_transforms(config, loss, nets, prior)
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
     generator = stream(device, share).manual_seed(train.seed)
-    execution = build_execution(config, nets, terms, generator, winograd)
+    execution = build_execution(config, nets, terms, generator, convolutions)
     recorded = execution.graphs is not None
     objective = Objective(
         players=players,
@@ -168,15 +176,20 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
     )
 
 
-def uses_winograd(train: TrainConfig, device: torch.device) -> bool:
-    """Not on a GPU, which multiplies faster than it transforms, nor under a compiler with its own convolutions."""
-    return train.winograd and train.channels_last and device.type == "cpu" and not train.compile
+def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable[nn.Module]) -> str:
+    """Lets convolutions be Winograd's where that is quicker; returns what it chose, in words.
 
-
-def _by_what() -> str:
-    """What computes the Winograd transforms: compiled kernels, or torch's operators and why."""
+    Not on a GPU, which multiplies faster than it transforms, nor under a compiler with its own convolutions, nor where
+    torch's operators would do the transforms, which takes longer than the products that are saved.
+    """
+    if not (train.winograd and train.channels_last and device.type == "cpu" and not train.compile):
+        return ""
     reason = obstacle()
-    return f"PyTorch operators: {reason}" if reason else "compiled kernels"
+    if not (count := sum(set_winograd(net, reason is None) for net in nets)):
+        return ""
+    if reason is None:
+        return f"; Winograd in {count} convolutions (compiled kernels)"
+    return f"; Winograd in no convolution (PyTorch operators: {reason})"
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:

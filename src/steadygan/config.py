@@ -218,6 +218,7 @@ class TrainConfig(Section):
 
 
 class EvalConfig(Section):
+    metrics: tuple[str, ...] = Field((), description="metrics besides the protocol's own; module:NAME for yours")
     protocol: str | None = Field(None, description="named protocol; null: the one made for the data, if any")
     every: NonNegative | None = Field(
         None, description="score every so many steps; 0: only at the end; null: as often as takes 3 % of the time"

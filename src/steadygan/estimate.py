@@ -22,6 +22,7 @@ from steadygan.build import adam, build_state
 from steadygan.config import Config
 from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
+from steadygan.kernels.compiled import building
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -82,10 +83,11 @@ class Arithmetic(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if (formula := flop_registry.get(func.overloadpacket)) is not None:
-            self.flop += round(winograd.stands_for * formula(*args, **(kwargs or {}), out_val=out))
+            self.flop += round(winograd.stands_for() * formula(*args, **(kwargs or {}), out_val=out))
         return out
 
 
+@building()
 def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.device) -> Cost:
     """What a run of `config` on these images will take on `device`; builds the networks, but no batch.
 

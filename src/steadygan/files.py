@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """What file systems answer that have no locks."""
 PROBE_BYTES = 4 << 20
+CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
+"""What makes a folder a checkpoint."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
@@ -119,12 +121,35 @@ def check_folder(folder: Path, out: Path) -> None:
     """Checks, before the work is done, that a folder is there or can be made, and that it can be written.
 
     Raises:
-        UserError: not so, naming `out`, the option's value.
+        UserError: not so, or it is a checkpoint, whose files are hashed; naming `out`, the option's value.
     """
+    for parent in (folder, *folder.absolute().parents):
+        if all((parent / name).is_file() for name in CHECKPOINT_FILES):
+            raise UserError(
+                f"--out {out}: {parent} is a checkpoint, which holds its own files only; name another place with --out"
+            )
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "cannot be written (permission denied)" if nearest.is_dir() else "is no folder"
         raise UserError(f"--out {out}: cannot be made: {nearest} {reason}; name another place with --out")
+
+
+def check_apart(out: Path, taken: Path, why: str, *, option: str = "--out") -> None:
+    """Checks that an output does not lie where something else is read from.
+
+    Args:
+        out: the file or folder to write.
+        taken: what must not change, a file or a folder.
+        why: what it is, and what would happen, for the message: "the input, which …".
+        option: how the command line calls `out`.
+
+    Raises:
+        UserError: `out` is `taken`, or lies inside it, links followed.
+    """
+    ours, theirs = out.expanduser().resolve(), taken.expanduser().resolve()
+    if ours == theirs or theirs in ours.parents:
+        place = "is" if ours == theirs else f"lies inside {taken},"
+        raise UserError(f"{option} {out}: {place} {why}; name another place")
 
 
 def make_folder(folder: Path, out: Path) -> None:

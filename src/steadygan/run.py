@@ -11,15 +11,17 @@ from typing import Any
 
 import torch
 
-from steadygan import config as configuration
 from steadygan._version import __version__
 from steadygan.build import build_state, resolve
 from steadygan.config import Config
 from steadygan.errors import Collapsed, LostProcess, UserError
+from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoints, load_checkpoint, manifest_step, read_manifest
 from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
+from steadygan.runs.located import load_located
+from steadygan.runs.outputs import check_data
 from steadygan.runs.provenance import (
     changed_circumstances,
     check_config,
@@ -64,7 +66,7 @@ def open_run(path: Path, overrides: Sequence[str], *, write: bool, accept: bool)
         raise UserError(f"{path} is not a run directory: it has no config.yaml")
     if not accept:
         check_config(path)
-    config = resolve(configuration.load(path, overrides))
+    config = resolve(load_located(path, overrides))
     if not write:
         return config, RunDirectory(path)
     run = Writer(path)
@@ -77,6 +79,7 @@ def open_run(path: Path, overrides: Sequence[str], *, write: bool, accept: bool)
     return config, run
 
 
+@building()
 def train_run(
     config: Config | None,
     path: Path,
@@ -117,6 +120,7 @@ def train_run(
                     refuse_finished(path, config, manifest_step(checkpoint, read_manifest(checkpoint)))
             else:
                 config = resolve(config)
+                check_data(path, config.data.path)
                 refuse_existing(path, config.to_yaml())
             device = choose_device(replicas.device_name(config.train.device))
             train = config.train

@@ -6,12 +6,15 @@ import gzip
 import io
 import json
 import os
+import sqlite3
 import stat
 import sys
 import tarfile
+import tracemalloc
 import types
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data.containers import base, tar
+from steadygan.data.containers import base, parquet, tar
+from steadygan.data.containers.registry import is_name, open_container
 from steadygan.data.decoding import UnreadableImage
+from steadygan.data.domains import open_domains
 from steadygan.data.images import load_images
 from steadygan.data.source import open_source
 from steadygan.errors import UserError
@@ -183,6 +188,7 @@ def test_a_changed_byte_is_other_data(tmp_path: Path) -> None:
 # Tars
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no image")
 def test_numbers_in_cls_files_are_class_numbers(tmp_path: Path) -> None:
     files = {"a.png": png(0), "a.cls": b"2\n", "b.png": png(1), "b.cls": b"0"}
     source = open_source(str(as_tar(tmp_path / "a.tar", files)), size=8)
@@ -378,6 +384,84 @@ def test_a_zip_that_lies_about_its_sizes_is_not_unpacked_beyond_them(tmp_path: P
         files.read("bomb.png")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("claimed", [100, 64 << 20])
+def test_what_a_zip_unpacks_to_is_bounded_by_what_is_read(tmp_path: Path, method: int, claimed: int) -> None:
+    """64 MiB of zeros, whatever the directory says of their size; the sound file next to them is read."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.png", png(0))
+        archive.writestr("bomb.png", bytes(64 << 20))
+    content = bytearray(path.read_bytes())
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = claimed.to_bytes(4, "little")
+    path.write_bytes(content)
+    files = open_container(str(path))
+    assert files.read("a.png") == png(0)
+    if claimed == 64 << 20:
+        assert files.read("bomb.png") == bytes(64 << 20)
+        return
+    tracemalloc.start()
+    with pytest.raises(zipfile.BadZipFile):
+        files.read("bomb.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_tar_header_of_many_megabytes_is_refused_unread(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("header")
+    entry.type, entry.size = kind, 64 << 20
+    path = tmp_path / "a.tar"
+    path.write_bytes(entry.tobuf() + bytes(65 << 20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="header of 67,108,864 bytes"):
+        open_container(str(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+# Names with backslashes, as tools on Windows write them
+
+
+@pytest.mark.parametrize("write", [as_tar, as_zip, as_folder])
+@pytest.mark.parametrize("wrapper", ["", "set\\"])
+def test_backslashes_divide_folders(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, bytes]], Path], wrapper: str
+) -> None:
+    files = {f"{wrapper}cat\\a.png": png(0), f"{wrapper}dog\\b.png": png(1)}
+    path = write(tmp_path / "data", files)
+    source = open_source(str(path), size=8, channels=3)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog"), [0, 1])
+    np.testing.assert_array_equal(source.read(1), noise(1).transpose(2, 0, 1))
+    manifest = json.dumps({"labels": [["cat\\a.png", 1], ["./dog\\b.png", 0]], "classes": ["x", "y"]})
+    path = write(tmp_path / "labelled", files | {f"{wrapper}dataset.json": manifest.encode()})
+    source = open_source(str(path), size=8, channels=3)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("x", "y"), [1, 0])
+
+
+@pytest.mark.parametrize("write", [as_tar, as_zip])
+def test_domains_of_backslashes_are_two_domains(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, bytes]], Path]
+) -> None:
+    path = write(tmp_path / "data", {"trainA\\x.png": png(0), "trainB\\x.png": png(1)})
+    found = open_domains(str(path), size=8)["train"]
+    np.testing.assert_array_equal(found.b.read(0), noise(1).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("write", [as_tar, as_zip, as_folder])
+def test_two_spellings_of_one_name_are_refused(
+    tmp_path: Path, write: Callable[[Path, Mapping[str, bytes]], Path]
+) -> None:
+    path = write(tmp_path / "data", {"cat/a.png": png(0), "cat\\a.png": png(1)})
+    with pytest.raises(UserError, match=r"cat/a\.png twice"):
+        open_source(str(path), size=8)
+
+
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     source = open_source(str(tmp_path), size=8, channels=3)
@@ -393,14 +477,21 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     [
         ("file,label\na.png,0\n", r"no label for 1 images, such as b\.png"),
         ("file,label\na.png,0\nb.png,1\nc.png,1\n", r"not there.*c\.png"),
-        ("name,class\na.png,0\n", "not understood"),
-        ("file,label\na.png,0\na.png,1\n", "not understood"),
-        ("file,label\na.png\n", "not understood"),
-        ("file,label\na.png,0\nb.png,\n", "no label"),
+        ("name,class\na.png,0\n", "line 1 has no column 'file', but name, class; expected a first line `file,label`"),
+        ("File,Label\na.png,0\n", "line 1 has no column 'file', but File, Label; .*'File', in small letters"),
+        ("file,label,file\na.png,0,b\n", "line 1 has several columns 'file'"),
+        ("file;label\na.png;0\n", "line 1, column 5: its columns are divided by ';'.*with commas"),
+        ("", "line 1 is empty"),
+        ("file,label\na.png,0\n./a.png,1\n", r"line 3, column 1: \./a\.png is named a second time, after line 2"),
+        ("file,label\na.png\n", r"line 2 ends before column 2, 'label': 'a\.png'"),
+        ("file,label\na.png,0\nb.png,\n", r"line 3, column 2: b\.png has no label \(''\)"),
+        ("file,label\na.png,0\nb.png,NaN\n", r"line 3, column 2: b\.png has no label \('NaN'\)"),
+        ('file,label\na.png,"0\n', "line 2: unexpected end of data"),
+        ("file,label\na.png,0\nb.png,\udce9\n", "line 3, column 7: byte 0xe9 is no UTF-8"),
     ],
 )
 def test_a_wrong_labels_csv_is_explained(tmp_path: Path, text: str, complaint: str) -> None:
-    files = {"a.png": png(0), "b.png": png(1), "labels.csv": text.encode()}
+    files = {"a.png": png(0), "b.png": png(1), "labels.csv": text.encode("utf-8", "surrogateescape")}
     with pytest.raises(UserError, match=complaint):
         open_source(str(as_folder(tmp_path / "data", files)), size=8)
 
@@ -408,7 +499,8 @@ def test_a_wrong_labels_csv_is_explained(tmp_path: Path, text: str, complaint: s
 def test_labels_csv_may_have_numbers_other_columns_and_a_byte_order_mark(tmp_path: Path) -> None:
     text = '\ufefflabel,file,note\n3,"sub\\b.png",x\n0,./a.png,\n'
     files = {"set/a.png": png(0), "set/sub/b.png": png(1), "set/labels.csv": text.encode()}
-    source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
+    with pytest.warns(UserWarning, match="2 of 4 classes have no image, 1, 2"):
+        source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
     assert source.labels is not None
     assert (source.labels.tolist(), source.class_names) == ([0, 3], ("0", "1", "2", "3"))
 
@@ -462,6 +554,64 @@ def test_files_of_one_name_in_two_folders_are_not_mixed(tmp_path: Path) -> None:
         open_source(str(tmp_path), size=8)
     with pytest.raises(UserError, match=r"called 0000\.parquet"):
         open_source(str(tmp_path / "*" / "0000.parquet"), size=8)
+
+
+def arrow() -> Any:
+    pytest.importorskip("pyarrow.parquet")
+    return pytest.importorskip("pyarrow")
+
+
+def peak_of_arrow(read: Callable[[], object]) -> int:
+    pyarrow = arrow()
+    pool = pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
+    before = pyarrow.default_memory_pool()
+    pyarrow.set_memory_pool(pool)
+    try:
+        read()
+    finally:
+        pyarrow.set_memory_pool(before)
+    return pool.max_memory()
+
+
+def test_one_image_in_many_rows_of_parquet_is_in_memory_once(tmp_path: Path) -> None:
+    """2,000 rows of one image of 512 KB: a file of one image, 1 GB if each row had its copy."""
+    pyarrow, image = arrow(), png(0) + np.random.default_rng(0).bytes(1 << 19)
+    words = pyarrow.DictionaryArray.from_arrays([0] * 2000, [image])
+    labels = pyarrow.DictionaryArray.from_arrays([0, 1] * 1000, ["x" * (1 << 18), "y"])
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"image": words, "label": labels}), path, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+
+    def read() -> None:
+        source = open_source(str(path), size=8, channels=3)
+        assert len(source) == 2000
+        assert source.read(1999).shape == (3, 8, 8)
+
+    assert peak_of_arrow(read) < 32 << 20
+
+
+def test_parquet_pages_that_unpack_to_gigabytes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = arrow()
+    monkeypatch.setattr(parquet, "UNBOUNDED_BYTES", 1 << 20)
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"image": [png(0), bytes(64 << 20)], "label": [0, 1]})
+    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    source = open_source(str(path), size=8, channels=3)
+
+    def read() -> None:
+        with pytest.raises(UnreadableImage, match="unpacks to 64 MiB from"):
+            source.read(1)
+
+    assert peak_of_arrow(read) < 8 << 20
+
+
+def test_parquet_of_more_rows_than_bytes_is_refused(tmp_path: Path) -> None:
+    pyarrow, path = arrow(), tmp_path / "a.parquet"
+    table = pyarrow.table({"image": pyarrow.nulls(200_000, pyarrow.binary())})
+    pyarrow.parquet.write_table(table, path)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(UserError, match="claims 200,000 rows, more than it has bytes"):
+        open_source(str(path), size=8)
 
 
 def test_a_path_in_parquet_is_not_followed(tmp_path: Path) -> None:
@@ -578,6 +728,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "root"
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no image")
 def test_torchvision_data_sets_are_read_by_name(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = open_source("torchvision:CIFAR10", size=32, root=str(cifar))
     assert train.labels is not None
@@ -588,6 +739,7 @@ def test_torchvision_data_sets_are_read_by_name(cifar: Path, monkeypatch: pytest
     assert (len(test), int(test.read(0).max())) == (1, 7)
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no image")
 def test_torchvision_images_have_the_fingerprint_of_files(cifar: Path, tmp_path: Path) -> None:
     train = open_source("torchvision:CIFAR10", size=32, root=str(cifar))
     files = {}
@@ -612,3 +764,37 @@ def test_torchvision_images_have_the_fingerprint_of_files(cifar: Path, tmp_path:
 def test_what_torchvision_does_not_have_is_explained(tmp_path: Path, path: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         open_source(path, size=8, root=str(tmp_path))
+
+
+# Someone else's
+
+
+def test_a_container_outside_the_package_is_read_by_its_module(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a:b.sqlite")) as base_:
+        base_.execute("CREATE TABLE images (name TEXT, image BLOB)")
+        base_.executemany("INSERT INTO images VALUES (?, ?)", CLASS_FOLDERS.items())
+        base_.commit()
+    path = f"their_container:Table:{tmp_path}/a:b.sqlite"
+    assert found(path) == found(as_folder(tmp_path / "data", CLASS_FOLDERS))
+    assert is_name(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("their_container:Gone:x", "data.path: their_container:Gone cannot be imported"),
+        ("no_module:Table:x", "data.path: no_module:Table cannot be imported"),
+        ("their_container:nothing:x", "made no steadygan.data.containers.base.Container but 'x'"),
+        ("C:photos", "does not exist"),
+    ],
+)
+def test_a_container_that_is_none_is_explained(path: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        open_container(path)
+
+
+def test_a_file_with_colons_in_its_name_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    as_zip(Path("their_container:Table:x"), CLASS_FOLDERS)
+    assert len(open_source("their_container:Table:x", size=8)) == len(CLASS_FOLDERS)
+    assert not is_name("their_container:Table:x")

@@ -49,6 +49,8 @@ LAYOUTS = {
     "trainA": ("trainA/{}", "trainB/{}", "testA/{}", "testB/{}"),
     "train/A": ("train/A/{}", "train/B/{}", "test/A/{}", "test/B/{}"),
     "val": ("train/A/{}", "train/B/{}", "val/A/{}", "val/B/{}"),
+    "A/train": ("A/train/{}", "B/train/{}", "A/test/{}", "B/test/{}"),
+    "A/val": ("A/train/{}", "B/train/{}", "A/val/{}", "B/val/{}"),
     "packed in a folder": ("set/trainA/{}", "set/trainB/{}", "set/testA/{}", "set/testB/{}"),
 }
 
@@ -121,10 +123,37 @@ def test_a_folder_without_two_domains_is_refused_with_the_layouts(tmp_path: Path
 
 @pytest.mark.parametrize("size", [(SIDE, 2 * SIDE), (2 * SIDE + 1, SIDE)])
 def test_an_image_that_cannot_be_two_is_refused_with_its_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    side_by_side(tmp_path, ["a.png", "b.png"])
     picture(0, size).save(tmp_path / "x.png")
     sources = open_domains(str(tmp_path), size=SIDE)["train"]
-    with pytest.raises(UserError, match=f"{size[0]}×{size[1]} is not two images side by side"):
-        sources.a.read(0)
+    with pytest.raises(UserError, match=f"x.png: {size[0]}×{size[1]} is not two images side by side"):
+        sources.a.read(2)
+
+
+@pytest.mark.parametrize("size", [(SIDE, SIDE), (3 * SIDE // 2, SIDE)])
+@pytest.mark.parametrize("folder", ["", "train/"])
+@pytest.mark.parametrize("paired", [False, True])
+def test_ordinary_photographs_are_never_halved(
+    tmp_path: Path, size: tuple[int, int], folder: str, paired: bool
+) -> None:
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for index in range(3):
+        picture(index, size).save(tmp_path / f"{folder}{index}.png")
+    with pytest.raises(UserError, match=f"0.png is {size[0]}×{size[1]}.*(?s:.)*A/train/ and B/train/"):
+        open_domains(str(tmp_path), size=SIDE, paired=paired)
+
+
+def test_halving_is_said_aloud(tmp_path: Path) -> None:
+    side_by_side(tmp_path, ["0.png", "1.png"])
+    sources = open_domains(str(tmp_path), size=SIDE)["train"]
+    images = load_domains(sources, dict.fromkeys("ab", np.arange(2)), size=SIDE, paired=True)
+    assert images.noun == "pairs (the left half of each image is A, the right half B)"
+
+
+def test_a_split_in_one_domain_alone_is_not_trained_on(tmp_path: Path) -> None:
+    write(tmp_path, ["A/train/x.png", "A/test/y.png", "B/x.png", "B/y.png"])
+    with pytest.raises(UserError, match="A/train/ and B/train/"):
+        open_domains(str(tmp_path), size=SIDE)
 
 
 def test_an_image_that_is_not_square_is_cropped_or_squashed(tmp_path: Path) -> None:
@@ -218,7 +247,7 @@ def test_domains_bigger_than_memory_are_mapped_bit_for_bit(
 ) -> None:
     """The halves of one file, and its two fits, are different images under one name."""
     for index in range(4):
-        for folder, width in (("train", 4 * SIDE),) if shared else (("A", 2 * SIDE), ("B", 3 * SIDE)):
+        for folder, width in (("train", 2 * SIDE),) if shared else (("A", 2 * SIDE), ("B", 3 * SIDE)):
             (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
             picture(10 * index, (width, SIDE)).save(tmp_path / "images" / folder / f"{index}.png")
     indices = {"a": np.array([2, 0, 3]), "b": np.array([2, 0, 3])}
@@ -253,7 +282,8 @@ def test_domains_are_read_as_their_configuration_says(
     data = {"path": str(tmp_path / "images"), "size": SIDE, "domains": "paired", "cache": "decoded" not in place}
 
     def images(**more: float) -> Images:
-        return build_images(validate({"data": data | more, "train": {"batch_size": 4}}), torch.device("cpu"))
+        model, train = {"kind": "translate"}, {"batch_size": 4}
+        return build_images(validate({"data": data | more, "model": model, "train": train}), torch.device("cpu"))
 
     with pytest.raises(UserError, match=r"1 of 40 .*\n  testB/03\.png"):
         images()

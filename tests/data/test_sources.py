@@ -101,8 +101,6 @@ def sixteen(value: int) -> Image.Image:
         (encoded(sixteen(0xFFFF)), [255] * 3),
         (encoded(sixteen(0x1234), "TIFF"), [0x12] * 3),
         (b"P5 4 4 65535 " + b"\x80\xff" * 16, [0x80] * 3),
-        (encoded(Image.fromarray(np.full((4, 4), 70_000, np.int32)), "TIFF"), [255] * 3),
-        (encoded(Image.fromarray(np.full((4, 4), -5, np.int32)), "TIFF"), [0] * 3),
         (encoded(plain("CMYK", (255, 0, 0, 0)), "TIFF"), [0, 255, 255]),
         (encoded(plain("RGB", (10, 20, 30)), "BMP"), [10, 20, 30]),
         (encoded(plain("RGB", (10, 20, 30)), "WEBP", lossless=True), [10, 20, 30]),
@@ -229,6 +227,7 @@ def test_other_folders_are_read_whole_and_unlabelled(tmp_path: Path, pack: Packi
     assert source.labels is None
 
 
+@pytest.mark.filterwarnings("ignore:.*classes have no image")
 @packings
 @pytest.mark.parametrize("wrapper", ["", "set/"])
 def test_dataset_json_gives_labels(tmp_path: Path, pack: Packing, wrapper: str) -> None:
@@ -245,7 +244,14 @@ def test_dataset_json_gives_labels(tmp_path: Path, pack: Packing, wrapper: str) 
 @packings
 def test_dataset_json_without_classes_numbers_them(tmp_path: Path, pack: Packing) -> None:
     files = {"a.png": png(0), "dataset.json": b'{"labels": [["a.png", 2]]}'}
-    assert open_source(str(pack(tmp_path, files)), size=8).class_names == ("0", "1", "2")
+    with pytest.warns(UserWarning, match="2 of 3 classes have no image, 0, 1"):
+        assert open_source(str(pack(tmp_path, files)), size=8).class_names == ("0", "1", "2")
+
+
+def test_labels_from_one_are_noticed(tmp_path: Path) -> None:
+    labels = json.dumps({"labels": [["./a.png", 1], ["b.png", 2]]}).encode()
+    with pytest.warns(UserWarning, match="1 of 3 classes have no image, 0: .*do its labels start at 1"):
+        open_source(str(as_folder(tmp_path, {"a.png": png(0), "b.png": png(1), "dataset.json": labels})), size=8)
 
 
 @packings
@@ -262,19 +268,61 @@ def test_dataset_json_with_null_labels_is_unlabelled_whatever_the_folders(tmp_pa
         ('{"labels": [["a.png", 0], ["gone.png", 1]]}', r"names 1 files that are not there.*gone\.png"),
         ('{"labels": []}', r"no label for 1 images, such as a\.png"),
         ('{"labels": [["a.png", 2]], "classes": ["x"]}', "class number 2 but names only 1"),
-        ('{"labels": [["a.png", -1]]}', "not understood"),
-        ('{"labels": [["a.png", 0.5]]}', "not understood"),
-        ('{"labels": [["a.png", 0], ["a.png", 1]]}', "not understood"),
-        ('{"labels": {"a.png": 0}}', "not understood"),
-        ('{"labels": [["a.png", 0]], "classes": 1}', "not understood"),
-        ("[]", "not understood"),
-        ("{", "not understood"),
+        ('{"labels": [["a.png", -1]]}', "entry 1 .*gives a.png the label -1: class numbers start at 0"),
+        ('{"labels": [["a.png", 0.5]]}', "entry 1 .*gives a.png the label 0.5: class numbers"),
+        ('{"labels": [["a.png", 0], ["./a.png", 1]]}', "entry 2 .*names ./a.png a second time"),
+        ('{"labels": [["a.png", 0], 7]}', "entry 2 .*is 7; expected"),
+        ('{"labels": {"a.png": 0}}', '"labels" is a object; expected'),
+        ('{"labels": [["a.png", 0]], "classes": 1}', '"classes" is a 1; expected'),
+        ("[]", "it holds a list; expected"),
+        ("{", "line 1, column 2: expecting property name"),
+        (
+            '{"labels": [["a.png", 0],\n],}',
+            "line 1, column 25: illegal trailing comma|line 2, column 1: expecting value",
+        ),
+        ("[" * 100_000, "nested too deep|line 1, column"),
     ],
 )
 def test_a_wrong_dataset_json_is_explained(tmp_path: Path, manifest: str, complaint: str) -> None:
     path = as_folder(tmp_path, {"a.png": png(0), "dataset.json": manifest.encode()})
     with pytest.raises(UserError, match=complaint):
         open_source(str(path), size=8)
+
+
+@packings
+def test_one_stray_file_costs_no_label(tmp_path: Path, pack: Packing) -> None:
+    files = {f"{kind}/{index}.png": png(index) for kind in ("cat", "dog") for index in range(5)}
+    path = pack(tmp_path, files | {"logo.png": png(99)})
+    with pytest.warns(UserWarning, match=r"1 images are left out, .*none of the 2 class folders, logo\.png"):
+        source = open_source(str(path), size=8)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist(), source.ignored) == (("cat", "dog"), [0] * 5 + [1] * 5, 1)
+
+
+@packings
+@pytest.mark.parametrize("wrapper", ["", "set/"])
+@pytest.mark.parametrize("kinds", [("",), ("cat/", "dog/")])
+def test_only_the_training_part_is_read(tmp_path: Path, pack: Packing, wrapper: str, kinds: tuple[str, ...]) -> None:
+    files = {
+        f"{wrapper}{part}/{kind}{index}.png": png(index)
+        for part in ("train", "val")
+        for kind in kinds
+        for index in range(2)
+    }
+    with pytest.warns(UserWarning, match=f"holds train/ and val/: only the {2 * len(kinds)} images of train/ are used"):
+        source = open_source(str(pack(tmp_path, files)), size=8)
+    assert all(name.startswith(f"{wrapper}train/") for name in source.names)
+    assert len(source) == source.ignored == 2 * len(kinds)
+    assert source.class_names == tuple(kind.rstrip("/") for kind in kinds if kind)
+
+
+def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
+    files = {"a.png": png(0), **{f"IMG_{index}.HEIC": b"?" for index in range(3)}}
+    with pytest.warns(UserWarning, match=r"3 images are left out, next to 1 .*IMG_0\.HEIC, IMG_1\.HEIC, IMG_2"):
+        open_source(str(as_folder(tmp_path, files)), size=8)
+    (tmp_path / "data/a.png").unlink()
+    with pytest.raises(UserError, match=r"3 of them images of kinds that are not read, IMG_0\.HEIC"):
+        open_source(str(tmp_path / "data"), size=8)
 
 
 def test_two_data_sets_side_by_side_are_refused(tmp_path: Path) -> None:
@@ -294,10 +342,47 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert open_source(str(root), size=8).names == ("a/1.png", "b/1.png")
 
 
+@pytest.mark.parametrize(("low", "high"), [(82, 155), (-5, 0), (0, 70_000)])
+def test_integers_of_32_bits_are_refused_with_their_range(tmp_path: Path, low: int, high: int) -> None:
+    pixels = np.full((8, 8), low, np.int32)
+    pixels[0, 0] = high
+    path = as_folder(tmp_path, {"a.tif": encoded(Image.fromarray(pixels), "TIFF")})
+    with pytest.raises(UnreadableImage, match=f"a.tif: 32-bit integers .from {low} to {high}."):
+        open_source(str(path), size=8).read(0)
+
+
+@pytest.mark.parametrize(("brightest", "warned"), [(4095, True), (16_383, True), (16_384, False), (65_535, False)])
+@pytest.mark.parametrize("channels", [None, 3])
+def test_few_bits_in_sixteen_are_warned_of(tmp_path: Path, brightest: int, warned: bool, channels: int | None) -> None:
+    pixels = np.zeros((8, 8), np.uint16)
+    pixels[0, 0] = brightest
+    path = as_folder(tmp_path, {"a.png": encoded(Image.fromarray(pixels))})
+    if warned:
+        with pytest.warns(UserWarning, match=f"{brightest} of 65535.*multiply .* by {65_535 // brightest}"):
+            open_source(str(path), size=8, channels=channels)
+    else:
+        assert open_source(str(path), size=8, channels=channels).read(0).max() == brightest // 256
+
+
+@pytest.mark.parametrize("place", [70, 199])
+def test_colour_after_many_grey_images_is_not_dropped(tmp_path: Path, place: int) -> None:
+    files = {f"{i:03}.png": encoded(Image.new("L", (8, 8), i)) for i in range(200)}
+    path = as_folder(tmp_path, files | {f"{place:03}.png": png(0)})
+    try:
+        source = open_source(str(path), size=8)
+        load_images(source, range(200))
+    except UserError as error:
+        assert f"{place:03}.png is in colour" in str(error)  # noqa: PT017 - found by the probe, or else on reading
+        assert "data.channels=3" in str(error)  # noqa: PT017
+    else:
+        assert source.channels == 3
+    assert open_source(str(path), size=8, channels=1).read(place).shape == (1, 8, 8)
+
+
 @pytest.mark.parametrize(("modes", "channels"), [(["L", "LA", "1"], 1), (["L", "RGB"], 3), (["P"], 3)])
 def test_channels_are_one_only_if_all_are_greyscale(tmp_path: Path, modes: list[str], channels: int) -> None:
     files = {f"{i}.png": encoded(Image.new(mode, (8, 8))) for i, mode in enumerate(modes)}
-    source = open_source(str(as_folder(tmp_path, files | {"16.png": encoded(sixteen(9))})), size=8)
+    source = open_source(str(as_folder(tmp_path, files | {"16.png": encoded(sixteen(0x9000))})), size=8)
     assert source.channels == channels
     assert source.read(0).shape == (channels, 8, 8)
 
@@ -441,6 +526,26 @@ def test_the_heldout_images_do_not_depend_on_the_fraction() -> None:
         assert len(train) == 900 * fraction
         assert set(train) < set(whole)
         whole = train
+
+
+def test_the_only_image_of_a_class_is_never_held_out() -> None:
+    labels = np.array([0] * 50 + [1] * 50 + list(range(2, 12)))
+    for seed in range(20):
+        train, heldout = split(len(labels), 0.3, seed=seed, labels=labels)
+        assert set(labels[train]) == set(range(12))
+        assert len(heldout) == 33
+        np.testing.assert_array_equal(np.sort(np.concatenate([train, heldout])), np.arange(len(labels)))
+
+
+def test_labels_change_no_split_that_leaves_every_class_an_image() -> None:
+    labels = np.arange(1000) % 10
+    for ours, theirs in zip(split(1000, 0.1, 0.5, 3, labels=labels), split(1000, 0.1, 0.5, 3), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_class_of_one_for_every_image_is_split_all_the_same() -> None:
+    train, heldout = split(10, 0.2, labels=np.arange(10))
+    assert (len(train), len(heldout)) == (8, 2)
 
 
 def test_the_split_depends_on_the_seed_and_nothing_else() -> None:

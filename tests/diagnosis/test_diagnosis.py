@@ -21,6 +21,7 @@ REALLY = {
     "modes": "modes are going",
     "asleep": "nothing is learnt",
     "won": "diverging",
+    "crushed": "nothing is learnt",
     "diverges": "diverging",
     "turns": "diverging",
     "leaks": "augmentations leak",
@@ -50,6 +51,7 @@ def test_advice_names_what_the_run_was_provoked_by() -> None:
     assert keys["memorises"][0] == "augment.diffaugment.policy"
     assert "train.phases" in keys["modes"]
     assert keys["asleep"][:2] == ["optim.d.lr", "optim.g.lr"]
+    assert "objective.terms.bcr.real" in keys["crushed"]
     assert keys["won"][0] == "optim.d.lr"
     assert {"optim.g.lr", "optim.d.lr", "model.critic.sn_critic"} == set(keys["diverges"])
     assert keys["turns"][0] == "optim.g.lr"
@@ -202,3 +204,18 @@ def test_verdicts_depend_on_the_records_alone_and_are_json() -> None:
     first, second = (diagnose_run(RUNS / "memorises") for _ in range(2))
     assert first == second
     assert json.loads(json.dumps(first.as_json()))["advice"][0]["override"] == first.advice[0].override()
+
+
+def test_a_discriminator_that_reads_the_label_ignores_images_since_it_did() -> None:
+    def blind(place: int) -> float:
+        return 0.5 if place >= 4 else 0.9
+
+    lines = [
+        {**row, "step": 100 * (k + 1), "D_auc_fake": blind(k), "D_spread_within": 0.002, "D_spread_between": 1.04}
+        for k, row in enumerate(rows())
+    ]
+    found = verdict_on(lines, model__kind="dcgan")
+    assert found.kind == "ignores images"
+    assert found.since_step == 400
+    assert found.numbers["D_spread_between"] == 1.04
+    assert [advice.key for advice in found.advice] == ["model.fake_labels", "model.critic.sn_gain", "model.kind"]

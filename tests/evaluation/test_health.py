@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,8 @@ from steadygan.config import load
 from steadygan.data.digits import digits
 from steadygan.errors import UserError
 from steadygan.evaluation.health import Health, augmentations, leaks
+from steadygan.metrics.evaluation import score
+from steadygan.metrics.protocol import PROTOCOLS
 
 
 def test_the_augmentations_are_those_that_the_discriminator_sees() -> None:
@@ -50,7 +55,10 @@ def test_the_health_of_a_run_is_one_record(tmp_path: Path, monkeypatch: pytest.M
     settings = tiny_run("data.size=32", "train.steps=1", "eval.num_fake=10", "augment.diffaugment.policy=[cutout]")
     steadygan.train("digits-none", [*settings, "data.heldout=0.05"], out=tmp_path / "run")
     monkeypatch.setattr("steadygan.metrics.leak.STEPS", 5)
-    record = Health.of(tmp_path / "run", num_fake=40).record()
+    monkeypatch.setattr("steadygan.evaluation.health.FAKES", 40)
+    record = steadygan.evaluate(tmp_path / "run", protocol="health")
+    written = json.loads((tmp_path / "run" / "scores.jsonl").read_text().splitlines()[-1])
+    assert {key: written[key] for key in record} == record
     assert record["step"] == 1
     assert {"copies", "copies_low", "copies_high"} <= record.keys()
     assert record["protocol"]["name"] == "health"
@@ -62,3 +70,16 @@ def test_a_translation_has_no_such_health(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(load("cufs-pix2pix").to_yaml())
     with pytest.raises(UserError, match="translates images"):
         Health.of(tmp_path)
+
+
+def test_copies_are_a_metric_of_any_protocol(tmp_path: Path) -> None:
+    images = torch.from_numpy(digits(32)[0])[:120]
+    protocol = replace(PROTOCOLS["digits"], num_fake=40, scores=("fd", "copies"))
+    copied = score(lambda number, asked, seed, part: images[part], images, None, protocol, **options(tmp_path))
+    assert copied["copies"] == 1
+    fresh = score(lambda number, asked, seed, part: images[80:][part], images[:80], None, protocol, **options(tmp_path))
+    assert fresh["copies"] < 0.2
+
+
+def options(cache: Path) -> dict[str, Any]:
+    return {"classes": 0, "fingerprint": "f00d", "cache_dir": cache}

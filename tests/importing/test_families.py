@@ -141,6 +141,22 @@ def test_what_a_file_cannot_say_is_asked_for(tmp_path: Path) -> None:
         import_files(written.files, tmp_path / "c", {"sise": "64"})
 
 
+def test_a_folder_of_hugging_face_is_imported_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "biggan-deep-128").mkdir()
+    FAMILIES["huggingface"](tmp_path / "biggan-deep-128")
+    imported = import_files([tmp_path / "biggan-deep-128"], tmp_path / "out")
+    assert imported.arguments["channel_width"] == 1
+    assert imported.generator["prior"] == "truncated"
+
+
+def test_a_configuration_of_another_network_is_refused(tmp_path: Path) -> None:
+    written = FAMILIES["huggingface"](tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"output_dim": 128', '"output_dim": 256'))
+    with pytest.raises(Refused, match=r"config\.json"):
+        import_files(written.files, tmp_path / "out")
+
+
 def test_a_generator_alone_is_imported(tmp_path: Path) -> None:
     written = FAMILIES["biggan"](tmp_path)
     imported = import_files(written.files[:1], tmp_path / "out")

@@ -17,13 +17,13 @@ from importing.watching import watched
 
 from steadygan.errors import UserError
 from steadygan.importing import import_files
-from steadygan.importing.files import read_file
+from steadygan.importing.files import read_file, read_legacy
 from steadygan.importing.unpickle import Machine
 from steadygan.importing.values import Array, Global, Made, Refused, plain
 
 
 def load(value: Any, protocol: int = 4) -> Any:
-    return Machine(memoryview(pickle.dumps(value, protocol))).load()
+    return Machine(memoryview(pickle.dumps(value, protocol)), legacy=read_legacy).load()
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

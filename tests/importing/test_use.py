@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def test_the_command_says_what_it_did(steadygan: Run, tmp_path: Path) -> None:
     result = steadygan("sample", tmp_path / "model", "--num", "4", "--truncation", "0.7")
     assert result.status == 0
     assert "licence     NVIDIA" in result.out
-    assert (tmp_path / "model" / "samples.png").is_file()
+    assert re.search(r"^4 images +(\S+\.png)$", result.out, re.MULTILINE)
+    assert not (tmp_path / "model" / "samples.png").exists(), "a checkpoint is not written in"
 
 
 def test_the_command_refuses_with_the_reason(steadygan: Run, tmp_path: Path) -> None:
@@ -105,7 +107,9 @@ def test_the_licence_is_said_where_training_starts(tmp_path: Path) -> None:
     data = photographs(tmp_path / "data", 16, 3)
     overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", "train.device=cpu"]
     with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
-        package.train(path / "finetune.yaml", overrides, out=tmp_path / "run")
+        run = package.train(path / "finetune.yaml", overrides, out=tmp_path / "run")
+    assert "NVIDIA Source Code License" in package.load(run.path, device="cpu").licence
+    assert package.load(path, device="cpu").licence == package.load(run.path, device="cpu").licence
 
 
 def test_a_critic_that_is_not_in_the_file_starts_afresh(tmp_path: Path) -> None:

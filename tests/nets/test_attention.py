@@ -9,7 +9,7 @@ from torch import nn
 
 from steadygan.errors import UserError
 from steadygan.nets.attention import Attention, attention_after, differentiated_once, fused_attention, plain_attention
-from steadygan.nets.spectral_norm import advance_spectral_norm
+from steadygan.nets.spectral_norm import PLAIN, Spectral, advance_spectral_norm
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def matrix(layer: nn.Module, spectral_norm: bool) -> np.ndarray:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_attention_is_the_softmax_mean_over_pooled_positions(spectral_norm: bool) -> None:
     channels, height, width = 16, 4, 6
-    layer = Attention(channels, spectral_norm=spectral_norm, sn_eps=1e-12).double()
+    layer = Attention(channels, spectral=Spectral(spectral_norm)).double()
     advance_spectral_norm(layer, 500)
     nn.init.constant_(layer.gamma, 0.7)
     x = 3 * torch.randn(2, channels, height, width).double()
@@ -63,7 +63,7 @@ def test_the_fused_kernel_gives_the_same_values_and_derivatives() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_cuda_the_fused_kernel_gives_the_same_values_and_derivatives(dtype: torch.dtype) -> None:
-    layer = Attention(64, spectral_norm=True, sn_eps=1e-12).cuda()
+    layer = Attention(64, spectral=Spectral()).cuda()
     nn.init.constant_(layer.gamma, 0.7)
     x = torch.randn(4, 64, 32, 32, device="cuda").to(memory_format=torch.channels_last).requires_grad_()
     with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
@@ -76,7 +76,7 @@ def test_on_cuda_the_fused_kernel_gives_the_same_values_and_derivatives(dtype: t
 
 
 def test_attention_starts_as_the_identity_and_learns_gamma_first() -> None:
-    layer, x = Attention(8, spectral_norm=True, sn_eps=1e-12), torch.randn(2, 8, 4, 4)
+    layer, x = Attention(8, spectral=Spectral()), torch.randn(2, 8, 4, 4)
     assert torch.equal(layer(x), x)
     layer(x).square().sum().backward()
     assert float(layer.gamma.grad.abs()) > 0
@@ -84,13 +84,13 @@ def test_attention_starts_as_the_identity_and_learns_gamma_first() -> None:
 
 
 def test_attention_has_no_biases_and_one_gain() -> None:
-    names = set(dict(Attention(64, spectral_norm=True, sn_eps=1e-12).named_parameters()))
+    names = set(dict(Attention(64, spectral=Spectral()).named_parameters()))
     assert names == {"gamma", "query.weight", "key.weight", "value.weight", "out.weight"}
-    assert Attention(2, spectral_norm=True, sn_eps=1e-12)(torch.randn(1, 2, 4, 4)).shape == (1, 2, 4, 4)
+    assert Attention(2, spectral=Spectral())(torch.randn(1, 2, 4, 4)).shape == (1, 2, 4, 4)
 
 
 def test_first_and_second_derivatives_of_attention_are_right() -> None:
-    layer = Attention(4, spectral_norm=True, sn_eps=1e-12).double()
+    layer = Attention(4, spectral=Spectral()).double()
     gamma = torch.tensor(0.5).double().requires_grad_()
     weight = layer.query.weight.detach().clone().requires_grad_()
     x = torch.randn(1, 4, 2, 4).double().requires_grad_()
@@ -109,7 +109,7 @@ def test_first_and_second_derivatives_of_attention_are_right() -> None:
 def test_attention_goes_after_the_blocks_of_the_wanted_sides(
     attention: int | list[int], last: bool, places: list[int]
 ) -> None:
-    layers = attention_after("x", attention, [8, 8, 16], [2, 4, 6], last=last, spectral_norm=False, sn_eps=1e-12)
+    layers = attention_after(attention, [8, 8, 16], [2, 4, 6], last=last, spectral=PLAIN)
     assert [i for i, layer in enumerate(layers) if isinstance(layer, Attention)] == places
     assert [layers[i].query.in_channels for i in places] == [(2, 4, 6)[i] for i in places]
     assert len(layers) == 3
@@ -117,5 +117,5 @@ def test_attention_goes_after_the_blocks_of_the_wanted_sides(
 
 @pytest.mark.parametrize("attention", [12, [16, 12], "16", None])
 def test_attention_at_a_side_that_is_not_there_is_refused(attention: object) -> None:
-    with pytest.raises(UserError, match="biggan: attention can be at sides 8, 16 here"):
-        attention_after("biggan", attention, [8, 16], [2, 4], spectral_norm=False, sn_eps=1e-12)
+    with pytest.raises(UserError, match="attention can be at sides 8, 16 here"):
+        attention_after(attention, [8, 16], [2, 4], spectral=PLAIN)

@@ -24,7 +24,8 @@ from steadygan.nets.biggan import Critic, Generator, initialise
 from steadygan.nets.layers import Linear
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resnet import DownBlock, UpBlock
-from steadygan.nets.spectral_norm import SpectralNorm
+from steadygan.nets.shape import Shape
+from steadygan.nets.spectral_norm import PLAIN, Spectral, SpectralNorm
 
 LATENTS = {32: 8, 64: 5, 128: 12, 256: 7, 512: 8}
 
@@ -102,8 +103,8 @@ def test_networks_of_every_shape_make_and_score_images(size: int, channels: int,
 
 @pytest.mark.parametrize("size", [32, 64, 128, 256, 512])
 def test_attention_is_at_64_pixels_by_default_from_128_pixels_on(size: int) -> None:
-    shape = {"size": size, "channels": 1, "classes": 0, "width": 1}
-    nets = Generator(**shape, latent=2, skip_z=False, init="xavier"), Critic(**shape, init="xavier")
+    shape = Shape(size, 1, 0, 2, 1)
+    nets = Generator(shape, skip_z=False, init="xavier"), Critic(shape, init="xavier")
     for net, side in zip(nets, (4, size), strict=True):
         sides = []
         for block, attention in zip(net.blocks, net.attention, strict=True):
@@ -274,7 +275,7 @@ def test_generator_is_seed_blocks_and_output_in_this_order() -> None:
 
 def test_generator_block_normalises_then_doubles_then_convolves() -> None:
     norm = {"norm": lambda features: ModulatedBatchNorm2d(features, lambda n: Linear(2, n, bias=False))}
-    block = UpBlock(3, 4, **norm, spectral_norm=False, sn_eps=1e-12).double().eval()
+    block = UpBlock(3, 4, **norm, spectral=PLAIN).double().eval()
     x, c = torch.randn(2, 3, 4, 4).double(), torch.randn(2, 2).double()
 
     def normalised(h: Tensor, layer: ModulatedBatchNorm2d) -> Tensor:
@@ -302,7 +303,7 @@ def test_critic_blocks_are_wide_and_only_the_first_sees_its_input_unactivated(wi
 def test_first_critic_block_pools_before_its_shortcut_and_later_ones_after_it() -> None:
     """As published; the two orders agree since mean pooling commutes with a 1×1 convolution."""
     for first in (True, False):
-        block = DownBlock(3, 4, down=True, first=first, wide=True, spectral_norm=True, sn_eps=1e-12).double()
+        block = DownBlock(3, 4, down=True, first=first, wide=True, spectral=Spectral()).double()
         x = torch.randn(2, 3, 8, 8).double()
         h = F.relu(block.conv1(x if first else F.relu(x)))
         h = F.conv2d(h, block.conv2.normalised_weight(), block.conv2.bias, padding=1)
@@ -351,9 +352,9 @@ def test_channels_last_gives_the_same_images_and_logits(classes: int) -> None:
 
 def test_first_and_second_derivatives_of_a_modulated_block_are_right() -> None:
     def norm(features: int) -> nn.Module:
-        return ModulatedBatchNorm2d(features, lambda n: Linear(3, n, bias=False, spectral_norm=True))
+        return ModulatedBatchNorm2d(features, lambda n: Linear(3, n, bias=False, spectral=Spectral()))
 
-    block = UpBlock(2, 1, norm=norm, spectral_norm=True, sn_eps=1e-12).double()
+    block = UpBlock(2, 1, norm=norm, spectral=Spectral()).double()
     x, c = torch.randn(2, 2, 2, 2).double().requires_grad_(), torch.randn(2, 3).double().requires_grad_()
     weight = block.norm1.gain.weight.detach().clone().requires_grad_()
 

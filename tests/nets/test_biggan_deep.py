@@ -17,7 +17,7 @@ from steadygan.nets.batch_norm import BatchNorm2d, ModulatedBatchNorm2d, has_bat
 from steadygan.nets.biggan_deep import DownBlock, UpBlock
 from steadygan.nets.layers import Linear
 from steadygan.nets.registry import create_critic, create_generator
-from steadygan.nets.spectral_norm import SpectralNorm
+from steadygan.nets.spectral_norm import PLAIN, Spectral, SpectralNorm
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +90,7 @@ def test_networks_of_every_shape_make_and_score_images(size: int, channels: int,
 @pytest.mark.parametrize("after", [8, 4])
 @pytest.mark.parametrize("up", [False, True])
 def test_generator_block_keeps_the_first_channels_in_its_shortcut(after: int, up: bool) -> None:
-    block = UpBlock(8, after, up=up, norm=modulated, spectral_norm=False, sn_eps=1e-12).double().eval()
+    block = UpBlock(8, after, up=up, norm=modulated, spectral=PLAIN).double().eval()
     assert [conv.weight.shape[:3] for conv in block.convs] == [(2, 8, 1), (2, 2, 3), (2, 2, 3), (after, 2, 1)]
     x, c = torch.randn(2, 8, 4, 4).double(), torch.randn(2, 3).double()
     kept = x.clone()
@@ -108,7 +108,7 @@ def test_generator_block_keeps_the_first_channels_in_its_shortcut(after: int, up
 @pytest.mark.parametrize("after", [4, 8])
 @pytest.mark.parametrize("down", [False, True])
 def test_critic_block_adds_channels_to_its_pooled_shortcut(after: int, down: bool) -> None:
-    block = DownBlock(4, after, down=down, spectral_norm=False, sn_eps=1e-12).double()
+    block = DownBlock(4, after, down=down, spectral=PLAIN).double()
     middle = after // 4
     assert [conv.weight.shape[:3] for conv in block.convs] == [
         (middle, 4, 1),
@@ -137,8 +137,8 @@ def test_critic_block_adds_channels_to_its_pooled_shortcut(after: int, down: boo
 
 
 def test_first_and_second_derivatives_of_the_blocks_are_right() -> None:
-    up = UpBlock(4, 2, up=True, norm=modulated, spectral_norm=True, sn_eps=1e-12).double()
-    down = DownBlock(2, 4, down=True, spectral_norm=True, sn_eps=1e-12).double()
+    up = UpBlock(4, 2, up=True, norm=modulated, spectral=Spectral()).double()
+    down = DownBlock(2, 4, down=True, spectral=Spectral()).double()
     x, c = torch.randn(2, 4, 2, 2).double().requires_grad_(), torch.randn(2, 3).double().requires_grad_()
 
     def call(x: Tensor, c: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets import create_critic, create_generator
+from steadygan.nets.modulated import ModulatedConv2d
 
 
 def generator(kind: str, size: int = 32, **options: Any) -> nn.Module:
@@ -44,6 +45,20 @@ def test_conv_clamp_bounds_what_convolutions_give() -> None:
     assert float(block.conv2(torch.randn(2, 16, 16, 16)).abs().max()) == pytest.approx(0.01 * 0.5**0.5)
     with pytest.raises(UserError, match="conv_clamp"):
         critic("stylegan2", 16, conv_clamp=0.0)
+
+
+@pytest.mark.usefixtures("float64")
+def test_epsilon_of_demodulation_may_be_added_before_weights_are_scaled() -> None:
+    torch.manual_seed(0)
+    layer = ModulatedConv2d(4, 3, 3, 5, raw_eps=True)
+    x, w = torch.randn(2, 4, 6, 6), torch.randn(2, 5) * 1e-5
+    layer.affine.bias.data.zero_()  # styles so small that ε counts
+    kernel = layer.weight * layer.affine(w)[:, None, :, None, None]
+    kernel = kernel * (kernel.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    by_definition = torch.stack([F.conv2d(image, k, padding=1) for image, k in zip(x, kernel, strict=True)])
+    assert torch.allclose(layer(x, w), by_definition)
+    layer.eps = ModulatedConv2d(4, 3, 3, 5).eps
+    assert not torch.allclose(layer(x, w), by_definition)
 
 
 @pytest.mark.parametrize("kind", ["biggan", "biggan-deep"])

@@ -11,7 +11,7 @@ from torch import nn
 
 from steadygan.nets.batch_norm import BatchNorm2d, ConditionalBatchNorm2d, has_batch_statistics, set_batch_groups
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection
-from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
+from steadygan.nets.spectral_norm import Spectral, SpectralNorm, advance_spectral_norm
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +21,10 @@ def _seed() -> None:
 
 def layer_and_input(kind: str) -> tuple[SpectralNorm, torch.Tensor]:
     if kind == "conv":
-        return Conv2d(3, 6, 3, padding=1, spectral_norm=True).double(), torch.randn(2, 3, 5, 5).double()
+        return Conv2d(3, 6, 3, padding=1, spectral=Spectral()).double(), torch.randn(2, 3, 5, 5).double()
     if kind == "linear":
-        return Linear(7, 4, spectral_norm=True).double(), torch.randn(3, 7).double()
-    return Embedding(5, 4, spectral_norm=True).double(), torch.tensor([0, 4, 4])
+        return Linear(7, 4, spectral=Spectral()).double(), torch.randn(3, 7).double()
+    return Embedding(5, 4, spectral=Spectral()).double(), torch.tensor([0, 4, 4])
 
 
 @pytest.mark.parametrize("kind", ["conv", "linear", "embedding"])
@@ -39,13 +39,13 @@ def test_power_iteration_finds_the_largest_singular_value(kind: str) -> None:
 
 
 def test_a_new_layer_is_already_close_to_unit_norm() -> None:
-    layer = Conv2d(16, 16, 3, spectral_norm=True)
+    layer = Conv2d(16, 16, 3, spectral=Spectral())
     largest = torch.linalg.matrix_norm(layer.normalised_weight().detach().flatten(1), ord=2)
     assert 1.0 <= float(largest) < 1.1
 
 
 def test_one_advance_is_one_power_iteration_for_each_layer() -> None:
-    network = nn.Sequential(Conv2d(2, 3, 3, spectral_norm=True), nn.ReLU(), Linear(4, 5, spectral_norm=True))
+    network = nn.Sequential(Conv2d(2, 3, 3, spectral=Spectral()), nn.ReLU(), Linear(4, 5, spectral=Spectral()))
     for layer in (network[0], network[2]):
         layer.u.copy_(nn.functional.normalize(torch.randn_like(layer.u), dim=0))
     before = [layer.u.clone() for layer in (network[0], network[2])]
@@ -111,7 +111,7 @@ def test_advancing_between_forward_and_backward_does_not_change_the_gradient() -
 
 
 def test_spectral_norm_is_computed_in_full_precision_under_autocast() -> None:
-    layer = Linear(64, 64, spectral_norm=True)
+    layer = Linear(64, 64, spectral=Spectral())
     expected = layer.normalised_weight()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(layer.normalised_weight(), expected)
@@ -119,7 +119,7 @@ def test_spectral_norm_is_computed_in_full_precision_under_autocast() -> None:
 
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_state_has_plain_names(spectral_norm: bool) -> None:
-    names = set(Conv2d(2, 3, 3, spectral_norm=spectral_norm).state_dict())
+    names = set(Conv2d(2, 3, 3, spectral=Spectral(spectral_norm)).state_dict())
     assert names == ({"weight", "bias", "u", "v"} if spectral_norm else {"weight", "bias"})
 
 
@@ -213,7 +213,7 @@ def test_conditional_layers_ask_for_missing_labels() -> None:
 
 @pytest.mark.parametrize("spectral_norm", [False, True])
 def test_projection_adds_the_inner_product_with_the_class_embedding(spectral_norm: bool) -> None:
-    head = Projection(4, 3, spectral_norm=spectral_norm).double()
+    head = Projection(4, 3, spectral=Spectral(spectral_norm)).double()
     advance_spectral_norm(head, 300)
     h, y = torch.randn(5, 4).double(), torch.tensor([0, 2, 1, 1, 0])
     weight, table = (
@@ -243,11 +243,11 @@ def test_logit_is_in_full_precision_under_autocast(classes: int) -> None:
 def test_batch_statistics_are_found_at_any_depth() -> None:
     assert has_batch_statistics(nn.Sequential(nn.Sequential(ConditionalBatchNorm2d(2, 2))))
     assert has_batch_statistics(nn.Sequential(nn.BatchNorm2d(2)))
-    assert not has_batch_statistics(nn.Sequential(Conv2d(2, 2, 1, spectral_norm=True), nn.GroupNorm(1, 2)))
+    assert not has_batch_statistics(nn.Sequential(Conv2d(2, 2, 1, spectral=Spectral()), nn.GroupNorm(1, 2)))
 
 
 def test_meta_layers_can_be_built_and_run() -> None:
     with torch.device("meta"):
-        layer = Conv2d(3, 6, 3, spectral_norm=True)
+        layer = Conv2d(3, 6, 3, spectral=Spectral())
         assert layer(torch.empty(2, 3, 8, 8)).shape == (2, 6, 6, 6)
     advance_spectral_norm(layer)

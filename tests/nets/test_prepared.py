@@ -13,7 +13,7 @@ from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resample import UpConv2d
-from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
+from steadygan.nets.spectral_norm import Spectral, SpectralNorm, advance_spectral_norm
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -61,7 +61,7 @@ def test_a_generator_is_the_same_function() -> None:
 
 
 def test_a_trained_layer_is_made_once_a_phase_and_a_frozen_one_until_it_changes() -> None:
-    net = nn.Sequential(Conv2d(3, 4, 3, padding=1, spectral_norm=True), UpConv2d(4, 4))
+    net = nn.Sequential(Conv2d(3, 4, 3, padding=1, spectral=Spectral()), UpConv2d(4, 4))
     made: list[str] = []
     for name, layer in net.named_children():
         shaped = layer.shaped
@@ -91,7 +91,7 @@ def test_a_trained_layer_is_made_once_a_phase_and_a_frozen_one_until_it_changes(
 
 def test_a_layer_that_took_no_part_has_no_gradient() -> None:
     """Zeros instead would move Adam's moments."""
-    used, unused = (Conv2d(2, 2, 3, spectral_norm=True) for _ in range(2))
+    used, unused = (Conv2d(2, 2, 3, spectral=Spectral()) for _ in range(2))
     with prepared([used, unused]):
         used(torch.randn(1, 2, 5, 5)).sum().backward()
     assert used.weight.grad is not None
@@ -99,7 +99,7 @@ def test_a_layer_that_took_no_part_has_no_gradient() -> None:
 
 
 def test_a_phase_that_fails_leaves_no_prepared_kernel() -> None:
-    layer = UpConv2d(2, 2, spectral_norm=True)
+    layer = UpConv2d(2, 2, spectral=Spectral())
     with pytest.raises(RuntimeError, match="broken"), prepared([layer]):
         raise RuntimeError("broken")
     assert layer.prepared is None

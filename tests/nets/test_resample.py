@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from steadygan.nets.batch_norm import set_batch_groups
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resample import DownConv2d, ResamplingConv2d, UpConv2d, set_folding, spread
+from steadygan.nets.spectral_norm import Spectral
 
 
 def reference(layer: ResamplingConv2d, x: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def derivatives(y: Tensor, x: Tensor, weight: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("spectral_norm", [False, True])
 @pytest.mark.parametrize("kind", [UpConv2d, DownConv2d])
 def test_folded_equals_plain_and_both_equal_the_definition(kind: type[ResamplingConv2d], spectral_norm: bool) -> None:
-    layer = kind(3, 5, spectral_norm=spectral_norm).double()
+    layer = kind(3, 5, spectral=Spectral(spectral_norm)).double()
     x = torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True)
     outcomes = []
     for forward in (lambda: reference(layer, x), lambda: plain(layer, x), lambda: layer(x)):

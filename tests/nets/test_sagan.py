@@ -117,5 +117,5 @@ def test_errors_name_this_family() -> None:
         create_critic("sagan", **shape)
     with pytest.raises(UserError, match="sagan: attention can be at"):
         create_generator("sagan", **{**shape, "size": 32}, latent=4, attention=12)
-    with pytest.raises(UserError, match="shared: not an option of the sagan generator"):
-        create_generator("sagan", **{**shape, "size": 32}, latent=4, shared=True)
+    with pytest.raises(UserError, match=r"model\.generator\.warm: unknown option"):
+        create_generator("sagan", **{**shape, "size": 32}, latent=4, warm=True)

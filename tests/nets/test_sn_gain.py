@@ -10,7 +10,7 @@ from steadygan.errors import UserError
 from steadygan.nets.layers import Conv2d, Linear, set_sn_gain
 from steadygan.nets.prepared import prepared
 from steadygan.nets.registry import create_critic
-from steadygan.nets.spectral_norm import advance_spectral_norm
+from steadygan.nets.spectral_norm import Spectral, advance_spectral_norm
 
 SIZES = {"size": 32, "channels": 3, "classes": 0, "width": 8}
 SMOOTH = nn.functional.interpolate(
@@ -27,7 +27,7 @@ def largest(layer: Conv2d) -> float:
 
 
 def test_the_largest_singular_value_of_a_convolution_is_its_gain() -> None:
-    layer = Conv2d(4, 6, 3, spectral_norm=True)
+    layer = Conv2d(4, 6, 3, spectral=Spectral())
     advance_spectral_norm(layer, 200)
     assert largest(layer) == pytest.approx(1, rel=1e-4)
     set_sn_gain(layer, 2.5)
@@ -35,7 +35,7 @@ def test_the_largest_singular_value_of_a_convolution_is_its_gain() -> None:
 
 
 def test_what_is_not_a_normalised_convolution_keeps_its_weight() -> None:
-    net = nn.Sequential(Conv2d(3, 3, 3), Linear(3, 1, spectral_norm=True))
+    net = nn.Sequential(Conv2d(3, 3, 3), Linear(3, 1, spectral=Spectral()))
     before = [layer.kernel().detach().clone() for layer in net]
     set_sn_gain(net, 3)
     assert all(torch.equal(layer.kernel(), kernel) for layer, kernel in zip(net, before, strict=True))

@@ -76,8 +76,8 @@ critic_net = critic()
     [
         (lambda: critic(16), "at least 24 pixels"),
         (lambda: generator(4), "at least 8"),
-        (lambda: generator(norm="layer"), "instance, batch, none"),
-        (lambda: critic(norm="layer"), "instance, batch, none, spectral"),
+        (lambda: generator(norm="layer"), "'instance', 'batch' or 'none'"),
+        (lambda: critic(norm="layer"), "'instance', 'batch', 'none' or 'spectral'"),
         (lambda: generator(blocks=-1), "blocks"),
         (lambda: critic(layers=0), "layers"),
         (lambda: create_generator("translate", size=32, channels=3, classes=2, latent=0, width=4), "conditional"),

@@ -16,7 +16,7 @@ from steadygan.nets.attention import Attention
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resnet import UpBlock
-from steadygan.nets.spectral_norm import SpectralNorm, advance_spectral_norm
+from steadygan.nets.spectral_norm import PLAIN, SpectralNorm, advance_spectral_norm
 from steadygan.nets.unet import Unnormalised
 
 SIZES = [32, 64, 128, 256]
@@ -146,7 +146,7 @@ def test_pixels_are_a_plain_convolution_plus_the_projection_on_the_class(classes
 
 
 def test_decoder_block_doubles_before_its_convolutions_and_has_no_norm() -> None:
-    block = UpBlock(4, 2, norm=lambda _: Unnormalised(), spectral_norm=False, sn_eps=1e-12).double()
+    block = UpBlock(4, 2, norm=lambda _: Unnormalised(), spectral=PLAIN).double()
     x = torch.randn(2, 4, 4, 4).double()
     doubled = [h.repeat_interleave(2, 2).repeat_interleave(2, 3) for h in (x.clamp(min=0), x)]
     h = F.conv2d(doubled[0], block.conv1.weight, block.conv1.bias, padding=1)

@@ -144,7 +144,7 @@ def test_labels_travel_with_views() -> None:
 
 def test_every_view_reaches_the_networks_with_its_own_labels() -> None:
     b = make_bundle(conditional=True)
-    terms = of(build_terms(Game.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D")
+    terms = of(build_terms(Game.of(Noisy(), loss="hinge"), terms={"bcr": {}, "zcr": {}, "gp": {}}), "D")
     b.prepare(terms)
     real, fake = b.labels(X), b.labels(Z)
     assert [y.tolist() for _, y in b.nets["G"].calls] == [torch.cat([fake, fake]).tolist()]
@@ -184,7 +184,7 @@ def test_one_call_of_each_network_however_many_terms(
     terms: dict[str, dict[str, float]], player: str, generator_calls: int, critic_calls: int
 ) -> None:
     b = make_bundle()
-    live = of(build_terms(Game.of(Noisy()), loss="hinge", terms=terms), player)
+    live = of(build_terms(Game.of(Noisy(), loss="hinge"), terms=terms), player)
     b.prepare(live)
     for term in live:
         term.loss(b)
@@ -194,7 +194,7 @@ def test_one_call_of_each_network_however_many_terms(
 
 def test_each_fake_and_each_score_is_made_once_however_many_terms_ask() -> None:
     b = make_bundle()
-    b.prepare(of(build_terms(Game.of(Noisy()), loss="hinge", terms={"bcr": {}, "zcr": {}, "gp": {}}), "D"))
+    b.prepare(of(build_terms(Game.of(Noisy(), loss="hinge"), terms={"bcr": {}, "zcr": {}, "gp": {}}), "D"))
     assert len(b.nets["G"].calls[0][0]) == 2 * N
     assert len(b.nets["D"].calls[0][0]) == 5 * N
     assert len(b.nets["D"].calls[1][0]) == N
@@ -246,12 +246,29 @@ def test_a_differentiated_view_has_a_score_too() -> None:
     torch.testing.assert_close(b.D(X).logit, b[X].flatten(1) @ b.nets["D"].w)
 
 
-def test_a_second_critic_is_asked_by_its_name() -> None:
+def test_a_loss_is_given_the_scores_of_its_terms_critic_whoever_was_asked_before() -> None:
     b = make_bundle({"G": Painter(), "D": Judge(), "D2": Judge()})
-    term = Term("second", "D", lambda b: b.D(X, "D2").logit.mean(), score=(X,), critic="D2")
-    b.prepare([*adversarial(Game.of()), term])
-    torch.testing.assert_close(term.loss(b), (b[X].flatten(1) @ b.nets["D2"].w).mean())
+    logit = lambda b: b.D(X).logit.mean()  # noqa: E731
+    first, second = Term("first", "D", logit, score=(X,)), Term("second", "D", logit, score=(X,), critic="D2")
+    b.prepare([first, second])
+    mean = {name: (b[X].flatten(1) @ b.nets[name].w).mean() for name in ("D", "D2")}
+    for term in (first, second, first):
+        torch.testing.assert_close(b.loss(term), mean[term.critic])
+    late = b.scored_by("D")
+    b.loss(second)
+    torch.testing.assert_close(late.D(X).logit.mean(), mean["D"])
     assert len(b.nets["D2"].calls[0][0]) == N
+
+
+def test_a_loss_sees_all_that_a_view_sees() -> None:
+    b = make_bundle()
+    b.prepare(TERMS["r1"](Game.of()))
+    scored = b.scored_by("D")
+    assert scored[X] is b[X]
+    assert scored.labels(X) is b.labels(X)
+    assert scored.seen(X) is b.seen(X)
+    assert (scored.size, scored.generator, scored.nets, scored.prior) == (b.size, b.generator, b.nets, b.prior)
+    assert torch.equal(scored.grad(X), b.grad(X))
 
 
 def test_an_undeclared_view_is_named_in_the_error() -> None:

@@ -143,7 +143,7 @@ def test_the_critics_phase_equals_one_call_for_each_tensor(
     nets = make_nets(kind, size, classes)
     reference = copy.deepcopy(nets)
     b = make_bundle(nets, classes)
-    values = run(nets, build_terms(Game.of(Rolled()), loss="hinge", terms=objective), "D", b)
+    values = run(nets, build_terms(Game.of(Rolled(), loss="hinge"), terms=objective), "D", b)
     expected = naive_critic(reference, b, penalised=objective is PENALISED)
     assert values.keys() == expected.keys()
     for name, value in values.items():
@@ -158,7 +158,7 @@ def test_the_generators_phase_equals_one_call_for_each_tensor(kind: str, size: i
     nets = make_nets(kind, size, classes)
     reference = copy.deepcopy(nets)
     b = make_bundle(nets, classes)
-    values = run(nets, build_terms(Game.of(Rolled()), loss="hinge", terms=PENALISED), "G", b)
+    values = run(nets, build_terms(Game.of(Rolled(), loss="hinge"), terms=PENALISED), "G", b)
     expected = naive_generator(reference, b)
     assert values.keys() == expected.keys()
     for name, value in values.items():
@@ -174,7 +174,7 @@ def test_the_generators_phase_equals_one_call_for_each_tensor(kind: str, size: i
 def test_joint_scoring_equals_separate_scoring(kind: str, size: int, classes: int, player: str) -> None:
     nets = make_nets(kind, size, classes)
     reference = copy.deepcopy(nets)
-    terms = build_terms(Game.of(Rolled()), loss="non-saturating", terms=PENALISED)
+    terms = build_terms(Game.of(Rolled(), loss="non-saturating"), terms=PENALISED)
     joint = run(nets, terms, player, make_bundle(nets, classes))
     separate = run(reference, terms, player, make_bundle(reference, classes, joint=False))
     for name, value in joint.items():

@@ -10,6 +10,7 @@ from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import ConditionalBatchNorm2d
 from steadygan.nets.layers import Conv2d, Embedding, Linear
 from steadygan.nets.registry import create_generator
+from steadygan.nets.spectral_norm import Spectral
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.game import Game
 from steadygan.objective.registry import TERMS
@@ -34,7 +35,7 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.tall, self.wide = Linear(3, 7), Linear(9, 4)
-        self.conv, self.up = Conv2d(2, 5, 3, spectral_norm=True), nn.ConvTranspose2d(3, 2, 2)
+        self.conv, self.up = Conv2d(2, 5, 3, spectral=Spectral()), nn.ConvTranspose2d(3, 2, 2)
         self.embedding, self.norm = Embedding(4, 3), ConditionalBatchNorm2d(5, 4)
         self.constant = nn.Parameter(torch.randn(2, 4))
 

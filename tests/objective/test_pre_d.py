@@ -154,12 +154,12 @@ def test_the_bare_real_is_compared_with_the_draw_that_the_game_sees(combinations
 
 
 def test_the_bare_real_needs_an_augmentation_to_differ_from() -> None:
-    with pytest.raises(UserError, match=r"cr\.target=bare.*diffaugment\.policy is empty.*target: augmented"):
+    with pytest.raises(UserError, match=r"cr \(target=bare\) .*diffaugment\.policy is empty; name its policies"):
         build_terms(Game.of(loss="hinge"), terms={"cr": {"target": "bare"}})
-    bare = build_terms(Game.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "bare"}})
+    bare = build_terms(Game.of(pre_d=Paler(), loss="hinge"), terms={"cr": {"target": "bare"}})
     assert bare[-1].score == (X, Bare(X))
     with pytest.raises(UserError, match=r"objective\.terms\.cr\.target: .*'bare'"):
-        build_terms(Game.of(pre_d=Paler()), loss="hinge", terms={"cr": {"target": "naked"}})
+        build_terms(Game.of(pre_d=Paler(), loss="hinge"), terms={"cr": {"target": "naked"}})
 
 
 class LinearCritic(nn.Module):
@@ -177,7 +177,7 @@ class LinearCritic(nn.Module):
 def test_r1_is_of_the_image_seen_or_goes_through_to_the_image_itself(through: bool, factor: float) -> None:
     """Behind A(x) = x/2 the slope with respect to A(x) is w, with respect to x it is w/2."""
     D = LinearCritic()
-    (*_, term) = build_terms(Game.of(pre_d=Paler()), loss="hinge", terms={"r1": {"through": through}})
+    (*_, term) = build_terms(Game.of(pre_d=Paler(), loss="hinge"), terms={"r1": {"through": through}})
     x = torch.randn(3, 1, 4, 4)
     b = Bundle({"D": D}, Prior(2), torch.Generator(), size=3, given={X: (x, None)}, pre_d=Paler())
     b.prepare([term])

@@ -63,8 +63,8 @@ def bundle(terms: Sequence[Term], *, classes: int = 0, **options: Any) -> Bundle
     return b
 
 
-def objective(player: str, loss: str = "non-saturating", parts: Game | None = None) -> list[Term]:
-    return [term for term in build_terms(parts or Game.of(), loss=loss, terms=BOTH) if term.player == player]
+def objective(player: str, loss: str = "non-saturating", prior: Prior | None = None) -> list[Term]:
+    return [term for term in build_terms(Game.of(loss=loss, prior=prior), terms=BOTH) if term.player == player]
 
 
 def total(terms: Sequence[Term], b: Bundle) -> Tensor:
@@ -193,7 +193,7 @@ def test_an_augmented_mix_is_the_mix_of_what_the_critic_sees() -> None:
 
 def test_the_fakes_of_a_mix_have_the_labels_of_its_reals() -> None:
     prior = Prior(3, label_pool=torch.arange(3))
-    terms = objective("D", parts=Game.of(prior=prior))
+    terms = objective("D", prior=prior)
     b = bundle(terms, classes=3)
     same = Gen("G", Relabel(Z, X))
     mix = CutMix(X, same, M)

@@ -141,7 +141,9 @@ def test_rounding_keeps_the_gradient_close_and_penalties_exact(
     inside: list[tuple[bool, bool, torch.dtype]] = []
     convolution = rounded.nets["D"].blocks[0].conv2  # type: ignore[union-attr]
     convolution.register_forward_hook(  # type: ignore[union-attr]
-        lambda module, inputs, output: inside.append((torch.is_autocast_enabled("cpu"), attention._once, output.dtype))
+        lambda module, inputs, output: inside.append(
+            (torch.is_autocast_enabled("cpu"), attention._once.get(), output.dtype)
+        )
     )
     prepare = Bundle.prepare
 

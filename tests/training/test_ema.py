@@ -8,14 +8,14 @@ from torch import nn
 
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Linear
-from steadygan.nets.spectral_norm import advance_spectral_norm
+from steadygan.nets.spectral_norm import Spectral, advance_spectral_norm
 from steadygan.training.ema import EMA
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 def make_net() -> nn.Sequential:
-    return nn.Sequential(Linear(3, 4, spectral_norm=True), nn.Unflatten(1, (4, 1, 1)), BatchNorm2d(4))
+    return nn.Sequential(Linear(3, 4, spectral=Spectral()), nn.Unflatten(1, (4, 1, 1)), BatchNorm2d(4))
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ import steadygan
 from steadygan import build, config
 from steadygan.nets.layers import Linear
 from steadygan.nets.registry import create_critic, create_generator
+from steadygan.nets.spectral_norm import Spectral
 from steadygan.tasks.choice import build_images
 from steadygan.training.instruments import (
     EXACT_UP_TO,
@@ -80,7 +81,7 @@ def test_every_weight_is_measured_as_the_matrix_it_acts_as(kind: str) -> None:
 
 
 def test_names_and_values_of_what_is_recorded() -> None:
-    net = nn.Sequential(Linear(3, 4, spectral_norm=True), nn.ReLU(), Linear(4, 1))
+    net = nn.Sequential(Linear(3, 4, spectral=Spectral()), nn.ReLU(), Linear(4, 1))
     net(torch.ones(2, 3)).sum().backward()
     found = instability({"D": net})
     assert found.keys() == {"sigma/D/0", "sigma/D/2", "grad/D/0", "grad/D/2"}

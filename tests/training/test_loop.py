@@ -89,22 +89,22 @@ def test_a_protocol_for_other_classes_is_refused_before_training(
         steadygan.train("digits", [*options, "eval.protocol=digits"], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
-    unscored = steadygan.train("digits", options, out=tmp_path / "run")
-    assert unscored.finished
-    assert unscored.scores == {}
+    scored = steadygan.train("digits", options, out=tmp_path / "run")
+    assert scored.finished
+    assert "class_agreement" not in scored.scores
 
 
 TERM = """
 import torch
 from steadygan.objective.registry import Gen, Term
 
-def brightness(parts, *, weight: float = 1.0, after: int = 10**9):
+def brightness(game, *, weight: float = 1.0, after: int = 10**9):
     '''Fakes shall be as bright as reals; NaN from the phase number `after` on.'''
     phases = iter(range(10**9))
     def loss(b):
         broken = next(phases) >= after
-        return (b[parts.fake].mean() - 0.25).square() * (float("nan") if broken else 1.0)
-    return (Term("brightness", "G", loss, views=(parts.fake,), weight=weight),)
+        return (b[game.fake].mean() - 0.25).square() * (float("nan") if broken else 1.0)
+    return (Term("brightness", "G", loss, views=(game.fake,), weight=weight),)
 """
 
 
@@ -334,7 +334,7 @@ def test_kill_9_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest
     result = steadygan.train(path, [f"train.steps={step + 1}", "train.keep_checkpoints=1"], resume=True)
     assert result.finished
     assert [row["step"] for row in rows(path)] == list(range(1, step + 2))
-    assert [entry.name for entry in (path / "checkpoints").iterdir()] == [f"step-{step + 1:08d}"]
+    assert [entry.name for entry in checkpoints(path / "checkpoints")] == [f"step-{step + 1:08d}"]
 
 
 def test_a_request_to_stop_leaves_a_checkpoint_to_resume_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from helpers import tiny_run
 
 from steadygan import config as configuration
 from steadygan.build import build_state
-from steadygan.tasks.images import build_images
+from steadygan.tasks.choice import build_images
 from steadygan.training.saved import fitted
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step

@@ -451,7 +451,7 @@ def test_a_critic_with_batch_statistics_is_built_to_score_each_view_by_itself(
 ) -> None:
     torch.set_default_dtype(torch.float32)
     if normalised:
-        monkeypatch.setattr(build, "create_critic", lambda kind, **options: NormalisedCritic())
+        monkeypatch.setattr(build, "build_network", lambda *_: NormalisedCritic())
     tree = {
         "data": {"path": "digits", "size": SIZE, "channels": 1},
         "model": {"width": 1, "latent": LATENT},

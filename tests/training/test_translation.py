@@ -243,15 +243,58 @@ def refusal(arguments: list[str]) -> str:
 
 
 def test_what_cannot_be_translated_is_refused_with_the_reason(run: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
     for name in ("x.png", "x.bmp"):
-        Image.new("RGB", (9, 9)).save(tmp_path / name)
-    command = ["translate", str(run), "--input", str(tmp_path), "--out", str(tmp_path / "out")]
+        Image.new("RGB", (9, 9)).save(source / name)
+    command = ["translate", str(run), "--input", str(source), "--out", str(tmp_path / "out")]
     assert "differ only in their ending" in refusal(command)
-    (tmp_path / "x.bmp").unlink()
+    (source / "x.bmp").unlink()
     assert "a2b" in refusal([*command, "--direction", "sideways"])
-    assert "is a file" in refusal([*command[:-1], str(tmp_path / "x.png")])
-    Image.new("RGB", (5, 9)).save(tmp_path / "x.png")
+    assert "is a file" in refusal([*command[:-1], str(source / "x.png")])
+    Image.new("RGB", (5, 9)).save(source / "x.png")
     assert "5×9 pixels is too small" in refusal(command)
+
+
+def test_bad_and_tiny_images_are_named_and_the_rest_is_made(run: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name, size in (("a.png", (9, 9)), ("b.png", (3, 3)), ("d.png", (9, 9)), ("e.png", (9, 9)), ("f.png", (9, 9))):
+        Image.new("RGB", size).save(source / name)
+    (source / "c.png").write_bytes(b"?")
+    command = ["translate", str(run), "--input", str(source), "--out", str(out)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "skipped: b.png: an image of 3×3 pixels is too small" in result.stderr
+    assert "skipped: c.png: not an image in a known format" in result.stderr
+    assert "4 images" in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "d.png", "e.png", "f.png"]
+    assert "b.png" in refusal([*command, "--max-unreadable", "0.3"])
+
+
+@pytest.mark.parametrize("place", ["", "made", "../in/made"])
+def test_translate_never_writes_into_its_input(run: Path, tmp_path: Path, place: str) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.new("RGB", (9, 9), "red").save(source / "x.png")
+    before = (source / "x.png").read_bytes()
+    out = str(source / place)
+    assert "the input, which stays as it is" in refusal(["translate", str(run), "--input", str(source), "--out", out])
+    one = ["translate", str(run), "--input", str(source / "x.png"), "--out", str(source)]
+    assert "the input, which stays as it is" in refusal(one)
+    assert [path.name for path in source.rglob("*")] == ["x.png"]
+    assert (source / "x.png").read_bytes() == before
+
+
+def test_translate_writes_neither_into_a_checkpoint_nor_into_the_training_images(
+    run: Path, pairs: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "x.png")
+    (checkpoint, *_) = sorted((run / "checkpoints").glob("step-*"))
+    command = ["translate", str(run), "--input", str(tmp_path), "--out"]
+    assert "is a checkpoint" in refusal([*command, str(checkpoint)])
+    assert "is a checkpoint" in refusal([*command, str(checkpoint / "made")])
+    assert "the training images" in refusal([*command, str(pairs / "train")])
 
 
 def test_sampling_and_translating_refuse_each_others_runs(run: Path, tmp_path: Path) -> None:
@@ -269,7 +312,7 @@ def test_sampling_and_translating_refuse_each_others_runs(run: Path, tmp_path: P
         ({"model": {"kind": "dcgan"}}, {}, "do not fit"),
         ({"data": {"domains": "unpaired"}}, {"synthesised": {}}, "data.domains=paired"),
         ({"data": {"domains": "unpaired"}, "model": {"critic": {"images": 2, "layers": 1}}}, {}, "data.domains=paired"),
-        ({"model": {"directions": ["a2b"]}}, {"cycle": {}}, "way back"),
+        ({"model": {"directions": ["a2b"]}}, {"cycle": {}}, "opposite direction"),
         ({"model": {"conditional": True}}, {}, "conditional"),
         ({"data": {"size": 4}}, {}, "at least 8"),
         ({"train": {"batch_size": 7, "phases": ["G", "D"]}}, {}, "only 6 training images"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import MaxUnreadable, Weights, cell, make_console
+from steadygan.cli.terminal import Data, MaxUnreadable, Weights, cell, make_console
 from steadygan.errors import UserError
 
 
@@ -24,12 +24,14 @@ def curve(
         typer.Option(help="a .png, a .csv; again for more  [default: truncation.png and truncation.csv in PATH]"),
     ] = None,
     weights: Weights = "ema",
+    data: Data = None,
 ) -> None:
     """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
     from steadygan.evaluation.run import truncation_curve
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables
     from steadygan.reports.truncation import plot_truncation, truncation_rows
+    from steadygan.runs.outputs import check_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -38,6 +40,7 @@ def curve(
         raise UserError(f"--out {wrong[0]}: name a .png for the curve, or a .csv for the numbers")
     for file in out:
         check_folder(file.parent, file)
+        check_output(file, path)
     if num_fake is not None and num_fake < 2:
         raise UserError(f"--num-fake {num_fake}: a distance needs at least 2 images")
     records = truncation_curve(
@@ -48,6 +51,7 @@ def curve(
         weights=weights,  # type: ignore[arg-type]
         reals=reals,
         max_unreadable=max_unreadable,
+        data=data,
     )
     rows = truncation_rows(records)
     _print(rows)

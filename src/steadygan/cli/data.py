@@ -39,9 +39,13 @@ def data_info(
     threads: Threads = None,
 ) -> None:
     """Say what the images are (count, sizes, classes, duplicates, unreadable files), what to mind and what to do."""
+    from steadygan.data.containers.registry import is_name
     from steadygan.data.describe import contact_sheet, describe
     from steadygan.data.ordered import THREADS
+    from steadygan.files import check_apart
 
+    if sheet is not None and not is_name(path) and Path(path).expanduser().is_dir():
+        check_apart(sheet, Path(path), "the images themselves, of which the sheet would become one", option="--sheet")
     with images_bar("looking") as progress:
         found = describe(path, root=root, progress=progress, threads=threads or THREADS)
     if sheet is not None:
@@ -66,7 +70,14 @@ def _tell(found: dict[str, Any], root: str | None) -> None:
         console.print(f"            {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
     for line in advice(look):
         console.print(f"[yellow]mind[/]        {escape(line)}", highlight=False, soft_wrap=True)
-    console.print(f"go on with  [bold]{escape(command(look))}[/]", highlight=False, soft_wrap=True)
+    proposal = found["proposal"]
+    for part, sides in proposal.get("domains", {}).items():
+        how = "pairs of one name" if sides["paired"] else "not in pairs"
+        console.print(f"domains     {part}: A {sides['a']:,}, B {sides['b']:,}, {how}", highlight=False)
+    for folder, count in proposal.get("splits", {}).items():
+        console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
+    going_on = proposal.get("command") or command(look)
+    console.print(f"go on with  [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")
@@ -83,12 +94,16 @@ def data_pack(
     threads: Threads = None,
 ) -> None:
     """Decode, crop and resize once: any data as one StyleGAN-style zip, the same byte for byte each time."""
+    from steadygan.data.containers.registry import is_name
     from steadygan.data.ordered import THREADS
     from steadygan.data.pack import pack
     from steadygan.data.source import open_source
+    from steadygan.files import check_apart
 
     if channels == 2:
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
+    if not is_name(src):
+        check_apart(out, Path(src), "the images to pack, which stay as they are", option="OUT")
     source = open_source(src, size=size, channels=channels, root=root)
     with images_bar("packing") as progress:
         packed = pack(

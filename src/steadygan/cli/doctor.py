@@ -110,11 +110,14 @@ def doctor() -> None:
     """Say what this machine has, and what that means for training."""
     from rich.table import Table
 
+    from steadygan.kernels.compiled import building
     from steadygan.kernels.winograd.native import obstacle
 
     findings = examine()
-    if reason := obstacle():
-        meaning = "convolutions on the CPU are slower (train.winograd by torch's operators); CC names a compiler"
+    with building():
+        reason = obstacle()
+    if reason:
+        meaning = "convolutions on the CPU are slower (train.winograd is off); CC names a compiler"
         findings.append(Finding("C compiler", reason, meaning))
     else:
         findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))

@@ -24,7 +24,7 @@ def interpolate(
         Path | None,
         typer.Option(
             help=".png: a sheet, one path a row; .gif, .webp, .mp4: all paths at once, there and back "
-            "[default: interpolation.png in PATH]"
+            "[default: interpolation.png in the run]"
         ),
     ] = None,
     weights: Weights = "ema",
@@ -36,16 +36,18 @@ def interpolate(
     from steadygan.pictures.animation import ANIMATED, save_animation
     from steadygan.pictures.grid import grid, save_grid
     from steadygan.pictures.stamp import saving
+    from steadygan.runs.outputs import check_output, default_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
-    out = out or path / "interpolation.png"
+    out = out or default_output(path, "interpolation.png")
     if out.suffix.lower() not in (".png", *ANIMATED):
         raise UserError(f"--out {out}: name a .png for a sheet, or one of {', '.join(ANIMATED)}")
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     arguments: dict[str, Any] = {"rows": rows, "steps": steps, "between": between, "classes": chosen}
     arguments |= {"seed": seed, "truncation": truncation}
     check_folder(out.parent, out)
+    check_output(out, path)
     generator = load(path, weights=weights)  # type: ignore[arg-type]
     images = generator.interpolate(**arguments)
     stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steadygan.cli.terminal import Weights, escape, make_console
+from steadygan.cli.terminal import Data, Weights, escape, make_console
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def neighbours(
     truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
     weights: Weights = "ema",
+    data: Data = None,
 ) -> None:
     """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
+    from steadygan.runs.outputs import check_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -37,6 +39,7 @@ def neighbours(
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the sheet is a .png")
     check_folder(out.parent, out)
+    check_output(out, path)
     result = explore.neighbours(
         path,
         num,
@@ -46,6 +49,7 @@ def neighbours(
         seed=seed,
         truncation=truncation,
         weights=weights,  # type: ignore[arg-type]
+        data=data,
     )
     sheet = result.sheet()
     make_folder(out.parent, out)

@@ -16,7 +16,7 @@ def remake(
     out: Annotated[Path | None, typer.Option(help="a .png  [default: NAME-remade.png]")] = None,
 ) -> None:
     """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
-    from steadygan.files import write_whole
+    from steadygan.files import check_apart, write_whole
     from steadygan.generators.generator import Generator
     from steadygan.generators.remaking import find_weights
     from steadygan.generators.remaking import remake as again
@@ -28,6 +28,7 @@ def remake(
     out = out or image.with_name(f"{image.stem}-remade.png")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: what is made again is written as .png")
+    check_apart(out, image, "the image to make again, which stays as it is")
     typer.echo(f"stamp       {stamp.sentence()}")
     checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent])
     generator = Generator(checkpoint, choose_device("auto"), stamp.weights)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ def sample(
     truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="a .png for one sheet, else a folder  [default: samples.png in PATH]"),
+        typer.Option(help="a .png for one sheet, else a folder  [default: samples.png in the run]"),
     ] = None,
     weights: Weights = "ema",
 ) -> None:
@@ -36,6 +36,7 @@ def sample(
     from steadygan.generators.seeds import parse_moves, parse_seeds
     from steadygan.pictures.grid import save_grid, to_pil
     from steadygan.pictures.stamp import SIDECAR, saving, sidecar
+    from steadygan.runs.outputs import check_output, default_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -43,9 +44,10 @@ def sample(
         raise UserError("--moves goes with --seeds")
     if out is not None and out.is_file() and out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
-    out = out or path / "samples.png"
+    out = out or default_output(path, "samples.png")
     folder = out.parent if out.suffix.lower() == ".png" else out
     check_folder(folder, out)
+    check_output(out, path)
     generator = load(path, weights=weights)  # type: ignore[arg-type]
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     arguments: dict[str, Any] = {"classes": chosen, "truncation": truncation}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import MaxUnreadable, Weights, make_console, print_scores
+from steadygan.cli.terminal import Data, MaxUnreadable, Weights, make_console, print_scores
 from steadygan.errors import UserError
 
 
@@ -20,7 +20,7 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Argument(help="real images, when PATH is images: folders or zips", show_default=False)
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
+    protocol: Annotated[str | None, typer.Option(help="a named protocol, or health  [default: the data's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
     truncation: Annotated[float | None, typer.Option(help="of the latent, e.g. 0.5  [default: off]")] = None,
     features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,
@@ -30,6 +30,7 @@ def evaluate(
     squeezenet_weights: Annotated[Path | None, _file("SqueezeNet")] = None,
     dinov2_weights: Annotated[Path | None, _file("DINOv2")] = None,
     weights: Weights = "ema",
+    data: Data = None,
     lpips: Annotated[Path | None, typer.Option(help="translations: AlexNet's weights, to score LPIPS too")] = None,
 ) -> None:
     """Score a run's best (else newest) checkpoint and record it, or compare two folders or zips of images."""
@@ -58,12 +59,15 @@ def evaluate(
                 extractor_weights=files,
                 shard=shard,
                 lpips=lpips,
+                data=data,
             )
         else:
             if features is None:
                 raise UserError(f"--features: name an extractor for the images, one of {', '.join(EXTRACTORS)}")
-            if protocol is not None or reals is not None or truncation is not None:
-                raise UserError("--protocol, --reals and --truncation are for a run, not for two folders of images")
+            if protocol is not None or reals is not None or truncation is not None or data is not None:
+                raise UserError(
+                    "--protocol, --reals, --truncation and --data are for a run, not for two folders of images"
+                )
             record = evaluate_images(
                 path,
                 against,

@@ -19,6 +19,9 @@ MaxUnreadable = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="share of unreadable images from which on it fails  [default: 0.01, or the run's]"),
 ]
+Data = Annotated[
+    str | None, typer.Option(help="where the run's images are now, if they moved  [default: where they were]")
+]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 
 

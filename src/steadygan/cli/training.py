@@ -44,12 +44,14 @@ def train(
         raise UserError("--accept-config is for --resume: a new run takes its settings from SOURCE as they are")
     if resume and (out is not None or dry_run):
         raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
+    config: Config | None
     with joined() as replicas:
         with replicas.together():
             if dry_run and replicas.size > 1:
                 raise UserError("--dry-run tries one process; call it without torchrun")
             if not resume:
                 _refuse_run(source)
+            config: Config | None = None
             own = not resume and planning.is_images(source)
             if own and replicas.size > 1:
                 raise UserError(
@@ -195,11 +197,13 @@ def _facts(state: TrainState, images: Images) -> list[str]:
 
 def _size(state: TrainState, net: str) -> str:
     """How many parameters a network has, and how many of them do not learn."""
+    from steadygan.nets.frozen import frozen_parameters
     from steadygan.nets.registry import count_parameters
 
     names = [name.removeprefix(f"{net}.") for name in state.objective.frozen if name.startswith(f"{net}.")]
-    resting = sum(state.nets[net].get_parameter(name).numel() for name in names)
-    return f"{count_parameters(state.nets[net]):,}" + (f" ({resting:,} frozen)" if resting else "")
+    hidden = sum(parameter.numel() for parameter in frozen_parameters(state.nets[net]))
+    resting = sum(state.nets[net].get_parameter(name).numel() for name in names) + hidden
+    return f"{count_parameters(state.nets[net]) + hidden:,}" + (f" ({resting:,} frozen)" if resting else "")
 
 
 def _dry_run(config: Config) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import RunOrCheckpoint, Weights
+from steadygan.cli.terminal import RunOrCheckpoint, Weights, complain
 from steadygan.errors import UserError
 
 
@@ -20,12 +20,18 @@ def translate(
     tile: Annotated[int, typer.Option(help="larger images go through in overlapping tiles of this side")] = 1024,
     overlap: Annotated[int, typer.Option(help="by how many pixels tiles overlap")] = 128,
     weights: Weights = "ema",
+    max_unreadable: Annotated[
+        float, typer.Option(min=0, max=1, help="share of images, bad or too small, from which on it fails")
+    ] = 0.5,
 ) -> None:
     """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
+    from steadygan.data.decoding import UnreadableImage, check_unreadable
     from steadygan.data.domains import open_whole
-    from steadygan.files import check_folder, make_folder, write_whole
+    from steadygan.files import check_apart, check_folder, make_folder, write_whole
     from steadygan.generators.loading import load_translator
+    from steadygan.generators.translation import TooSmall
     from steadygan.pictures.grid import to_pil
+    from steadygan.runs.outputs import check_output
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
@@ -34,15 +40,29 @@ def translate(
     if out.is_file():
         raise UserError(f"--out {out} is a file: name a folder")
     targets = [out / Path(name).with_suffix(".png") for name in images.names]
-    if strays := [target for target in targets if ".." in target.parts or not target.is_relative_to(out)]:
+    inside = [".." not in Path(name).parts and (out / name).is_relative_to(out) for name in images.names]
+    if strays := [target for target, good in zip(targets, inside, strict=True) if not good]:
         raise UserError(f"{source} holds an image that would be written outside {out}: {strays[0]}")
     check_folder(out, out)
+    check_output(out, path)
+    for target in (out, *targets) if source.is_dir() else targets:
+        check_apart(target, source, "the input, which stays as it is")
     if len(set(targets)) < len(targets):
         raise UserError(f"two images in {source} differ only in their ending: rename one, as both would become one PNG")
+    failures: list[UnreadableImage] = []
     for index, target in enumerate(targets):
-        made = translator.translate(images.read(index), direction, tile=tile, overlap=overlap)
-        make_folder(target.parent, out)
-        write_whole(target, partial(to_pil(made).save, format="PNG"))
+        try:
+            made = translator.translate(images.read(index), direction, tile=tile, overlap=overlap)
+        except UnreadableImage as failure:
+            failures.append(failure)
+        except TooSmall as error:
+            failures.append(UnreadableImage(images.names[index], str(error)))
+        else:
+            make_folder(target.parent, out)
+            write_whole(target, partial(to_pil(made).save, format="PNG"))
+    check_unreadable(failures, len(targets), max_unreadable)
+    for failure in failures:
+        complain("skipped", f"{failure.name}: {failure.reason}", style="bold yellow")
     if translator.licence:
         typer.echo(f"licence     {translator.licence}")
-    typer.echo(f"{len(targets)} images   {out}")
+    typer.echo(f"{len(targets) - len(failures)} images   {out}")

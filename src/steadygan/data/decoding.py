@@ -40,8 +40,8 @@ def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: flo
 def open_image(data: bytes) -> Image.Image:
     """The first frame, fully decoded and the right way up.
 
-    No more than Pillow's MAX_IMAGE_PIXELS are ever decoded, whatever the header says, and only in FORMATS. Raises
-    whatever Pillow does on damaged files.
+    32-bit integers, whose range no one can know, are refused. No more than Pillow's MAX_IMAGE_PIXELS are ever decoded,
+    whatever the header says, and only in FORMATS. Raises whatever Pillow does on damaged files.
     """
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError(f"over {MAX_SCANS} scans in one JPEG")
@@ -49,6 +49,9 @@ def open_image(data: bytes) -> Image.Image:
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"{image.width}×{image.height} is over the limit of {Image.MAX_IMAGE_PIXELS} pixels")
     image.load()
+    if image.mode == "I" and image.format == "TIFF":
+        low, high = image.getextrema()
+        raise ValueError(f"32-bit integers (from {low} to {high}) have no agreed range; save it with 8 or 16 bits")
     # A damaged EXIF block says nothing about the orientation; the pixels are sound.
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)

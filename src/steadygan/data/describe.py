@@ -22,7 +22,8 @@ from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.digits import EMBEDDED
 from steadygan.data.listing import list_images
 from steadygan.data.ordered import THREADS, in_order
-from steadygan.data.source import open_source, probe_channels
+from steadygan.data.proposal import propose
+from steadygan.data.source import open_source, probe_channels, warn_of_dark
 from steadygan.files import write_whole
 from steadygan.pictures.grid import grid, to_pil
 
@@ -95,7 +96,9 @@ def describe(
     {smallest, largest, most_common} as (width, height), median_side (of the shorter sides), pixel_modes {Pillow mode:
     count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1),
     duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their own sizes, see
-    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason}. With
+    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason},
+    proposal (see
+    `proposal.propose`). With
     `most`, only so many images are decoded, evenly spaced: count and classes are of all, the rest is of these, and the
     fingerprint is null. Raises UserError.
     """
@@ -104,6 +107,7 @@ def describe(
         assert source.images is not None
         channels, images = source.channels, source.images
         names = tuple(f"{index:05}" for index in range(len(source)))
+        proposal = dict[str, Any]()
         listing = Listing("embedded", names, 0, source.labels, source.class_names)
         chosen = _spread(np.arange(len(names)), most or len(names)).tolist()
         looks: Iterator[_Look | UnreadableImage] = (
@@ -112,6 +116,8 @@ def describe(
     else:
         files = open_container(path, root)
         listing = list_images(files, path)
+        proposal = propose(files, path) if files.listing() is None else {}
+        warn_of_dark(files, listing.names, path)
         channels = probe_channels(files, listing.names)
         chosen = _spread(np.arange(len(listing.names)), most or len(listing.names)).tolist()
         looks = in_order(partial(_open, files, channels), [listing.names[index] for index in chosen], threads)
@@ -153,6 +159,7 @@ def describe(
         "duplicates": tally.duplicates(listing.names),
         "fingerprint": content if len(chosen) == len(listing.names) else None,
         "unreadable": tally.unreadable,
+        "proposal": proposal,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from collections.abc import Sequence
@@ -17,13 +18,20 @@ from steadygan.data.containers.registry import open_container
 from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.decoding import square as centre_square
 from steadygan.data.listing import hidden
-from steadygan.data.source import Source, probe_channels
+from steadygan.data.source import Source, probe_channels, warn_of_dark
 from steadygan.errors import UserError
 
 Fit = Literal["crop", "squash"]
 Half = Literal["left", "right"]
 TEST_FOLDERS = ("test", "val")
-LAYOUTS = "trainA/ and trainB/, train/A/ and train/B/, A/ and B/, or images that show both (train/, or flat)"
+SPLITS = ("train", *TEST_FOLDERS)
+PROBED_SHAPES = 16
+LAYOUTS = """
+  trainA/ and trainB/        with testA/ and testB/ if there are test images
+  train/A/ and train/B/      with test/A/ and test/B/
+  A/train/ and B/train/      with A/test/ and B/test/
+  A/ and B/                  without a split
+  train/, or flat            images twice as wide as high: A is the left half, B the right"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +56,16 @@ class Domain(Source):
             image = self.files.image(name)
             if self.half is not None:
                 image = _half(image, self.half)
-            return square(image, size=self.size, channels=self.channels, fit=self.fit)
+            made = square(image, size=self.size, channels=self.channels, fit=self.fit)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
             raise UnreadableImage(name, reason(error)) from error
+        self.refuse_colour(image, name)
+        return made
 
 
 def _half(image: Image.Image, half: Half) -> Image.Image:
-    if image.width % 2 or image.width < image.height:
-        raise ValueError(f"{image.width}×{image.height} is not two images side by side")
+    if image.width != 2 * image.height:
+        raise ValueError(f"{image.width}×{image.height} is not two images side by side, twice as wide as high")
     middle = image.width // 2
     return image.crop((0, 0, middle, image.height) if half == "left" else (middle, 0, image.width, image.height))
 
@@ -92,7 +102,7 @@ def open_whole(path: Path, *, channels: int) -> Whole:
     """
     one = path.is_file() and path.suffix.lower() in EXTENSIONS
     files = open_container(str(path.parent if one else path))
-    names = [path.name] if one else _image_names(files)
+    names = [path.name] if one else image_names(files)
     if not names:
         known = " ".join(EXTENSIONS)
         raise UserError(f"there are no images in {path}: give a folder or zip with files ending in {known}")
@@ -120,22 +130,26 @@ def open_domains(
 ) -> dict[str, DomainSources]:
     """The domains in a folder or zip: "train", and "test" where there is one (else `val`).
 
-    Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A B`, or files with A on the left and B on
-    the right in `train test` or at the top. Files of A and B belong together when they have one name (the ending may
-    differ). load_size: of training images, when they are to be larger than `size`. channels None: 1 if the first images
-    of both domains are greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a
-    training image has no partner.
+    Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A/train A/test B/train B/test`, `A B`, or
+    files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and B
+    belong together when they have one name (the ending may differ). load_size: of training images, when they are to be
+    larger than `size`. channels None: 1 if the first images of both domains are greyscale, else 3. Raises UserError
+    when nothing of the kind is there, or when `paired` and a training image has no partner.
     """
     files = open_container(path)
-    layouts = _find(_image_names(files))
+    layouts = _find(image_names(files))
     if "train" not in layouts:
-        raise UserError(f"there are no two domains in {path}: expected {LAYOUTS}")
+        raise UserError(f"there are no two domains in {path}: expected one of the layouts{LAYOUTS}")
+    _check_halves(files, layouts, path)
     found = {}
     for part, layout in layouts.items():
-        aligned = layout.side_by_side or [_stem(name) for name in layout.a] == [_stem(name) for name in layout.b]
+        aligned = _aligned(layout)
         if part == "train" and paired and not aligned:
             raise UserError(f"{_unpartnered(layout)} in {path}: add its partner, or set data.domains=unpaired")
         found[part] = layout, aligned
+    for names in (layouts["train"].a, layouts["train"].b):
+        warn_of_dark(files, names, path)
+    guessed = channels is None
     if channels is None:
         first = layouts["train"]
         channels = max(probe_channels(files, first.a), probe_channels(files, first.b))
@@ -147,6 +161,7 @@ def open_domains(
             channels=channels,
             names=tuple(names),
             files=files,
+            guessed_grey=guessed and channels == 1,
             half=half if layout.side_by_side else None,
             fit=fit,
         )
@@ -157,7 +172,20 @@ def open_domains(
     }
 
 
-def _image_names(files: Container) -> list[str]:
+def find_domains(files: Container) -> dict[str, tuple[int, int, bool]]:
+    """How many images of A and of B there are, and whether they belong together, by split; empty without domains."""
+    layouts = _find(image_names(files))
+    if "train" not in layouts or _unhalved(files, layouts) is not None:
+        return {}
+    return {part: (len(layout.a), len(layout.b), _aligned(layout)) for part, layout in layouts.items()}
+
+
+def _aligned(layout: Layout) -> bool:
+    return layout.side_by_side or [_stem(name) for name in layout.a] == [_stem(name) for name in layout.b]
+
+
+def image_names(files: Container) -> list[str]:
+    """The visible images of a container by their names, sorted."""
     return sorted(name for name in files.names() if not hidden(name) and name.lower().endswith(EXTENSIONS))
 
 
@@ -178,16 +206,43 @@ def _find(names: Sequence[str]) -> dict[str, Layout]:
     layouts: dict[str, Layout] = {}
     for part, parents in (("train", ("train",)), ("test", TEST_FOLDERS)):
         for parent in parents:
-            for a, b in ((f"{parent}a", f"{parent}b"), (f"{parent}/a", f"{parent}/b")):
+            for a, b in ((f"{parent}a", f"{parent}b"), (f"{parent}/a", f"{parent}/b"), (f"a/{parent}", f"b/{parent}")):
                 if inside(a) and inside(b):
                     layouts.setdefault(part, Layout(inside(a), inside(b), False))
             if both := inside(parent, deep=False):
                 layouts.setdefault(part, Layout(both, both, True))
-    if not layouts and inside("a") and inside("b"):
+    # A folder of test images in one domain alone says that the other is not split as it is: nothing to train on yet.
+    split = any(inside(f"{domain}/{part}") for domain in "ab" for part in SPLITS)
+    if not layouts and not split and inside("a") and inside("b"):
         layouts["train"] = Layout(inside("a"), inside("b"), False)
     if not layouts and set(folders.values()) == {""}:
         layouts["train"] = Layout(inside("", deep=False), inside("", deep=False), True)
     return layouts
+
+
+def _check_halves(files: Container, layouts: dict[str, Layout], path: str) -> None:
+    """Raises UserError for images that are to be halved, most of which are not twice as wide as high."""
+    if (wrong := _unhalved(files, layouts)) is not None:
+        name, (width, height) = wrong
+        raise UserError(
+            f"{path} has no folders of two domains, and its images are not pairs side by side, which are twice as "
+            f"wide as high ({name} is {width}×{height}); expected one of the layouts{LAYOUTS}"
+        )
+
+
+def _unhalved(files: Container, layouts: dict[str, Layout]) -> tuple[str, tuple[int, int]] | None:
+    """An image that is to be halved, where most are not twice as wide as high, and its size."""
+    for layout in layouts.values():
+        if not layout.side_by_side:
+            continue
+        sizes = {}
+        for name in layout.a[:PROBED_SHAPES]:
+            with contextlib.suppress(Exception):  # Damaged files are counted and named when the images are loaded.
+                sizes[name] = files.image(name).size
+        wrong = [name for name, (width, height) in sizes.items() if width != 2 * height]
+        if 2 * len(wrong) > len(sizes):
+            return wrong[0], sizes[wrong[0]]
+    return None
 
 
 def _stem(name: str) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from steadygan.data.classes import number_classes
-from steadygan.data.containers.base import Container
+from steadygan.data.classes import MISSING, number_classes
+from steadygan.data.containers.base import Container, plain_name
 from steadygan.errors import UserError
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"
+MANIFEST_FORM = (
+    'expected {"labels": [["file name", class number], …] or null, "classes": ["name", …] (optional)}, with class '
+    "numbers from 0 and every file named once"
+)
 
 Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
@@ -23,35 +26,105 @@ Labels = tuple[np.ndarray | None, tuple[str, ...]]
 def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
     """What StyleGAN's dataset.json says: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
     try:
-        manifest, base = json.loads(files.read(name)), name.removesuffix(MANIFEST)
-        pairs, classes = manifest.get("labels"), manifest.get("classes")
-        if pairs is None:
-            return None, ()
-        class_names = None if classes is None else tuple(map(str, classes))
-        labels = {base + image.replace("\\", "/"): label for image, label in pairs}
-        if any(type(label) is not int or label < 0 for label in labels.values()) or len(labels) < len(pairs):
-            raise ValueError
-    except Exception:  # Containers raise nearly anything on damaged bytes.
-        raise UserError(
-            f'{where} is not understood: expected {{"labels": [["file name", class number], …] or null, '
-            '"classes": ["name", …] (optional)}, with class numbers from 0 and every file named once'
-        ) from None
+        manifest = json.loads(_text(files, name, where))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise UserError(f"{where} is not understood: {place}: {error.msg[:1].lower()}{error.msg[1:]}") from None
+    except RecursionError:
+        raise UserError(f"{where} is not understood: it is nested too deep") from None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{where} is not understood: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
+    pairs, classes, base = manifest.get("labels"), manifest.get("classes"), name.removesuffix(MANIFEST)
+    if pairs is None:
+        return None, ()
+    if not isinstance(pairs, list):
+        raise UserError(f'{where} is not understood: "labels" is a {_kind(pairs)}; {MANIFEST_FORM}')
+    if not isinstance(classes, list | None):
+        raise UserError(f'{where} is not understood: "classes" is a {_kind(classes)}; {MANIFEST_FORM}')
+    labels: dict[str, int] = {}
+    for number, pair in enumerate(pairs, 1):
+        entry = f'{where} is not understood: entry {number} of "labels" '
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise UserError(f"{entry}is {json.dumps(pair)[:80]}; {MANIFEST_FORM}")
+        if type(pair[1]) is not int or pair[1] < 0:
+            raise UserError(f"{entry}gives {pair[0]} the label {json.dumps(pair[1])[:80]}: class numbers start at 0")
+        if (image := plain_name(base + pair[0])) in labels:
+            raise UserError(f"{entry}names {pair[0]} a second time: every file has one label")
+        labels[image] = pair[1]
+    class_names = None if classes is None else tuple(map(str, classes))
     return number_classes(_matched(labels, images, where, 'write "labels": null'), where, class_names or None)
 
 
 def table_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
     """What a CSV with the columns `file` and `label` says; files are named from the CSV's own folder."""
+    rows, base = csv.reader(io.StringIO(_text(files, name, where), newline=""), strict=True), name.removesuffix(TABLE)
+    labels: dict[str, str] = {}
+    lines: dict[str, int] = {}
     try:
-        table = csv.DictReader(io.StringIO(files.read(name).decode("utf-8-sig")), strict=True)
-        rows, base = [(row["file"], row["label"]) for row in table], name.removesuffix(TABLE)
-        labels = {posixpath.normpath(base + file.strip().replace("\\", "/")): label.strip() for file, label in rows}
-        if len(labels) < len(rows):
-            raise ValueError
-    except Exception:
-        raise UserError(
-            f"{where} is not understood: expected UTF-8 text with a first line `file,label`, and every file named once"
-        ) from None
+        header = [column.strip() for column in next(rows, [])]
+        file, label = _columns(header, where)
+        for row in rows:
+            line = f"{where} is not understood: line {rows.line_num}"
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) <= max(file, label):
+                missing = "file" if file >= len(row) else "label"
+                raise UserError(f"{line} ends before column {len(row) + 1}, {missing!r}: {','.join(row)[:80]!r}")
+            image = plain_name(base + row[file].strip())
+            if image in lines:
+                raise UserError(f"{line}, column {file + 1}: {row[file].strip()} is named a second time, after line "
+                                f"{lines[image]}: every file has one label")  # fmt: skip
+            if (value := row[label].strip()).lower() in MISSING:
+                raise UserError(f"{line}, column {label + 1}: {row[file].strip()} has no label ({value!r}): add it, or "
+                                "remove the line and the image")  # fmt: skip
+            labels[image], lines[image] = value, rows.line_num
+    except csv.Error as error:
+        raise UserError(f"{where} is not understood: line {rows.line_num}: {error}") from None
     return number_classes(_matched(labels, images, where, f"remove {name}"), where)
+
+
+def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
+    """Where a table's columns `file` and `label` are. Raises UserError, saying what is there instead."""
+    wanted = "expected a first line `file,label`"
+    if not any(header):
+        raise UserError(f"{where} is not understood: line 1 is empty; {wanted}")
+    if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
+        raise UserError(
+            f"{where} is not understood: line 1, column {header[0].index(marks[0]) + 1}: its columns are divided by "
+            f"{marks[0]!r}; {wanted}, with commas"
+        )
+    for column in ("file", "label"):
+        if header.count(column) != 1:
+            found = ", ".join(header)[:80]
+            problem = "no column" if column not in header else "several columns"
+            hint = next((f" ({entry!r}, in small letters)" for entry in header if entry.lower() == column), "")
+            raise UserError(
+                f"{where} is not understood: line 1 has {problem} {column!r}, but {found}; {wanted}"
+                + (hint if column not in header else "")
+            )
+    return header.index("file"), header.index("label")
+
+
+def _text(files: Container, name: str, where: str) -> str:
+    """A text file of a container. Raises UserError with the line and column of what is no UTF-8."""
+    try:
+        data = files.read(name)
+    except Exception as error:  # Containers raise nearly anything on damaged bytes.
+        raise UserError(f"{where} cannot be read: {error}") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
+        raise UserError(
+            f"{where} is not understood: line {line}, column {column}: byte 0x{error.object[error.start]:02x} is no "
+            "UTF-8; save it as UTF-8 text"
+        ) from None
+
+
+def _kind(value: Any) -> str:
+    """What JSON calls the kind of a value."""
+    return {dict: "object", list: "list", str: "text"}.get(type(value), json.dumps(value)[:20])
 
 
 def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, otherwise: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,14 @@ from steadygan.data.labels import (
     table_labels,
 )
 from steadygan.errors import UserError
+
+OTHER_IMAGES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".tga", ".psd", ".svg", ".exr", ".hdr", ".dng", ".cr2")
+OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
+"""Endings of images that are not read."""
+TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
+STRAYS = 0.1
+"""Up to this share of images outside class folders are strays; with more, the folders are no classes."""
+NAMED = 5
 
 
 def list_images(files: Container, path: str) -> Listing:
@@ -40,16 +49,25 @@ def list_images(files: Container, path: str) -> Listing:
             images = tuple(image for image in images if image.startswith(name.removesuffix(file)))
             labels, class_names = read(files, name, images, f"{name} in {path}")
             return Listing(file, images, len(everything) - len(images) - 1, labels, class_names)
+    others = [name for name in visible if name.lower().endswith(OTHER_IMAGES)]
     if not images:
+        unread = f", {len(others)} of them images of kinds that are not read, {_some(others)}" if others else ""
         raise UserError(
-            f"there are no images in {path} ({len(everything)} other files): "
+            f"there are no images in {path} ({len(everything)} other files{unread}): "
             f"give a folder or an archive with files ending in {' '.join(EXTENSIONS)}"
         )
+    if others:
+        warnings.warn(
+            f"{path}: {len(others)} images are left out, next to {len(images)} that are used, as their kinds are not "
+            f"read, {_some(others)}: convert them to PNG or JPEG",
+            stacklevel=2,
+        )
+    images = _training_part(images, path)
     if found := sidecars(files, visible, images):
         images = sidecar_images(images, path)
         labels, class_names = sidecar_labels(files, found, images, path)
         return Listing("webdataset", images, len(everything) - len(images) - len(found), labels, class_names)
-    return _by_folders(images, len(everything) - len(images))
+    return _by_folders(images, len(everything) - len(images), path)
 
 
 def hidden(name: str) -> bool:
@@ -67,7 +85,43 @@ def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, p
     return found[0] if found else None
 
 
-def _by_folders(images: tuple[str, ...], ignored: int) -> Listing:
+def _training_part(images: tuple[str, ...], path: str) -> tuple[str, ...]:
+    """The images of train/ where there are val/ or test/ next to it; else all."""
+    found = split_folders(images)
+    if not found:
+        return images
+    (training, kept), *others = found.items()
+    below = " and ".join(f"{posixpath.basename(other)}/" for other, _ in others)
+    warnings.warn(
+        f"{path} holds {posixpath.basename(training)}/ and {below}: only the {len(kept)} images of "
+        f"{posixpath.basename(training)}/ are used, and {len(images) - len(kept)} are left out; give the folder "
+        f"{others[0][0]} in it to read those",
+        stacklevel=3,
+    )
+    return kept
+
+
+def split_folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The images of train/ and of the val/ or test/ next to it, by these folders, train/ first; else nothing."""
+    if not images:
+        return {}
+    top = posixpath.commonpath({posixpath.dirname(name) for name in images})
+    parts: dict[str, list[str]] = {}
+    for name in images:
+        first, slash, _ = name[len(top) :].lstrip("/").partition("/")
+        parts.setdefault(first if slash else "", []).append(name)
+    training = [part for part in parts if part.lower() in TRAINING]
+    others = sorted(part for part in parts if part.lower() in OTHER_SPLITS)
+    if len(training) != 1 or not others or len(others) + 1 < len(parts):
+        return {}
+    return {posixpath.join(top, part): tuple(parts[part]) for part in (training[0], *others)}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
     folders = [posixpath.dirname(name) for name in images]
     # One folder around everything is packaging, not a class.
     common = posixpath.commonpath(set(folders))
@@ -75,8 +129,19 @@ def _by_folders(images: tuple[str, ...], ignored: int) -> Listing:
     classes = tuple(sorted(inner.values()))
     if classes == ("",):
         return Listing("flat", images, ignored)
-    if any(not name or "/" in name for name in classes):
+    strays = [name for name, folder in zip(images, folders, strict=True) if not inner[folder] or "/" in inner[folder]]
+    classes = tuple(name for name in classes if name and "/" not in name)
+    if strays and (len(classes) < 2 or len(strays) > STRAYS * len(images)):
         return Listing("nested folders", images, ignored)
+    if strays:
+        warnings.warn(
+            f"{path}: {len(strays)} images are left out, as they lie in none of the {len(classes)} class folders, "
+            f"{_some(strays)}: move them into one",
+            stacklevel=3,
+        )
+        lost = set(strays)
+        images = tuple(name for name in images if name not in lost)
+        folders, ignored = [posixpath.dirname(name) for name in images], ignored + len(strays)
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number[inner[folder]] for folder in folders], np.int64)
     return Listing("class folders", images, ignored, labels, classes)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from steadygan.data.decoding import MAX_UNREADABLE
-from steadygan.data.domains import DomainSources
+from steadygan.data.domains import Domain, DomainSources
 from steadygan.data.images import ImageSet, load_images
 from steadygan.data.split import split
 
@@ -41,6 +41,8 @@ class PairSet:
 
     @property
     def noun(self) -> str:
+        if isinstance(self.a.source, Domain) and self.a.source.half is not None:
+            return "pairs (the left half of each image is A, the right half B)"
         return "pairs" if self.aligned else f"and {max(len(self.a), len(self.b))} images"
 
     def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from steadygan.data.containers.base import Container
 from steadygan.data.containers.registry import is_name, open_container
@@ -17,7 +19,9 @@ from steadygan.data.listing import list_images
 from steadygan.errors import UserError
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-PROBED_IMAGES = 64
+PROBED_IMAGES, FULL_RANGE = 64, 0xFFFF
+GREY_TOLERANCE = 16
+"""By how much the channels of a grey pixel may differ: JPEG rounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,8 @@ class Source:
 
     `labels` is (N,) int64, or None where nothing is known. `modes` (N,) int64 is what mode coverage is scored
     by and is never trained on (stacked-digits). `images` (N, C, H, W) uint8 holds the embedded data; files
-    (`names`) are decoded at each read. `ignored` counts the files that are no images.
+    (`names`) are decoded at each read. `guessed_grey`: nobody asked for one channel, the probed images had it.
+    `ignored` counts the files that are no images.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Source:
     names: tuple[str, ...] = ()
     ignored: int = 0
     files: Container | None = None
+    guessed_grey: bool = False
 
     def __len__(self) -> int:
         return len(self.names) if self.images is None else len(self.images)
@@ -54,10 +60,20 @@ class Source:
         assert self.files is not None
         name = self.names[index]
         try:
-            fit = square if crop else whole
-            return fit(self.files.image(name), size=self.size, channels=self.channels)
+            fit, decoded = square if crop else whole, self.files.image(name)
+            image = fit(decoded, size=self.size, channels=self.channels)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
             raise UnreadableImage(name, reason(error)) from error
+        self.refuse_colour(decoded, name)
+        return image
+
+    def refuse_colour(self, image: Image.Image, name: str) -> None:
+        """Raises UserError for an image in colour where one channel was chosen by looking at others."""
+        if self.guessed_grey and in_colour(image):
+            raise UserError(
+                f"{self.name}: {name} is in colour, but the images that were looked at first are grey, so that colour "
+                "would be dropped: set data.channels=3, or data.channels=1 to make all of them grey"
+            )
 
     def try_read(self, index: int, *, crop: bool = True) -> np.ndarray | UnreadableImage:
         """The same, but returns the error instead of raising it."""
@@ -82,7 +98,7 @@ class Source:
 def open_source(path: str, *, size: int, channels: int | None = None, root: str | None = None) -> Source:
     """The images of `path`: "digits", "stacked-digits", or what `open_container` takes, in a fixed order.
 
-    Where labels come from is `list_images`' to say. `channels` None: 1 if the first 64 images are all greyscale, else
+    Where labels come from is `list_images`' to say. `channels` None: 1 if the probed images are all greyscale, else
     3. `root` is where torchvision's data sets lie. Raises UserError if there is nothing to read there.
     """
     if path == "digits":
@@ -97,21 +113,24 @@ def open_source(path: str, *, size: int, channels: int | None = None, root: str 
 
     files = open_container(path, root)
     listing = list_images(files, path)
+    warn_of_dark(files, listing.names, path)
+    probed = probe_channels(files, listing.names) if channels is None else channels
     return Source(
         name=path if is_name(path) else Path(path).expanduser().resolve().name.removesuffix(".zip"),
         size=size,
-        channels=probe_channels(files, listing.names) if channels is None else channels,
+        channels=probed,
         class_names=listing.class_names,
         labels=listing.labels,
         names=listing.names,
         ignored=listing.ignored,
         files=files,
+        guessed_grey=channels is None and probed == 1,
     )
 
 
 def probe_channels(files: Container, names: Sequence[str]) -> int:
-    """1 if the first 64 images are all greyscale, else 3; unreadable ones do not count."""
-    for name in names[:PROBED_IMAGES]:
+    """1 if the first 64 images and 64 spread over the rest are all greyscale, else 3; unreadable ones do not count."""
+    for name in probed(names):
         try:
             mode = files.mode(name)
         except Exception:  # Damaged files are counted and named when the images are loaded.
@@ -119,3 +138,38 @@ def probe_channels(files: Container, names: Sequence[str]) -> int:
         if mode not in GREY_MODES:
             return 3
     return 1
+
+
+def probed(names: Sequence[str]) -> list[str]:
+    """The first 64 names, and 64 spread evenly over the rest."""
+    first, rest = names[:PROBED_IMAGES], names[PROBED_IMAGES:]
+    places = np.linspace(0, len(rest) - 1, min(PROBED_IMAGES, len(rest))).round().astype(int)
+    return [*first, *(rest[place] for place in places)]
+
+
+def in_colour(image: Image.Image) -> bool:
+    """Whether an image has colour to lose, whatever its mode allows."""
+    if image.mode in GREY_MODES:
+        return False
+    pixels = np.asarray(image.convert("RGB"), np.int16)
+    return bool(np.ptp(pixels, axis=2).max() > GREY_TOLERANCE)
+
+
+def warn_of_dark(files: Container, names: Sequence[str], path: str) -> None:
+    """Warns of 16-bit images that use a quarter of their range at most: 10, 12 or 14 bits in 16."""
+    brightest, seen = 0, 0
+    for name in names[:PROBED_IMAGES]:
+        try:
+            if files.mode(name).startswith("I;16"):
+                brightest, seen = max(brightest, int(np.asarray(files.image(name)).max())), seen + 1
+        except Exception:  # Damaged files are counted and named when the images are loaded.
+            continue
+        if brightest > FULL_RANGE // 4:
+            return
+    if seen and brightest:
+        warnings.warn(
+            f"{path}: the brightest pixel of {seen} images of 16 bits is {brightest} of {FULL_RANGE}, so that they are "
+            f"nearly black ({brightest.bit_length()} bits in 16?): multiply their values by {FULL_RANGE // brightest}, "
+            "and save them again",
+            stacklevel=2,
+        )

@@ -8,13 +8,19 @@ from steadygan.errors import UserError
 
 
 def split(
-    n: int, heldout: float, fraction: float = 1.0, seed: int = 0, max_images: int | None = None
+    n: int,
+    heldout: float,
+    fraction: float = 1.0,
+    seed: int = 0,
+    max_images: int | None = None,
+    labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sorted indices (train, held-out) of `n` images, a function of the arguments alone.
 
     `heldout` is a fraction of n (float) or a count (int), set aside first, whatever `fraction` is. `fraction`
     in (0, 1] of the remaining, at most `max_images`, is trained on; for one seed a smaller subset lies inside
-    every larger one. Raises UserError if nothing is left to train on.
+    every larger one. `labels` (n,): a class keeps an image to train on where it has one; where that is so anyway,
+    they change nothing. Raises UserError if nothing is left to train on.
     """
     count = heldout if isinstance(heldout, int) else round(n * heldout)
     if not 0 <= count < n:
@@ -25,4 +31,24 @@ def split(
     if kept < 1:
         raise UserError(f"data.fraction {fraction} of {n - count} images is none: raise it or data.max_images")
     order = np.random.default_rng(seed).permutation(n)
+    if labels is not None and count:
+        order = _keeping_classes(order, count, labels)
     return np.sort(order[count : count + kept]), np.sort(order[:count])
+
+
+def _keeping_classes(order: np.ndarray, count: int, labels: np.ndarray) -> np.ndarray:
+    """`order` with the last held-out image of each class that has no other exchanged for one of a class with several.
+
+    The first `count` are held out. Where no class has several left, the rest of the order stays as it is.
+    """
+    order, left = order.copy(), np.bincount(labels[order[count:]], minlength=labels.max() + 1)
+    for lost in np.setdiff1d(labels[order[:count]], labels[order[count:]]):
+        place = int(np.flatnonzero(labels[order[:count]] == lost)[-1])
+        several = np.flatnonzero(left[labels[order[count:]]] > 1)
+        if not len(several):
+            break
+        other = count + int(several[0])
+        order[[place, other]] = order[[other, place]]
+        left[labels[order[place]]] -= 1
+        left[lost] += 1
+    return order

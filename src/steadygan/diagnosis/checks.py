@@ -171,13 +171,13 @@ def modes_are_going(records: Records) -> Verdict | None:
     now = records.tail("G_diversity")
     if now is not None and len(spreads) >= 5:
         peak = max(value for _, value in spreads[len(spreads) // 10 :])
-        # An untrained G is uniform too: what matters is that it was better, or that D has long moved on.
-        if now < LOST * min(peak, 1.0) or (now < ALIKE and not at_chance(records)):
+        # An untrained G is uniform, too: only what was once varied can lose it.
+        if peak >= ALIKE and now < max(ALIKE, LOST * min(peak, 1.0)):
             return Verdict(
                 "modes are going",
                 f"Modes are going: G's images spread {now:.0%} as far as the reals do, {peak:.0%} at their best.",
                 {"G_diversity": now, "G_diversity_best": peak},
-                since(spreads, lambda value: value < LOST * min(peak, 1.0) or value < ALIKE),
+                since(spreads, lambda value: value < max(ALIKE, LOST * min(peak, 1.0))),
                 more_modes(records),
             )
     return _modes_by_score(records)
@@ -208,17 +208,29 @@ def _modes_by_score(records: Records) -> Verdict | None:
 
 
 def nothing_is_learnt(records: Records) -> Verdict | None:
-    """D has been at chance from the start, and no score has moved."""
+    """D at chance, or G's images all alike, from the start, and no score has moved."""
+    scores = records.headline()
+    told = f"; the score is {scores[-1][1]:.4g}, {scores[0][1]:.4g} at first" if len(scores) > 1 else ""
+    if improved(scores):
+        return None
+    spreads = records.series("G_diversity")
+    if len(spreads) >= 5 and max(value for _, value in spreads) < ALIKE and not at_chance(records):
+        widest = max(value for _, value in spreads)
+        return Verdict(
+            "nothing is learnt",
+            f"Nothing is learnt: G's images have been nearly alike all along (their spread is at most {widest:.0%} of "
+            f"the reals'){told}.",
+            {"G_diversity_best": widest},
+            records.lines[0]["step"],
+            livelier(records),
+        )
     level, values = records.undecided, [value for _, value in records.series("D/adversarial")]
-    if level is None or not at_chance(records):
+    paid = records.tail("D/adversarial")
+    if level is None or paid is None or not at_chance(records):
         return None
     away = sorted(abs(value - level) / level for value in values)
-    scores = records.headline()
-    if away[int(0.9 * (len(away) - 1))] > 2 * CHANCE or improved(scores):
+    if away[int(0.9 * (len(away) - 1))] > 2 * CHANCE:
         return None
-    paid = records.tail("D/adversarial")
-    assert paid is not None
-    told = f"; the score is {scores[-1][1]:.4g}, {scores[0][1]:.4g} at first" if len(scores) > 1 else ""
     return Verdict(
         "nothing is learnt",
         f"Nothing is learnt: D has paid what one that takes no side pays all along ({paid:.3g} of {level:.3g}){told}.",

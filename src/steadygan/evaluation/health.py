@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steadygan import config as configuration
 from steadygan.config import Config
 from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
@@ -24,6 +23,7 @@ from steadygan.metrics.memorisation import Memorised, memorised
 from steadygan.metrics.memorisation import as_scores as copies_as_scores
 from steadygan.metrics.protocol import choose_protocol
 from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.located import load_located
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
 from steadygan.transforms.consistency import Consistency
@@ -69,14 +69,21 @@ class Health:
     made: Mapping[str, Any]
 
     @classmethod
-    def of(cls, path: str | Path, *, num_fake: int = FAKES, weights: Literal["ema", "raw"] = "ema") -> Health:
-        """That of a run's best (else newest) checkpoint.
+    def of(
+        cls,
+        path: str | Path,
+        *,
+        num_fake: int | None = None,
+        weights: Literal["ema", "raw"] = "ema",
+        data: str | Path | None = None,
+    ) -> Health:
+        """That of a run's best (else newest) checkpoint; of 1,000 fakes by default.
 
-        Copies are counted in the features of the extractor for such images. Raises UserError for a run of another
-        kind, or one whose images changed.
+        data: where the images are now, if they moved. Copies are counted in the features of the extractor for such
+        images. Raises UserError for a run of another kind, or one whose images changed.
         """
-        path = Path(path)
-        config = configuration.load(path)
+        path, num_fake = Path(path), num_fake or FAKES
+        config = load_located(path, data=data)
         if config.data.domains is not None:
             raise UserError(f"{path} translates images: leak and copies are for generators of samples")
         images = build_images(config, torch.device("cpu"))
@@ -97,6 +104,7 @@ class Health:
             "extractor_sha256": extractor.sha256,
             "num_fake": num_fake,
             "num_real": len(train),
+            "split": "train",
             "num_heldout": 0 if held_out is None else len(held_out),
             "weights": weights,
             "seed": 0,

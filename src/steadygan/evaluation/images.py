@@ -13,7 +13,7 @@ from steadygan.data.source import open_source
 from steadygan.errors import UserError
 from steadygan.machine import choose_device
 from steadygan.metrics.evaluation import score_images
-from steadygan.metrics.protocol import Kind, Protocol, fit
+from steadygan.metrics.protocol import Protocol, fit
 from steadygan.metrics.sharding import Shard
 from steadygan.pretrained.registry import extractor_type
 from steadygan.tasks.protocols import load_all
@@ -42,7 +42,7 @@ def evaluate_images(
     if size is not None and size < 1:
         raise UserError(f"--size is the side of the images in pixels, 1 or more, not {size}")
     side = _common_side(str(fakes), str(reals)) if size is None else size
-    wants: tuple[Kind, ...] = ("fd", "kd", "is", "prdc") if kind.imagenet else ("fd", "kd", "prdc")
+    wants = ("fd", "kd", "is", "prdc") if kind.imagenet else ("fd", "kd", "prdc")
     protocol = Protocol("images", features, num_fake=2, scores=wants, split="test")
     for path in (fakes, reals):
         protocol = fit(protocol, open_source(str(path), size=side).channels, side)

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from steadygan import config as configuration
 from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
 from steadygan.generators.generator import Classes
@@ -23,6 +22,7 @@ from steadygan.metrics.neighbours import Nearest, nearest
 from steadygan.metrics.protocol import Protocol, fit
 from steadygan.pictures.grid import grid
 from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.located import load_located
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for
@@ -69,13 +69,14 @@ def neighbours(
     weights: Literal["ema", "raw"] = "ema",
     device: str = "auto",
     extractor_weights: Mapping[str, Path] | None = None,
+    data: str | Path | None = None,
 ) -> Neighbours:
     """The `k` training images of a run nearest to each of `num` samples, in pixels and in an extractor's features.
 
-    features: the extractor's name; by default the one that goes with the data, if any. A sample that is nearly one
-    of its neighbours was memorised; in features, copies that were shifted or recoloured show, too. The images that were
-    trained on are gone through a chunk at a time. Raises UserError for a run whose images changed, and for more
-    neighbours than there are images.
+    features: the extractor's name; by default the one that goes with the data, if any. data: where the run's images are
+    now, if they moved. A sample that is nearly one of its neighbours was memorised; in features, copies that were
+    shifted or recoloured show, too. The images that were trained on are gone through a chunk at a time. Raises
+    UserError for a run whose images changed, and for more neighbours than there are images.
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():
@@ -84,7 +85,7 @@ def neighbours(
         raise UserError(f"{k} neighbours cannot be shown; ask for at least one")
     generator = load(path, device=device, weights=weights)
     samples = generator.sample(num, classes=classes, seed=seed, truncation=truncation)
-    config = configuration.load(path)
+    config = load_located(path, data=data)
     real = build_images(config, torch.device("cpu"))
     check_same_data(path, real.train.fingerprint)
     train = real.train

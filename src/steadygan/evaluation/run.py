@@ -11,22 +11,26 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from steadygan import config as configuration
+from steadygan.config import Config
 from steadygan.errors import UserError
+from steadygan.evaluation import health
 from steadygan.evaluation.translation import evaluate_translation
 from steadygan.generators.loading import load, load_translator
 from steadygan.generators.translator import is_translation
+from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device
 from steadygan.metrics.evaluation import score
 from steadygan.metrics.protocol import BatchNorm, Protocol, choose_protocol
 from steadygan.metrics.sharding import Shard
 from steadygan.runs.checkpoint import find_checkpoint
 from steadygan.runs.directory import append_record
+from steadygan.runs.located import load_located
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for, real_images
 
 
+@building()
 def evaluate(
     path: str | Path,
     *,
@@ -39,23 +43,30 @@ def evaluate(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
     lpips: Path | None = None,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
 
     protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
-    protocols that compare with them, a folder or zip; else `eval.reals`. max_unreadable: share of unreadable images
+    protocols that compare with them, a folder or zip; else `eval.reals`. data: where the run's images are now, if they
+    moved. max_unreadable: share of unreadable images
     from which on they are an error; else the run's `data.max_unreadable`. truncation: of the latent, see
     `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
     environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
     run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
-    reals are absent.
+    reals are absent. The protocol `health` counts leaks and copies in place of distances, see `evaluation.health`.
 
     A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
     first ones goes to the run's samples.
     """
     path = _run_directory(path)
     if is_translation(find_checkpoint(path)):
-        return _evaluate_translation(path, weights, device, lpips, max_unreadable)
+        return _evaluate_translation(path, weights, device, lpips, max_unreadable, data)
+    if protocol == health.NAME:
+        found = health.Health.of(path, weights=weights, data=data).record()
+        if shard is None or shard.rank == 0:
+            append_record(path, "scores.jsonl", found)
+        return found
     (record,) = truncation_curve(
         path,
         None if truncation is None else (truncation,),
@@ -66,6 +77,7 @@ def evaluate(
         max_unreadable=max_unreadable,
         extractor_weights=extractor_weights,
         shard=shard,
+        data=data,
     )
     return record
 
@@ -77,21 +89,28 @@ def _run_directory(path: str | Path) -> Path:
     return path
 
 
-def _configuration(path: Path, max_unreadable: float | None) -> configuration.Config:
-    """A run's, with another `data.max_unreadable` if one is given."""
-    return configuration.load(path, [] if max_unreadable is None else [f"data.max_unreadable={max_unreadable}"])
+def _configuration(path: Path, max_unreadable: float | None, data: str | Path | None) -> Config:
+    """A run's, with another `data.max_unreadable` and `data.path` if they are given."""
+    changes = [] if max_unreadable is None else [f"data.max_unreadable={max_unreadable}"]
+    return load_located(path, changes, data=data)
 
 
 def _evaluate_translation(
-    path: Path, weights: Literal["ema", "raw"], device: str, lpips: Path | None, max_unreadable: float | None
+    path: Path,
+    weights: Literal["ema", "raw"],
+    device: str,
+    lpips: Path | None,
+    max_unreadable: float | None,
+    data: str | Path | None,
 ) -> dict[str, Any]:
-    config = _configuration(path, max_unreadable)
+    config = _configuration(path, max_unreadable, data)
     images = build_images(config, torch.device("cpu"))
     check_same_data(path, images.train.fingerprint)
     translator = load_translator(path, device=device, weights=weights)
     return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
 
 
+@building()
 def truncation_curve(
     path: str | Path,
     truncations: Sequence[float | None] | None,
@@ -104,6 +123,7 @@ def truncation_curve(
     max_unreadable: float | None = None,
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
+    data: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
 
@@ -113,7 +133,7 @@ def truncation_curve(
     """
     path, shard = _run_directory(path), shard or Shard()
     generator = load(path, device=device, weights=weights)
-    config = _configuration(path, max_unreadable)
+    config = _configuration(path, max_unreadable, data)
     asked = {"protocol": protocol, "reals": None if reals is None else str(reals)}
     asked = {key: value for key, value in asked.items() if value is not None}
     config = config.model_copy(update={"eval": config.eval.model_copy(update=asked)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -10,7 +12,8 @@ from torch import nn
 
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior, PriorKind
-from steadygan.nets.registry import create_generator
+from steadygan.nets.registry import build_network
+from steadygan.nets.shape import Shape
 from steadygan.nets.translate import generator_name
 
 
@@ -29,8 +32,19 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
         raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
     classes = sizes["classes"]
     pool = torch.arange(classes) if classes else None
-    arguments: dict[str, Any] = sizes | options
+    _refuse_unknown_code(kind)
+    shape = Shape(**sizes)
     prior_of = Prior(sizes["latent"], prior, pool)
     if names:
-        return nn.ModuleDict({name: create_generator(kind, **arguments) for name in names}), prior_of
-    return create_generator(kind, **arguments), prior_of
+        return nn.ModuleDict({name: build_network("generator", kind, shape, options) for name in names}), prior_of
+    return build_network("generator", kind, shape, options), prior_of
+
+
+def _refuse_unknown_code(kind: object) -> None:
+    """A checkpoint may have come from anywhere: it names a module, and only its user decides to import one."""
+    module, colon, _ = str(kind).partition(":")
+    if colon and module not in sys.modules and module not in os.environ.get("STEADYGAN_MODULES", "").split(","):
+        raise UserError(
+            f"its generator is built by {kind}, which is not part of steadygan; if you trust that code, "
+            f"import {module} first, or set the environment variable STEADYGAN_MODULES={module}"
+        )

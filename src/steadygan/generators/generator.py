@@ -18,8 +18,9 @@ from steadygan.generators.interpolation import Between, interpolate
 from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
-from steadygan.kernels.winograd.layer import set_winograd
+from steadygan.kernels.winograd.layer import pays, set_winograd
 from steadygan.nets.batch_norm import has_batch_statistics
+from steadygan.nets.protocols import Mapped
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.runs.checkpoint import (
@@ -40,7 +41,9 @@ class Generator:
     licence (of imported weights, where known).
     """
 
-    def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
+    def __init__(
+        self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema", *, winograd: bool = True
+    ) -> None:
         network = "G_ema" if weights == "ema" else "G"
         manifest, tensors = read_networks(path, (network,))
         try:
@@ -57,11 +60,11 @@ class Generator:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
         self._net.to(device).eval().requires_grad_(False)
-        set_winograd(self._net, device.type == "cpu")
+        set_winograd(self._net, winograd and pays(device))
         self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
         self._statistics: float | None = None
         self._tabulated = {key: table.to(device) for key, table in read_statistics(path).items()}
-        self.licence = licence(manifest)
+        self.licence = licence(path, manifest)
         self.path = path
         self.size, self.channels = int(description["size"]), int(description["channels"])
         self.classes, self.latent = int(description["classes"]), int(description["latent"])
@@ -147,7 +150,7 @@ class Generator:
         """
         labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
         self.prepare(truncation)
-        in_w = bool(getattr(self._net, "truncates_in_w", False)) and truncation is not None
+        in_w = isinstance(self._net, Mapped) and truncation is not None
         z = latents_of(self._prior, seeds, truncation=None if in_w else truncation)
         z = moved(self._prior, z, moves)
         inside = {"truncation": truncation} if in_w else {}
@@ -177,7 +180,7 @@ class Generator:
             raise UserError(f"a walk leads through two seeds at least, in one step or more; got {len(seeds)}, {steps}")
         labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
         self.prepare(truncation)
-        in_w = bool(getattr(self._net, "truncates_in_w", False)) and truncation is not None
+        in_w = isinstance(self._net, Mapped) and truncation is not None
         corners = latents_of(self._prior, seeds, truncation=None if in_w else truncation)
         inside = {"truncation": truncation} if in_w else {}
         place = torch.arange((len(seeds) - 1) * steps + 1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.generators.sampling import choose_labels
+from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
 
 Between = Literal["latents", "classes", "both"]
@@ -68,7 +69,7 @@ def interpolate(
     labels = choose_labels(rows + 1, classes, total)
     if between != "latents" and labels is not None and bool((labels[:-1] == labels[1:]).any()):
         raise UserError(f"between={between}: a path leads from one class to another; name at least two")
-    in_w = bool(getattr(net, "truncates_in_w", False))
+    in_w = isinstance(net, Mapped)
     generator = torch.Generator().manual_seed(seed)
     start, end = prior.latents(2 * rows, generator, truncation=None if in_w else truncation).chunk(2)
     if between == "classes":

@@ -15,17 +15,20 @@ from steadygan.machine import choose_device
 from steadygan.runs.checkpoint import use_checkpoint
 
 
-def load(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Generator:
+def load(
+    path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema", winograd: bool = True
+) -> Generator:
     """The generator of a checkpoint, or of a run's best checkpoint (its newest when none has been scored).
 
-    weights: the averaged ones, or those training left. Raises `UserError` when there is none, it is damaged, or it is
-    of a translation (`load_translator`).
+    weights: the averaged ones, or those training left. winograd: on a CPU, convolve with fewer products by the compiled
+    kernels that training has left in the cache; nothing is compiled here. Raises `UserError` when there is none, it is
+    damaged, or it is of a translation (`load_translator`).
     """
 
     def read(checkpoint: Path) -> Generator:
         if is_translation(checkpoint):
             raise UserError(f"{path} makes images of images: use `steadygan translate`, or load_translator in Python")
-        return Generator(checkpoint, choose_device(device), weights)
+        return Generator(checkpoint, choose_device(device), weights, winograd=winograd)
 
     return use_checkpoint(Path(path), read)
 

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
+from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
 
 
@@ -46,14 +47,14 @@ def sample(
     """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode; with `part` only these of them.
 
     All latents are drawn on the CPU from `seed` first: neither the device nor the batch size changes what is drawn.
-    `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where the network says so by
-    `truncates_in_w` (StyleGAN2's ψ).
+    `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where it is `Mapped`
+    (StyleGAN2's ψ).
     """
     if num < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
     device = next(net.parameters()).device
     truncated_inside: dict[str, float] = {}
-    if truncation is not None and getattr(net, "truncates_in_w", False):
+    if truncation is not None and isinstance(net, Mapped):
         truncated_inside, truncation = {"truncation": truncation}, None
     latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)[part]
     labels = None if labels is None else labels[part]

@@ -10,15 +10,19 @@ from steadygan.nets.translate import LEAST_SIDE, STRIDE
 from steadygan.pictures.pixels import to_float, to_uint8
 
 
+class TooSmall(UserError):
+    """An image with fewer pixels than a network needs."""
+
+
 @torch.no_grad()
 def translate(net: nn.Module, images: Tensor, *, batch_size: int = 16) -> Tensor:
     """What a network in evaluation mode makes of uint8 images (N, C, H, W): as many, of their size, on the CPU.
 
-    Raises `UserError` for images with a side below `LEAST_SIDE`.
+    Raises `TooSmall` for images with a side below `LEAST_SIDE`.
     """
     if min(images.shape[2:]) < LEAST_SIDE:
         height, width = images.shape[2:]
-        raise UserError(f"an image of {width}×{height} pixels is too small: sides must be at least {LEAST_SIDE}")
+        raise TooSmall(f"an image of {width}×{height} pixels is too small: sides must be at least {LEAST_SIDE}")
     device = next(net.parameters()).device
     return torch.cat([to_uint8(net(to_float(part.to(device)))).cpu() for part in images.split(batch_size)])
 

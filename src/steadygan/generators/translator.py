@@ -43,7 +43,7 @@ class Translator:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: the weights don't fit the generators the manifest describes: {error}") from error
         self.nets, self.path = nets.to(device).eval().requires_grad_(False), path
-        self.licence = licence(manifest)
+        self.licence = licence(path, manifest)
 
     def translate(
         self, images: Tensor | np.ndarray, direction: str = "a2b", *, tile: int = 1024, overlap: int = 128

@@ -5,14 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
-from steadygan.importing.values import STORAGES, Array, Made, Refused, Span, Storage, checked_array, possible
+from steadygan.importing.values import STORAGES, Array, Budget, Made, Refused, Span, Storage, checked_array, possible
 
-if TYPE_CHECKING:
-    from steadygan.importing.unpickle import Machine
+
+class Machine(Protocol):
+    """What a call asks of the reader that met it.
+
+    legacy: reads a file of torch's own inside the file, None where there can be none.
+    """
+
+    budget: Budget
+    legacy: Callable[[memoryview, Budget], Any] | None
+
 
 SIMPLE_KEYS = (str, int, float, bool, type(None))
 
@@ -146,11 +154,9 @@ def _parameter(machine: Machine, data: Any = None, *_: Any) -> Array:
 
 def _storage_bytes(machine: Machine, raw: Any = None) -> Any:
     """A storage with a file of its own inside the file, as plain pickles of tensors have them."""
-    from steadygan.importing.files import read_legacy
-
-    if not isinstance(raw, Span):
+    if not isinstance(raw, Span) or machine.legacy is None:
         raise Refused("a storage that has no bytes")
-    value = read_legacy(raw.read(), machine.budget)
+    value = machine.legacy(raw.read(), machine.budget)
     if not isinstance(value, Storage):
         raise Refused("the bytes of a storage hold something else")
     return value

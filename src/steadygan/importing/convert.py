@@ -23,6 +23,8 @@ from steadygan.nets import create_critic, create_generator
 from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
 
 MOST_PARAMETERS = 1 << 31
+HUGGING_FACE = "pytorch_model.bin"
+"""What a folder of weights has in it, beside its config.json."""
 
 
 def import_files(
@@ -35,6 +37,7 @@ def import_files(
     """
     if out.exists():
         raise UserError(f"{out} is there already; name another folder with --out, or remove it")
+    paths = [path / HUGGING_FACE if (path / HUGGING_FACE).is_file() else path for path in paths]
     imported = read_files(paths, given or {}, family)
     check(imported)
     write(imported, paths, out)
@@ -68,9 +71,10 @@ def check(imported: Imported) -> None:
 
 
 class Unfilled(TorchFunctionMode):
-    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler to draw them."""
+    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler for the rest."""
 
     FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
+    SCALES = ("div", "__truediv__", "true_divide")
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -78,6 +82,12 @@ class Unfilled(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in self.FILLS:
             return args[0] if args else next(iter(kwargs.values()))
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if func is torch.outer:
+            return torch.empty(len(args[0]), len(args[1]))
+        if getattr(func, "__name__", "") in self.SCALES and not isinstance(args[1], Tensor):
+            return args[0]
         return func(*args, **kwargs)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
-from steadygan.importing.unpickle import Budget, Machine
-from steadygan.importing.values import STORAGES, Global, Refused, Span, Storage
+from steadygan.importing.unpickle import Machine
+from steadygan.importing.values import STORAGES, Budget, Global, Refused, Span, Storage
 
 MOST_BYTES = 8 << 30
 MOST_ENTRIES = 100_000
@@ -45,7 +45,7 @@ def read(data: memoryview, path: Path) -> Any:
     """The value that a file holds."""
     if bytes(data[:4]) == ZIP:
         return read_zip(data, path)
-    machine = Machine(data, persistent=_no_storage)
+    machine = Machine(data, persistent=_no_storage, legacy=read_legacy)
     value = machine.load()
     return read_legacy(data, machine.budget) if type(value) is int and value == MAGIC else value
 
@@ -77,7 +77,7 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
             raise Refused("two storages under one name")
         return before
 
-    machine = Machine(data, persistent=persistent, budget=budget)
+    machine = Machine(data, persistent=persistent, budget=budget, legacy=read_legacy)
     if machine.load() != MAGIC or machine.load() != LEGACY_VERSION:
         raise Refused("not one of torch's files")
     system = machine.load()
@@ -115,7 +115,7 @@ def read_zip(data: memoryview, path: Path) -> Any:
         storage.span = span
         return storages.setdefault(key, storage)
 
-    return Machine(entries[pickles[0]].read(), persistent=persistent).load()
+    return Machine(entries[pickles[0]].read(), persistent=persistent, legacy=read_legacy).load()
 
 
 def _entries(data: memoryview, path: Path) -> dict[str, Span]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from steadygan.importing.calls import (
@@ -24,24 +23,11 @@ from steadygan.importing.calls import (
     set_item,
     simple_set,
 )
-from steadygan.importing.values import Global, Made, Refused, Span
+from steadygan.importing.values import Budget, Global, Made, Refused, Span
 
-MOST_OPCODES = 1_000_000
 MOST_NAME = 256
 MOST_TEXT = 8 << 20
 MOST_INT_BYTES = 128
-
-
-@dataclass
-class Budget:
-    """What is left of the opcodes, and of the entries copied by them, that a file with all pickles in it may have."""
-
-    opcodes: int = MOST_OPCODES
-
-    def spend(self, amount: int = 1) -> None:
-        self.opcodes -= amount
-        if self.opcodes < 0:
-            raise Refused(f"more than {MOST_OPCODES:,} steps to read it: no file of weights needs so many")
 
 
 class _Mark:
@@ -55,7 +41,7 @@ class Machine:
     """Reads one pickle of a file after the other.
 
     data: the file, or a part of it; place: of the next byte; persistent: makes a value of a persistent id, for
-    torch's own formats; budget: shared by all pickles of a file.
+    torch's own formats; budget: shared by all pickles of a file; legacy: reads a file of torch's inside the file.
     """
 
     def __init__(
@@ -65,9 +51,10 @@ class Machine:
         place: int = 0,
         persistent: Callable[[Any], Any] | None = None,
         budget: Budget | None = None,
+        legacy: Callable[[memoryview, Budget], Any] | None = None,
     ) -> None:
         self.data, self.place = data, place
-        self.persistent = persistent
+        self.persistent, self.legacy = persistent, legacy
         self.budget = budget or Budget()
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}

@@ -147,3 +147,18 @@ def plain(value: Any, where: str = "arguments") -> Any:
         raise Refused(f"{where}: a {type(node).__name__} where a plain value is expected")
 
     return copy(value, 0)
+
+
+MOST_OPCODES = 1_000_000
+
+
+@dataclass
+class Budget:
+    """What is left of the opcodes, and of the entries copied by them, that a file with all pickles in it may have."""
+
+    opcodes: int = MOST_OPCODES
+
+    def spend(self, amount: int = 1) -> None:
+        self.opcodes -= amount
+        if self.opcodes < 0:
+            raise Refused(f"more than {MOST_OPCODES:,} steps to read it: no file of weights needs so many")

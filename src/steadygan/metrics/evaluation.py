@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,14 @@ from steadygan._version import __version__
 from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
 from steadygan.metrics.extraction import Side, extract, real_side
-from steadygan.metrics.frechet import frechet_distance
-from steadygan.metrics.inception_score import inception_score
-from steadygan.metrics.kid import kernel_distance
-from steadygan.metrics.modes import class_agreement, class_spread, stacked_modes
-from steadygan.metrics.prdc import prdc
+from steadygan.metrics.modes import class_spread
 from steadygan.metrics.protocol import Protocol
 from steadygan.metrics.reference import Reference, cache_path, load_reference, save_reference
+from steadygan.metrics.registry import METRICS, Inputs, find_metric
 from steadygan.metrics.sharding import Shard
-from steadygan.pretrained.extractor import Extractor, Features
+from steadygan.pretrained.extractor import Extractor
 from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.reading import cost
 
 Generate = Callable[[int, Tensor | None, int, slice], Tensor]
 """(number, labels (number,) int64 or None, seed, part) → of the `number` images that the seed determines those of
@@ -111,9 +109,13 @@ def score_images(
 
 
 def headline(record: Mapping[str, Any]) -> float:
-    """The Fréchet distance of a record, by which checkpoints are ranked: lower is better."""
-    value: float = next(value for name, value in record.items() if name == "FID" or name.startswith("FD-"))
-    return value
+    """What checkpoints are ranked by, lower is better: the Fréchet distance, else the first score with a direction."""
+    for name, value in record.items():
+        if name == "FID" or name.startswith("FD-"):
+            return float(value)
+    better = record["protocol"].get("better", {})
+    costs = [cost(name, value, better) for name, value in record.items() if name != "protocol"]
+    return next((value for value in costs if value is not None), float("inf"))
 
 
 def _score_sides(
@@ -127,13 +129,12 @@ def _score_sides(
     shard: Shard,
 ) -> dict[str, Any]:
     """classes: of the labels that both sides have and the extractor tells apart; 0: none are looked at."""
-    wants = set(protocol.scores)
     if classes not in (0, extractor.classes):
         raise UserError(f"{extractor.name!r} tells {extractor.classes} classes apart, not {classes}")
-    if "is" in wants and not extractor.imagenet:
-        raise UserError(f"an Inception score needs ImageNet's classes, which {extractor.name!r} does not tell apart")
-    needed = {"fd": 2, "is": protocol.is_splits, "prdc": protocol.neighbours + 1}
-    fewest = max(needed.get(kind, 2) for kind in protocol.scores)
+    wanted = {name: find_metric(name) for name in protocol.scores}
+    if not extractor.imagenet and (barred := [name for name, metric in wanted.items() if "imagenet" in metric.needs]):
+        raise UserError(f"{', '.join(barred)} needs ImageNet's classes, which {extractor.name!r} does not tell apart")
+    fewest = max(metric.least(protocol) for metric in wanted.values())
     if min(fakes.count, reals.count) < fewest:
         raise UserError(
             f"{fakes.count} fakes and {reals.count} reals are too few for {', '.join(protocol.scores)}: each side "
@@ -142,18 +143,18 @@ def _score_sides(
     subset_size = min(protocol.kd_subset_size, fakes.count, reals.count)
     protocol = replace(protocol, num_real=reals.count, kd_subset_size=subset_size)
     reals_sha256 = reals.fingerprint()
-    reference = _reference(extractor, reals, reals_sha256, protocol, classes, cache_dir, shard)
+    keep_reals = any("reals" in metric.needs for metric in wanted.values())
+    reference = _reference(extractor, reals, reals_sha256, protocol, classes, keep_reals, cache_dir, shard)
 
-    keep = bool(wants - {"fd"})
+    keep = any("fakes" in metric.needs for metric in wanted.values())
     moments, read = extract(extractor, fakes, protocol, keep=keep, shard=shard)
-    distance = frechet_distance(reference.mean, reference.cov, moments.mean, moments.cov)
-    scores: dict[str, float] = {extractor.score_name("FD"): distance}
-    if read is not None:
-        scores |= _more_scores(extractor, reference, read, protocol)
-        if classes and fakes.labels is not None:
-            scores |= _class_scores(reference, read, fakes.labels, classes)
-    record = asdict(protocol) | {
-        "scores": list(protocol.scores),  # as JSON reads it back
+    inputs = Inputs(extractor, protocol, moments, reference, read, fakes.labels, classes)
+    labelled = classes and fakes.labels is not None
+    scores: dict[str, float] = {}
+    for name in sorted(wanted, key=[*METRICS, *wanted].index):
+        if labelled or "classes" not in wanted[name].needs:
+            scores |= wanted[name].compute(inputs)
+    record = protocol.record() | {
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
         "extractor_resize": extractor.resize,
@@ -162,34 +163,9 @@ def _score_sides(
         "steadygan": __version__,
         "torch": str(torch.__version__),
     }
-    del record["at_most"]  # num_real says how many there were
+    if own := {score: way for name in wanted if name not in METRICS for score, way in wanted[name].better.items()}:
+        record["better"] = own
     return {**scores, "protocol": record}
-
-
-def _more_scores(extractor: Extractor, reference: Reference, read: Features, protocol: Protocol) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    device = extractor.device if extractor.device.type == "cuda" else "cpu"  # not every other one has float64
-    if "kd" in protocol.scores:
-        name = extractor.score_name("KD")
-        sizes = protocol.kd_subsets, protocol.kd_subset_size
-        scores[name], scores[f"{name}_std"] = kernel_distance(read.features, reference.features, *sizes, device=device)
-    if "is" in protocol.scores:
-        name = extractor.score_name("IS")
-        scores[name], scores[f"{name}_std"] = inception_score(read.logits, protocol.is_splits)
-    if "prdc" in protocol.scores:
-        found = prdc(reference.features, read.features, protocol.neighbours, device=device)
-        scores |= found._asdict()
-    if "modes" in protocol.scores:
-        scores |= stacked_modes(read.logits)._asdict()
-    return scores
-
-
-def _class_scores(reference: Reference, read: Features, asked: Tensor, classes: int) -> dict[str, float]:
-    scores = {"class_agreement": class_agreement(read.logits, asked)}
-    if len(reference.spread) and torch.bincount(asked, minlength=classes).min() >= 2:
-        spread = class_spread(read.features, asked, classes)
-        scores["diversity"] = (spread / reference.spread).mean().item()
-    return scores
 
 
 def _labels(classes: int, protocol: Protocol) -> Tensor | None:
@@ -206,11 +182,11 @@ def _reference(
     reals_sha256: str,
     protocol: Protocol,
     classes: int,
+    keep: bool,
     cache_dir: Path | None,
     shard: Shard,
 ) -> Reference:
-    """From the cache where these very images were read by these very weights, else computed."""
-    keep = bool({"kd", "prdc"} & set(protocol.scores))
+    """keep: the features too. From the cache where these very images were read by these very weights, else computed."""
     how = (extractor.name, extractor.sha256, extractor.resize, protocol.resize, protocol.per_channel)
     path = cache_path((reals_sha256, *how, classes, keep), cache_dir)
     cached = load_reference(path)

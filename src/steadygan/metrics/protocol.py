@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from steadygan.errors import UserError, nearest
+from steadygan.metrics.registry import find_metric
 from steadygan.pretrained.registry import available, extractor_type
 
 Split = Literal["train", "heldout", "all", "test"]
@@ -13,7 +14,6 @@ Weights = Literal["ema", "raw"]
 Resize = Literal["none", "bicubic"]
 BatchNorm = Literal["running", "batch", "standing"]
 Labels = Literal["balanced", "random"]
-Kind = Literal["fd", "kd", "is", "prdc", "classes", "modes"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Protocol:
     generator to `score`; the rest by `score` itself.
 
     extractor: a name `get_extractor` knows. num_fake: fakes generated. num_real: reals drawn without replacement with
-    `seed`; None: all of the split; with `at_most` all where there are fewer. scores: which, see `score`. split: of the
-    reals: those trained on, those held out, the whole data set, or another data set given by path. truncation: None is
-    off. batch_norm: the statistics the generator uses. labels: asked for in turn, or drawn uniformly with `seed`.
-    resize: "bicubic" brings both sides to the extractor's size (antialiased, back to uint8), "none" leaves it to
-    the extractor. per_channel: three greyscale images stacked as channels, read one by one, their features
-    concatenated. is_splits: parts over which the Inception score is averaged. kd_subsets, kd_subset_size: of the
-    kernel distance. neighbours: k of precision, recall, density and coverage.
+    `seed`; None: all of the split; with `at_most` all where there are fewer. scores: names of `registry.METRICS`, or
+    `module:NAME`. split: of the reals: those trained on, those held out, the whole data set, or another data set
+    given by path. truncation: None is off. batch_norm: the statistics the generator uses. labels: asked for in turn,
+    or drawn uniformly with `seed`. resize: "bicubic" brings both sides to the extractor's size (antialiased, back to
+    uint8), "none" leaves it to the extractor. per_channel: three greyscale images stacked as channels, read one by
+    one, their features concatenated. is_splits: parts over which the Inception score is averaged. kd_subsets,
+    kd_subset_size: of the kernel distance. neighbours: k of precision, recall, density and coverage.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Protocol:
     num_fake: int
     num_real: int | None = None
     at_most: bool = False
-    scores: tuple[Kind, ...] = ("fd", "classes")
+    scores: tuple[str, ...] = ("fd", "classes")
     split: Split = "train"
     weights: Weights = "ema"
     batch_norm: BatchNorm = "running"
@@ -57,14 +57,35 @@ class Protocol:
         for key, allowed in words.items():
             if (value := getattr(self, key)) not in get_args(allowed):
                 raise UserError(f"protocol {key} is {value!r}; possible: {', '.join(get_args(allowed))}")
-        if wrong := set(self.scores) - set(get_args(Kind)):
-            raise UserError(f"protocol scores has {min(wrong)!r}; possible: {', '.join(get_args(Kind))}")
+        for name in self.scores:
+            find_metric(name)
         for key in ("num_fake", "num_real"):
             if (value := getattr(self, key)) is not None and value < 2:
                 raise UserError(f"protocol {key} is {value}; a distance needs at least 2 images")
 
+    def record(self) -> dict[str, Any]:
+        """What a score says of its protocol.
 
-EVERYTHING: tuple[Kind, ...] = ("fd", "kd", "is", "prdc")
+        Fields that came after `FIRST_FIELDS` are left out at their default, so that a new one changes the identity of
+        no earlier score; `at_most` too, as num_real says how many there were.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        kept = {
+            field.name for field in fields(self) if field.name in FIRST_FIELDS or values[field.name] != field.default
+        }
+        record = {name: value for name, value in values.items() if name in kept}
+        return record | {"scores": list(self.scores)}  # as JSON reads it back
+
+
+FIRST_FIELDS = frozenset(
+    {
+        *("name", "extractor", "num_fake", "num_real", "scores", "split", "weights", "batch_norm", "truncation"),
+        *("labels", "resize", "per_channel", "is_splits", "kd_subsets", "kd_subset_size", "neighbours", "seed"),
+    }
+)
+"""What every record of a score has said of its protocol from the start."""
+
+EVERYTHING: tuple[str, ...] = ("fd", "kd", "is", "prdc")
 
 PROTOCOLS = {
     protocol.name: protocol

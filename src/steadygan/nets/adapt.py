@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from torch import nn
 
 from steadygan.errors import UserError
-from steadygan.nets.batch_norm import BatchNorm2d
-from steadygan.nets.modulated import ModulatedConv2d
-
-
-class Blocks(NamedTuple):
-    """A critic's blocks in the order an image meets them: the modules of one list, each with the attention behind it.
-
-    name: of the list; stem: the module before it, which belongs to the first block.
-    """
-
-    name: str
-    stem: str | None = None
-
-
-CRITIC_BLOCKS: Mapping[str, Blocks] = MappingProxyType(
-    {
-        "dcgan": Blocks("convs"),
-        "resnet": Blocks("blocks"),
-        "sagan": Blocks("blocks"),
-        "biggan": Blocks("blocks"),
-        "biggan-deep": Blocks("blocks", "stem"),
-        "unet": Blocks("encoder"),
-        "stylegan2": Blocks("blocks", "from_rgb"),
-        "fastgan": Blocks("blocks", "stem"),
-        "r3gan": Blocks("blocks", "from_rgb"),
-    }
-)
+from steadygan.nets.protocols import Scaled, Staged
 
 
 def lower_blocks(kind: str, critic: nn.Module, count: int) -> frozenset[str]:
@@ -43,19 +15,17 @@ def lower_blocks(kind: str, critic: nn.Module, count: int) -> frozenset[str]:
 
     Mo et al., Freeze the Discriminator, 2020 (FreezeD). What follows the blocks (StyleGAN2's 4×4 convolution and dense
     layers, U-Net GAN's decoder, the projection) always learns. Raises UserError for more blocks than there are, and for
-    a family without blocks.
+    a critic that is not `Staged`.
     """
     if not count:
         return frozenset()
-    if kind not in CRITIC_BLOCKS:
+    if not isinstance(critic, Staged):
         raise UserError(f"train.freeze_critic: the critic of model.kind={kind} has no blocks to freeze; set it to 0")
-    name, stem = CRITIC_BLOCKS[kind]
-    total = len(list(critic.get_submodule(name).children()))
-    if count > total:
-        raise UserError(f"train.freeze_critic: the critic has {total} blocks at this size, not {count}")
-    prefixes = [f"{part}.{i}." for i in range(count) for part in (name, "attention")]
-    prefixes += [f"{stem}."] if stem else []
-    return frozenset(key for key, _ in critic.named_parameters() if key.startswith(tuple(prefixes)))
+    stages = critic.stages()
+    if count > len(stages):
+        raise UserError(f"train.freeze_critic: the critic has {len(stages)} blocks at this size, not {count}")
+    resting = [parameter for stage in stages[:count] for module in stage for parameter in module.parameters()]
+    return _names(critic, resting)
 
 
 def all_but_scale_and_shift(generator: nn.Module) -> frozenset[str]:
@@ -64,14 +34,15 @@ def all_but_scale_and_shift(generator: nn.Module) -> frozenset[str]:
     Noguchi and Harada, Image Generation from Small Datasets via Batch Statistics Adaptation, ICCV 2019. Gains and
     biases are a batch norm's γ and β: its two vectors, its table with a row for each class, or what projects the
     condition to them. StyleGAN2 has no batch norms; in their place are the affine layers that make styles of w, as in
-    FreezeD's code for this baseline, which trains StyleGAN's AdaIN layers.
+    FreezeD's code for this baseline, which trains StyleGAN's AdaIN layers. Each layer says so itself (`Scaled`).
     """
-    learning = [
-        name if isinstance(module, BatchNorm2d) else f"{name}.affine"
-        for name, module in generator.named_modules()
-        if isinstance(module, BatchNorm2d | ModulatedConv2d)
-    ]
+    layers = [module for module in generator.modules() if isinstance(module, Scaled)]
+    learning = [parameter for layer in layers for parameter in layer.scale_and_shift()]
     if not learning:
         raise UserError("train.adapt=scale-shift: this generator has no normalisations; set train.adapt=all")
-    prefixes = tuple(f"{name}." for name in learning)
-    return frozenset(key for key, _ in generator.named_parameters() if not key.startswith(prefixes))
+    return frozenset(name for name, _ in generator.named_parameters()) - _names(generator, learning)
+
+
+def _names(net: nn.Module, parameters: Iterable[nn.Parameter]) -> frozenset[str]:
+    chosen = set(map(id, parameters))
+    return frozenset(name for name, parameter in net.named_parameters() if id(parameter) in chosen)

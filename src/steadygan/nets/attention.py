@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.kernels.precision import without_autocast
 from steadygan.nets.layers import Conv2d
+from steadygan.nets.spectral_norm import Spectral
 
 
 class Attention(nn.Module):
@@ -24,12 +26,12 @@ class Attention(nn.Module):
     authors' code (brain-research/self-attention-gan), which every successor took over.
     """
 
-    def __init__(self, channels: int, *, spectral_norm: bool, sn_eps: float) -> None:
+    def __init__(self, channels: int, *, spectral: Spectral) -> None:
         super().__init__()
         # Narrow networks, made for tests and small data, have fewer than eight channels.
         inner, middle = max(channels // 8, 1), max(channels // 2, 1)
         self.query, self.key, self.value, self.out = (
-            Conv2d(before, after, 1, bias=False, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            Conv2d(before, after, 1, bias=False, spectral=spectral)
             for before, after in ((channels, inner), (channels, inner), (channels, middle), (middle, channels))
         )
         self.gamma = nn.Parameter(torch.zeros(()))
@@ -38,7 +40,7 @@ class Attention(nn.Module):
         """x: (N, C, H, W) with even H and W."""
         query = self.query(x).flatten(2)
         key, value = (F.max_pool2d(layer(x), 2).flatten(2) for layer in (self.key, self.value))
-        fused = x.is_cuda and (_once or not torch.is_grad_enabled())
+        fused = x.is_cuda and (_once.get() or not torch.is_grad_enabled())
         attend = fused_attention if fused else plain_attention
         return x + self.gamma * self.out(attend(query, key, value).unflatten(2, x.shape[2:]))
 
@@ -59,29 +61,26 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1).transpose(1, 2)
 
 
-_once = False
+_once: ContextVar[bool] = ContextVar("differentiated_once", default=False)
 
 
 @contextmanager
 def differentiated_once() -> Iterator[None]:
     """Within, networks may use kernels that have no second derivative, which R1 and WGAN-GP need."""
-    global _once
-    before, _once = _once, True
+    before = _once.set(True)
     try:
         yield
     finally:
-        _once = before
+        _once.reset(before)
 
 
 def attention_after(
-    family: str,
     attention: int | Sequence[int],
     sides: Sequence[int],
     widths: Sequence[int],
     *,
     last: bool = False,
-    spectral_norm: bool,
-    sn_eps: float,
+    spectral: Spectral,
 ) -> nn.ModuleList:
     """What follows each block of a network: `Attention` where it is wanted, the identity elsewhere.
 
@@ -93,10 +92,9 @@ def attention_after(
     for side in wanted:
         if side not in sides:
             known = ", ".join(map(str, sorted(set(sides))))
-            raise UserError(f"{family}: attention can be at sides {known} here (0: nowhere), got {side!r}")
+            raise UserError(f"attention can be at sides {known} here (0: nowhere), got {side!r}")
     order = list(sides)
     places = {len(order) - 1 - order[::-1].index(side) if last else order.index(side) for side in wanted}
     return nn.ModuleList(
-        Attention(width, spectral_norm=spectral_norm, sn_eps=sn_eps) if place in places else nn.Identity()
-        for place, width in enumerate(widths)
+        Attention(width, spectral=spectral) if place in places else nn.Identity() for place, width in enumerate(widths)
     )

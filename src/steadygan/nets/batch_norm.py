@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,10 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
             return self._side_by_side(x)
         normalise = super().forward
         return torch.cat([normalise(chunk) for chunk in x.chunk(self.groups)])
+
+    def scale_and_shift(self) -> Iterable[nn.Parameter]:
+        """All there is to learn: vectors, tables, or what projects a condition to gains and biases."""
+        return self.parameters()
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """The chunks normalised straight into one tensor: no derivatives, and a pass over memory less."""

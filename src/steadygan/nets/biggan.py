@@ -1,7 +1,11 @@
 """BigGAN: Brock, Donahue and Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019.
 
 Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for the critic at 512²). With the
-parts that make it BigGAN switched off these are the networks of SAGAN, see `sagan`.
+parts that make it BigGAN switched off these are the networks of SAGAN (Zhang, Goodfellow, Metaxas and Odena,
+Self-Attention Generative Adversarial Networks, ICML 2019): no shared embedding or latent chunks but per-class tables in
+the conditional batch norms, and Glorot initialisation, as in the authors' code for 128²
+(brain-research/self-attention-gan); its published width is 64, its latent 128. The tables of its other sizes are
+BigGAN's. One deviation: running statistics of batch norms have torch's momentum of 0.1 and not that code's 0.001.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +24,14 @@ from steadygan.nets.attention import attention_after
 from steadygan.nets.batch_norm import ConditionalBatchNorm2d, ModulatedBatchNorm2d, batch_norm
 from steadygan.nets.labels import required
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
+from steadygan.nets.protocols import Stages
 from steadygan.nets.resnet import SEED, DownBlock, UpBlock
-from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 CLASS_EMBEDDING = 128
+Places = int | Sequence[int] | Literal["quarter"] | None
+"""Where attention is: at sides of maps in pixels, see `sides_with_attention`."""
 
 # Multiples of `width`: the generator's seed and the output of each block (all of them double the side) ...
 GENERATOR_WIDTHS = {
@@ -51,9 +59,11 @@ INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def default_attention(size: int) -> int:
-    """64² from 128² on, nowhere below."""
-    return 64 if size >= 128 else 0
+def sides_with_attention(places: Places, size: int) -> int | Sequence[int]:
+    """None: 64² from 128² on, nowhere below; "quarter": of the image's side, which is SAGAN's 32² at 128²."""
+    if places is None:
+        return 64 if size >= 128 else 0
+    return size // 4 if isinstance(places, str) else places
 
 
 def initialise(network: nn.Module, init: str) -> None:
@@ -78,18 +88,18 @@ def initialise(network: nn.Module, init: str) -> None:
     advance_spectral_norm(network, WARM_UP_ITERATIONS)
 
 
-def check_chunks(family: str, latent: int, chunks: int) -> None:
+def check_chunks(latent: int, chunks: int) -> None:
     """Raises UserError, naming latents that fit, where `latent` is not a multiple of `chunks`."""
     if latent % chunks:
         below, above = latent // chunks * chunks, (latent // chunks + 1) * chunks
         fitting = f"{below} or {above}" if below else f"{above}"
         raise UserError(
-            f"{family}: skip_z cuts the latent into {chunks} equal chunks at this size, so model.latent must be a "
+            f"skip_z cuts the latent into {chunks} equal chunks at this size, so model.latent must be a "
             f"multiple of {chunks} ({fitting}, say), got {latent}; or set skip_z: false"
         )
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh. How labels
@@ -109,46 +119,40 @@ class Generator(nn.Module):
     StudioGAN. init: orthogonal, normal (N(0, 0.02²)) or xavier.
     """
 
-    family: ClassVar[str] = "biggan"
-
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int = 96,
         shared: bool = True,
         skip_z: bool = True,
         class_embedding: int = CLASS_EMBEDDING,
         narrow: bool = False,
-        attention: int | Sequence[int] | None = None,
+        attention: Places = None,
         init: str = "orthogonal",
         sn_generator: bool = True,
         sn_eps: float = 1e-8,
         bn_eps: float = 1e-5,
     ) -> None:
-        super().__init__()
+        super().__init__(shape)
+        size, classes, latent = shape.size, shape.classes, shape.latent
         table = NARROW_WIDTHS if narrow else GENERATOR_WIDTHS
-        widths = [multiple * width for multiple in at_size(self.family, table, size)]
+        widths = [multiple * shape.width for multiple in at_size(table, size)]
         blocks = len(widths) - 1
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
         self.chunks = 1
         if classes and skip_z:
             if not shared:
-                raise UserError(f"{self.family}: skip_z needs shared: true, or set skip_z: false as well")
+                raise UserError("skip_z needs shared: true, or set skip_z: false as well")
             self.chunks = 1 + blocks
-            check_chunks(self.family, latent, self.chunks)
+            check_chunks(latent, self.chunks)
         self.modulated = skip_z and not classes
         if class_embedding < 1:
-            raise UserError(f"{self.family}: class_embedding must be at least 1, got {class_embedding}")
+            raise UserError(f"class_embedding must be at least 1, got {class_embedding}")
         self.embedding = Embedding(classes, class_embedding) if classes and shared else None
         condition = class_embedding + (latent // self.chunks if self.chunks > 1 else 0)
-        spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
+        spectral = Spectral(sn_generator, sn_eps)
 
         def from_class(features: int) -> nn.Module:
-            return Linear(condition, features, bias=False, **spectral)
+            return Linear(condition, features, bias=False, spectral=spectral)
 
         def from_latent(features: int) -> nn.Module:
             return nn.Sequential(Linear(latent, latent), nn.ReLU(), Linear(latent, features, bias=False))
@@ -159,19 +163,18 @@ class Generator(nn.Module):
                 return ModulatedBatchNorm2d(features, project, eps=bn_eps)
             return batch_norm(features, classes, bn_eps)
 
-        self.linear = Linear(latent // self.chunks, widths[0] * SEED**2, **spectral)
+        self.linear = Linear(latent // self.chunks, widths[0] * SEED**2, spectral=spectral)
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, norm=norm, **spectral) for before, after in itertools.pairwise(widths)
+            UpBlock(before, after, norm=norm, spectral=spectral) for before, after in itertools.pairwise(widths)
         )
         self.attention = attention_after(
-            self.family,
-            default_attention(size) if attention is None else attention,
+            sides_with_attention(attention, size),
             [SEED * 2 ** (i + 1) for i in range(blocks)],
             widths[1:],
-            **spectral,
+            spectral=spectral,
         )
         self.norm = batch_norm(widths[-1], 0, bn_eps)
-        self.out = Conv2d(widths[-1], channels, 3, padding=1, **spectral)
+        self.out = Conv2d(widths[-1], shape.channels, 3, padding=1, spectral=spectral)
         initialise(self, init)
 
     def conditions(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Sequence[Tensor | None]]:
@@ -194,7 +197,7 @@ class Generator(nn.Module):
         return torch.tanh(self.out(F.relu(self.norm(h))))
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     `DownBlock`s down to 4×4 (8×8 at 32²), the last of them (two at 32²) without pooling; projection head. `width` 96
@@ -202,39 +205,35 @@ class Critic(nn.Module):
     attention: by default at 64², from 128² on.
     """
 
-    family: ClassVar[str] = "biggan"
-
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 96,
         wide: bool = True,
-        attention: int | Sequence[int] | None = None,
+        attention: Places = None,
         init: str = "orthogonal",
         sn_critic: bool = True,
         sn_eps: float = 1e-8,
     ) -> None:
-        super().__init__()
-        multiples, downs = at_size(self.family, CRITIC_WIDTHS, size)
-        self.size, self.channels, self.classes = size, channels, classes
-        widths = [channels, *(multiple * width for multiple in multiples)]
-        spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
+        super().__init__(shape)
+        multiples, downs = at_size(CRITIC_WIDTHS, shape.size)
+        widths = [shape.channels, *(multiple * shape.width for multiple in multiples)]
+        spectral = Spectral(sn_critic, sn_eps)
         self.blocks = nn.ModuleList(
-            DownBlock(before, after, down=i < downs, first=i == 0, wide=wide, **spectral)
+            DownBlock(before, after, down=i < downs, first=i == 0, wide=wide, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
-            self.family,
-            default_attention(size) if attention is None else attention,
-            [size >> min(i + 1, downs) for i in range(len(multiples))],
+            sides_with_attention(attention, shape.size),
+            [shape.size >> min(i + 1, downs) for i in range(len(multiples))],
             widths[1:],
-            **spectral,
+            spectral=spectral,
         )
-        self.head = Projection(widths[-1], classes, **spectral)
+        self.head = Projection(widths[-1], shape.classes, spectral=spectral)
         initialise(self, init)
+
+    def stages(self) -> Stages:
+        return list(zip(self.blocks, self.attention, strict=True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

@@ -8,8 +8,7 @@ is ours.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,14 +17,16 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.nets.attention import attention_after
 from steadygan.nets.batch_norm import ModulatedBatchNorm2d, batch_norm
-from steadygan.nets.biggan import CLASS_EMBEDDING, default_attention, initialise
+from steadygan.nets.biggan import CLASS_EMBEDDING, Places, initialise, sides_with_attention
 from steadygan.nets.labels import required
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
+from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import UpConv2d, downsample, upsample
 from steadygan.nets.resnet import SEED
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import Spectral
 
-FAMILY = "biggan-deep"
 BOTTLENECK = 4
 
 # Multiples of `width`: the generator's seed and the output of each block, every second of which doubles the side ...
@@ -60,21 +61,21 @@ class UpBlock(Block):
         *,
         up: bool,
         norm: Callable[[int], nn.Module],
-        spectral_norm: bool,
-        sn_eps: float,
+        spectral: Spectral,
         slope: float = 0.0,
     ) -> None:
         super().__init__()
         middle = max(before // BOTTLENECK, 1)
         self.up, self.after, self.slope = up, after, slope
         self.norms = nn.ModuleList(norm(features) for features in (before, middle, middle, middle))
-        spectral: dict[str, Any] = {"spectral_norm": spectral_norm, "sn_eps": sn_eps}
         self.convs = nn.ModuleList(
             (
-                Conv2d(before, middle, 1, **spectral),
-                UpConv2d(middle, middle, **spectral) if up else Conv2d(middle, middle, 3, padding=1, **spectral),
-                Conv2d(middle, middle, 3, padding=1, **spectral),
-                Conv2d(middle, after, 1, **spectral),
+                Conv2d(before, middle, 1, spectral=spectral),
+                UpConv2d(middle, middle, spectral=spectral)
+                if up
+                else Conv2d(middle, middle, 3, padding=1, spectral=spectral),
+                Conv2d(middle, middle, 3, padding=1, spectral=spectral),
+                Conv2d(middle, after, 1, spectral=spectral),
             )
         )
 
@@ -93,14 +94,12 @@ class DownBlock(Block):
     channels it lacks from a 1×1 convolution of itself.
     """
 
-    def __init__(
-        self, before: int, after: int, *, down: bool, spectral_norm: bool, sn_eps: float, slope: float = 0.0
-    ) -> None:
+    def __init__(self, before: int, after: int, *, down: bool, spectral: Spectral, slope: float = 0.0) -> None:
         super().__init__()
         middle = max(after // BOTTLENECK, 1)
         self.down, self.slope = down, slope
         self.convs = nn.ModuleList(
-            Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            Conv2d(fan_in, fan_out, kernel, padding=kernel // 2, spectral=spectral)
             for fan_in, fan_out, kernel in (
                 (before, middle, 1),
                 (middle, middle, 3),
@@ -108,9 +107,7 @@ class DownBlock(Block):
                 (middle, after, 1),
             )
         )
-        self.more = (
-            Conv2d(before, after - before, 1, spectral_norm=spectral_norm, sn_eps=sn_eps) if after > before else None
-        )
+        self.more = Conv2d(before, after - before, 1, spectral=spectral) if after > before else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W)."""
@@ -130,7 +127,7 @@ def rectified(x: Tensor, slope: float) -> Tensor:
     return F.leaky_relu(x, slope) if slope else F.relu(x)
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     The latent, together with a 128-d class embedding where there are classes, goes to the linear layer and to every
@@ -143,14 +140,10 @@ class Generator(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int = 128,
         class_embedding: int = CLASS_EMBEDDING,
-        attention: int | Sequence[int] | None = None,
+        attention: Places = None,
         init: str = "orthogonal",
         sn_generator: bool = True,
         sn_out: bool = True,
@@ -158,37 +151,36 @@ class Generator(nn.Module):
         bn_eps: float = 1e-5,
         slope: float = 0.0,
     ) -> None:
-        super().__init__()
-        widths = [multiple * width for multiple in at_size(FAMILY, GENERATOR_WIDTHS, size)]
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        super().__init__(shape)
+        classes, latent = shape.classes, shape.latent
+        widths = [multiple * shape.width for multiple in at_size(GENERATOR_WIDTHS, shape.size)]
         self.slope = slope
         if class_embedding < 1:
-            raise UserError(f"{FAMILY}: class_embedding must be at least 1, got {class_embedding}")
+            raise UserError(f"class_embedding must be at least 1, got {class_embedding}")
         self.embedding = Embedding(classes, class_embedding) if classes else None
         condition = latent + (class_embedding if classes else 0)
-        spectral: dict[str, Any] = {"spectral_norm": sn_generator, "sn_eps": sn_eps}
+        spectral = Spectral(sn_generator, sn_eps)
 
         def project(features: int) -> nn.Module:
-            return Linear(condition, features, bias=False, **spectral)
+            return Linear(condition, features, bias=False, spectral=spectral)
 
         def norm(features: int) -> nn.Module:
             return ModulatedBatchNorm2d(features, project, eps=bn_eps)
 
-        self.linear = Linear(condition, widths[0] * SEED**2, **spectral)
+        self.linear = Linear(condition, widths[0] * SEED**2, spectral=spectral)
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, up=i % 2 == 1, norm=norm, slope=slope, **spectral)
+            UpBlock(before, after, up=i % 2 == 1, norm=norm, slope=slope, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
-            FAMILY,
-            default_attention(size) if attention is None else attention,
+            sides_with_attention(attention, shape.size),
             [SEED << (i + 1) // 2 for i in range(len(widths) - 1)],
             widths[1:],
-            **spectral,
+            spectral=spectral,
         )
         self.norm = batch_norm(widths[-1], 0, bn_eps)
-        spectral["spectral_norm"] = sn_generator and sn_out
-        self.out = Conv2d(widths[-1], channels, 3, padding=1, **spectral)
+        spectral = Spectral(sn_generator and sn_out, sn_eps)
+        self.out = Conv2d(widths[-1], shape.channels, 3, padding=1, spectral=spectral)
         initialise(self, init)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -200,7 +192,7 @@ class Generator(nn.Module):
         return torch.tanh(self.out(rectified(self.norm(h), self.slope)))
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     A 3×3 convolution, two `DownBlock`s per halving down to 4×4, projection head. `width` 128 is the published one.
@@ -209,36 +201,36 @@ class Critic(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 128,
-        attention: int | Sequence[int] | None = None,
+        attention: Places = None,
         init: str = "orthogonal",
         sn_critic: bool = True,
         sn_eps: float = 1e-8,
         slope: float = 0.0,
     ) -> None:
-        super().__init__()
-        widths = [multiple * width for multiple in at_size(FAMILY, CRITIC_WIDTHS, size)]
-        self.size, self.channels, self.classes, self.slope = size, channels, classes, slope
-        spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
-        self.stem = Conv2d(channels, widths[0], 3, padding=1, **spectral)
+        super().__init__(shape)
+        widths = [multiple * shape.width for multiple in at_size(CRITIC_WIDTHS, shape.size)]
+        self.slope = slope
+        spectral = Spectral(sn_critic, sn_eps)
+        self.stem = Conv2d(shape.channels, widths[0], 3, padding=1, spectral=spectral)
         self.blocks = nn.ModuleList(
-            DownBlock(before, after, down=i % 2 == 0, slope=slope, **spectral)
+            DownBlock(before, after, down=i % 2 == 0, slope=slope, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
-            FAMILY,
-            default_attention(size) if attention is None else attention,
-            [size >> i // 2 + 1 for i in range(len(widths) - 1)],
+            sides_with_attention(attention, shape.size),
+            [shape.size >> i // 2 + 1 for i in range(len(widths) - 1)],
             widths[1:],
             last=True,
-            **spectral,
+            spectral=spectral,
         )
-        self.head = Projection(widths[-1], classes, **spectral)
+        self.head = Projection(widths[-1], shape.classes, spectral=spectral)
         initialise(self, init)
+
+    def stages(self) -> Stages:
+        first, *others = zip(self.blocks, self.attention, strict=True)
+        return [(self.stem, *first), *others]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

@@ -15,14 +15,16 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.nets.batch_norm import batch_norm
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, set_sn_gain
-from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
+from steadygan.nets.protocols import Stages
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 SLOPE = 0.1
 
 
 def _check_size(size: int) -> None:
     if size < 8 or size % 8:
-        raise UserError(f"dcgan: size must be a multiple of 8 (32, 64 and 128 are usual), got {size}")
+        raise UserError(f"size must be a multiple of 8 (32, 64 and 128 are usual), got {size}")
 
 
 def _initialise(network: nn.Module) -> None:
@@ -35,7 +37,7 @@ def _initialise(network: nn.Module) -> None:
     advance_spectral_norm(network, WARM_UP_ITERATIONS)
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     A linear layer to a (size/8)² map of 8·width channels, three stride-2 transposed convolutions down to
@@ -46,31 +48,21 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int = 64,
-        sn_generator: bool = False,
-        first_norm: bool = True,
-        bn_eps: float = 1e-5,
+        self, shape: Shape, *, sn_generator: bool = False, first_norm: bool = True, bn_eps: float = 1e-5
     ) -> None:
-        super().__init__()
-        _check_size(size)
+        super().__init__(shape)
+        _check_size(shape.size)
         if sn_generator:
-            raise UserError("dcgan: sn_generator is not available (transposed convolutions); use kind: resnet")
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
-        self.seed = size // 8
+            raise UserError("sn_generator is not available (transposed convolutions); use kind: resnet")
+        self.seed, width, classes = shape.size // 8, shape.width, shape.classes
         widths = (8 * width, 4 * width, 2 * width, width)
-        self.linear = Linear(latent, widths[0] * self.seed**2)
+        self.linear = Linear(shape.latent, widths[0] * self.seed**2)
         self.norm = batch_norm(widths[0] * self.seed**2, classes, bn_eps) if first_norm else None
         self.up = nn.ModuleList(
             nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in itertools.pairwise(widths)
         )
         self.norms = nn.ModuleList(batch_norm(after, classes, bn_eps) for after in widths[1:])
-        self.out = nn.ConvTranspose2d(width, channels, 3, padding=1)
+        self.out = nn.ConvTranspose2d(width, shape.channels, 3, padding=1)
         _initialise(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -84,7 +76,7 @@ class Generator(nn.Module):
         return torch.tanh(self.out(h))
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features the flattened last map.
 
     Seven convolutions, 3×3 at one resolution in turn with 4×4 of stride 2, leaky ReLU (0.1) after each,
@@ -96,11 +88,8 @@ class Critic(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 64,
         sn_critic: bool = True,
         sn_eps: float = 1e-12,
         paired: bool = False,
@@ -109,12 +98,12 @@ class Critic(nn.Module):
         bn_eps: float | None = None,
         sn_gain: float = 1.0,
     ) -> None:
-        super().__init__()
-        _check_size(size)
-        self.size, self.channels, self.classes = size, channels, classes
+        super().__init__(shape)
+        _check_size(shape.size)
         self.pooled, self.slope = pooled, slope
+        spectral, width = Spectral(sn_critic, sn_eps), shape.width
         multiples = (1, 1, 2, 2, 4, 4, 8) if paired else (1, 2, 2, 4, 4, 8, 8)
-        widths = [channels, *(multiple * width for multiple in multiples)]
+        widths = [shape.channels, *(multiple * width for multiple in multiples)]
         self.convs = nn.ModuleList(
             Conv2d(
                 widths[i],
@@ -122,19 +111,19 @@ class Critic(nn.Module):
                 kernel_size=4 if i % 2 else 3,
                 stride=2 if i % 2 else 1,
                 padding=1,
-                spectral_norm=sn_critic,
-                sn_eps=sn_eps,
+                spectral=spectral,
             )
             for i in range(7)
         )
         self.norms = nn.ModuleList(
             nn.Identity() if bn_eps is None else batch_norm(after, 0, bn_eps) for after in widths[1:]
         )
-        self.head = Projection(
-            8 * width * (1 if pooled else (size // 8) ** 2), classes, spectral_norm=sn_critic, sn_eps=sn_eps
-        )
+        self.head = Projection(8 * width * (1 if pooled else (shape.size // 8) ** 2), shape.classes, spectral=spectral)
         _initialise(self)
         set_sn_gain(self, sn_gain)
+
+    def stages(self) -> Stages:
+        return list(zip(self.convs, self.norms, strict=True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from steadygan.errors import UserError
 from steadygan.nets.batch_norm import BatchNorm2d, OfBatch
 from steadygan.nets.layers import Conv2d, Score
+from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import UpConv2d
-from steadygan.nets.spectral_norm import SpectralNorm
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import Spectral, SpectralNorm
 
 SIZES = (64, 128, 256, 512)
 SMALL = 128
@@ -48,12 +50,12 @@ EXCITES: Mapping[int, int] = MappingProxyType({64: 4, 128: 8, 256: 16, 512: 32})
 def small_side(size: int) -> int:
     """The side of the smaller image. Raises UserError for a size there is not."""
     if size not in SIZES:
-        raise UserError(f"fastgan: size must be one of {', '.join(map(str, SIZES))}, got {size}")
+        raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return min(SMALL, size // 2)
 
 
 def _conv(before: int, after: int, kernel: int, stride: int = 1, padding: int = 0) -> Conv2d:
-    return Conv2d(before, after, kernel, stride=stride, padding=padding, bias=False, spectral_norm=True)
+    return Conv2d(before, after, kernel, stride=stride, padding=padding, bias=False, spectral=Spectral())
 
 
 def _initialise(network: nn.Module) -> None:
@@ -91,7 +93,7 @@ class UpBlock(Block):
 
     def __init__(self, before: int, after: int, side: int | None = None) -> None:
         super().__init__()
-        self.conv1, self.norm1 = UpConv2d(before, 2 * after, bias=False, spectral_norm=True), BatchNorm2d(2 * after)
+        self.conv1, self.norm1 = UpConv2d(before, 2 * after, bias=False, spectral=Spectral()), BatchNorm2d(2 * after)
         self.twice = side is not None
         if side is not None:
             self.noise1, self.noise2 = Noise(side), Noise(side)
@@ -127,16 +129,16 @@ class Seed(nn.Module):
         return F.glu(self.norm(h), 1)
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1]: nothing bounds it, as in the code.
 
     Unconditional. `forward(…, scales=True)` gives the smaller image as well.
     """
 
-    def __init__(self, *, size: int, channels: int, classes: int, latent: int, width: int = 64) -> None:
-        super().__init__()
-        _refuse_classes(classes)
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        _refuse_classes(shape.classes)
+        size, channels, latent, width = shape.size, shape.channels, shape.latent, shape.width
         self.small = small_side(size)
         maps = {side: max(1, int(multiple * width)) for side, multiple in GENERATOR.items()}
         sides = [side for side in maps if side <= size]
@@ -212,16 +214,16 @@ class Reconstruction(NamedTuple):
     small: Tensor
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image → Score with a map of logits (N, 1, 5, 5): of an image of `size`, or of one of the smaller side.
 
     The two sides have networks of their own that share nothing. Unconditional.
     """
 
-    def __init__(self, *, size: int, channels: int, classes: int, width: int = 64) -> None:
-        super().__init__()
-        _refuse_classes(classes)
-        self.size, self.channels, self.classes = size, channels, classes
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        _refuse_classes(shape.classes)
+        size, channels, width = shape.size, shape.channels, shape.width
         self.small = small_side(size)
         maps = {side: max(1, int(multiple * width)) for side, multiple in CRITIC.items()}
         start = min(size, 256)
@@ -247,6 +249,10 @@ class Critic(nn.Module):
         self.decode_whole, self.decode_quarter = Decoder(maps[16], channels), Decoder(maps[32], channels)
         self.decode_small = Decoder(maps[4 * LAST], channels)
         _initialise(self)
+
+    def stages(self) -> Stages:
+        first, *others = self.blocks
+        return [(self.stem, first), *((block,) for block in others)]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, side, side), side being `size` or `small`."""
@@ -287,4 +293,4 @@ def quarters_of(x: Tensor) -> list[Tensor]:
 
 def _refuse_classes(classes: int) -> None:
     if classes:
-        raise UserError("fastgan: these networks know no classes; set model.conditional=false")
+        raise UserError("these networks know no classes; set model.conditional=false")

@@ -12,7 +12,7 @@ from steadygan.errors import UserError
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.kernels.winograd.layer import Winograd
 from steadygan.nets.labels import look_up, required
-from steadygan.nets.spectral_norm import SpectralNorm
+from steadygan.nets.spectral_norm import PLAIN, Spectral, SpectralNorm
 
 T = TypeVar("T")
 
@@ -29,19 +29,19 @@ class Score(NamedTuple):
     pixels: Tensor | None = None
 
 
-def at_size(family: str, table: Mapping[int, T], size: int) -> T:
+def at_size(table: Mapping[int, T], size: int) -> T:
     """The row of a family's table for images of `size`². Raises UserError naming the sizes there are."""
     if size not in table:
-        raise UserError(f"{family}: size must be one of {', '.join(map(str, sorted(table)))}, got {size}")
+        raise UserError(f"size must be one of {', '.join(map(str, sorted(table)))}, got {size}")
     return table[size]
 
 
 class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
     """torch's Conv2d, its kernel as a (C_out, C_in·k·k) matrix spectrally normalised on request."""
 
-    def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, spectral: Spectral = PLAIN, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._start_spectral_norm(spectral_norm, sn_eps)
+        self._start_spectral_norm(spectral)
 
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
         """rectify: relu(x) is convolved, which may be quicker than to be given relu(x)."""
@@ -58,9 +58,9 @@ class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
 class Linear(SpectralNorm, nn.Linear):
     """torch's Linear, spectrally normalised on request."""
 
-    def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, spectral: Spectral = PLAIN, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._start_spectral_norm(spectral_norm, sn_eps)
+        self._start_spectral_norm(spectral)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.kernel(), self.bias)
@@ -69,9 +69,9 @@ class Linear(SpectralNorm, nn.Linear):
 class Embedding(SpectralNorm, nn.Embedding):
     """torch's Embedding, its whole (classes, F) table spectrally normalised on request."""
 
-    def __init__(self, *args: Any, spectral_norm: bool = False, sn_eps: float = 1e-12, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, spectral: Spectral = PLAIN, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._start_spectral_norm(spectral_norm, sn_eps)
+        self._start_spectral_norm(spectral)
 
     def forward(self, y: Tensor) -> Tensor:
         """y: as for `look_up`."""
@@ -99,18 +99,10 @@ class Projection(nn.Module):
     Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, eq. 3.
     """
 
-    def __init__(
-        self,
-        features: int,
-        classes: int,
-        *,
-        bias: bool = True,
-        spectral_norm: bool = False,
-        sn_eps: float = 1e-12,
-    ) -> None:
+    def __init__(self, features: int, classes: int, *, bias: bool = True, spectral: Spectral = PLAIN) -> None:
         super().__init__()
-        self.linear = Linear(features, 1, bias=bias, spectral_norm=spectral_norm, sn_eps=sn_eps)
-        self.embedding = Embedding(classes, features, spectral_norm=spectral_norm, sn_eps=sn_eps) if classes else None
+        self.linear = Linear(features, 1, bias=bias, spectral=spectral)
+        self.embedding = Embedding(classes, features, spectral=spectral) if classes else None
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
         """h: (N, F); y: (N,) int64, not looked at without classes. Returns logits (N,)."""

@@ -8,6 +8,7 @@ demodulation and dense layers stay in the precision of the weights, as in the au
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -183,7 +184,8 @@ class ModulatedConv2d(SameSizeConv2d):
     x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up` (filtered). With s = A(w):
     w'ᵢⱼₖ = sᵢ · wᵢⱼₖ and, with `demodulate`, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), then a bias (StyleGAN2, §2.2,
     eq. 1 and 3). No kernel is made per image: s scales what enters the shared convolution and the demodulation what
-    leaves it, which is the same and in training much the faster. gain: of the output, bias included.
+    leaves it, which is the same and in training much the faster. gain: of the output, bias included. raw_eps: ε is
+    added to the sum over weights that are not scaled yet.
     """
 
     def __init__(
@@ -196,13 +198,19 @@ class ModulatedConv2d(SameSizeConv2d):
         up: bool = False,
         demodulate: bool = True,
         gain: float = 1.0,
+        raw_eps: bool = False,
     ) -> None:
         super().__init__()
         self.demodulate, self.gain = demodulate, gain
+        self.eps = EPS / (before * kernel**2) if raw_eps else EPS
         self.affine = EqualLinear(w_dim, before, bias=1.0)
         self.weight = nn.Parameter(torch.randn(after, before, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(after))
         self.resample = Resample() if up else None
+
+    def scale_and_shift(self) -> Iterable[nn.Parameter]:
+        """What makes the style of w."""
+        return self.affine.parameters()
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         style = self.affine(w)
@@ -218,5 +226,5 @@ class ModulatedConv2d(SameSizeConv2d):
             return torch.add(bias, h, alpha=self.gain)
         with without_autocast(x):
             power = style.square() @ weight.square().sum((2, 3)).t()
-            scale = self.gain * (power + EPS).rsqrt()
+            scale = self.gain * (power + self.eps).rsqrt()
         return torch.addcmul(bias, h, scale.to(h.dtype)[:, :, None, None])

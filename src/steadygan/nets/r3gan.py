@@ -26,7 +26,9 @@ from steadygan.kernels.precision import without_autocast
 from steadygan.nets.labels import look_up, required
 from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.modulated import Resample
+from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
+from steadygan.nets.shape import Shape, Shaped
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 SEED = 4
@@ -40,7 +42,7 @@ FULL = 16
 def stage_widths(size: int, width: int, full: int) -> list[int]:
     """Channels at 4², 8², … up to the size of the image. Raises UserError for a size there is not."""
     if size not in SIZES:
-        raise UserError(f"r3gan: size must be one of {', '.join(map(str, SIZES))}, got {size}")
+        raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     if full < SEED:
         raise UserError(f"full must be at least {SEED}, got {full}")
     sides = [2**k for k in range(2, size.bit_length())]
@@ -147,11 +149,11 @@ def _blocks(channels: int, most: int, groups: int, expansion: int, per_stage: in
     """The blocks of one stage; `groups` is for `most` channels."""
     mine = max(1, groups * channels // most)
     if (channels * expansion) % mine:
-        raise UserError(f"r3gan: {channels * expansion} channels do not split into {mine} groups; choose other groups")
+        raise UserError(f"{channels * expansion} channels do not split into {mine} groups; choose other groups")
     return [ResidualBlock(channels, mine, expansion, per_stage * stages) for _ in range(per_stage)]
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1]: nothing bounds it.
 
     With classes, an embedding of the label with as many dimensions as z goes in next to it.
@@ -162,20 +164,16 @@ class Generator(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int = 48,
         full: int = 32,
         groups: int = 96,
         expansion: int = 2,
         blocks: int = 2,
     ) -> None:
-        super().__init__()
-        widths = stage_widths(size, width, full)
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
+        super().__init__(shape)
+        classes, latent = shape.classes, shape.latent
+        widths = stage_widths(shape.size, shape.width, full)
         self.embedding = nn.Parameter(torch.empty(classes, latent)) if classes else None
         if self.embedding is not None:
             nn.init.normal_(self.embedding, std=1 / math.sqrt(classes))
@@ -185,7 +183,7 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*up, *stage) for up, stage in zip([[], *([up] for up in ups)], stages, strict=True)
         )
-        self.to_rgb = _conv(widths[-1], channels, 1, 1.0)
+        self.to_rgb = _conv(widths[-1], shape.channels, 1, 1.0)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
@@ -197,7 +195,7 @@ class Generator(nn.Module):
         return self.to_rgb(h)
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features what the last linear layer sees.
 
     The generator backwards. With classes the last layer has as many outputs as the first stage has channels, and the
@@ -208,21 +206,17 @@ class Critic(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 48,
         full: int = 32,
         groups: int = 96,
         expansion: int = 2,
         blocks: int = 2,
     ) -> None:
-        super().__init__()
-        widths = stage_widths(size, width, full)[::-1]
+        super().__init__(shape)
+        widths, classes = stage_widths(shape.size, shape.width, full)[::-1], shape.classes
         most = widths[-1]
-        self.size, self.channels, self.classes = size, channels, classes
-        self.from_rgb = _conv(channels, widths[0], 1, 1.0)
+        self.from_rgb = _conv(shape.channels, widths[0], 1, 1.0)
         stages = [_blocks(w, most, groups, expansion, blocks, len(widths)) for w in widths]
         downs = [DownLayer(before, after) for before, after in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(
@@ -232,6 +226,10 @@ class Critic(nn.Module):
         self.embedding = nn.Parameter(torch.empty(classes, most)) if classes else None
         if self.embedding is not None:
             nn.init.normal_(self.embedding, std=1 / math.sqrt(classes * most))
+
+    def stages(self) -> Stages:
+        first, *others = self.blocks
+        return [(self.from_rgb, first), *((block,) for block in others)]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

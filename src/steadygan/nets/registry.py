@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import nn
 
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError
 from steadygan.nets import (
     biggan,
     biggan_deep,
@@ -18,16 +19,22 @@ from steadygan.nets import (
     fastgan,
     r3gan,
     resnet,
-    sagan,
     stylegan2,
     translate,
     unet,
     unet_generator,
 )
+from steadygan.nets.shape import Shape
+from steadygan.options import find, resolve
+
+Role = Literal["generator", "critic"]
 
 
 class Family(NamedTuple):
-    """The two networks of a backbone. Keyword arguments beyond those of `create_*` are its options."""
+    """The two networks of a backbone, each made of a `Shape`; keyword-only parameters are its options.
+
+    What the networks must be able to do: `nets.protocols`.
+    """
 
     generator: Callable[..., nn.Module]
     critic: Callable[..., nn.Module]
@@ -37,7 +44,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "dcgan": Family(dcgan.Generator, dcgan.Critic),
         "resnet": Family(resnet.Generator, resnet.Critic),
-        "sagan": Family(sagan.Generator, sagan.Critic),
+        "sagan": Family(
+            partial(biggan.Generator, shared=False, skip_z=False, attention="quarter", init="xavier", sn_eps=1e-12),
+            partial(biggan.Critic, attention="quarter", init="xavier", sn_eps=1e-12),
+        ),
         "biggan": Family(biggan.Generator, biggan.Critic),
         "biggan-deep": Family(biggan_deep.Generator, biggan_deep.Critic),
         "unet": Family(biggan.Generator, unet.Critic),
@@ -55,33 +65,70 @@ TRANSLATORS: Mapping[str, Family] = MappingProxyType(
 )
 """Families whose generator makes images of images; called like the others, with latent = 0."""
 
-SHARED_KEYS = ("size", "channels", "classes", "latent", "width")
+SET_BY: Mapping[str, str] = MappingProxyType(
+    {
+        "size": "data.size",
+        "channels": "data.channels",
+        "classes": "model.conditional",
+        "latent": "model.latent",
+        "width": "model.width",
+    }
+)
+"""What a `Shape` holds is no option of a network, and set elsewhere."""
 
 
-def _create(
-    kind: str,
-    role: str,
-    sizes: dict[str, int],
-    options: dict[str, object],
-    rng: torch.Generator | None,
+def find_family(kind: str) -> Family:
+    """The family of that name, or a module's, written `module:NAME`. Raises UserError."""
+    family = find(kind, {**FAMILIES, **TRANSLATORS}, where="model.kind", noun="backbone")
+    if not isinstance(family, Family):
+        raise UserError(f"model.kind: {kind} is not a steadygan.nets.Family(Generator, Critic) of two networks")
+    return family
+
+
+def typed_options(role: Role, kind: str, given: Mapping[str, object]) -> dict[str, Any]:
+    """The given options of a network in the types it declares; a critic may have a `width` of its own.
+
+    Raises:
+        UserError: for an option that does not exist, is part of the run's shape, or is not of its type.
+    """
+    where, own = f"model.{role}", {"width"} if role == "critic" else set()
+    typed = resolve(_width, {key: given[key] for key in given if key in own} or {"width": 1}, where=where)
+    rest = {key: value for key, value in given.items() if key not in own}
+    typed |= resolve(getattr(find_family(kind), role), rest, where=where, set_by=SET_BY)
+    return {key: typed[key] for key in given}
+
+
+def _width(*, width: Annotated[int, Field(ge=1)]) -> None:
+    """The signature of what a critic may set of its shape."""
+
+
+def build_network(
+    role: Role, kind: str, shape: Shape, options: Mapping[str, object], *, rng: torch.Generator | None = None
 ) -> nn.Module:
-    families = {**FAMILIES, **TRANSLATORS}
-    if kind not in families:
-        raise UserError(f"model.kind: no backbone is called {kind!r}; {nearest(kind, families)}")
-    for key, value in sizes.items():
-        least = 0 if key == "classes" or (key == "latent" and kind in TRANSLATORS) else 1
+    """One of a family's two networks with fresh weights.
+
+    Args:
+        kind: name of a family, or `module:NAME` of one outside the package.
+        options: as they come from YAML; checked by name and type against the network's keyword-only parameters.
+        rng: where the initial weights come from (torch's global generator when None).
+
+    Raises:
+        UserError: for a kind, shape or option that does not exist.
+    """
+    build = getattr(find_family(kind), role)
+    for key, value in vars(shape).items():
+        least = 0 if key == "classes" or (key == "latent" and (kind in TRANSLATORS or role == "critic")) else 1
         if value < least:
             raise UserError(f"{key} must be at least {least}, got {value}")
-    build = getattr(families[kind], role)
-    known = [name for name in inspect.signature(build).parameters if name not in SHARED_KEYS]
-    for name in options:
-        if name not in known:
-            raise UserError(f"{name}: not an option of the {kind} {role}; {nearest(name, known)}")
-    if rng is None:
-        return build(**sizes, **options)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=rng, device=rng.device)))
-        return build(**sizes, **options)
+    chosen = resolve(build, options, where=f"model.{role}", set_by=SET_BY)
+    try:
+        if rng is None:
+            return build(shape, **chosen)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=rng, device=rng.device)))
+            return build(shape, **chosen)
+    except UserError as error:
+        raise UserError(f"{kind}: {error}") from error
 
 
 def create_generator(
@@ -102,8 +149,7 @@ def create_generator(
     options: the family's own, such as sn_generator.
     Raises UserError for a kind, size or option that does not exist.
     """
-    sizes = {"size": size, "channels": channels, "classes": classes, "latent": latent, "width": width}
-    return _create(kind, "generator", sizes, options, rng)
+    return build_network("generator", kind, Shape(size, channels, classes, latent, width), options, rng=rng)
 
 
 def create_critic(
@@ -120,8 +166,7 @@ def create_critic(
 
     Arguments and errors as for `create_generator`; options such as sn_critic.
     """
-    sizes = {"size": size, "channels": channels, "classes": classes, "width": width}
-    return _create(kind, "critic", sizes, options, rng)
+    return build_network("critic", kind, Shape(size, channels, classes, 0, width), options, rng=rng)
 
 
 def count_parameters(module: nn.Module) -> int:

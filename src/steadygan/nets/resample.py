@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from steadygan.kernels.precision import without_autocast
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.nets.layers import Conv2d
+from steadygan.nets.spectral_norm import PLAIN, Spectral
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -48,10 +49,8 @@ class ResamplingConv2d(Conv2d):
 
     fold: bool = True
 
-    def __init__(
-        self, before: int, after: int, *, bias: bool = True, spectral_norm: bool = False, sn_eps: float = 1e-12
-    ) -> None:
-        super().__init__(before, after, 3, padding=1, bias=bias, spectral_norm=spectral_norm, sn_eps=sn_eps)
+    def __init__(self, before: int, after: int, *, bias: bool = True, spectral: Spectral = PLAIN) -> None:
+        super().__init__(before, after, 3, padding=1, bias=bias, spectral=spectral)
 
     @property
     def changes(self) -> bool:

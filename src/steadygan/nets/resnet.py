@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from steadygan.nets.batch_norm import batch_norm
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size, set_sn_gain
+from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import DownConv2d, UpConv2d, downsample, upsample
-from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 SEED = 4
 BATCH_NORM_EPS = 2e-5
@@ -55,16 +57,15 @@ class UpBlock(Block):
         classes: int = 0,
         *,
         norm: Callable[[int], nn.Module] | None = None,
-        spectral_norm: bool,
-        sn_eps: float,
+        spectral: Spectral,
     ) -> None:
         super().__init__()
         norm = norm or functools.partial(batch_norm, classes=classes, eps=BATCH_NORM_EPS)
         self.norm1 = norm(before)
-        self.conv1 = UpConv2d(before, after, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.conv1 = UpConv2d(before, after, spectral=spectral)
         self.norm2 = norm(after)
-        self.conv2 = Conv2d(after, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
-        self.shortcut = Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.conv2 = Conv2d(after, after, 3, padding=1, spectral=spectral)
+        self.shortcut = Conv2d(before, after, 1, spectral=spectral)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = self.conv1(self.norm1(x, y), rectify=True)
@@ -89,23 +90,18 @@ class DownBlock(Block):
         down: bool,
         first: bool = False,
         wide: bool = False,
-        spectral_norm: bool,
-        sn_eps: float,
+        spectral: Spectral,
     ) -> None:
         super().__init__()
         middle = after if first or wide else before
         self.down, self.first = down, first
-        self.conv1 = Conv2d(before, middle, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+        self.conv1 = Conv2d(before, middle, 3, padding=1, spectral=spectral)
         self.conv2 = (
-            DownConv2d(middle, after, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            DownConv2d(middle, after, spectral=spectral)
             if down
-            else Conv2d(middle, after, 3, padding=1, spectral_norm=spectral_norm, sn_eps=sn_eps)
+            else Conv2d(middle, after, 3, padding=1, spectral=spectral)
         )
-        self.shortcut = (
-            Conv2d(before, after, 1, spectral_norm=spectral_norm, sn_eps=sn_eps)
-            if down or before != after
-            else nn.Identity()
-        )
+        self.shortcut = Conv2d(before, after, 1, spectral=spectral) if down or before != after else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x, rectify=not self.first)
@@ -116,34 +112,23 @@ class DownBlock(Block):
         return h + self.shortcut(downsample(x))
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh.
     `width` 64 is the published one at every size: 256 channels throughout at 32², 1024 down to 64 above.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int = 64,
-        sn_generator: bool = False,
-        sn_eps: float = 1e-12,
-    ) -> None:
-        super().__init__()
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
-        widths = [multiple * width for multiple in at_size("resnet", GENERATOR_WIDTHS, size)]
-        self.linear = Linear(latent, widths[0] * SEED**2, spectral_norm=sn_generator, sn_eps=sn_eps)
+    def __init__(self, shape: Shape, *, sn_generator: bool = False, sn_eps: float = 1e-12) -> None:
+        super().__init__(shape)
+        spectral = Spectral(sn_generator, sn_eps)
+        widths = [multiple * shape.width for multiple in at_size(GENERATOR_WIDTHS, shape.size)]
+        self.linear = Linear(shape.latent, widths[0] * SEED**2, spectral=spectral)
         self.blocks = nn.ModuleList(
-            UpBlock(before, after, classes, spectral_norm=sn_generator, sn_eps=sn_eps)
-            for before, after in itertools.pairwise(widths)
+            UpBlock(before, after, shape.classes, spectral=spectral) for before, after in itertools.pairwise(widths)
         )
         self.norm = batch_norm(widths[-1], 0, BATCH_NORM_EPS)
-        self.out = Conv2d(widths[-1], channels, 3, padding=1, spectral_norm=sn_generator, sn_eps=sn_eps)
+        self.out = Conv2d(widths[-1], shape.channels, 3, padding=1, spectral=spectral)
         _initialise(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -154,35 +139,28 @@ class Generator(nn.Module):
         return torch.tanh(self.out(F.relu(self.norm(h))))
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     `width` 64 is the published one at every size: 128 channels throughout at 32², 64 to 1024 at 64² and 128².
     The last linear layer has no bias at 32² and has one at 64² and 128², as in the authors' code.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 64,
-        sn_critic: bool = True,
-        sn_eps: float = 1e-12,
-        sn_gain: float = 1.0,
-    ) -> None:
-        super().__init__()
-        self.size, self.channels, self.classes = size, channels, classes
-        multiples, downs = at_size("resnet", CRITIC_WIDTHS, size)
-        widths = [channels, *(multiple * width for multiple in multiples)]
+    def __init__(self, shape: Shape, *, sn_critic: bool = True, sn_eps: float = 1e-12, sn_gain: float = 1.0) -> None:
+        super().__init__(shape)
+        spectral = Spectral(sn_critic, sn_eps)
+        multiples, downs = at_size(CRITIC_WIDTHS, shape.size)
+        widths = [shape.channels, *(multiple * shape.width for multiple in multiples)]
         self.blocks = nn.ModuleList(
-            DownBlock(before, after, down=i < downs, first=i == 0, spectral_norm=sn_critic, sn_eps=sn_eps)
+            DownBlock(before, after, down=i < downs, first=i == 0, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
-        self.head = Projection(widths[-1], classes, bias=size != 32, spectral_norm=sn_critic, sn_eps=sn_eps)
+        self.head = Projection(widths[-1], shape.classes, bias=shape.size != 32, spectral=spectral)
         _initialise(self)
         set_sn_gain(self, sn_gain)
+
+    def stages(self) -> Stages:
+        return [(block,) for block in self.blocks]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

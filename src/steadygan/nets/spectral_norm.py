@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,18 @@ from torch import Tensor, nn
 from steadygan.kernels.precision import without_autocast
 
 WARM_UP_ITERATIONS = 15
+
+
+@dataclass(frozen=True)
+class Spectral:
+    """Whether layers are spectrally normalised, and the ε that keeps the norms of u and v from zero."""
+
+    on: bool = True
+    eps: float = 1e-12
+
+
+PLAIN = Spectral(on=False)
+"""No spectral norm."""
 
 
 class SpectralNorm(nn.Module):
@@ -30,14 +44,13 @@ class SpectralNorm(nn.Module):
     kept: Tensor | None = None  # see `prepared.prepared`, as for `made`
     made: tuple[object, ...] | None = None
 
-    def _start_spectral_norm(self, enabled: bool, eps: float) -> None:
-        self.spectral_norm = enabled
-        self.sn_eps = eps
-        if not enabled:
+    def _start_spectral_norm(self, spectral: Spectral) -> None:
+        self.spectral_norm, self.sn_eps = spectral.on, spectral.eps
+        if not spectral.on:
             return
         rows, columns = self.weight.flatten(1).shape
-        self.register_buffer("u", F.normalize(self.weight.new_empty(rows).normal_(), dim=0, eps=eps))
-        self.register_buffer("v", F.normalize(self.weight.new_empty(columns).normal_(), dim=0, eps=eps))
+        self.register_buffer("u", F.normalize(self.weight.new_empty(rows).normal_(), dim=0, eps=spectral.eps))
+        self.register_buffer("v", F.normalize(self.weight.new_empty(columns).normal_(), dim=0, eps=spectral.eps))
         advance_spectral_norm(self, WARM_UP_ITERATIONS)
 
     def normalised_weight(self) -> Tensor:

@@ -41,7 +41,9 @@ from steadygan.nets.modulated import (
     clamped,
     normalise_second_moment,
 )
+from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
+from steadygan.nets.shape import Shape, Shaped
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 SEED = 4
@@ -51,7 +53,7 @@ MAPPING_LR = 0.01
 def _sides(size: int) -> list[int]:
     """4, 8, … up to the size of the image."""
     if size not in SIZES:
-        raise UserError(f"stylegan2: size must be one of {', '.join(map(str, SIZES))}, got {size}")
+        raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return [2**k for k in range(2, size.bit_length())]
 
 
@@ -99,17 +101,26 @@ class SynthesisLayer(OfBatch, Block):
 
     The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: fresh from
     torch's global generator in training mode, always the same registered one in evaluation mode. clamp: bound of the
-    output.
+    output. raw_eps: see `ModulatedConv2d`.
     """
 
     noise: Tensor
 
     def __init__(
-        self, before: int, after: int, w_dim: int, side: int, *, up: bool, noise: bool, clamp: float | None = None
+        self,
+        before: int,
+        after: int,
+        w_dim: int,
+        side: int,
+        *,
+        up: bool,
+        noise: bool,
+        clamp: float | None = None,
+        raw_eps: bool = False,
     ) -> None:
         super().__init__()
         self.clamp = clamp
-        self.conv = ModulatedConv2d(before, after, 3, w_dim, up=up, gain=ACTIVATION_GAIN)
+        self.conv = ModulatedConv2d(before, after, 3, w_dim, up=up, gain=ACTIVATION_GAIN, raw_eps=raw_eps)
         self.strength = nn.Parameter(torch.zeros(())) if noise else None
         if noise:
             self.register_buffer("noise", torch.randn(1, 1, side, side))
@@ -122,7 +133,7 @@ class SynthesisLayer(OfBatch, Block):
         return clamped(F.leaky_relu(h, SLOPE), self.clamp)
 
 
-class Generator(OfBatch, nn.Module):
+class Generator(OfBatch, Shaped):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1].
 
     Nothing bounds the image, as there is no tanh: values may stand out of [−1, 1], and are clamped only when turned
@@ -139,20 +150,16 @@ class Generator(OfBatch, nn.Module):
     Karras et al., CVPR 2019, §3.1), drawn for each image (the authors' code draws it once per batch). noise:
     per-pixel noise. w_avg_beta: decay, per training call, of the running average of w (`w_avg`) towards which
     `truncation` pulls (0.995 as in the authors' code). conv_clamp: bound of what every convolution gives (256 in
-    NVIDIA's files of half precision), None for none.
+    NVIDIA's files of half precision), None for none. raw_eps: ε of demodulation as in NVIDIA's PyTorch code, not as in
+    its TensorFlow code.
     """
 
-    truncates_in_w = True
     w_avg: Tensor
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int = 64,
         fmap_max: int | None = None,
         mapping_layers: int = 8,
         w_dim: int | None = None,
@@ -160,28 +167,28 @@ class Generator(OfBatch, nn.Module):
         noise: bool = True,
         w_avg_beta: float = 0.995,
         conv_clamp: float | None = None,
+        raw_eps: bool = False,
     ) -> None:
-        super().__init__()
-        sides, maps = _sides(size), _feature_maps(size, width, fmap_max)
+        super().__init__(shape)
+        sides, maps = _sides(shape.size), _feature_maps(shape.size, shape.width, fmap_max)
         if w_dim is not None and w_dim < 1:
             raise UserError(f"w_dim must be at least 1, got {w_dim}")
         for name, value in {"style_mixing": style_mixing, "w_avg_beta": w_avg_beta}.items():
             if not 0 <= value <= 1:
                 raise UserError(f"{name} must be between 0 and 1, got {value}")
         _check_clamp(conv_clamp)
-        self.size, self.channels, self.classes, self.latent = size, channels, classes, latent
-        self.w_dim = w_dim or latent
+        self.w_dim = w_dim or shape.latent
         self.style_mixing, self.w_avg_beta, self.conv_clamp = style_mixing, w_avg_beta, conv_clamp
-        self.mapping = Mapping(latent, classes, self.w_dim, mapping_layers)
+        self.mapping = Mapping(shape.latent, shape.classes, self.w_dim, mapping_layers)
         self.register_buffer("w_avg", torch.zeros(self.w_dim))
         self.constant = nn.Parameter(torch.randn(1, maps[0], SEED, SEED))
-        layer = partial(SynthesisLayer, w_dim=self.w_dim, noise=noise, clamp=conv_clamp)
+        layer = partial(SynthesisLayer, w_dim=self.w_dim, noise=noise, clamp=conv_clamp, raw_eps=raw_eps)
         self.first = layer(maps[0], maps[0], side=SEED, up=False)
         self.ups, self.layers = nn.ModuleList(), nn.ModuleList()
         for i in range(1, len(sides)):
             self.ups.append(layer(maps[i - 1], maps[i], side=sides[i], up=True))
             self.layers.append(layer(maps[i], maps[i], side=sides[i], up=False))
-        self.to_rgb = nn.ModuleList(ModulatedConv2d(m, channels, 1, self.w_dim, demodulate=False) for m in maps)
+        self.to_rgb = nn.ModuleList(ModulatedConv2d(m, shape.channels, 1, self.w_dim, demodulate=False) for m in maps)
         self.resample = Resample()
         self.num_layers = 2 * len(sides)
 
@@ -271,7 +278,7 @@ class Head(nn.Module):
         return (out * self.mapping(None, y)).sum(1) / math.sqrt(out.shape[1])
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features what the last linear layer sees.
 
     A 1×1 convolution, one `CriticBlock` per halving down to 4×4, minibatch standard deviation, conv3, two dense layers.
@@ -284,31 +291,31 @@ class Critic(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 64,
         fmap_max: int | None = None,
         residual: bool = True,
         mbstd_group: int = 4,
         mapping_layers: int = 8,
         conv_clamp: float | None = None,
     ) -> None:
-        super().__init__()
-        maps = _feature_maps(size, width, fmap_max)[::-1]
+        super().__init__(shape)
+        maps = _feature_maps(shape.size, shape.width, fmap_max)[::-1]
         _check_clamp(conv_clamp)
         if mbstd_group < 0 or mbstd_group == 1:
             raise UserError(f"mbstd_group must be 0 (none) or at least 2, got {mbstd_group}")
-        self.size, self.channels, self.classes = size, channels, classes
-        self.from_rgb = EqualConv2d(channels, maps[0], 1, clamp=conv_clamp)
+        self.from_rgb = EqualConv2d(shape.channels, maps[0], 1, clamp=conv_clamp)
         self.blocks = nn.Sequential(
             *(CriticBlock(maps[i], maps[i + 1], residual=residual, clamp=conv_clamp) for i in range(len(maps) - 1))
         )
         self.minibatch_stddev = MinibatchStddev(mbstd_group) if mbstd_group else nn.Identity()
         self.conv = EqualConv2d(maps[-1] + (1 if mbstd_group else 0), maps[-1], 3, clamp=conv_clamp)
         self.dense = EqualLinear(maps[-1] * SEED**2, maps[-1], activate=True)
-        self.head = Head(maps[-1], classes, mapping_layers)
+        self.head = Head(maps[-1], shape.classes, mapping_layers)
+
+    def stages(self) -> Stages:
+        first, *others = self.blocks
+        return [(self.from_rgb, first), *((block,) for block in others)]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

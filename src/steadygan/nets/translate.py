@@ -5,7 +5,7 @@ Zhu et al., ICCV 2017, app. 7.2, with the layers of its public code; CSGAN (arXi
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,8 @@ from steadygan.kernels.precision import without_autocast
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.recompute import Block
-from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, advance_spectral_norm
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 Norm = Literal["instance", "batch", "none"]
 CriticNorm = Literal["instance", "batch", "none", "spectral"]
@@ -32,11 +33,6 @@ def _norm(name: str, channels: int) -> list[nn.Module]:
     if name == "instance":
         return [nn.InstanceNorm2d(channels)]
     return [BatchNorm2d(channels)] if name == "batch" else []
-
-
-def _refuse(value: str, allowed: object, what: str) -> None:
-    if value not in get_args(allowed):
-        raise UserError(f"{what}: norm must be one of {', '.join(get_args(allowed))}, got {value!r}")
 
 
 def _initialise(network: nn.Module) -> None:
@@ -67,7 +63,7 @@ class ResidualBlock(Block):
         return x + body
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
 
     A 7×7 convolution to `width` channels, two of stride 2, residual blocks, two transposed convolutions, a 7×7 one and
@@ -79,25 +75,20 @@ class Generator(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int,
         blocks: int | None = None,
         norm: Norm = "instance",
     ) -> None:
-        super().__init__()
-        if classes or latent:
-            raise UserError("translate: images are made of images; set model.conditional=false")
+        super().__init__(shape)
+        size, channels, width = shape.size, shape.channels, shape.width
+        if shape.classes or shape.latent:
+            raise UserError("images are made of images; set model.conditional=false")
         blocks = (9 if size >= 256 else 6) if blocks is None else blocks
         if blocks < 0:
-            raise UserError(f"translate: blocks must be at least 0, got {blocks}")
+            raise UserError(f"blocks must be at least 0, got {blocks}")
         if size < LEAST_SIDE:
-            raise UserError(f"translate: size must be at least {LEAST_SIDE}, got {size}")
-        _refuse(norm, Norm, "translate generator")
-        self.size, self.channels = size, channels
+            raise UserError(f"size must be at least {LEAST_SIDE}, got {size}")
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 7, padding=3, padding_mode="reflect")]
         layers += [*_norm(norm, width), nn.ReLU()]
         for inner in (width, 2 * width):
@@ -121,7 +112,7 @@ class Generator(nn.Module):
         return torch.tanh(self.layers(x))[:, :, :height, :width]
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, images·channels, H, W) → a logit for each patch, (N, 1, H/2^layers - 2, W/2^layers - 2).
 
     4×4 convolutions: `layers` of stride 2 with width, 2·width, 4·width, … channels (8·width at most), one of stride 1
@@ -133,35 +124,31 @@ class Critic(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int,
         images: int = 1,
         layers: int = 3,
         norm: CriticNorm = "instance",
     ) -> None:
-        super().__init__()
-        _refuse(norm, CriticNorm, "translate critic")
+        super().__init__(shape)
+        size, width = shape.size, shape.width
         if layers < 1:
-            raise UserError(f"translate: the critic's layers must be at least 1, got {layers}")
+            raise UserError(f"the critic's layers must be at least 1, got {layers}")
         if size < 3 << layers:
             raise UserError(
                 f"translate: a critic of {layers} layers needs images of at least {3 << layers} pixels, got {size}; "
                 "raise data.size or lower model.critic.layers"
             )
-        self.size, self.channels = size, channels
-        spectral = norm == "spectral"
+        spectral = Spectral(norm == "spectral")
         outputs = [width * min(2**layer, 8) for layer in range(layers + 1)]
-        body: list[nn.Module] = [Conv2d(images * channels, width, 4, stride=2, padding=1, spectral_norm=spectral)]
+        body: list[nn.Module] = [Conv2d(images * shape.channels, width, 4, stride=2, padding=1, spectral=spectral)]
         body += [nn.LeakyReLU(SLOPE)]
         for layer in range(1, layers + 1):
             before, after, stride = outputs[layer - 1], outputs[layer], 2 if layer < layers else 1
-            body += [Conv2d(before, after, 4, stride=stride, padding=1, spectral_norm=spectral)]
+            body += [Conv2d(before, after, 4, stride=stride, padding=1, spectral=spectral)]
             body += [*_norm(norm, after), nn.LeakyReLU(SLOPE)]
         self.body = nn.Sequential(*body)
-        self.head = Conv2d(outputs[-1], 1, 4, padding=1, spectral_norm=spectral)
+        self.head = Conv2d(outputs[-1], 1, 4, padding=1, spectral=spectral)
         _initialise(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +18,10 @@ from steadygan.nets.attention import attention_after
 from steadygan.nets.biggan import initialise
 from steadygan.nets.labels import required
 from steadygan.nets.layers import Conv2d, Embedding, Projection, Score, at_size
+from steadygan.nets.protocols import Stages
 from steadygan.nets.resnet import DownBlock, UpBlock
-
-FAMILY = "unet"
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import Spectral
 
 # Multiples of `width`: the output of each encoder block. All halve the side; BigGAN's last block, which does not, is
 # left out. The decoder mirrors them and ends at 1.
@@ -40,7 +40,7 @@ class Unnormalised(nn.Module):
         return x
 
 
-class Critic(nn.Module):
+class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score with a logit per image and one per pixel.
 
     The encoder's 4×4 map gives `features`, its ReLU summed over space (N, F), and from them the `logit` (projection
@@ -52,36 +52,36 @@ class Critic(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        width: int = 64,
         attention: int | Sequence[int] = 0,
         init: str = "orthogonal",
         sn_critic: bool = True,
         sn_eps: float = 1e-8,
     ) -> None:
-        super().__init__()
-        multiples = at_size(FAMILY, ENCODER_WIDTHS, size)
-        self.size, self.channels, self.classes = size, channels, classes
-        spectral: dict[str, Any] = {"spectral_norm": sn_critic, "sn_eps": sn_eps}
+        super().__init__(shape)
+        size, channels, classes, width = shape.size, shape.channels, shape.classes, shape.width
+        multiples = at_size(ENCODER_WIDTHS, size)
+        spectral = Spectral(sn_critic, sn_eps)
         down = [channels, *(multiple * width for multiple in multiples)]
         self.encoder = nn.ModuleList(
-            DownBlock(before, after, down=True, first=i == 0, wide=True, **spectral)
+            DownBlock(before, after, down=True, first=i == 0, wide=True, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(down))
         )
         sides = [size >> i + 1 for i in range(len(multiples))]
-        self.attention = attention_after(FAMILY, attention, sides, down[1:], **spectral)
-        self.head = Projection(down[-1], classes, **spectral)
+        self.attention = attention_after(attention, sides, down[1:], spectral=spectral)
+        self.head = Projection(down[-1], classes, spectral=spectral)
         up = [*down[-2:0:-1], width]
         self.decoder = nn.ModuleList(
-            UpBlock(down[-1] if i == 0 else 2 * up[i - 1], after, norm=lambda _: Unnormalised(), **spectral)
+            UpBlock(down[-1] if i == 0 else 2 * up[i - 1], after, norm=lambda _: Unnormalised(), spectral=spectral)
             for i, after in enumerate(up)
         )
         self.out = Conv2d(width, 1, 1)
-        self.pixel_embedding = Embedding(classes, width, **spectral) if classes else None
+        self.pixel_embedding = Embedding(classes, width, spectral=spectral) if classes else None
         initialise(self, init)
+
+    def stages(self) -> Stages:
+        return list(zip(self.encoder, self.attention, strict=True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""

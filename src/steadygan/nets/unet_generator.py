@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.nets.translate import LEAST_SIDE, SLOPE, Norm, _initialise, _norm, _refuse
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.translate import LEAST_SIDE, SLOPE, Norm, _initialise, _norm
 
-FAMILY = "unet-translate"
 WIDEST = 8
 DROPPED = 3
 
 
-class Generator(nn.Module):
+class Generator(Shaped):
     """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
 
     `depth` 4×4 convolutions of stride 2 with width, 2·width, 4·width, 8·width, 8·width, … channels lead down, as many
@@ -33,26 +33,22 @@ class Generator(nn.Module):
 
     def __init__(
         self,
+        shape: Shape,
         *,
-        size: int,
-        channels: int,
-        classes: int,
-        latent: int,
-        width: int,
         depth: int | None = None,
         norm: Norm = "batch",
         dropout: float = 0.5,
     ) -> None:
-        super().__init__()
-        if classes or latent:
-            raise UserError(f"{FAMILY}: images are made of images; set model.conditional=false")
+        super().__init__(shape)
+        size, channels, width = shape.size, shape.channels, shape.width
+        if shape.classes or shape.latent:
+            raise UserError("images are made of images; set model.conditional=false")
         depth = size.bit_length() - 1 if depth is None else depth
         if depth < 2 or size < 1 << depth:
-            raise UserError(f"{FAMILY}: depth must be between 2 and log2 of the size, got {depth} at {size} pixels")
+            raise UserError(f"depth must be between 2 and log2 of the size, got {depth} at {size} pixels")
         if not 0 <= dropout < 1:
-            raise UserError(f"{FAMILY}: dropout must be at least 0 and below 1, got {dropout}")
-        _refuse(norm, Norm, "unet-translate generator")
-        self.size, self.channels, self.depth = size, channels, depth
+            raise UserError(f"dropout must be at least 0 and below 1, got {dropout}")
+        self.depth = depth
         widths = [channels, *(width * min(2**level, WIDEST) for level in range(depth))]
         bias = norm != "batch"  # which a batch norm takes away again
         self.down, self.up = nn.ModuleList(), nn.ModuleList()

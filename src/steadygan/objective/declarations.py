@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from steadygan.errors import UserError
+from steadygan.nets.protocols import Mapped
 from steadygan.objective.game import Game, TranslationGame
 
 Builder = TypeVar("Builder", bound=Callable[..., object])
@@ -115,7 +116,7 @@ def _uniform_prior(game: Game) -> str | None:
 
 
 def _mapping(game: Game) -> str | None:
-    if game.nets is None or all(hasattr(game.nets[game.fake.net], name) for name in ("map", "synthesise")):
+    if game.nets is None or isinstance(game.nets[game.fake.net], Mapped):
         return None
     return "needs a generator with mapped latents, which this one has not; set model.kind=stylegan2"
 

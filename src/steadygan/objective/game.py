@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from steadygan.generators.prior import Prior
-from steadygan.objective.adversarial import LOSSES, AdversarialLoss
+from steadygan.objective.adversarial import LOSSES, AdversarialLoss, find_loss
 from steadygan.objective.batch import ScoredBatch, Transform, View
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Beside, Gen, Latent, Pool, Real
@@ -55,7 +55,7 @@ class Game:
         prior: Prior | None = None,
     ) -> Game:
         """Reals against what network `G` makes of a latent."""
-        loss = LOSSES[loss] if isinstance(loss, str) else loss
+        loss = find_loss(loss) if isinstance(loss, str) else loss
         return cls(Real(), Gen("G", Latent()), loss, augment=augment, pre_d=pre_d, nets=nets, prior=prior)
 
     @property

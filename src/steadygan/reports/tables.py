@@ -30,11 +30,12 @@ def table(runs: Sequence[str | Path], *, seeds: bool = False) -> list[Row]:
         speeds = [s for s in (number(row.get("images_per_s")) for row in run.metrics) if not math.isnan(s)]
         row: Row = {"run": run.name} | {key: last.get(key) for key in ("step", "images", "seconds")}
         row["images_per_s"] = median(speeds) if speeds else None
+        better = {k: way for row in run.scores for k, way in row["protocol"].get("better", {}).items()}
         for column, name, identity in columns:
             points = [(step, value) for step, value in series(run, name, identity) if not math.isnan(value)]
             row[column] = points[-1][1] if points else None
-            costs = [(c, step, value) for step, value in points if (c := cost(name, value)) is not None]
-            if cost(name, 0.0) is not None:
+            costs = [(c, step, value) for step, value in points if (c := cost(name, value, better)) is not None]
+            if cost(name, 0.0, better) is not None:
                 _, step, value = min(costs, default=(None, None, None))
                 row |= {f"{column} best": value, f"{column} best at step": step}
         rows.append(row)

@@ -259,9 +259,15 @@ def read_statistics(path: Path) -> dict[str, Tensor]:
     return _read_tensors(path / STATISTICS) if (path / STATISTICS).is_file() else {}
 
 
-def licence(manifest: Mapping[str, Any]) -> str:
-    """The terms under which imported weights are, where they are known."""
+def licence(path: Path, manifest: Mapping[str, Any]) -> str:
+    """The terms, where known, of imported weights, and of a run's that started from such (its provenance says so)."""
     origin = manifest.get("origin")
+    if origin is None:
+        try:
+            provenance = json.loads((path.resolve().parents[1] / "provenance.json").read_text(encoding="utf-8"))
+            origin = provenance["init_from"]
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""
     return str(origin.get("licence", "")) if isinstance(origin, Mapping) else ""
 
 

@@ -155,7 +155,7 @@ class Writer(RunDirectory):
             data = path.read_bytes() if path.is_file() else b""
             if any(schema_of(line) > RECORD_SCHEMA for line in data.split(b"\n")):
                 raise UserError(f"{path} was written by a later version of steadygan; resume with that one")
-            *lines, last = (line for line in data.split(b"\n"))
+            *lines, last = data.split(b"\n")
             damaged = [line for line in lines if line.strip() and record(line) is None]
             torn = [last] if last.strip() and record(last) is None else []
             if not damaged and not torn:
@@ -183,7 +183,8 @@ class Writer(RunDirectory):
         assert newest is not None
         if best and self.best() != newest:
             self.mark_best(newest)
-        if row.get("step") == checkpoint_step(newest) and row not in self.records("scores.jsonl"):
+        recorded = {json.dumps(known, sort_keys=True) for known in self.records("scores.jsonl")}  # NaN equals NaN so
+        if row.get("step") == checkpoint_step(newest) and json.dumps(row, sort_keys=True) not in recorded:
             self.append("scores.jsonl", row)
 
     def forget_after(self, step: int) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from steadygan.files import read_text
 from steadygan.runs.following import Row as Row
 from steadygan.runs.following import last_rows, read_records
 
-NOT_THE_PROTOCOL = {"steadygan", "torch", "data_fingerprint"}
+NOT_THE_PROTOCOL = {"steadygan", "torch", "data_fingerprint", "better"}
 """Recorded with a protocol, but scores that differ only here are comparable: `reals_sha256` stays."""
 
 PROGRESS = {"step", "images", "seconds", "images_per_s", "eval_seconds"}
@@ -163,11 +164,16 @@ def series(run: Run, name: str, identity: str) -> list[tuple[int, float]]:
     return [(row["step"], number(row[name])) for row in taken]
 
 
-def cost(name: str, value: float) -> float | None:
-    """How bad a score is, for finding the best; None for a score whose good direction is unknown."""
-    if name.endswith("_std"):
+def cost(name: str, value: float, better: Mapping[str, str] = MappingProxyType({})) -> float | None:
+    """How bad a score is, for finding the best; None for a score whose good direction is unknown.
+
+    better: what records say of metrics that are not the package's, score -> "lower", "higher" or "near-one".
+    """
+    if name in better:
+        return {"lower": value, "higher": -value, "near-one": abs(value - 1)}[better[name]]
+    if name.endswith(("_std", "_low", "_high")):
         return None
-    if name.startswith(("FD-", "FID", "KD-", "KID", "kl")):
+    if name.startswith(("FD-", "FID", "KD-", "KID", "kl", "leak_", "copies")):
         return value
     if name.startswith(("IS", "class_agreement", "modes", "precision", "recall", "density", "coverage")):
         return -value

@@ -34,6 +34,8 @@ def protocol_for(config: Config, images: Images) -> Protocol | None:
             protocol = fit(get_protocol(name), train.channels, train.size)
         except UserError as error:
             raise UserError(f"eval.protocol: {error}") from None
+    if more := [name for name in config.eval.metrics if name not in protocol.scores]:
+        protocol = replace(protocol, scores=(*protocol.scores, *more))
     known = extractor_type(protocol.extractor).classes
     if config.model.conditional and "classes" in protocol.scores and len(train.class_names) != known:
         raise UserError(

@@ -53,8 +53,9 @@ class SynthesisMonitor:
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
         """Eight rows; a column is a class, up to ten of them, or nothing in particular."""
         classes = self.generator["classes"]
-        columns = min(classes, 10) if classes else 8
-        labels = choose_labels(columns * 8, list(range(columns)) if classes else None, classes)
+        shown = list(range(classes)) if self.train.labels is None else self.train.labels.unique().tolist()
+        columns = min(len(shown), 10) if classes else 8
+        labels = choose_labels(columns * 8, shown[:columns] if classes else None, classes)
         return sample(state.ema.net, state.objective.prior, columns * 8, labels=labels, seed=self.seed), columns
 
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
@@ -112,7 +113,7 @@ class Synthesis:
                 f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
                 "dataset.json, or set model.conditional=false"
             )
-        train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images)
+        train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images, source.labels)
         refuse_batch(config, len(train))
         load = partial(
             load_images,
@@ -154,7 +155,8 @@ class Synthesis:
             return None
         if fakes_follow_data(self.config.model.fake_labels, images.source.labels, classes):
             return images.labels
-        return torch.arange(classes, device=device)
+        # A class without training images would be asked of G, while D never sees what it is.
+        return torch.arange(classes, device=device) if images.labels is None else images.labels.unique().to(device)
 
     def loader(self, images: ImageSet, share: Share) -> Loader:
         """Batches of the training images, of which this process has its share."""

@@ -66,7 +66,7 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
         raise UserError(f"train.init_from={path}: {error}") from error
     if absent:
         warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
-    if terms := licence(manifest):
+    if terms := licence(checkpoint, manifest):
         warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),

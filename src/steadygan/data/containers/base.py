@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import posixpath
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -19,7 +21,7 @@ from steadygan.errors import UserError
 from steadygan.files import sha256
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-MAX_MEMBER_BYTES = 256 << 20
+MAX_MEMBER_BYTES, PART_BYTES = 256 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,24 @@ def check_size(size: int) -> None:
     """Raises ValueError for a file that no image needs."""
     if size > MAX_MEMBER_BYTES:
         raise ValueError(f"{size >> 20} MiB when unpacked, over the limit of {MAX_MEMBER_BYTES >> 20} MiB")
+
+
+def read_bounded(file: IO[bytes]) -> bytes:
+    """All of a file, in small parts, up to MAX_MEMBER_BYTES. Raises ValueError beyond, whatever size was claimed."""
+    parts, total = [], 0
+    while part := file.read(PART_BYTES):
+        total += len(part)
+        check_size(total)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def plain_name(name: str) -> str:
+    """A file's name in its container as all the package writes it: `/` divides folders, without `./`.
+
+    Tools on Windows write backslashes into archives, and other tools then unpack files with backslashes in their names.
+    """
+    return posixpath.normpath(name.replace("\\", "/"))
 
 
 def check_entry(name: str, path: Path, *, link: bool = False, special: bool = False) -> None:

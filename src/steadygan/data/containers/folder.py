@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from steadygan.data.containers.base import Container, check_size
+from steadygan.data.containers.base import Container, check_size, plain_name, read_bounded
 from steadygan.errors import UserError
 
 
@@ -19,11 +19,16 @@ class Folder(Container):
         self.root = root
 
     def names(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._places)
 
     @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(self._walk())
+    def _places(self) -> dict[str, str]:
+        """The files' paths by their plain names, which unpacked archives of Windows tools make others."""
+        places: dict[str, str] = {}
+        for path in self._walk():
+            if (other := places.setdefault(plain_name(path), path)) != path:
+                raise UserError(f"{self.root} holds {plain_name(path)} twice, as {other} and as {path}: remove one")
+        return places
 
     def _walk(self) -> Iterator[str]:
         for folder, folders, files in os.walk(self.root, onerror=self._refuse, followlinks=True):
@@ -37,10 +42,11 @@ class Folder(Container):
         raise UserError(f"cannot list the folder {error.filename}: {error.strerror}")
 
     def read(self, name: str) -> bytes:
-        path = self.root / name
+        path = self.root / self._places.get(name, name)
         status = path.stat()
         # Opening a pipe would wait for ever, a device might never end.
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a plain file")
         check_size(status.st_size)
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return read_bounded(file)

@@ -14,9 +14,12 @@ from typing import Any
 
 from steadygan.data.classes import number_classes
 from steadygan.data.containers.base import Container, Listing, check_size, digest_of_files
+from steadygan.data.containers.pages import unpacked_bytes
 from steadygan.errors import UserError
 
 MAX_GROUP_BYTES = 4 << 30
+MAX_RATIO, UNBOUNDED_BYTES = 100, 256 << 20
+"""A row group may unpack to MAX_RATIO times its size, and to UNBOUNDED_BYTES in any case."""
 CACHED_GROUPS = 2
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "fine_label")
 
@@ -47,6 +50,9 @@ class Parquet(Container):
                 raise UserError(f"{shard} is not a sound parquet file ({error})") from None
             if any(rows < 0 or not 0 <= size <= MAX_GROUP_BYTES for rows, size in sizes):
                 raise UserError(f"{shard} has row groups over {MAX_GROUP_BYTES >> 30} GiB: write it with smaller ones")
+            # No image takes less than a byte: more rows than bytes are a claim that only fills memory.
+            if sum(rows for rows, _ in sizes) > shard.stat().st_size:
+                raise UserError(f"{shard} claims {sum(rows for rows, _ in sizes):,} rows, more than it has bytes")
             self._starts.append([0, *accumulate(rows for rows, _ in sizes)])
         self._lock, self._groups = threading.Lock(), OrderedDict[tuple[int, int], Any]()
         self._schema = self._parquet.read_schema(self.shards[0])
@@ -87,13 +93,43 @@ class Parquet(Container):
         values: list[Any] = []
         for shard in self.shards:
             try:
-                values += self._parquet.read_table(shard, columns=[column])[column].to_pylist()
+                values += self._read_labels(shard, column)
             except Exception as error:
                 raise UserError(f"{shard}: the column {column} cannot be read ({error})") from None
         if all(value is None or value == -1 for value in values):  # how the Hub writes a split without labels
             return Listing("parquet", names)
         labels, class_names = number_classes(values, where, class_labels.get(column))
         return Listing("parquet", names, labels=labels, class_names=class_names)
+
+    def _read_labels(self, shard: Path, column: str) -> list[Any]:
+        """All rows of a column; equal words are one object, however often they are named."""
+        values: list[Any] = []
+        with self._parquet.ParquetFile(shard, read_dictionary=[column]) as file:
+            for group in range(file.num_row_groups):
+                self._check_pages(shard, file, group, column)
+                for chunk in file.read_row_group(group, columns=[column], use_threads=False).column(0).chunks:
+                    if hasattr(chunk, "dictionary"):
+                        words = chunk.dictionary.to_pylist()
+                        values += [None if index is None else words[index] for index in chunk.indices.to_pylist()]
+                    else:
+                        values += chunk.to_pylist()
+        return values
+
+    @staticmethod
+    def _check_pages(shard: Path, file: Any, group: int, column: str) -> None:
+        """Raises ValueError where a column's pages unpack to more than images would, whatever the footer says."""
+        metadata = file.metadata.row_group(group)
+        parts = [metadata.column(index) for index in range(metadata.num_columns)]
+        for part in parts:
+            if part.path_in_schema != column:
+                continue
+            starts = [part.data_page_offset, *([part.dictionary_page_offset] if part.has_dictionary_page else [])]
+            with shard.open("rb") as pages:
+                unpacked = unpacked_bytes(pages, min(starts), part.total_compressed_size)
+            if unpacked > max(UNBOUNDED_BYTES, MAX_RATIO * part.total_compressed_size):
+                raise ValueError(
+                    f"row group {group} unpacks to {unpacked >> 20} MiB from {part.total_compressed_size >> 10} KiB"
+                )
 
     def read(self, name: str) -> bytes:
         shard, _, row = name.rpartition("/")
@@ -111,8 +147,10 @@ class Parquet(Container):
         key = number, group
         with self._lock:
             if key not in self._groups:
-                with self._parquet.ParquetFile(self.shards[number]) as file:
-                    column = self._column if self._field is None else f"{self._column}.{self._field}"
+                column = self._column if self._field is None else f"{self._column}.{self._field}"
+                # As a dictionary, an image that many rows name is in memory once.
+                with self._parquet.ParquetFile(self.shards[number], read_dictionary=[column]) as file:
+                    self._check_pages(self.shards[number], file, group, column)
                     self._groups[key] = file.read_row_group(group, columns=[column], use_threads=False).column(0)
                 while len(self._groups) > CACHED_GROUPS:
                     self._groups.popitem(last=False)

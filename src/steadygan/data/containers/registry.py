@@ -1,11 +1,13 @@
-"""Where images are kept: one class for each kind of place, chosen by `open_container`."""
+"""Where images are kept: one entry for each kind of place, asked in turn by `open_container`; yours by module:NAME."""
 
 from __future__ import annotations
 
 import glob
+import re
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from steadygan.data.containers import hub, tar, vision
@@ -17,13 +19,36 @@ from steadygan.data.containers.zip import Zip
 from steadygan.data.digits import EMBEDDED
 from steadygan.data.places import data_root
 from steadygan.errors import UserError
+from steadygan.options import find
 
 PARQUET = (".parquet",)
+OWN = re.compile(r"((?:\w+\.)*\w+:[A-Za-z_]\w*)(?::(.*))?", re.DOTALL)
+"""`module:NAME` or `module:NAME:REST`, of a container outside the package."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of place.
+
+    Attributes:
+        name: in messages.
+        recognises: whether a `data.path` is of this kind.
+        open: the container of such a path; `root` (`data.root`) is where downloaded data sets lie. Raises UserError.
+        named: paths are names of data sets rather than places on disk.
+    """
+
+    name: str
+    recognises: Callable[[str], bool]
+    open: Callable[[str, str | None], Container]
+    named: bool = False
 
 
 def is_name(path: str) -> bool:
-    """Whether `path` names a data set (embedded, torchvision's, the Hub's) rather than a place on disk."""
-    return path in EMBEDDED or path.startswith((vision.PREFIX, hub.PREFIX))
+    """Whether `path` names a data set (embedded, torchvision's, the Hub's, yours) rather than a place on disk."""
+    if path in EMBEDDED:
+        return True
+    kind = _kind(path)
+    return kind is not None and kind.named
 
 
 def open_container(path: str, root: str | None = None) -> Container:
@@ -31,21 +56,41 @@ def open_container(path: str, root: str | None = None) -> Container:
 
     `root` is where torchvision's data sets lie (see `places.data_root`). Raises UserError.
     """
-    if path.startswith(vision.PREFIX):
-        return vision.open_vision(path, data_root(root))
-    if path.startswith(hub.PREFIX):
-        return hub.open_hub(path)
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return _open_folder(place)
-    if place.exists():
-        return _open_file(place)
-    if glob.has_magic(path):
-        return _open_shards(sorted(Path(entry) for entry in glob.glob(str(place), recursive=True)), path)
-    raise UserError(
-        f"{path} does not exist: give a folder, zip, tar or parquet file of images, torchvision:NAME, hf:USER/NAME, "
-        f"or {' or '.join(EMBEDDED)}"
-    )
+    kind = _kind(path)
+    if kind is None:
+        raise UserError(
+            f"{path} does not exist: give a folder, zip, tar or parquet file of images, torchvision:NAME, "
+            f"hf:USER/NAME, or {' or '.join(EMBEDDED)} (your own: module:NAME:PATH)"
+        )
+    return kind.open(path, root)
+
+
+def _kind(path: str) -> Kind | None:
+    return next((kind for kind in KINDS if kind.recognises(path)), None)
+
+
+def _place(path: str) -> Path:
+    return Path(path).expanduser()
+
+
+def _is_own(path: str) -> bool:
+    # One letter is a drive of Windows; a file with a colon in its name is that file.
+    match = OWN.fullmatch(path)
+    return match is not None and len(match[1].partition(":")[0]) > 1 and not _place(path).exists()
+
+
+def _open_own(path: str, root: str | None) -> Container:
+    """`module:NAME:REST`: what the module's NAME makes of the text REST."""
+    match = OWN.fullmatch(path)
+    assert match is not None
+    found = find(match[1], {}, where="data.path", noun="container")(match[2] or "")
+    if not isinstance(found, Container):
+        raise UserError(f"data.path: {match[1]} made no steadygan.data.containers.base.Container but {found!r:.80}")
+    return found
+
+
+def _open_glob(path: str, root: str | None) -> Container:
+    return _open_shards(sorted(Path(entry) for entry in glob.glob(str(_place(path)), recursive=True)), path)
 
 
 def _open_folder(place: Path) -> Container:
@@ -84,3 +129,21 @@ def _open_file(place: Path) -> Container:
         raise UserError(
             f"{place} is neither a folder nor a sound zip, tar or parquet file ({error}): give one of them"
         ) from None
+
+
+KINDS = (
+    Kind(
+        "torchvision",
+        lambda path: path.startswith(vision.PREFIX),
+        lambda path, root: vision.open_vision(path, data_root(root)),
+        named=True,
+    ),
+    Kind(
+        "Hugging Face Hub", lambda path: path.startswith(hub.PREFIX), lambda path, root: hub.open_hub(path), named=True
+    ),
+    Kind("folder", lambda path: _place(path).is_dir(), lambda path, root: _open_folder(_place(path))),
+    Kind("file", lambda path: _place(path).exists(), lambda path, root: _open_file(_place(path))),
+    Kind("your own", _is_own, _open_own, named=True),
+    Kind("shards", glob.has_magic, _open_glob),
+)
+"""In the order in which they are asked."""

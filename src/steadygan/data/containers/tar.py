@@ -6,7 +6,6 @@ import bz2
 import gzip
 import lzma
 import os
-import posixpath
 import shutil
 import tarfile
 import tempfile
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from steadygan.data.containers.base import Container, check_entry, check_size, digest_of_files
+from steadygan.data.containers.base import Container, check_entry, check_size, digest_of_files, plain_name
 from steadygan.errors import UserError
 from steadygan.files import cache_root
 
@@ -28,13 +27,23 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {
 }
 MAX_RATIO, UNBOUNDED_BYTES = 100, 1 << 30
 """A compressed tar may grow to MAX_RATIO times its size, and to UNBOUNDED_BYTES in any case."""
-DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, lzma.LZMAError, zlib.error)
+MAX_HEADER_BYTES = 1 << 20
+"""A long name or extended header, which tarfile reads into memory whatever its size."""
+DAMAGE = (tarfile.TarError, RecursionError, OSError, EOFError, ValueError, OverflowError, lzma.LZMAError, zlib.error)
 
 
 class _Place(NamedTuple):
     shard: int
     offset: int
     size: int
+
+
+class _Member(tarfile.TarInfo):
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        extended = (*tarfile.GNU_TYPES, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+        if self.type in extended and self.type != tarfile.GNUTYPE_SPARSE and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 class Tar(Container):
@@ -65,7 +74,7 @@ class Tar(Container):
 
     def _index(self, number: int, file: IO[bytes]) -> None:
         shard, end = self.shards[number], -1
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
                 # A negative size, which tarfile lets pass, would lead back to where we were, for ever.
                 if member.size < 0 or member.offset <= end:
@@ -78,9 +87,11 @@ class Tar(Container):
                     link=member.issym() or member.islnk(),
                     special=member.issparse() or not (member.isreg() or member.isdir()),
                 )
-                name = posixpath.normpath(member.name)
+                name = plain_name(member.name)
                 if member.isdir():
                     continue
+                if member.name != name and name in self._places and "\\" in member.name:
+                    raise UserError(f"{shard} holds {name} twice, once as {member.name}: pack it again")
                 if (other := self._places.get(name)) is not None and other.shard != number:
                     raise UserError(
                         f"both {self.shards[other.shard]} and {shard} hold {name}: give one of them, or pack them "

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
+import os
 import stat
+import struct
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from steadygan.data.containers.base import Container, check_entry, check_size, digest_of_files
+from steadygan.data.containers.base import (
+    MAX_MEMBER_BYTES,
+    Container,
+    check_entry,
+    check_size,
+    digest_of_files,
+    plain_name,
+    read_bounded,
+)
+from steadygan.errors import UserError
+
+LOCAL_HEADER = 30
+"""Bytes before a file's name in a zip; the last four are the lengths of the name and of what follows it."""
 
 
 class Zip(Container):
@@ -16,24 +33,63 @@ class Zip(Container):
 
     def __init__(self, path: Path) -> None:
         self.path, self._archive, self._lock = path, zipfile.ZipFile(path), threading.Lock()
+        self._written: dict[str, str] = {}
+        """Names in the zip of those files only whose plain name is another: of a million files it is a gigabyte."""
         for member in self._archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             special = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
             check_entry(member.filename, path, link=kind == stat.S_IFLNK, special=special)
+            plain = plain_name(member.filename)
+            if plain != member.filename and not _is_folder(member):
+                if plain in self._written or plain in self._archive.NameToInfo:
+                    raise UserError(f"{path} holds {plain} twice, once as {member.filename}: pack it again")
+                self._written[plain] = member.filename
 
     def names(self) -> Iterator[str]:
-        return (member.filename for member in self._archive.infolist() if not member.is_dir())
+        return (plain_name(member.filename) for member in self._archive.infolist() if not _is_folder(member))
 
     def read(self, name: str) -> bytes:
-        check_size(self._archive.getinfo(name).file_size)
+        written = self._written.get(name, name)
+        entry = self._archive.getinfo(written)
+        check_size(entry.file_size)
+        check_size(entry.compress_size)
+        if entry.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            return self._unpack(entry)
         # One directory for all threads, which only take turns to read: of a million files it is a gigabyte.
         with self._lock:
-            member = self._archive.open(name)
+            member = self._archive.open(written)
         try:
-            return member.read()
+            # The directory may promise less than there is: no more is unpacked than is allowed.
+            return read_bounded(member)
         finally:
             with self._lock:
                 member.close()
 
+    def _unpack(self, entry: zipfile.ZipInfo) -> bytes:
+        """A bzip2 or LZMA file; `zipfile` would unpack a part of it without any bound, into gigabytes."""
+        if entry.flag_bits & 1:
+            raise ValueError("it is encrypted")
+        with self.path.open("rb") as file:
+            file.seek(entry.header_offset)
+            header = file.read(LOCAL_HEADER)
+            file.seek(sum(struct.unpack("<HH", header[-4:])), os.SEEK_CUR)
+            packed = file.read(entry.compress_size)
+        decompressor: bz2.BZ2Decompressor | lzma.LZMADecompressor
+        if entry.compress_type == zipfile.ZIP_BZIP2:
+            decompressor = bz2.BZ2Decompressor()
+        else:
+            (length,) = struct.unpack("<H", packed[2:4])
+            # What one byte and a size say of "lzma1", as a .lzma file has them before its own size, here unknown.
+            packed = packed[4 : 4 + length] + b"\xff" * 8 + packed[4 + length :]
+            decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_MEMBER_BYTES)
+        data = decompressor.decompress(packed, entry.file_size + 1)
+        if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
+            raise zipfile.BadZipFile(f"{entry.filename} is not what the zip says it is")
+        return data
+
     def digest(self, names: Sequence[str]) -> str:
         return digest_of_files([self.path])
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    return member.filename.endswith(("/", "\\"))

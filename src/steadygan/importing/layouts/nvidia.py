@@ -156,6 +156,7 @@ def describe_generator(module: Made) -> dict[str, Any]:
             "noise": noises.pop(),
             "w_avg_beta": beta,
             "conv_clamp": clamps.pop(),
+            "raw_eps": True,
         },
         "prior": "normal",
     }

@@ -261,6 +261,7 @@ def style_generator(sheet: Sheet, options: Options) -> Network:
             "w_dim": w_dim,
             "noise": sheet.has("synthesis.b4.conv1.noise_strength"),
             "conv_clamp": conv_clamp(options),
+            "raw_eps": True,
         },
         "prior": "normal",
     }

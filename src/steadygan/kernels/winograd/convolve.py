@@ -21,6 +21,7 @@ derivatives, so that there are derivatives of every order.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -38,9 +39,14 @@ LEAST_CHANNELS, LEAST_PIXELS = 64, 1024
 """Below, spreading costs more than it saves. Pixels are a batch's, of the larger image beside a resampling."""
 CHUNK = 16 << 20
 """Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
-stands_for: float = 1
+_stands_for: ContextVar[float] = ContextVar("stands_for", default=1)
 """Of how much arithmetic what is done now is a sample: more than 1 only where tensors have no numbers."""
 _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
+
+
+def stands_for() -> float:
+    """Of how much arithmetic what this thread does now is a sample: 1, but within convolutions of fake tensors."""
+    return _stands_for.get()
 
 
 def form_for(x: Tensor) -> Form | None:
@@ -224,14 +230,13 @@ def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
     """A few images at a time; None for None. Of tensors without numbers the first few, for all the rest."""
-    global stands_for
     count = min(len(x), max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size()))))
     if isinstance(x, FakeTensor):
-        stands_for = len(x) / count
+        before = _stands_for.set(len(x) / count)
         try:
             yield tuple(None if each is None else each[:count] for each in (x, *others))
         finally:
-            stands_for = 1
+            _stands_for.reset(before)
         return
     pieces = -(-len(x) // count)
     yield from zip(*((None,) * pieces if each is None else each.split(count) for each in (x, *others)), strict=True)

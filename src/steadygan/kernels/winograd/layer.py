@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from steadygan.kernels.winograd import convolve as winograd
+from steadygan.kernels.winograd.native import obstacle
 
 
 class Winograd(nn.Module):
@@ -21,10 +23,18 @@ class Winograd(nn.Module):
         return self.weight.shape[2:] == (3, 3) and min(self.weight.shape[:2]) >= winograd.LEAST_CHANNELS
 
 
+def pays(device: torch.device) -> bool:
+    """Whether fewer products are quicker there: on a CPU with machine code that spreads and merges.
+
+    Graphics processors multiply faster than they could spread, and torch's operators take about what is saved.
+    """
+    return device.type == "cpu" and obstacle() is None
+
+
 def set_winograd(module: nn.Module, winograd: bool) -> int:
     """Tells every convolution in `module` that suits it whether to multiply less; returns how many suit it.
 
-    Only processors gain by it. With `fold` off, convolutions beside a resampling do so at the larger size.
+    Where it pays: `pays`. With `fold` off, convolutions beside a resampling do so at the larger size.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, Winograd) and layer.suits_winograd()]
     for layer in layers:

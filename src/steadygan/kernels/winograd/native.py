@@ -1,35 +1,32 @@
 """Stencils as machine code: each line is read and written once, and sums are float32 until they are stored.
 
 torch's operators make one pass over memory for each sum; this makes one for all (docs/speed.md has what that gains).
-The C source is written from the stencils, built by the system's C compiler at first use (seconds) and kept in the cache
-folder. Without a compiler, or for what the code is not written for, torch's operators do the same.
+The C source is written from the stencils and compiled by `kernels.compiled`; at first use each function is compared
+with torch's operators. Where there is no machine code, or for what it is not written for, those operators do the same.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
 import warnings
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import _disable_current_modes
 
-from steadygan.errors import UserError
-from steadygan.files import cache_root, write_whole
+from steadygan.kernels import compiled
+from steadygan.kernels.compiled import BuildError, NotBuiltError, WrongCodeError
 from steadygan.kernels.winograd.c_code import ADD, HEAD, WIDTH, write_stencil
 from steadygan.kernels.winograd.stencils import Stencil
 
 C_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors never leave the code
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
+"""How far the results of a function may be from torch's, relative to the largest."""
+Key = tuple[Stencil, tuple[torch.dtype, torch.dtype], tuple[bool, bool, bool]] | None
+"""A stencil's function by its types and options; None: `ADD`."""
+_KNOWN: dict[Key, ctypes.CDLL | str] = {}
+"""Their code, or why there is none."""
 
 
 def run(
@@ -43,7 +40,7 @@ def run(
 ) -> None:
     """What `stencil` does, called with the rest; the target may be of another type than the source."""
     kinds, options = (source.dtype, target.dtype), (rectify, bias is not None, mask is not None)
-    code = _code(stencil, kinds, options) if suits(source, target, mask) else None
+    code = _code((stencil, kinds, options)) if suits(source, target, mask) else None
     if code is None:
         stencil(source, target, bias, rectify=rectify, mask=mask)
     elif not isinstance(source, FakeTensor):  # which has no numbers to add
@@ -60,13 +57,86 @@ def _run_code(code: ctypes.CDLL, source: Tensor, target: Tensor, bias: Tensor | 
     code.stencil(*pointers, *strides, *sizes, torch.get_num_threads())
 
 
-@cache
-def _code(
-    stencil: Stencil, kinds: tuple[torch.dtype, torch.dtype], options: tuple[bool, bool, bool]
-) -> ctypes.CDLL | None:
-    source, target = (C_TYPES[kind] for kind in kinds)
+def _code(key: Key) -> ctypes.CDLL | None:
+    """The code of a function, None where torch's operators do it."""
+    found = _find(key)
+    return None if isinstance(found, str) else found
+
+
+def _find(key: Key) -> ctypes.CDLL | str:
+    """The code of a function, or why there is none. What is only not built yet is looked for again the next time."""
+    if key not in _KNOWN:
+        found: ctypes.CDLL | str
+        try:
+            with _disable_current_modes(), torch.no_grad():  # nobody's fake tensors, nor arithmetic that one counts
+                found = _checked(key)
+        except NotBuiltError as error:
+            return str(error)
+        except BuildError as error:
+            found = str(error)
+            # Where nothing can be compiled, `obstacle` says so.
+            if isinstance(error, WrongCodeError) or (key is not None and obstacle() is None):
+                warnings.warn(f"convolutions are slower, by torch operators: {error}", stacklevel=2)
+        _KNOWN[key] = found
+    return _KNOWN[key]
+
+
+def _checked(key: Key) -> ctypes.CDLL:
+    """The code of a function, which does what torch's operators do. Raises BuildError."""
+    if key is None:
+        source = HEAD + ADD
+        name, test = "add", _test_adding
+    else:
+        stencil, kinds, options = key
+        rectify, biased, masked = options
+        types = (C_TYPES[kind] for kind in kinds)
+        source = HEAD + write_stencil(stencil, *types, rectify=rectify, biased=biased, masked=masked)
+        name, test = "stencil", lambda code: _test_stencil(code, stencil, kinds, options)
+    code = compiled.library(source)
+    if not hasattr(code, name):
+        compiled.forget(source)
+        raise WrongCodeError(f"the compiled code has no function {name}")
+    error = test(code)
+    if not error <= 1:
+        compiled.forget(source)
+        raise WrongCodeError(f"compiled code is wrong by {error:.3g} times the tolerance; CC names another compiler")
+    return code
+
+
+def _numbers(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Numbers of both signs, the same each time, exact in either type."""
+    count = torch.Size(shape).numel()
+    return (torch.arange(count, device="cpu") * 37 % 61 - 30).div(16).reshape(shape).to(dtype)
+
+
+def _test_stencil(
+    code: ctypes.CDLL,
+    stencil: Stencil,
+    kinds: tuple[torch.dtype, torch.dtype],
+    options: tuple[bool, bool, bool],
+) -> float:
+    """How many times the tolerance the code is away from torch's operators, with edges and tiles inside."""
     rectify, biased, masked = options
-    return load(write_stencil(stencil, source, target, rectify=rectify, biased=biased, masked=masked))
+    lines, sums, c = stencil.lines, len(stencil.sums), 2 * WIDTH
+    source = _numbers(2, 3, 3, lines, lines, c, dtype=kinds[0])
+    bias = _numbers(c, dtype=torch.float32) if biased else None
+    mask = _numbers(2, 3, 3, sums, sums, c, dtype=kinds[1]) if masked else None
+    found = torch.full((2, 3, 3, sums, sums, c), float("nan"), dtype=kinds[1], device="cpu")
+    exact = torch.empty_like(found, dtype=torch.float32)
+    stencil(source.float(), exact, bias, rectify=rectify, mask=mask)
+    _run_code(code, source, found, bias, mask)
+    return _distance(found, exact, kinds[1])
+
+
+def _test_adding(code: ctypes.CDLL) -> float:
+    sums, terms = _numbers(4 * WIDTH, dtype=torch.float32), _numbers(4 * WIDTH, dtype=torch.bfloat16).flip(0)
+    exact = sums + terms
+    code.add(ctypes.c_void_p(sums.data_ptr()), ctypes.c_void_p(terms.data_ptr()), ctypes.c_int64(len(sums)), 1)
+    return _distance(sums, exact, torch.float32)
+
+
+def _distance(found: Tensor, exact: Tensor, kind: torch.dtype) -> float:
+    return float((found.float() - exact).abs().max() / exact.abs().max() / TOLERANCE[kind])
 
 
 def suits(source: Tensor, target: Tensor, mask: Tensor | None = None) -> bool:
@@ -76,19 +146,6 @@ def suits(source: Tensor, target: Tensor, mask: Tensor | None = None) -> bool:
     return kind and alike and source.shape[5] % WIDTH == 0 and source.stride(5) == target.stride(5) == 1
 
 
-class BuildError(Exception):
-    """No machine code can be made here; the message says why."""
-
-
-@cache
-def compiler() -> tuple[str, ...]:
-    """The command that compiles C, with what its code depends on. Raises BuildError."""
-    command = shlex.split(os.environ.get("CC", "cc"))
-    if not command or shutil.which(command[0]) is None:
-        raise BuildError(f"no C compiler ({' '.join(command) or 'CC is empty'})")
-    return tuple(command)
-
-
 def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
     """sums (P, I, J) += a·b, of (P, I, K) and (P, K, J); sums may be float32 where the product is bfloat16."""
     if sums.dtype is a.dtype:
@@ -96,7 +153,7 @@ def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
         return
     terms = torch.bmm(a, b)
     mixed = (sums.dtype, terms.dtype) == (torch.float32, torch.bfloat16) and sums.device.type == "cpu"
-    code = _adding() if mixed and sums.numel() % WIDTH == 0 and sums.is_contiguous() else None
+    code = _code(None) if mixed and sums.numel() % WIDTH == 0 and sums.is_contiguous() else None
     if code is None:
         sums += terms
     elif not isinstance(sums, FakeTensor):
@@ -104,74 +161,14 @@ def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
         code.add(*pointers, ctypes.c_int64(sums.numel()), torch.get_num_threads())
 
 
-@cache
-def _adding() -> ctypes.CDLL | None:
-    return load(ADD)
-
-
 def obstacle() -> str | None:
-    """Why no machine code can be made here; None when it can."""
-    try:
-        build(HEAD + ADD)
-    except BuildError as error:
-        return str(error)
-    return None
+    """Why there is no machine code here, None when there is. Compiles some within `compiled.building`."""
+    found = _find(None)
+    return found if isinstance(found, str) else None
 
 
-def load(*functions: str) -> ctypes.CDLL | None:
-    """The library of these functions in C, None where it cannot be made.
-
-    Warns when other code can: `obstacle` then says nothing of it.
-    """
-    try:
-        return build(HEAD + "\n".join(functions))
-    except BuildError as error:
-        if obstacle() is None:
-            warnings.warn(f"convolutions are slower, by torch operators: {error}", stacklevel=2)
-        return None
-
-
-def build(source: str) -> ctypes.CDLL:
-    """The library of some C code, built or taken from the cache. Raises BuildError."""
-    if sys.platform != "linux":
-        raise BuildError(f"not on {sys.platform}")
-    target = _run([*compiler(), "-march=native", "-dM", "-E", "-x", "c", os.devnull])  # the processor and the version
-    key = hashlib.sha256("\0".join((source, target, *compiler(), *FLAGS)).encode()).hexdigest()[:32]
-    kept = cache_root() / "code" / f"{key}.so"
-    if kept.is_file() and _ours(kept):
-        try:
-            return ctypes.CDLL(str(kept))
-        except OSError:
-            kept.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "code.so"
-        made.with_suffix(".c").write_text(source)
-        _run([*compiler(), *FLAGS, "-c", str(made.with_suffix(".c")), "-o", str(made.with_suffix(".o"))])
-        # Linked without -fopenmp: torch has loaded an OpenMP, and a second one would have threads of its own.
-        _run([*compiler(), "-shared", str(made.with_suffix(".o")), "-o", str(made)])
-        try:
-            library = ctypes.CDLL(str(made))
-        except OSError as error:
-            raise BuildError(f"the code cannot be loaded: {error}") from error
-        try:
-            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_whole(kept, lambda path: shutil.copyfile(made, path))
-        except (OSError, UserError):
-            pass  # built again by the next process
-    return library
-
-
-def _ours(path: Path) -> bool:
-    """Whether nobody else can have written it."""
-    return all(at.stat().st_uid == os.getuid() and not at.stat().st_mode & 0o022 for at in (path, path.parent))
-
-
-def _run(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or ["no message"]
-        reason = next((line for line in lines if "error" in line), lines[0])
-        raise BuildError(f"{command[0]} failed: {reason}") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"{command[0]}: {error}") from error
+def execution() -> dict[str, object]:
+    """What spreads and merges in this process, in plain values: for the provenance of a run."""
+    reason = obstacle()
+    functions = sum(not isinstance(code, str) for code in _KNOWN.values())
+    return {"compiled": reason is None, "functions": functions, "reason": reason}

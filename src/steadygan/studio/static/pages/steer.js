@@ -33,7 +33,10 @@ export function steer(body, run) {
   const name = h("input", { type: "text", value: `${run.name.split("/").at(-1)}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings" });
   const choice = run.checkpoints.length ? checkpointChoice(run, () => {}) : null;
   const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); } catch (error) { complain(error); } };
+  let shown = "";
   const when = (now) => {
+    if (now.state === shown) return;
+    shown = now.state;
     const live = ["running", "starting"].includes(now.state);
     fill(actions,
       h("button", { class: "button danger", type: "button", disabled: !live && now.state !== "paused", onclick: () => ask("stop") }, icon("stopped"), "Stop and save"),

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from steadygan.kernels.compiled import building
 from steadygan.kernels.winograd import native
 from steadygan.kernels.winograd.forms import DOUBLING, PAIRS, QUADS, cut
 from steadygan.kernels.winograd.stencils import Stencil, of_matrix
 
 BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
-needs_code = pytest.mark.skipif(native.obstacle() is not None, reason=f"no machine code: {native.obstacle()}")
-
-
-@pytest.fixture
-def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path))
-    remembered = native.compiler, native._code, native._adding
-    for function in remembered:
-        function.cache_clear()
-    yield tmp_path / "code"
-    for function in remembered:
-        function.cache_clear()
+with building():
+    OBSTACLE = native.obstacle()
+needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no machine code: {OBSTACLE}")
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -117,56 +108,6 @@ def test_a_stencil_s_transpose_is_its_transpose(stencil: Stencil) -> None:
 def test_a_matrix_reaches_into_the_tiles_beside() -> None:
     stencil = of_matrix([[1, 2, 3, 4]], step=2, margin=1)
     assert set(stencil.sums[0]) == {(-1, 1, 1), (0, 0, 2), (0, 1, 3), (1, 0, 4)}
-
-
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [("no-such-compiler", "no C compiler (no-such-compiler)"), ("", "CC is empty"), ("false", "false failed")],
-)
-def test_without_a_compiler_the_operators_do_it_and_the_reason_is_told(
-    command: str, reason: str, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CC", command)
-    assert reason in str(native.obstacle())
-    image, found, expected = cut(draw(1, 4, 4, 16), 1), *(torch.empty(1, 4, 4, 1, 1, 16) for _ in "ab")
-    native.run(BLUR, image, found)
-    BLUR(image, expected)
-    assert found.equal(expected)
-    assert not fresh_cache.exists()
-
-
-@needs_code
-def test_code_that_alone_cannot_be_built_is_warned_of(fresh_cache: Path) -> None:
-    with pytest.warns(UserWarning, match=r"slower, by torch operators: .*failed: .*error"):
-        assert native.load("this is not C") is None
-    assert native.obstacle() is None
-
-
-@needs_code
-def test_code_is_kept_and_made_again_when_damaged_or_writable_by_others(fresh_cache: Path) -> None:
-    def made_anew() -> bool:
-        assert native.load(native.ADD) is not None
-        (kept,) = fresh_cache.iterdir()
-        before, stamps[kept] = stamps.get(kept), kept.stat().st_mtime_ns
-        return before != stamps[kept]
-
-    stamps: dict[Path, int] = {}
-    assert made_anew()
-    assert not made_anew()
-    (kept,) = fresh_cache.iterdir()
-    kept.chmod(0o666)
-    assert made_anew()
-    replaced = kept.with_suffix(".tmp")  # a library in use must not be written to
-    replaced.write_bytes(b"not a library")
-    replaced.replace(kept)
-    assert made_anew()
-
-
-@needs_code
-def test_code_works_where_nothing_can_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "file"))
-    assert native.load(native.ADD) is not None
 
 
 @pytest.mark.parametrize(

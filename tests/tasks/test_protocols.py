@@ -111,7 +111,7 @@ def test_parts_of_a_sample_are_the_sample(run: Path) -> None:
 
 def test_a_record_holds_all_that_makes_a_score(run: Path) -> None:
     record = json.loads(json.dumps(steadygan.evaluate(run, truncation=0.8)))
-    assert record == json.loads((run / "scores.jsonl").read_text().splitlines()[-1])
+    assert {"schema": 1, **record} == json.loads((run / "scores.jsonl").read_text().splitlines()[-1])
     protocol = record["protocol"]
     keys = {"extractor", "extractor_sha256", "extractor_resize", "resize", "rounding", "num_real", "split"}
     keys |= {"reals_sha256", "num_fake", "labels", "weights", "batch_norm", "seed", "scores"}

@@ -1,0 +1,167 @@
+"""The metrics that a protocol may ask for, by name. A new one is an entry here, or `module:NAME` of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError
+from steadygan.metrics.frechet import Moments, frechet_distance
+from steadygan.metrics.inception_score import inception_score
+from steadygan.metrics.kid import kernel_distance
+from steadygan.metrics.memorisation import as_scores as copies_as_scores
+from steadygan.metrics.memorisation import memorised
+from steadygan.metrics.modes import class_agreement, class_spread, stacked_modes
+from steadygan.metrics.prdc import prdc
+from steadygan.metrics.reference import Reference
+from steadygan.options import find
+from steadygan.pretrained.extractor import Extractor, Features
+
+Better = Literal["lower", "higher", "near-one"]
+Need = Literal["fakes", "reals", "classes", "imagenet"]
+
+
+class Settings(Protocol):
+    """The numbers of a protocol that metrics read."""
+
+    @property
+    def is_splits(self) -> int: ...
+
+    @property
+    def kd_subsets(self) -> int: ...
+
+    @property
+    def kd_subset_size(self) -> int: ...
+
+    @property
+    def neighbours(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a metric is computed from.
+
+    Attributes:
+        extractor: the network that read both sides; `extractor.score_name("FD")` is `FID` or `FD-<extractor>`.
+        protocol: sizes and settings.
+        moments: mean and covariance of the fakes' features.
+        reference: mean, covariance and spread within classes of the reals, their features (N, F) with need "reals".
+        fakes: features (M, F) and logits (M, C) of the fakes, None unless some metric needs more than moments.
+        asked: labels (M,) int64 that the fakes were asked for, None without classes.
+        classes: how many classes the extractor tells apart in this data; 0: none.
+    """
+
+    extractor: Extractor
+    protocol: Settings
+    moments: Moments
+    reference: Reference
+    fakes: Features | None
+    asked: Tensor | None
+    classes: int
+
+    @property
+    def device(self) -> str | torch.device:
+        """Where float64 arithmetic runs: the extractor's GPU, else the CPU."""
+        return self.extractor.device if self.extractor.device.type == "cuda" else "cpu"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of `Protocol.scores`.
+
+    Attributes:
+        compute: inputs -> scores by name; a name that ends in `_std` is a deviation.
+        better: score name, without the extractor's, -> which way is better.
+        needs: "fakes": their features and logits; "reals": the reals' features; "classes": labels that the extractor
+            tells apart, else the metric is left out; "imagenet": an extractor with ImageNet's classes.
+        least: the fewest images a side must have.
+    """
+
+    compute: Callable[[Inputs], Mapping[str, float]]
+    better: Mapping[str, Better]
+    needs: frozenset[Need] = frozenset()
+    least: Callable[[Settings], int] = lambda _: 2
+
+
+def _read(inputs: Inputs) -> Features:
+    assert inputs.fakes is not None
+    return inputs.fakes
+
+
+def _frechet(inputs: Inputs) -> dict[str, float]:
+    reference, moments = inputs.reference, inputs.moments
+    distance = frechet_distance(reference.mean, reference.cov, moments.mean, moments.cov)
+    return {inputs.extractor.score_name("FD"): distance}
+
+
+def _kernel(inputs: Inputs) -> dict[str, float]:
+    name, protocol = inputs.extractor.score_name("KD"), inputs.protocol
+    sizes = protocol.kd_subsets, protocol.kd_subset_size
+    mean, std = kernel_distance(_read(inputs).features, inputs.reference.features, *sizes, device=inputs.device)
+    return {name: mean, f"{name}_std": std}
+
+
+def _inception(inputs: Inputs) -> dict[str, float]:
+    name = inputs.extractor.score_name("IS")
+    mean, std = inception_score(_read(inputs).logits, inputs.protocol.is_splits)
+    return {name: mean, f"{name}_std": std}
+
+
+def _prdc(inputs: Inputs) -> dict[str, float]:
+    reals, fakes = inputs.reference.features, _read(inputs).features
+    return prdc(reals, fakes, inputs.protocol.neighbours, device=inputs.device)._asdict()
+
+
+def _modes(inputs: Inputs) -> dict[str, float]:
+    return stacked_modes(_read(inputs).logits)._asdict()
+
+
+def _classes(inputs: Inputs) -> dict[str, float]:
+    read, asked, spread = _read(inputs), inputs.asked, inputs.reference.spread
+    assert asked is not None
+    scores = {"class_agreement": class_agreement(read.logits, asked)}
+    if len(spread) and torch.bincount(asked, minlength=inputs.classes).min() >= 2:
+        scores["diversity"] = (class_spread(read.features, asked, inputs.classes) / spread).mean().item()
+    return scores
+
+
+def _copies(inputs: Inputs) -> dict[str, float]:
+    return copies_as_scores(memorised(_read(inputs).features, inputs.reference.features))
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        "fd": Metric(_frechet, {"FD": "lower", "FID": "lower"}),
+        "kd": Metric(_kernel, {"KD": "lower", "KID": "lower"}, frozenset({"fakes", "reals"})),
+        "is": Metric(_inception, {"IS": "higher"}, frozenset({"fakes", "imagenet"}), lambda p: p.is_splits),
+        "prdc": Metric(
+            _prdc,
+            {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher"},
+            frozenset({"fakes", "reals"}),
+            lambda protocol: protocol.neighbours + 1,
+        ),
+        "modes": Metric(_modes, {"modes": "higher", "kl": "lower"}, frozenset({"fakes"})),
+        "classes": Metric(
+            _classes, {"class_agreement": "higher", "diversity": "near-one"}, frozenset({"fakes", "classes"})
+        ),
+        "copies": Metric(_copies, {"copies": "lower"}, frozenset({"fakes", "reals"}), lambda _: 3),
+    }
+)
+"""In the order in which a record lists them."""
+
+
+def find_metric(name: str) -> Metric:
+    """The metric called `name`, one of `METRICS` or `module:NAME`.
+
+    Raises:
+        UserError: there is none, or it is no `Metric`.
+    """
+    metric = find(name, METRICS, where="protocol scores", noun="metric")
+    if not isinstance(metric, Metric):
+        raise UserError(f"protocol scores: {name} is no steadygan.metrics.registry.Metric")
+    return metric

@@ -1,0 +1,58 @@
+"""Where commands put what they make of a run: never into a checkpoint, nor into the data."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from steadygan.errors import UserError
+from steadygan.files import CHECKPOINT_FILES, check_apart
+from steadygan.runs.provenance import read_provenance
+
+
+def default_output(path: Path, name: str) -> Path:
+    """The file `name` in a run directory; of a checkpoint in its run, or next to a checkpoint without one.
+
+    Args:
+        path: a run directory or a checkpoint.
+        name: the file's name, such as `samples.png`.
+    """
+    if not (path / CHECKPOINT_FILES[0]).is_file():
+        return path / name
+    run = _run_of(path)
+    place = path.resolve()
+    return place.with_name(f"{place.name}-{name}") if run is None else run / name
+
+
+def check_output(out: Path, path: Path) -> None:
+    """Checks that an output does not lie in the images that a run was trained on.
+
+    Raises:
+        UserError: it does.
+    """
+    run = path if (path / "provenance.json").is_file() else _run_of(path)
+    if run is None:
+        return
+    data: object = None
+    with suppress(UserError):  # a checkpoint is used without what its run says of itself
+        data = read_provenance(run).get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        check_data(out, data["path"])
+
+
+def check_data(out: Path, data: str) -> None:
+    """Checks that an output does not lie in the folder of images `data` (`data.path`).
+
+    Raises:
+        UserError: it does.
+    """
+    if Path(data).expanduser().is_dir():
+        check_apart(out, Path(data), "the training images, of which it would become a part")
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    """The run directory that a checkpoint lies in."""
+    for run in checkpoint.absolute().parents[:2]:
+        if (run / "config.yaml").is_file():
+            return run
+    return None
