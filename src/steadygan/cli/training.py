@@ -51,7 +51,6 @@ def train(
                 raise UserError("--dry-run tries one process; call it without torchrun")
             if not resume:
                 _refuse_run(source)
-            config: Config | None = None
             own = not resume and planning.is_images(source)
             if own and replicas.size > 1:
                 raise UserError(
