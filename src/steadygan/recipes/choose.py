@@ -157,9 +157,10 @@ def _of_the_time(hours: float | None, plenty: float, because: str) -> list[Choic
 
 
 def _of_the_network(network: Network, why: str) -> list[Choice]:
+    sees = "its D tells images apart from the start" if network.gain == 1 else "with the slope below its D sees images"
     chosen = [
         _said("data.size", network.size, why, "size"),
-        _said("model.kind", network.kind, "D sees images from the start at this size", "network"),
+        _said("model.kind", network.kind, sees, "network"),
         _said("model.width", network.width, f"of {network.size} px: {network.source}", "width"),
     ]
     if network.gain != 1:
