@@ -76,7 +76,7 @@ def test_a_schedule_that_makes_no_sense_is_refused(fields: dict[str, Any], messa
     ("override", "message"),
     [
         ("optim.g.lr=-1", r"optim\.g\.lr: must be above 0, got -1"),
-        ("optim.g.lr=fast", r"optim\.g\.lr: must be a number or a schedule such as"),
+        ("optim.g.lr=fast", r"optim\.g\.lr=fast: must be a number"),
         ("optim.d.beta2={start: 0.9, end: 1.0, steps: 5}", r"optim\.d\.beta2: must be at least 0 and below 1"),
         ("optim.d.beta2={start: 0.9, stop: 0.95, steps: 5}", r"optim\.d\.beta2: schedule: stop: Extra inputs"),
         ("train.ema.half_life=0", r"train\.ema\.half_life: must be above 0"),

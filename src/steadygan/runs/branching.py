@@ -32,7 +32,7 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
         raise UserError(f"{run} has no checkpoint of step {at}; it has those of {', '.join(map(str, sorted(known)))}")
     if out.exists():
         raise UserError(f"{out} exists already; choose another directory")
-    config = configuration.load(run, [*overrides, f"name={json.dumps(out.resolve().name)}"])
+    config = configuration.load(run, [*overrides, f"name={out.resolve().name}"])
     if config.train.steps <= at:
         raise UserError(f"train.steps={config.train.steps} is reached at step {at} already; raise train.steps")
     source = {"run": str(run.resolve()), "step": at, "overrides": list(overrides)}

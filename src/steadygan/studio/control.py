@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from steadygan import config as configuration
 from steadygan.errors import UserError
-from steadygan.runs.branching import branch
 from steadygan.runs.requests import ask
 from steadygan.studio.answers import Handler, Missing, Refused, run_of, threaded, with_body
 from steadygan.studio.jobs import forecast
@@ -155,6 +154,8 @@ def routes(studio: Any) -> list[Route]:
         permitted()
         run, wanted = run_of(studio, request), parsed(Branch, body)
         out = _new(studio.root, wanted.name)
+        from steadygan.runs.branching import branch  # torch, which the server does without until then
+
         branch(run.path, out, step=wanted.step, overrides=overrides_of(wanted.settings))
         return studio.jobs.start(["train", str(out), "--resume"], out).told()
 
@@ -167,7 +168,7 @@ def routes(studio: Any) -> list[Route]:
         permitted()
         plan = parsed(Plan, body)
         _preset(plan.preset)
-        data = f"data.path={json.dumps(_data(studio, plan.place))}"
+        data = f"data.path={_data(studio, plan.place)}"
         answer, pixels = studio.reader.ask(
             "preview", seconds=120, source=plan.preset, overrides=[data, *overrides_of(plan.settings)]
         )
@@ -207,12 +208,12 @@ def overrides_of(settings: dict[str, Any]) -> list[str]:
     for key in settings:
         if key not in SETTINGS and not TERM.fullmatch(key):
             raise UserError(f"{key} cannot be set from the studio; use `steadygan train … {key}=…`")
-    return [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 
 
 def _command(studio: Any, plan: Plan) -> list[str]:
     _preset(plan.preset)
-    data = f"data.path={json.dumps(_data(studio, plan.place))}"
+    data = f"data.path={_data(studio, plan.place)}"
     return ["train", plan.preset, data, *overrides_of(plan.settings)]
 
 
