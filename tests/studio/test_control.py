@@ -72,7 +72,7 @@ def test_a_run_is_started_from_a_preset_data_and_settings(
     answer = client.post("/api/control/start", json=plan)
     assert answer.json()["state"] == "running"
     settings = [f"{key}={value}" for key, value in TINY.items()]
-    expected = ["train", "digits", 'data.path="digits"', *settings, "--out", str(root_of_runs.resolve() / "new.run-1")]
+    expected = ["train", "digits", "data.path=digits", *settings, "--out", str(root_of_runs.resolve() / "new.run-1")]
     assert started == [expected]
     assert client.get("/api/control/jobs").json()["jobs"][0]["run"] == "new.run-1"
 
