@@ -8,6 +8,7 @@ import torch
 
 from steadygan import build, config
 from steadygan.data.balance import MOST_IMBALANCE, fakes_follow_data, imbalance
+from steadygan.tasks.choice import build_images
 
 
 @pytest.mark.parametrize(("counts", "share"), [([5, 5, 5], 0), ([1, 3], 0.25), ([0, 4], 0.5), ([10, 30, 100], 8 / 21)])
@@ -36,5 +37,5 @@ def test_what_is_asked_for_is_done() -> None:
 @pytest.mark.parametrize("options", [[], ["data.fraction=0.1"], ["data.max_images=40"]])
 def test_the_digits_are_balanced_whatever_part_of_them_is_trained_on(options: list[str]) -> None:
     cfg = build.resolve(config.load("digits", ["model.width=4", *options]))
-    images = build.build_images(cfg, torch.device("cpu")).train
-    assert build.build_state(cfg, images, torch.device("cpu")).prior.label_pool.tolist() == list(range(10))
+    images = build_images(cfg, torch.device("cpu")).train
+    assert build.build_state(cfg, images, torch.device("cpu")).objective.prior.label_pool.tolist() == list(range(10))

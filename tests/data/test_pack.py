@@ -152,7 +152,7 @@ def test_the_commands_pack_and_describe(folder: Path, tmp_path: Path) -> None:
     result = run("pack", str(folder), str(out), "--size", "8", "--crop", "center", "--format", "webp", "--threads", "2")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"{out}: 12 images, ")
-    result = run("info", str(out), "--sheet", str(sheet))
+    result = run("info", str(out), "--sheet", str(sheet), "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["classes"] == {"cat": 5, "dog": 7}
     with Image.open(sheet) as image:

@@ -49,7 +49,8 @@ def test_the_critics_of_the_two_scales_share_nothing() -> None:
 
 def test_excitation_scales_whole_channels_by_less_than_one() -> None:
     excite, fine = Excitation(3, 5), torch.rand(2, 5, 8, 8) + 1
-    ratio = excite(torch.randn(2, 3, 4, 4), fine) / fine
+    with torch.no_grad():
+        ratio = excite(torch.randn(2, 3, 4, 4), fine) / fine
     torch.testing.assert_close(ratio, ratio[..., :1, :1].expand_as(ratio))
     assert 0 < float(ratio.min()) < float(ratio.max()) < 1
 

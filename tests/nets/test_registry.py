@@ -78,8 +78,9 @@ def test_a_module_that_is_not_there_or_holds_no_family_is_refused() -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_network_says_its_shape(kind: str) -> None:
     options = {"groups": 1} if kind == "r3gan" else {}
-    generator = create_generator(kind, size=32, channels=1, classes=2, latent=20, width=4, **options)
-    critic = create_critic(kind, size=32, channels=1, classes=2, width=4, **options)
-    assert (generator.size, generator.channels, generator.classes, generator.latent) == (32, 1, 2, 20)
-    assert (critic.size, critic.channels, critic.classes) == (32, 1, 2)
+    size, classes = (64, 0) if kind == "fastgan" else (32, 2)
+    generator = create_generator(kind, size=size, channels=1, classes=classes, latent=20, width=4, **options)
+    critic = create_critic(kind, size=size, channels=1, classes=classes, width=4, **options)
+    assert (generator.size, generator.channels, generator.classes, generator.latent) == (size, 1, classes, 20)
+    assert (critic.size, critic.channels, critic.classes) == (size, 1, classes)
     assert isinstance(generator(torch.randn(2, 20), torch.tensor([0, 1])), torch.Tensor)
