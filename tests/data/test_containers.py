@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from steadygan.data.containers import base, parquet, tar
+from steadygan.data.containers import base, tar
 from steadygan.data.containers.registry import is_name, open_container
 from steadygan.data.decoding import UnreadableImage
 from steadygan.data.domains import open_domains
@@ -591,21 +591,6 @@ def test_one_image_in_many_rows_of_parquet_is_in_memory_once(tmp_path: Path) -> 
         assert source.read(1999).shape == (3, 8, 8)
 
     assert peak_of_arrow(read) < 32 << 20
-
-
-def test_parquet_pages_that_unpack_to_gigabytes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pyarrow = arrow()
-    monkeypatch.setattr(parquet, "UNBOUNDED_BYTES", 1 << 20)
-    path = tmp_path / "a.parquet"
-    table = pyarrow.table({"image": [png(0), bytes(64 << 20)], "label": [0, 1]})
-    pyarrow.parquet.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
-    source = open_source(str(path), size=8, channels=3)
-
-    def read() -> None:
-        with pytest.raises(UnreadableImage, match="unpacks to 64 MiB from"):
-            source.read(1)
-
-    assert peak_of_arrow(read) < 8 << 20
 
 
 def test_parquet_of_more_rows_than_bytes_is_refused(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_everything_is_told(tmp_path: Path) -> None:
     assert info.pop("fingerprint") == fingerprint([i.transpose(2, 0, 1) for i in images], [0, 0, 0, 1, 1, 1])
     entropy = -(3 / 7 * np.log2(3 / 7) + 4 / 7 * np.log2(4 / 7))
     assert info.pop("balance") == {"smallest": 3, "largest": 4, "entropy": pytest.approx(entropy, abs=1e-4)}
+    assert info.pop("proposal") == {"command": None, "domains": {}, "splits": {}}
     assert info == {
         "path": str(tmp_path),
         "layout": "class folders",

@@ -68,6 +68,7 @@ def test_the_health_of_a_run_is_one_record(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_translation_has_no_such_health(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(load("cufs-pix2pix").to_yaml())
+    (tmp_path / "provenance.json").write_text(json.dumps({"data": {"path": str(tmp_path), "fingerprint": ""}}))
     with pytest.raises(UserError, match="translates images"):
         Health.of(tmp_path)
 

@@ -14,12 +14,9 @@ from typing import Any
 
 from steadygan.data.classes import number_classes
 from steadygan.data.containers.base import Container, Listing, check_size, digest_of_files
-from steadygan.data.containers.pages import unpacked_bytes
 from steadygan.errors import UserError
 
 MAX_GROUP_BYTES = 4 << 30
-MAX_RATIO, UNBOUNDED_BYTES = 100, 256 << 20
-"""A row group may unpack to MAX_RATIO times its size, and to UNBOUNDED_BYTES in any case."""
 CACHED_GROUPS = 2
 LABEL_COLUMNS = ("label", "labels", "class", "cls", "fine_label")
 
@@ -106,7 +103,6 @@ class Parquet(Container):
         values: list[Any] = []
         with self._parquet.ParquetFile(shard, read_dictionary=[column]) as file:
             for group in range(file.num_row_groups):
-                self._check_pages(shard, file, group, column)
                 for chunk in file.read_row_group(group, columns=[column], use_threads=False).column(0).chunks:
                     if hasattr(chunk, "dictionary"):
                         words = chunk.dictionary.to_pylist()
@@ -114,22 +110,6 @@ class Parquet(Container):
                     else:
                         values += chunk.to_pylist()
         return values
-
-    @staticmethod
-    def _check_pages(shard: Path, file: Any, group: int, column: str) -> None:
-        """Raises ValueError where a column's pages unpack to more than images would, whatever the footer says."""
-        metadata = file.metadata.row_group(group)
-        parts = [metadata.column(index) for index in range(metadata.num_columns)]
-        for part in parts:
-            if part.path_in_schema != column:
-                continue
-            starts = [part.data_page_offset, *([part.dictionary_page_offset] if part.has_dictionary_page else [])]
-            with shard.open("rb") as pages:
-                unpacked = unpacked_bytes(pages, min(starts), part.total_compressed_size)
-            if unpacked > max(UNBOUNDED_BYTES, MAX_RATIO * part.total_compressed_size):
-                raise ValueError(
-                    f"row group {group} unpacks to {unpacked >> 20} MiB from {part.total_compressed_size >> 10} KiB"
-                )
 
     def read(self, name: str) -> bytes:
         shard, _, row = name.rpartition("/")
@@ -150,7 +130,6 @@ class Parquet(Container):
                 column = self._column if self._field is None else f"{self._column}.{self._field}"
                 # As a dictionary, an image that many rows name is in memory once.
                 with self._parquet.ParquetFile(self.shards[number], read_dictionary=[column]) as file:
-                    self._check_pages(self.shards[number], file, group, column)
                     self._groups[key] = file.read_row_group(group, columns=[column], use_threads=False).column(0)
                 while len(self._groups) > CACHED_GROUPS:
                     self._groups.popitem(last=False)
