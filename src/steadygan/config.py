@@ -226,6 +226,9 @@ class EvalConfig(Section):
     num_fake: Annotated[int, Field(ge=2)] | None = Field(
         None, description="fakes of a score in training; null: the protocol's, as `steadygan evaluate` always takes"
     )
+    patience: Positive | None = Field(
+        None, description="end the run after so many scores in a row that were no better than the best; null: never"
+    )
     reals: str | None = Field(None, description="the test images of protocols that score against them: a folder or zip")
 
 

@@ -44,6 +44,18 @@ def test_with_hours_it_is_where_the_time_is_if_that_is_further(hands: SimpleName
     assert clock.moment(3) == 100
 
 
+def test_the_time_that_the_last_score_needs_is_part_of_the_budget(hands: SimpleNamespace) -> None:
+    clock = Clock.of(TrainConfig(steps=100, hours=1))
+    clock.reserve = 600
+    hands.seconds = 2999
+    assert clock.moment(0) == 99
+    hands.seconds = 3000
+    assert clock.moment(0) == 100
+    clock.reserve = 1e9  # half the budget at most
+    hands.seconds = 900
+    assert clock.moment(0) == 50
+
+
 def test_a_pause_takes_no_time(hands: SimpleNamespace) -> None:
     clock = Clock.of(TrainConfig(steps=100, hours=1))
     hands.seconds = 10

@@ -9,8 +9,9 @@ import pytest
 from helpers import tiny_run
 
 import steadygan
+from steadygan.tasks import synthesis
 from steadygan.training import pace
-from steadygan.training.pace import Pace
+from steadygan.training.pace import Pace, Patience
 
 
 def test_scores_never_take_more_than_their_share() -> None:
@@ -26,6 +27,36 @@ def test_scores_never_take_more_than_their_share() -> None:
 def test_the_first_score_waits_for_the_time_that_training_on_as_many_images_takes() -> None:
     assert not Pace().due(600, images=600 * 100)
     assert Pace().due(700, images=700 * 100)
+
+
+def test_patience_counts_scores_since_the_best_also_after_a_resume() -> None:
+    patience = Patience(2)
+    for best in (True, False, True, False):
+        patience.saw(best)
+        assert not patience.ended()
+    patience.saw(False)
+    assert patience.ended()
+    rows = [{"step": step, "eval_seconds": 1.0} for step in (10, 20, 30)] + [{"step": 30, "copies": 0.0}]
+    assert Patience.of(2, rows, best=10).ended()
+    assert not Patience.of(2, rows, best=20).ended()
+    assert not Patience.of(2, rows, best=None).ended()
+    assert not Patience(None, worse=1000).ended()
+
+
+def test_a_run_that_no_longer_improves_ends_with_its_best_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores rise from the second on; the third in a row that is worse ends the run, and a resume ends at once."""
+    rows = iter(range(100))
+    monkeypatch.setattr(synthesis, "headline", lambda record: abs(next(rows) - 1))
+    settings = tiny_run("train.steps=50", "eval.every=2", "eval.num_fake=20", "eval.patience=3")
+    result = steadygan.train("digits-none", settings, out=tmp_path / "run")
+    assert result.finished
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
+    assert steps == [2, 4, 6, 8, 10]
+    assert (tmp_path / "run" / "checkpoints" / "best").read_text().strip() == "step-00000004"
+    steadygan.train(tmp_path / "run", resume=True)
+    assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 5
 
 
 def test_a_run_that_goes_on_remembers_what_its_scores_took() -> None:

@@ -16,12 +16,13 @@ class Clock:
     """The time that a run has taken, all its sessions together: steps, scores and checkpoints, but no pauses.
 
     steps: the most that the run takes; budget: seconds that it may take, None for as many as the steps need; before:
-    seconds of earlier sessions.
+    seconds of earlier sessions; reserve: seconds of the budget that the last score will need.
     """
 
     steps: int
     budget: float | None = None
     before: float = 0.0
+    reserve: float = 0.0
     _began: float = field(default_factory=lambda: time.perf_counter())
 
     @classmethod
@@ -46,7 +47,8 @@ class Clock:
         """Where the run is between 0 and `steps`: at `step`, or with a budget where the time is, if that is further."""
         if self.budget is None:
             return step
-        return max(step, min(self.steps, int(self.steps * self.spent / self.budget)))
+        training = max(self.budget - self.reserve, self.budget / 2)
+        return max(step, min(self.steps, int(self.steps * self.spent / training)))
 
     @contextmanager
     def halted(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from steadygan.config import Config
 from steadygan.errors import UserError
 from steadygan.parallel.replicas import Replicas
 from steadygan.pictures.grid import save_grid
-from steadygan.runs.checkpoint import checkpoint_name, checkpoints
+from steadygan.runs.checkpoint import checkpoint_name, checkpoint_step, checkpoints
 from steadygan.runs.directory import RunDirectory, Writer
 from steadygan.runs.requests import Attention
 from steadygan.runs.status import Status
@@ -27,7 +27,7 @@ from steadygan.training.clock import Clock
 from steadygan.training.collapse import Collapse, score_jump
 from steadygan.training.instruments import instability, json_number
 from steadygan.training.monitor import Monitor
-from steadygan.training.pace import Pace
+from steadygan.training.pace import Pace, Patience
 from steadygan.training.recovery import Recovery
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -70,28 +70,33 @@ class Trainer:
     recovery: Recovery = field(init=False)
     clock: Clock = field(init=False)
     _pace: Pace = field(init=False)
+    _patience: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         self._attention = Attention(self.run.path)
         self.recovery = Recovery(self.config, self.state, self.run, self.replicas)
-        self._pace = Pace.of(self.run.records("scores.jsonl"))
+        scores = self.run.records("scores.jsonl")
+        self._pace = Pace.of(scores)
+        best = self.run.best()
+        self._patience = Patience.of(self.config.eval.patience, scores, checkpoint_step(best) if best else None)
         self.clock = Clock.of(self.config.train, self.run.records("metrics.jsonl"), self.state.seconds)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
-        """Trains to `train.steps`, or through `train.hours`; true when it got there, false when it was ended before.
+        """Trains to `train.steps`, through `train.hours`, or until `eval.patience` has run out; true when it got there.
 
-        What ends it: SIGINT, SIGTERM, SIGHUP, or a request to stop (`runs.requests`).
+        What ends it before, with false: SIGINT, SIGTERM, SIGHUP, or a request to stop (`runs.requests`).
         """
         config, state = self.config.train, self.state
         losses: dict[str, Tensor] = {}
         values: dict[str, float] = {}
+        stopped, ended = False, self._no_longer_improves()
         speed = Speed(state.images)
         with interruptible(once=self.replicas.size > 1) as interrupted:
             if state.step == 0 and config.sample_first:
                 with undisturbed(state.device):
                     self._sample()
             moment = self._moment()
-            while moment < config.steps and not (stopped := self._stopped(interrupted)):
+            while moment < config.steps and not ended and not (stopped := self._stopped(interrupted)):
                 began = time.perf_counter()
                 self._follow_schedules(moment)
                 losses.update(train_step(state))
@@ -114,16 +119,23 @@ class Trainer:
                     if collapse is not None and not done and self.recovery.collapsed(collapse):
                         moment = self._moment()
                         continue
+                    ended = scored and self._no_longer_improves()
                 if on_step is not None:
                     on_step(self._progress(moment, speed.rate(state.images), values))
-            if moment < config.steps and stopped and not self.replicas.lead(self._saved):
+            if stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
-        return moment >= config.steps
+        return not stopped
+
+    def _no_longer_improves(self) -> bool:
+        """Whether `eval.patience` has run out."""
+        return self.config.eval.patience is not None and self.replicas.lead(self._patience.ended)
 
     def _moment(self) -> int:
         """How far the run is; of several processes the first one's clock counts."""
         if self.clock.budget is None:
             return self.state.step
+        if self.score is not None and self.monitor.scores_itself:
+            self.clock.reserve = self._pace.expected(self.state.seconds, self.state.images)
         return self.replicas.lead(partial(self.clock.moment, self.state.step))
 
     def _progress(self, moment: int, rate: float, values: Mapping[str, float]) -> Progress:
@@ -250,6 +262,7 @@ class Trainer:
                 record = {"step": state.step, "eval_seconds": took, **scores}
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)
+                self._patience.saw(best)
         finally:
             # A score that fails must not cost the steps since the last checkpoint.
             self.run.save(state, self.monitor.generator, keep=keep, record=record, best=best)

@@ -30,13 +30,39 @@ class Pace:
         return cls(sum(taken), taken[-1] if taken else None)
 
     def due(self, seconds: float, images: int) -> bool:
-        """Whether another score fits in, after so many seconds of training that looked at so many images.
+        """Whether another score fits in, after so many seconds of training that looked at so many images."""
+        return self.spent + self.expected(seconds, images) <= SHARE * seconds
 
-        The first is expected to take as long as training on as many images takes, which is longer.
-        """
-        expected = FAKES * seconds / max(images, 1) if self.last is None else self.last
-        return self.spent + expected <= SHARE * seconds
+    def expected(self, seconds: float, images: int) -> float:
+        """Seconds that the next score will take: the first as long as training on as many images, which is longer."""
+        return FAKES * seconds / max(images, 1) if self.last is None else self.last
 
     def took(self, seconds: float) -> None:
         """Counts a score."""
         self.spent, self.last = self.spent + seconds, seconds
+
+
+@dataclass
+class Patience:
+    """Ends a run whose scores no longer improve.
+
+    limit: how many scores in a row may be no better than the best, None for any number; worse: how many they are.
+    """
+
+    limit: int | None
+    worse: int = 0
+
+    @classmethod
+    def of(cls, limit: int | None, scores: Iterable[Mapping[str, Any]], best: int | None) -> Patience:
+        """That of a resumed run, from its scores.jsonl and the step of its best checkpoint."""
+        if best is None:
+            return cls(limit)
+        return cls(limit, sum("eval_seconds" in row and row["step"] > best for row in scores))
+
+    def saw(self, best: bool) -> None:
+        """Counts a score, which is the best so far or is not."""
+        self.worse = 0 if best else self.worse + 1
+
+    def ended(self) -> bool:
+        """Whether the run shall end."""
+        return self.limit is not None and self.worse >= self.limit
