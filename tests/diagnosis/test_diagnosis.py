@@ -25,6 +25,7 @@ REALLY = {
     "diverges": "diverging",
     "turns": "diverging",
     "leaks": "augmentations leak",
+    "blind": "ignores images",
 }
 
 
