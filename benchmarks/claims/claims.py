@@ -1,0 +1,224 @@
+"""The papers' claims that are tried here: what is compared, what is expected, and what would refute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Overrides = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the rivals: a preset, what is changed in it, and the settings among which the search chooses."""
+
+    preset: str
+    changes: Overrides = ()
+    settings: Mapping[str, Overrides] = field(default_factory=lambda: {"published": ()})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of a paper.
+
+    Attributes:
+        source: the paper and where it says so.
+        expected: what should be seen, said before it is run; refuted: what would refute it.
+        variants: the rivals; each has as many settings as the others, of which a search takes the best.
+        scores: what is recorded of each run; the first is what the search goes by, and lower is better.
+        steps: of a run of the search, and of a final one; 0: there is no search.
+        common: overrides of every run.
+        seeds: of the final runs.
+        data: the file below --data; its test images where the protocol wants them.
+    """
+
+    source: str
+    expected: str
+    refuted: str
+    variants: Mapping[str, Variant]
+    scores: tuple[str, ...]
+    steps: tuple[int, int]
+    common: Overrides = ()
+    seeds: tuple[int, ...] = (1, 2, 3)
+    data: str | None = None
+    reals: str | None = None
+
+
+SQUEEZENET = ("FD-squeezenet", "precision", "recall", "density", "coverage")
+SQUEEZENET_RUN = ("eval.protocol=squeezenet-test", "eval.num_fake=2000", "eval.every=0", "train.log_every=50")
+HALF_WIDTH = ("model.width=32", "train.batch_size=32")
+
+WEIGHTS = {
+    "cr": "objective.terms.cr.weight={}",
+    "bcr": "objective.terms.bcr={{real: {0}, fake: {0}}}",
+    "zcr": "objective.terms.zcr={{dis: {1}, gen: {2}, sigma: 0.03}}",
+    "gp": "objective.terms.gp.weight={}",
+    "dragan": "objective.terms.dragan.weight={}",
+    "jsreg": "objective.terms.jsreg.weight={}",
+}
+
+
+def weights(factor: float, *terms: str) -> Overrides:
+    """Consistency terms at their published weights (Zhao et al., AAAI 2021, §4.1) times a factor."""
+    return tuple(WEIGHTS[term].format(10 * factor, 5 * factor, 0.5 * factor) for term in terms)
+
+
+def strengths(*terms: str) -> dict[str, Overrides]:
+    return {"published": weights(1, *terms), "tenth": weights(0.1, *terms)}
+
+
+def both_gains(settings: Mapping[str, Overrides]) -> dict[str, Overrides]:
+    """Every setting with a gain of D's layers of 1 and of 2."""
+    gains = {"gain1": (), "gain2": ("model.critic.sn_gain=2",)}
+    return {f"{gain} {name}": (*first, *rest) for gain, first in gains.items() for name, rest in settings.items()}
+
+
+DIGITS_RATES = {"1e-3": (), "5e-4": ("optim.g.lr=5e-4", "optim.d.lr=5e-4")}
+RATES = {"2e-4": (), "4e-4": ("optim.g.lr=4e-4", "optim.d.lr=4e-4")}
+REGULARISERS = {
+    "none": (),
+    "cr": ("cr",),
+    "bcr": ("bcr",),
+    "zcr": ("zcr",),
+    "icr": ("bcr", "zcr"),
+}
+
+
+def icr_tables(preset: str) -> dict[str, Variant]:
+    found = {
+        name: Variant(f"{preset}-none", settings=both_gains(strengths(*terms) if terms else RATES))
+        for name, terms in REGULARISERS.items()
+    }
+    for name, published in (("gp", 10), ("dragan", 10), ("jsreg", 0.1)):
+        settings = {
+            word: (WEIGHTS[name].format(published * factor),) for word, factor in (("published", 1), ("tenth", 0.1))
+        }
+        found[name] = Variant(f"{preset}-none", settings=both_gains(settings))
+    return found
+
+
+CLAIMS: dict[str, Claim] = {
+    "digits": Claim(
+        source="the default run of this program",
+        expected="with weights that suit a run of 1,000 steps, ICR has a lower FD-digits than no regulariser",
+        refuted="each at its best setting, ICR's mean over the final seeds is not below that of none",
+        variants={
+            "none": Variant("digits-none", settings=both_gains(DIGITS_RATES)),
+            "cr": Variant("digits-cr", settings=both_gains(strengths("cr"))),
+            "bcr": Variant("digits-bcr", settings=both_gains(strengths("bcr"))),
+            "zcr": Variant("digits-zcr", settings=both_gains(strengths("zcr"))),
+            "icr": Variant("digits", settings=both_gains(strengths("bcr", "zcr"))),
+        },
+        scores=("FD-digits", "class_agreement", "diversity"),
+        steps=(500, 1000),
+        common=("eval.every=0", "train.sample_every=500"),
+    ),
+    "icr-cifar10-dcgan": Claim(
+        source="Zhao et al., AAAI 2021, Table 1 (SN-DCGAN, CIFAR-10)",
+        expected="FD: none > CR > bCR, zCR > ICR, and gradient penalties between none and CR",
+        refuted="over three seeds a later one of that order is worse than an earlier one by more than one deviation",
+        variants=icr_tables("cifar10-dcgan"),
+        scores=SQUEEZENET,
+        steps=(4_000, 20_000),
+        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
+        data="cifar10_train.zip",
+        reals="cifar10_test.zip",
+    ),
+    "icr-cifar10-resnet": Claim(
+        source="Zhao et al., AAAI 2021, Table 1 (SNGAN-ResNet, CIFAR-10)",
+        expected="FD: none > CR > bCR, zCR > ICR",
+        refuted="over three seeds a later one of that order is worse than an earlier one by more than one deviation",
+        variants={k: v for k, v in icr_tables("cifar10-resnet").items() if k in REGULARISERS},
+        scores=SQUEEZENET,
+        steps=(2_000, 10_000),
+        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
+        data="cifar10_train.zip",
+        reals="cifar10_test.zip",
+    ),
+    "zcr-generator": Claim(
+        source="Zhao et al., AAAI 2021, §4.3 and Fig. 7",
+        expected="zCR without the generator's term (λ_gen = 0) loses diversity; 0.5 is better than 0 and than 5",
+        refuted="recall and coverage at λ_gen = 0 are not below those at 0.5 by more than one deviation",
+        variants={
+            f"gen={value}": Variant("cifar10-dcgan-none", (f"objective.terms.zcr={{dis: 5, gen: {value}}}",))
+            for value in (0, 0.05, 0.5, 5)
+        },
+        scores=SQUEEZENET,
+        steps=(0, 20_000),
+        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
+        data="cifar10_train.zip",
+        reals="cifar10_test.zip",
+    ),
+    "diffaugment-cifar10": Claim(
+        source="Zhao et al., NeurIPS 2020, Fig. 1 and Table 1",
+        expected="at 10 % of CIFAR-10 D tells training from held-out images without DiffAugment and hardly with it; "
+        "augmenting reals alone, or D's inputs alone, is worse than nothing",
+        refuted="with DiffAugment FD-squeezenet at 10 % is not lower, or either ablation is not higher than none",
+        variants={
+            f"{name} {share}": Variant("cifar10-resnet-none", (*changes, f"data.fraction={share}", "data.heldout=0.1"))
+            for share in (1, 0.2, 0.1)
+            for name, changes in {
+                "none": (),
+                "diffaugment": ("augment.diffaugment.policy=[translation,cutout]",),
+                "reals-only": (
+                    "augment.diffaugment.policy=[translation,cutout]",
+                    "augment.diffaugment.placement=reals-only",
+                ),
+                "d-only": (
+                    "augment.diffaugment.policy=[translation,cutout]",
+                    "augment.diffaugment.placement=discriminator-only",
+                ),
+            }.items()
+        },
+        scores=(*SQUEEZENET, "D_accuracy_train", "D_accuracy_heldout"),
+        steps=(0, 10_000),
+        common=(*SQUEEZENET_RUN, *HALF_WIDTH, "train.phases=[D,D,G]"),
+        data="cifar10_train.zip",
+        reals="cifar10_test.zip",
+    ),
+    "logan": Claim(
+        source="Wu et al., 2019, Table 1, at equal compute: its base runs twice as many steps",
+        expected="NGD has a lower FD than its base at the same number of steps; at equal compute this is open",
+        refuted="NGD is not below its base trained for twice as many steps",
+        variants={
+            "base": Variant("cifar10-logan", ("objective.terms.logan=null", "train.steps=20000")),
+            "ngd": Variant("cifar10-logan"),
+        },
+        scores=SQUEEZENET,
+        steps=(0, 10_000),
+        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
+        data="cifar10_train.zip",
+        reals="cifar10_test.zip",
+    ),
+    "few-cifar10": Claim(
+        source="Tseng et al., CVPR 2021, Table 1; Karras et al., NeurIPS 2020, Fig. 7",
+        expected="at 10 % of CIFAR-10 LeCam, DiffAugment and ADA each have a lower FD than BigGAN alone",
+        refuted="over three seeds one of them is not below BigGAN alone",
+        variants={
+            "none": Variant("cifar10-biggan-10pct"),
+            "diffaugment": Variant("cifar10-biggan-diffaugment10"),
+            "lecam": Variant("cifar10-biggan-lecam10"),
+            "ada": Variant("cifar10-biggan-10pct", ("augment.ada={}",)),
+        },
+        scores=SQUEEZENET,
+        steps=(0, 10_000),
+        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
+        data="cifar10_train.zip",
+        reals="cifar10_test.zip",
+    ),
+    "unet-cutmix": Claim(
+        source="Schönfeld et al., CVPR 2020, Table 3",
+        expected="U-Net GAN with CutMix consistency has a lower FD than without, and both than BigGAN's D",
+        refuted="over three seeds CutMix does not lower the mean",
+        variants={
+            "cutmix": Variant("celeba128-unet"),
+            "without": Variant("celeba128-unet", ("objective.terms.cutmix=null",)),
+        },
+        scores=SQUEEZENET,
+        steps=(0, 10_000),
+        common=(*SQUEEZENET_RUN, "data.size=64", "model.width=16", "train.batch_size=16"),
+        data="celeba10k.zip",
+        reals="celeba10k.zip",
+    ),
+}
+"""Figure 5 of the ICR paper is benchmarks/leak.py's; CSGAN against CycleGAN and pix2pix is benchmarks/cufs.py's."""
