@@ -113,10 +113,21 @@ class Generator(Shaped):
       spectral norm and a ReLU between them, to each norm (self-modulation, as in U-Net GAN's code); without it,
       or with classes and neither option, the latent enters at the linear layer only.
 
-    `width` 96 is the published one, 64 that of the CIFAR-10 script. attention: see `attention_after`; by default at
-    64², from 128² on. At 256² the released generator has it at 128² instead, which costs sixteen times the memory.
-    class_embedding: the dimension of the shared one. narrow: at 64² with the feature maps of the SNGAN, as in
-    StudioGAN. init: orthogonal, normal (N(0, 0.02²)) or xavier.
+    `width` 96 is the published one, 64 that of the CIFAR-10 script. At 256² the released generator has attention at
+    128² and not at 64², which costs sixteen times the memory.
+
+    Args:
+        shared: one class embedding that every batch norm projects; false: a table of gains and biases for each batch
+            norm.
+        skip_z: a chunk of the latent goes to every block; without classes, the whole latent (self-modulation).
+        class_embedding: dimension of the class embedding.
+        narrow: at 64², the feature maps of SNGAN, as in StudioGAN.
+        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
+            below; 0: none; quarter: a quarter of the image's side.
+        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
+        sn_generator: spectral norm on every layer of G.
+        sn_eps: ε of spectral norm's divisions.
+        bn_eps: ε of batch norm.
     """
 
     def __init__(
@@ -201,8 +212,15 @@ class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     `DownBlock`s down to 4×4 (8×8 at 32²), the last of them (two at 32²) without pooling; projection head. `width` 96
-    is the published one. wide: as many channels in the middle of a block as at its end, otherwise as at its start.
-    attention: by default at 64², from 128² on.
+    is the published one.
+
+    Args:
+        wide: the middle of a block has as many channels as its end; false: as its start.
+        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
+            below; 0: none; quarter: a quarter of the image's side.
+        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
+        sn_critic: spectral norm on every layer of D.
+        sn_eps: ε of spectral norm's divisions.
     """
 
     def __init__(

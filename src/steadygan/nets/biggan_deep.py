@@ -132,10 +132,19 @@ class Generator(Shaped):
 
     The latent, together with a 128-d class embedding where there are classes, goes to the linear layer and to every
     batch norm of the blocks, which projects it, linearly, to gains and biases. Two `UpBlock`s per doubling, then BN
-    (unconditional), ReLU, conv3, tanh. `width` and latent of 128 are the published ones. attention: by default at
-    64², from 128² on, after the block that gets there. class_embedding: its dimension. init: orthogonal, normal or
-    xavier. sn_out: with sn_generator, whether the last convolution has spectral norm, too. slope: of every ReLU below
-    zero; LOGAN's is 0.2.
+    (unconditional), ReLU, conv3, tanh. `width` and latent of 128 are the published ones. Attention follows the block
+    that reaches its side.
+
+    Args:
+        class_embedding: dimension of the class embedding.
+        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
+            below; 0: none; quarter: a quarter of the image's side.
+        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
+        sn_generator: spectral norm on every layer of G.
+        sn_out: with sn_generator: spectral norm on the last convolution as well.
+        sn_eps: ε of spectral norm's divisions.
+        bn_eps: ε of batch norm.
+        slope: of every ReLU below zero; LOGAN's is 0.2.
     """
 
     def __init__(
@@ -196,7 +205,15 @@ class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     A 3×3 convolution, two `DownBlock`s per halving down to 4×4, projection head. `width` 128 is the published one.
-    attention: by default at 64², from 128² on, before the block that leaves it. slope: of every ReLU below zero.
+    Attention precedes the block that leaves its side.
+
+    Args:
+        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
+            below; 0: none; quarter: a quarter of the image's side.
+        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
+        sn_critic: spectral norm on every layer of D.
+        sn_eps: ε of spectral norm's divisions.
+        slope: of every ReLU below zero; 0 is a plain ReLU.
     """
 
     def __init__(

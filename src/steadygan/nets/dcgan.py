@@ -43,8 +43,12 @@ class Generator(Shaped):
     A linear layer to a (size/8)² map of 8·width channels, three stride-2 transposed convolutions down to
     `width` channels, one at full resolution; batch norm and ReLU between them, tanh at the end. The first
     batch norm has statistics for each of the linear layer's outputs, not for each channel, as in the public
-    implementations (compare_gan, chainer-gan-lib). first_norm: false for neither that norm nor the ReLU behind it, as
-    in StudioGAN.
+    implementations (compare_gan, chainer-gan-lib).
+
+    Args:
+        sn_generator: spectral norm on every layer of G.
+        first_norm: batch norm and ReLU after the first linear layer; StudioGAN has neither.
+        bn_eps: ε of batch norm.
     """
 
     def __init__(
@@ -80,10 +84,18 @@ class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features the flattened last map.
 
     Seven convolutions, 3×3 at one resolution in turn with 4×4 of stride 2, leaky ReLU (0.1) after each,
-    then a linear layer on all 8·width·(size/8)² values. paired: the two convolutions of a resolution have equally many
-    channels; pooled: the linear layer sees sums over space; slope: of the leaky ReLU; bn_eps: with a value, batch norm
-    behind every convolution. These four make StudioGAN's critic (paired, pooled, slope 0, batch norm without spectral
-    norm).
+    then a linear layer on all 8·width·(size/8)² values. StudioGAN's D is `paired`, `pooled`, of slope 0, with batch norm
+    and without spectral norm.
+
+    Args:
+        sn_critic: spectral norm on every layer of D.
+        sn_eps: ε of spectral norm's divisions.
+        paired: both convolutions of a resolution have equally many channels, as in StudioGAN.
+        pooled: the last layer sees the features summed over space, as in StudioGAN.
+        slope: of the leaky ReLU below zero; StudioGAN has 0.
+        bn_eps: ε of a batch norm after every convolution; null: no batch norm.
+        sn_gain: factor on every spectrally normalised weight; above 1, the logits of a deep D differ more between
+            images.
     """
 
     def __init__(

@@ -156,10 +156,13 @@ def _blocks(channels: int, most: int, groups: int, expansion: int, per_stage: in
 class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1]: nothing bounds it.
 
-    With classes, an embedding of the label with as many dimensions as z goes in next to it.
+    With classes, an embedding of the label with as many dimensions as z is concatenated to z.
 
-    full: the side up to which stages have all channels. groups: of the 3×3 convolutions there. expansion: of the middle
-    of a block. blocks: for each stage.
+    Args:
+        full: side, in pixels, up to which stages have the full number of channels.
+        groups: groups of the 3×3 convolutions in those stages.
+        expansion: width of a block's middle, as a multiple of its ends.
+        blocks: residual blocks in each stage.
     """
 
     def __init__(
@@ -201,7 +204,11 @@ class Critic(Shaped):
     The generator backwards. With classes the last layer has as many outputs as the first stage has channels, and the
     logit is their product with an embedding of the label.
 
-    full, groups, expansion, blocks: as for the generator.
+    Args:
+        full: side, in pixels, up to which stages have the full number of channels.
+        groups: groups of the 3×3 convolutions in those stages.
+        expansion: width of a block's middle, as a multiple of its ends.
+        blocks: residual blocks in each stage.
     """
 
     def __init__(

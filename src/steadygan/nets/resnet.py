@@ -117,6 +117,10 @@ class Generator(Shaped):
 
     A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh.
     `width` 64 is the published one at every size: 256 channels throughout at 32², 1024 down to 64 above.
+
+    Args:
+        sn_generator: spectral norm on every layer of G.
+        sn_eps: ε of spectral norm's divisions.
     """
 
     def __init__(self, shape: Shape, *, sn_generator: bool = False, sn_eps: float = 1e-12) -> None:
@@ -144,6 +148,12 @@ class Critic(Shaped):
 
     `width` 64 is the published one at every size: 128 channels throughout at 32², 64 to 1024 at 64² and 128².
     The last linear layer has no bias at 32² and has one at 64² and 128², as in the authors' code.
+
+    Args:
+        sn_critic: spectral norm on every layer of D.
+        sn_eps: ε of spectral norm's divisions.
+        sn_gain: factor on every spectrally normalised weight; above 1, the logits of a deep D differ more between
+            images.
     """
 
     def __init__(self, shape: Shape, *, sn_critic: bool = True, sn_eps: float = 1e-12, sn_gain: float = 1.0) -> None:

@@ -145,13 +145,18 @@ class Generator(OfBatch, Shaped):
     training mode differ even for the same z, by noise and mixing; terms that compare images (zCR) want
     `style_mixing: 0`.
 
-    fmap_max: see above. mapping_layers: depth of `Mapping`. w_dim: dimension of w, that of z when None.
-    style_mixing: the probability that an image takes the w of a second z ~ N(0, I) from a random layer on (StyleGAN,
-    Karras et al., CVPR 2019, §3.1), drawn for each image (the authors' code draws it once per batch). noise:
-    per-pixel noise. w_avg_beta: decay, per training call, of the running average of w (`w_avg`) towards which
-    `truncation` pulls (0.995 as in the authors' code). conv_clamp: bound of what every convolution gives (256 in
-    NVIDIA's files of half precision), None for none. raw_eps: ε of demodulation as in NVIDIA's PyTorch code, not as in
-    its TensorFlow code.
+    Style mixing (StyleGAN, Karras et al., CVPR 2019, §3.1) is drawn for each image; the authors' code draws it once a
+    batch. The average of w decays by 0.995, as in the authors' code.
+
+    Args:
+        fmap_max: most channels of a layer; null: 8 times model.width.
+        mapping_layers: layers of the mapping network.
+        w_dim: dimension of w; null: that of z.
+        style_mixing: probability that an image takes the styles of a second latent from a random layer on.
+        noise: per-pixel noise after every convolution.
+        w_avg_beta: decay of the running average of w that truncation pulls towards, for each training call.
+        conv_clamp: bound on the output of every convolution (256 in NVIDIA's half-precision files); null: none.
+        raw_eps: ε of demodulation as in NVIDIA's PyTorch code; false: as in its TensorFlow code.
     """
 
     w_avg: Tensor
@@ -283,10 +288,15 @@ class Critic(Shaped):
 
     A 1×1 convolution, one `CriticBlock` per halving down to 4×4, minibatch standard deviation, conv3, two dense layers.
 
-    fmap_max: see above. residual: false is the plain network of ADA's cifar configuration. mbstd_group: images per
-    group of the minibatch standard deviation, 0 for none; with it a score depends on the rest of the batch, in
-    evaluation mode too (`layers.has_batch_statistics`). mapping_layers: of the label's mapping, with classes.
-    conv_clamp: see `Generator`.
+    With the minibatch standard deviation a score depends on the rest of the batch, in evaluation mode too
+    (`layers.has_batch_statistics`).
+
+    Args:
+        fmap_max: most channels of a layer; null: 8 times model.width.
+        residual: residual blocks; false: the plain network of ADA's cifar configuration.
+        mbstd_group: images in a group of the minibatch standard deviation; 0: none.
+        mapping_layers: with classes: layers of the label's mapping network.
+        conv_clamp: bound on the output of every convolution (256 in NVIDIA's half-precision files); null: none.
     """
 
     def __init__(

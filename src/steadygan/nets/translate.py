@@ -67,10 +67,13 @@ class Generator(Shaped):
     """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
 
     A 7×7 convolution to `width` channels, two of stride 2, residual blocks, two transposed convolutions, a 7×7 one and
-    tanh: c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 in the paper's words. blocks: 9 from 256 pixels on and 6
-    below, by default. norm: "instance" (without gain and bias), "batch" or "none". Sides that are no multiple of 4 are
-    mirrored on to the next one, and the result is cut. Raises UserError for an option that makes no sense, ValueError
+    tanh: c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 in the paper's words. An image whose sides are no
+    multiple of 4 is padded by reflection, and the result is cropped. Raises UserError for an invalid option, ValueError
     for an image with a side below `LEAST_SIDE`.
+
+    Args:
+        blocks: residual blocks; null: 9 from 256 pixels on, 6 below.
+        norm: instance (without gain and bias), batch or none.
     """
 
     def __init__(
@@ -117,9 +120,12 @@ class Critic(Shaped):
 
     4×4 convolutions: `layers` of stride 2 with width, 2·width, 4·width, … channels (8·width at most), one of stride 1
     and one to the logit; LeakyReLU 0.2, no norm after the first: C64-C128-C256-C512. A logit of three layers sees 70×70
-    pixels. images: how many are judged together, stacked along the channels (2: pix2pix's, which sees the input too).
-    norm: "instance", "batch", "none" or "spectral" (of every kernel). Raises UserError for a size that leaves no
-    patches, or an option that makes no sense.
+    pixels. Raises UserError for a size that leaves no patches, or an invalid option.
+
+    Args:
+        images: images judged together, stacked along channels (2 in pix2pix, whose D sees the input too).
+        layers: convolutions of stride 2; with 3, a logit sees 70×70 pixels.
+        norm: instance, batch, none or spectral.
     """
 
     def __init__(

@@ -47,7 +47,13 @@ class Critic(Shaped):
     head). Decoder blocks (ReLU, ×2, conv3, ReLU, conv3, plus a 1×1 shortcut, ×2; no batch norm) lead back to full
     size; before every one but the first the encoder's map of that side is concatenated. `pixels` (N, 1, size, size)
     are a 1×1 convolution, without spectral norm, of the last map h, plus ⟨e_y, h⟩ at each pixel when there are
-    classes. `width` 64 is the published one. attention: in the encoder, by default nowhere, as in the authors' runs.
+    classes. `width` 64 is the published one. The authors' runs have no attention.
+
+    Args:
+        attention: sides of the encoder's feature maps, in pixels, that self-attention follows; 0: none.
+        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
+        sn_critic: spectral norm on every layer of D.
+        sn_eps: ε of spectral norm's divisions.
     """
 
     def __init__(

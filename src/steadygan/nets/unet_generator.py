@@ -25,10 +25,14 @@ class Generator(Shaped):
     transposed ones back up; each of these but the first sees the map of its side from the way down as well:
     C64-C128-C256-C512-C512-C512-C512-C512 and CD512-CD512-CD512-C512-C256-C128-C64 in the paper's words. LeakyReLU 0.2
     on the way down, ReLU on the way up, tanh at the end. No norm after the first and the innermost convolution, and at
-    the end. depth: log2 of `size` by default, which leaves one pixel (8 at 256²). norm: "batch" (the paper's),
-    "instance" or "none". dropout: after the first three layers up, in training mode (the paper keeps it afterwards, as
-    its only noise). Sides that are no multiple of 2^depth are continued with the last pixel, and the result is cut.
-    Raises UserError for an option that makes no sense, ValueError for an image with a side below `LEAST_SIDE`.
+    the end. The paper keeps dropout when it samples, as its only noise. An image whose sides are no multiple of 2^depth
+    is padded with its edge, and the result is cropped. Raises UserError for an invalid option, ValueError for an image
+    with a side below `LEAST_SIDE`.
+
+    Args:
+        depth: convolutions down and up; null: log2 of the side, down to one pixel.
+        norm: batch (the paper's), instance or none.
+        dropout: dropout probability after the first three layers up, in training mode.
     """
 
     def __init__(

@@ -24,11 +24,15 @@ from steadygan.schedules import Weight
 
 @needs(target={"augmented": "augmentation", "bare": "diffaugment"})
 def cr(game: Game, *, weight: Weight = 10.0, target: Literal["augmented", "bare"] = "augmented") -> tuple[Term, ...]:
-    """λ‖D(x) - D(T(x))‖² for the critic, on reals only (CR-GAN, §2).
+    """λ‖D(x) - D(T(x))‖² for D, on reals only (CR-GAN, §2).
 
     Under DiffAugment, A, it is λ‖D(A(x)) - D(T(A(x)))‖², both on the same draw of A. With `target` "bare" it is
     λ‖D(A(x)) - D(x)‖² instead: A itself is what the score must not depend on, and `augment.consistency` has no part in
     it. The official code of DiffAugment (Zhao et al., NeurIPS 2020) trains CR-BigGAN on 20 % and 10 % of CIFAR so.
+
+    Args:
+        weight: λ.
+        target: augmented: T(x) must score as x; bare: under DiffAugment, its output must score as x.
     """
     x = game.critic_sees_real
     if target == "bare":
@@ -42,7 +46,12 @@ def cr(game: Game, *, weight: Weight = 10.0, target: Literal["augmented", "bare"
 @needs("augmentation")
 @excludes(cr="bcr contains cr (on reals); keep bcr and set bcr.real to its weight")
 def bcr(game: Game, *, real: Weight = 10.0, fake: Weight = 10.0) -> tuple[Term, ...]:
-    """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for the critic; G's loss is unchanged (ICR, Alg. 1)."""
+    """λ_real‖D(x) - D(T(x))‖² + λ_fake‖D(G(z)) - D(T(G(z)))‖² for D; G's loss is unchanged (ICR, Alg. 1).
+
+    Args:
+        real: λ_real, the weight on reals.
+        fake: λ_fake, the weight on fakes.
+    """
     assert game.augment is not None
     x, g = game.critic_sees_real, game.critic_sees_fake
     reals, fakes = (x, Aug(game.augment, x)), (g, Aug(game.augment, g))
@@ -54,10 +63,15 @@ def bcr(game: Game, *, real: Weight = 10.0, fake: Weight = 10.0) -> tuple[Term, 
 
 @needs("latent")
 def zcr(game: Game, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03) -> tuple[Term, ...]:
-    """λ_dis‖D(G(z)) - D(G(z + Δz))‖² for the critic, -λ_gen‖G(z) - G(z + Δz)‖² for G, Δz ~ N(0, σ²) (ICR, Alg. 2).
+    """λ_dis‖D(G(z)) - D(G(z + Δz))‖² for D, -λ_gen‖G(z) - G(z + Δz)‖² for G, Δz ~ N(0, σ²) (ICR, Alg. 2).
 
-    Both fakes of a pair have one label. The defaults are the values public code uses for unconditional 32 px models;
+    Both fakes of a pair share one label. The defaults are those of public code for unconditional 32 px models;
     the paper's own table is unverified.
+
+    Args:
+        dis: λ_dis, the weight of D's term: scores must not change when the latent moves a little.
+        gen: λ_gen, the weight of G's term: images must change.
+        sigma: σ, standard deviation of the latent's perturbation.
     """
     g = game.fake
     nudged = Gen(g.net, Nudge(g.source, sigma))

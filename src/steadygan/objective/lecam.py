@@ -21,6 +21,12 @@ def lecam(
     Their StyleGAN2 has λ 3e-7 and decay 0.99. Both take only the part of each distance that is above zero,
     (D(x) - α_F)₊ and (α_R - D(g))₊; `one_sided: false` is the formula of the paper. Averages are taken from the first
     phase on (the authors start theirs at `start`), once per micro-batch.
+
+    Args:
+        weight: λ.
+        decay: of the running averages α_R and α_F.
+        start: training step after which the term counts.
+        one_sided: penalise only distances above zero, as the authors' code does; false: the paper's formula.
     """
     x, g = game.critic_sees_real, game.critic_sees_fake
 

@@ -97,6 +97,14 @@ def logan(
     CS-GAN code. Defaults are StudioGAN's for 32 px (β, fraction and w_r of the paper's own are unverified; it draws
     whole samples instead of elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling
     takes z as it is. The prior must be uniform on [-1, 1].
+
+    Args:
+        method: ngd: natural gradient descent; gd: gradient descent.
+        alpha: α, the step size.
+        beta: β, damping of the natural gradient.
+        steps: latent updates before each update of a player.
+        fraction: share of the latent's elements that move.
+        weight: w_r, the weight of the distance travelled.
     """
     end = game.fake.source
     assert isinstance(end, Climb)

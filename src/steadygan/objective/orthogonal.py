@@ -21,6 +21,9 @@ def ortho(game: Game, *, weight: Weight = 1e-4) -> tuple[Term, ...]:
     with a row for each class (the shared embedding, conditional gains) are not among them. β = 1e-4 is the paper's.
     The gradient is that of the formula, 4β(WWᵀ ⊙ (1 - I))W; BigGAN-PyTorch writes it by hand with a 2, so that its
     `G_ortho` is twice the `weight` here.
+
+    Args:
+        weight: β.
     """
     net = game.fake.net
 

@@ -28,6 +28,12 @@ def path_length(
     and averaged over the L layers, a the running average of the lengths, from 0. Defaults are those of the authors'
     code: weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase. Styles
     are not mixed. The generator has `map` and `synthesise`.
+
+    Args:
+        weight: of the term.
+        decay: of the running average a.
+        shrink: the term uses 1/shrink of a batch.
+        every: apply the term in every n-th update of G, n times as strong (lazy regularisation).
     """
     net = game.fake.net
     if shrink < 1:

@@ -23,6 +23,11 @@ def r1(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
     logits. Under DiffAugment, A, it is taken with respect to A(x), the image as the critic sees it, or `through` A with
     respect to x. The official code of DiffAugment (Zhao et al., NeurIPS 2020) has both: the one for CIFAR and FFHQ, the
     other for low-shot data.
+
+    Args:
+        gamma: γ.
+        every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
+        through: under DiffAugment, differentiate with respect to the image before it and not behind it.
     """
     x: View = Through(game.critic_sees_real) if through else game.critic_sees_real
 
@@ -37,6 +42,11 @@ def r2(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
 
     With R1 of the same γ and the relativistic loss it is R3GAN's objective (Huang et al., NeurIPS 2024, §2.2), for
     which the game converges locally. The gradient is with respect to the image and does not reach G.
+
+    Args:
+        gamma: γ.
+        every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
+        through: under DiffAugment, differentiate with respect to the image before it and not behind it.
     """
     g: View = Through(game.critic_sees_fake) if through else game.critic_sees_fake
 
@@ -51,7 +61,13 @@ def gp(
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x̂)‖₂ - target)², x̂ uniform between a real and a fake (WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3).
 
-    `one_sided` penalises only norms above the target. x̂ carries the real's label.
+    x̂ carries the real's label.
+
+    Args:
+        weight: λ.
+        target: the gradient norm that costs nothing.
+        one_sided: penalise only norms above the target.
+        every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
     """
     between = Lerp(game.critic_sees_real, game.critic_sees_fake)
     penalty = _distance_from(target, between, one_sided)
@@ -72,6 +88,13 @@ def dragan(
     δ = a·scale·std(batch)·U, with a ~ U(0, 1) per sample and U ~ U(0, 1) per pixel: the authors' code, which moves
     towards x_p = x + ½·std·U by a random share. The noise only brightens. Public variants: compare_gan has
     std·(U - ½) without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here.
+
+    Args:
+        weight: λ.
+        target: k, the gradient norm that costs nothing.
+        scale: size of the noise, in standard deviations of the batch.
+        one_sided: penalise only norms above the target.
+        every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
     """
     near = Jitter(game.critic_sees_real, scale)
     penalty = _distance_from(target, near, one_sided)
@@ -85,6 +108,12 @@ def jsreg(game: Game, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.
     The weights σ are not detached, as in the authors' code. `anneal` > 0 lets γ decay to γ·decay over so many training
     steps, γ·decay^(step/anneal), and stay there; the authors' image runs have gamma 2 and decay 0.01 over all steps.
     Meant for the non-saturating loss, whose logit is that of a probability.
+
+    Args:
+        gamma: γ.
+        anneal: training steps in which γ decays; 0: γ is constant.
+        decay: the share of γ that is left after `anneal` steps.
+        every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
     """
     if anneal < 0 or not 0 < decay <= 1:
         raise UserError("objective.terms.jsreg: anneal must be at least 0 and decay above 0 and at most 1")

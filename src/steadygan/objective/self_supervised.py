@@ -43,6 +43,9 @@ def two_scales(game: Game, *, weight: float = 0.5) -> tuple[Term, ...]:
 
     The code takes the mean over all logits of both scales, 5×5 of each, which is ½ and ½. A real is shrunk; a fake is
     the smaller image that G gives.
+
+    Args:
+        weight: of the game on small images; the game on full-size images keeps 1 - weight.
     """
     loss = game.loss
     x, g = Shrunk(game.critic_sees_real, _side(game)), Small(game.fake)
@@ -67,6 +70,10 @@ def reconstruction(game: Game, *, weight: Weight = 1.0, distance: Literal["l1", 
     128² (a real is brought to that size by nearest neighbours). The paper measures them with LPIPS, whose weights are
     not part of this package; `l1` and `mse` are on pixels. The image is the one D sees, behind `pre_d`; one quarter is
     drawn for the whole batch, as in the authors' code.
+
+    Args:
+        weight: of the term.
+        distance: mean absolute (l1) or squared (mse) difference of pixels.
     """
     x = game.critic_sees_real
     small, measure = Shrunk(x, _side(game)), {"l1": F.l1_loss, "mse": F.mse_loss}[distance]

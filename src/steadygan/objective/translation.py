@@ -22,7 +22,11 @@ from steadygan.schedules import Weight
 
 @needs("inverse")
 def cycle(game: TranslationGame, *, weight: Weight = 10.0) -> tuple[Term, ...]:
-    """λ‖a - G_ba(G_ab(a))‖₁ for both generators (CycleGAN, Zhu et al., ICCV 2017, eq. 2, one of its two halves)."""
+    """λ‖a - G_ba(G_ab(a))‖₁ for both generators (CycleGAN, Zhu et al., ICCV 2017, eq. 2, one of its two halves).
+
+    Args:
+        weight: λ.
+    """
     assert game.inverse is not None
     a, back = game.fake.source, Gen(game.inverse, game.fake)
     return (Term("cycle", "G", distance(back, a), views=(back, a), weight=weight),)
@@ -34,6 +38,10 @@ def synthesised(game: TranslationGame, *, weight: Weight = 30.0, detach: bool = 
 
     With `detach` the cycled image is a constant, so that G_ba learns from G_ba(b) alone and G_ab nothing from this
     half, as in the authors' code; the paper's formula does not say. μ = 30 is the code's.
+
+    Args:
+        weight: μ.
+        detach: treat the cycled image as a constant.
     """
     assert game.inverse is not None
     made, cycled = Gen(game.inverse, game.real), Gen(game.inverse, game.fake)
@@ -46,6 +54,9 @@ def identity(game: TranslationGame, *, weight: Weight = 5.0) -> tuple[Term, ...]
     """‖G_ab(b) - b‖₁: what is of the target's domain already stays as it is (CycleGAN, §5.2).
 
     The default is half of the cycle's weight, as for the paper's paintings; CSGAN's formula has no such term.
+
+    Args:
+        weight: of the term.
     """
     b = game.real
     kept = Gen(game.fake.net, b)
@@ -54,7 +65,11 @@ def identity(game: TranslationGame, *, weight: Weight = 5.0) -> tuple[Term, ...]
 
 @needs("pairs")
 def paired(game: TranslationGame, *, weight: Weight = 100.0) -> tuple[Term, ...]:
-    """λ‖b - G_ab(a)‖₁ for images that belong together (pix2pix, Isola et al., CVPR 2017, eq. 3)."""
+    """λ‖b - G_ab(a)‖₁ on paired images (pix2pix, Isola et al., CVPR 2017, eq. 3).
+
+    Args:
+        weight: λ.
+    """
     return (Term("paired", "G", distance(game.fake, game.real), views=(game.fake, game.real), weight=weight),)
 
 

@@ -26,6 +26,10 @@ def unet(game: Game, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Ter
 
     `encoder` becomes the weight of the adversarial pair, `decoder` is that of the pixels' (the paper adds the two; the
     halves are those of the authors' code, whose loss is non-saturating).
+
+    Args:
+        encoder: weight of the loss on whole images, in place of 1.
+        decoder: weight of the loss on pixels.
     """
     loss = game.loss
     x, g = game.critic_sees_real, game.fake
@@ -54,6 +58,11 @@ def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: i
     `warmup` > 0: during so many training steps the three grow as r/(1 - r), r = ½·min(1, step/warmup). That is how
     strong they are on average, beside the ordinary losses, in the authors' full-batch mode, in which a step is
     with probability r a CutMix step and otherwise an ordinary one.
+
+    Args:
+        weight: of the consistency term.
+        augment: of the encoder's and the decoder's adversarial terms on mixed images.
+        warmup: training steps over which the three terms grow to full strength; 0: full from the start.
     """
     assert game.loss.sides is not None
     real, fake = game.loss.sides
