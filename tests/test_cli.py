@@ -303,7 +303,7 @@ ERRORS = {
     "run below a file": (["train", "digits", "--out", "texts/a.txt/run"], ["texts/a.txt/run: cannot be made"]),
     "resume nothing": (["train", "nowhere", "--resume"], ["nowhere is not a run directory"]),
     "resume a preset": (["train", "digits", "--resume"], ["digits is not a run directory"]),
-    "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume goes on in SOURCE itself"]),
+    "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume continues the run in SOURCE"]),
     "sample nothing": (["sample", "nowhere"], ["nowhere is neither a checkpoint nor a run directory"]),
     "evaluate nothing": (["evaluate", "nowhere"], ["nowhere is not a run directory"]),
     "evaluate images without features": (["evaluate", "empty", "texts"], ["--features", "squeezenet"]),

@@ -16,7 +16,18 @@ ROOT = Path(steadygan.__file__).parent
 
 ORDER = ["errors", "_version", "files", "options", "overrides", "schedules", "config", "machine", "parallel"]
 ORDER += ["pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "diagnosis", "generators"]
-ORDER += ["objective", "training", "metrics", "tasks", "importing", "evaluation", "reports", "build", "estimate"]
+ORDER += [
+    "objective",
+    "training",
+    "metrics",
+    "tasks",
+    "importing",
+    "evaluation",
+    "reports",
+    "build",
+    "estimate",
+    "settings",
+]
 ORDER += ["recipes", "run", "api", "studio", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 

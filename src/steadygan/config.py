@@ -32,54 +32,68 @@ class Section(BaseModel):
 
 
 class About(Section):
-    """Where a preset comes from. What is not known is said so, never guessed."""
+    """Where a preset comes from. What is unknown is marked so, never guessed."""
 
-    paper: str = ""
-    table: str = ""
-    score: str = ""
-    protocol: str = ""
-    deviations: str = ""
+    paper: str = Field("", description="the paper that the run reproduces")
+    table: str = Field("", description="table and row")
+    score: str = Field("", description="the published score")
+    protocol: str = Field("", description="the protocol of the published score")
+    deviations: str = Field("", description="what differs from the paper")
 
 
 class DataConfig(Section):
-    path: str = Field("digits", description="digits, a folder, zip, tar or parquet; torchvision:NAME; hf:USER/NAME")
-    root: str | None = Field(None, description="folder of torchvision's data sets; null: STEADYGAN_DATA")
-    size: Positive = Field(32, description="side of the square training images, pixels")
-    channels: Literal[1, 3] | None = Field(None, description="grey or RGB; null: what the images are")
-    fraction: float = Field(1.0, gt=0, le=1, description="seeded share of the training images to use (low data)")
-    max_images: Positive | None = Field(None, description="upper bound on the training images")
-    seed: NonNegative = Field(0, description="of the held-out split and the subset; train.seed leaves them as they are")
-    heldout: float = Field(0.1, ge=0, lt=1, description="share kept away from training to watch D overfit")
-    max_unreadable: Fraction = Field(0.01, description="share of images from which on unreadable ones are an error")
-    cache: bool = Field(True, description="keep decoded images that do not fit in memory in a file; false: decode anew")
-    flip: bool = Field(False, description="flip training images at random (not for letters and digits)")
-    domains: Literal["paired", "unpaired"] | None = Field(
-        None, description="translation: the path holds domains A and B, whose images belong together or not; null: one"
+    path: str = Field(
+        "digits", description="digits; a folder, zip, tar or parquet file; torchvision:NAME; hf:USER/NAME"
     )
-    fit: Literal["crop", "squash"] = Field("crop", description="translation: how images become square")
-    jitter: float = Field(1.0, ge=1, le=2, description="translation: enlarge by this, then cut the size out at random")
+    root: str | None = Field(None, description="folder of torchvision's data sets; null: the one in STEADYGAN_DATA")
+    size: Positive = Field(32, description="side of the square training images, in pixels")
+    channels: Literal[1, 3] | None = Field(None, description="1: grey, 3: RGB; null: as the images are")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the training images to use, a subset drawn by data.seed"
+    )
+    max_images: Positive | None = Field(None, description="largest number of training images; null: all")
+    seed: NonNegative = Field(
+        0, description="random seed of the held-out split and the subset, separate from train.seed"
+    )
+    heldout: float = Field(0.1, ge=0, lt=1, description="share of the images held out from training, to see D overfit")
+    max_unreadable: Fraction = Field(0.01, description="largest share of unreadable images; more are an error")
+    cache: bool = Field(
+        True, description="when decoded images do not fit in memory, keep them in a file; false: decode each batch"
+    )
+    flip: bool = Field(False, description="mirror training images at random (not for letters and digits)")
+    domains: Literal["paired", "unpaired"] | None = Field(
+        None, description="translation: the path holds domains A and B, paired or not; null: one domain"
+    )
+    fit: Literal["crop", "squash"] = Field("crop", description="translation: how images are made square")
+    jitter: float = Field(
+        1.0, ge=1, le=2, description="translation: enlarge images by this factor, then crop at random"
+    )
 
 
 class ModelConfig(Section):
-    kind: str = Field("dcgan", description="network family")
+    kind: str = Field("dcgan", description="backbone: a family of networks, or your own as module:NAME")
     width: Positive = Field(64, description="base number of channels; 64 is the published width of dcgan and resnet")
-    latent: Positive = Field(128, description="dimension of z")
-    prior: Literal["normal", "uniform"] = Field("normal", description="z ~ N(0, I) or U(-1, 1)")
+    latent: Positive = Field(128, description="dimension of the latent z")
+    prior: Literal["normal", "uniform"] = Field("normal", description="distribution of z: N(0, I) or U(-1, 1)")
     conditional: bool = Field(False, description="condition both networks on the class labels")
     fake_labels: Literal["auto", "uniform", "data"] = Field(
-        "auto", description="how labels of fakes are drawn; auto: as often as in the data where classes are imbalanced"
+        "auto", description="distribution of the fakes' labels; auto: the data's where classes are imbalanced"
     )
-    generator: dict[str, Any] = Field({}, description="options of the family's generator")
-    critic: dict[str, Any] = Field({}, description="options of the family's critic")
+    generator: dict[str, Any] = Field({}, description="options of the backbone's generator")
+    critic: dict[str, Any] = Field({}, description="options of the backbone's discriminator")
     directions: tuple[Literal["a2b", "b2a"], ...] = Field(
-        ("a2b", "b2a"), min_length=1, description="translation: a generator and a critic for each"
+        ("a2b", "b2a"), min_length=1, description="translation: directions, each with a generator and a discriminator"
     )
 
 
 class ObjectiveConfig(Section):
-    loss: str = Field("hinge", description="non-saturating, hinge, wasserstein, least-squares or relativistic")
-    history: NonNegative = Field(50, description="translation: how many earlier fakes D's phase is shown some of")
-    terms: dict[str, dict[str, Any]] = Field({}, description="what is added to it: {cr: {weight: 10}, …}")
+    loss: str = Field("hinge", description="adversarial loss, or your own as module:NAME")
+    history: NonNegative = Field(
+        50, description="translation: size of the pool of earlier fakes that D also sees; 0: no pool"
+    )
+    terms: dict[str, dict[str, Any]] = Field(
+        {}, description="regularisers added to the loss, such as {cr: {weight: 10}}"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -92,51 +106,65 @@ class ObjectiveConfig(Section):
 
 class ConsistencyConfig(Section):
     flip: Fraction = Field(0.5, description="probability of a horizontal flip")
-    shift: float = Field(0.125, ge=0, le=0.5, description="largest shift as a share of the side (0.125: 4 px at 32 px)")
-    cutout: Fraction = Field(0.0, description="side of the cut square as a share of the side")
-    padding: Literal["reflect", "zero"] = Field("reflect", description="what a shift moves in")
+    shift: float = Field(
+        0.125, ge=0, le=0.5, description="largest shift, as a share of the side (0.125: 4 of 32 pixels)"
+    )
+    cutout: Fraction = Field(0.0, description="side of the square that is cut out, as a share of the image's")
+    padding: Literal["reflect", "zero"] = Field("reflect", description="fill of the border that a shift uncovers")
 
 
 class DiffAugmentConfig(Section):
-    policy: tuple[Literal["color", "translation", "cutout"], ...] = Field((), description="in order; empty: off")
+    policy: tuple[Literal["color", "translation", "cutout"], ...] = Field(
+        (), description="operations, in this order; empty: off"
+    )
     placement: Literal["both", "reals-only", "discriminator-only"] = Field(
-        "both", description="what is augmented; all but both are the paper's ablations, which fail"
+        "both", description="what is augmented; the others are the paper's ablations, which fail"
     )
 
 
 class AdaptiveConfig(Section):
-    p: Probability | None = Field(None, description="its probability, a number or a schedule; null: adaptive, from 0")
-    target: float = Field(0.6, gt=-1, lt=1, description="adaptive: of r_t, the mean sign of D's logit on reals")
-    kimg: float = Field(500, gt=0, description="adaptive: thousands of images in which p goes from 0 to 1")
-    every: Positive = Field(4, description="adaptive: minibatches from one adjustment of p to the next")
+    p: Probability | None = Field(
+        None, description="probability, a number or a schedule; null: adaptive, starting at 0"
+    )
+    target: float = Field(0.6, gt=-1, lt=1, description="adaptive: target of r_t, the mean sign of D's logit on reals")
+    kimg: float = Field(500, gt=0, description="adaptive: thousands of images in which p can go from 0 to 1")
+    every: Positive = Field(4, description="adaptive: minibatches between adjustments of p")
 
 
 class ADAConfig(AdaptiveConfig):
     ops: dict[str, Fraction] = Field(
         {"blit": 1, "geometric": 1, "color": 1},
-        description="strengths by group or operation; there are also filter, noise and cutout",
+        description="strength of each operation or group, 0 to 1; a table of yours replaces this one",
     )
 
 
 class AugmentConfig(Section):
-    consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the T of CR and bCR")
-    diffaugment: DiffAugmentConfig = Field(DiffAugmentConfig(), description="what everything D sees passes through")
-    ada: ADAConfig | None = Field(None, description="then this, adaptive (ADA); {}: on, as in its paper; null: off")
-    apa: AdaptiveConfig | None = Field(None, description="fakes shown to D as reals (APA); {}: on; null: off")
+    consistency: ConsistencyConfig = Field(ConsistencyConfig(), description="the augmentation T of CR and bCR")
+    diffaugment: DiffAugmentConfig = Field(
+        DiffAugmentConfig(), description="differentiable augmentation of everything D sees"
+    )
+    ada: ADAConfig | None = Field(
+        None, description="adaptive discriminator augmentation, after DiffAugment; {}: the paper's; null: off"
+    )
+    apa: AdaptiveConfig | None = Field(
+        None, description="adaptive pseudo augmentation: some fakes are labelled real for D; {}: on; null: off"
+    )
 
 
 class PlayerConfig(Section):
-    lr: Rate = Field(2e-4, description="Adam's learning rate; like the betas a number or a schedule")
-    beta1: Beta = 0.5
-    beta2: Beta = 0.999
-    eps: float = Field(1e-8, gt=0)
+    lr: Rate = Field(2e-4, description="Adam's learning rate, a number or a schedule")
+    beta1: Beta = Field(0.5, description="Adam's β₁, a number or a schedule")
+    beta2: Beta = Field(0.999, description="Adam's β₂, a number or a schedule")
+    eps: float = Field(1e-8, gt=0, description="Adam's ε")
 
 
 class OptimConfig(Section):
-    g: PlayerConfig = PlayerConfig()
-    d: PlayerConfig = PlayerConfig()
-    schedule: Literal["constant", "linear"] = Field("constant", description="of both lr; linear: to 0 at train.steps")
-    decay_from: NonNegative = Field(0, description="the step at which the linear decay begins")
+    g: PlayerConfig = Field(PlayerConfig(), description="Adam of the generator")
+    d: PlayerConfig = Field(PlayerConfig(), description="Adam of the discriminator")
+    schedule: Literal["constant", "linear"] = Field(
+        "constant", description="schedule of both learning rates; linear: to 0 at train.steps"
+    )
+    decay_from: NonNegative = Field(0, description="step at which the linear decay begins")
 
     @model_validator(mode="after")
     def _check(self) -> OptimConfig:
@@ -153,55 +181,65 @@ class OptimConfig(Section):
 
 
 class EMAConfig(Section):
-    start: NonNegative = Field(0, description="until this step the average is a copy of G")
+    start: NonNegative = Field(0, description="step until which the average is a copy of G")
     half_life: Rate | None = Field(
-        6931, description="in G steps, or a schedule: 6931 is a decay of 0.9999; null: no averaging"
+        6931, description="half-life in G steps, a number or a schedule (6931: a decay of 0.9999); null: no averaging"
     )
 
 
 class TrainConfig(Section):
-    steps: Positive = Field(100_000, description="how often the phases are run through (G steps)")
+    steps: Positive = Field(100_000, description="training steps; a step runs every phase once")
     hours: float | None = Field(
         None,
         gt=0,
-        description="end after so much time, if not by steps; schedules then follow the clock; null: no limit",
+        description="end after this many hours; schedules then follow the clock; null: train.steps alone decides",
     )
-    batch_size: Positive = 64
-    accumulate: Positive = Field(1, description="micro-batches per phase; batch_size stays the whole batch")
-    phases: tuple[Literal["D", "G"], ...] = Field(("D", "G"), min_length=1, description="order of updates in a step")
-    seed: NonNegative = 0
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    threads: Positive | None = Field(None, description="of torch on a CPU; null: as many as torch takes")
-    channels_last: bool = Field(True, description="memory format of images and kernels; never changes the result")
+    batch_size: Positive = Field(64, description="images of a batch, over all processes")
+    accumulate: Positive = Field(1, description="micro-batches of a batch; more need less memory for the same gradient")
+    phases: tuple[Literal["D", "G"], ...] = Field(
+        ("D", "G"), min_length=1, description="order of the updates in a step"
+    )
+    seed: NonNegative = Field(0, description="random seed of weights, latents and the order of images")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
+    threads: Positive | None = Field(None, description="CPU threads; null: torch's choice")
+    channels_last: bool = Field(True, description="memory format of images and kernels; does not change the result")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="of networks while they train; auto: bfloat16 where the device has units for it"
+        "auto", description="precision of the networks in training; auto: bfloat16 where the device computes in it"
     )
-    tf32: bool = Field(True, description="let NVIDIA GPUs round float32 products to 10 bits")
+    tf32: bool = Field(True, description="TF32 on NVIDIA GPUs: float32 products rounded to 10 bits")
     autotune: bool = Field(
-        True, description="let cuDNN time its convolutions and take the quickest; a resumed run may take others"
+        True, description="cuDNN times its convolutions and takes the fastest; a resumed run may take others"
     )
-    fold: bool = Field(True, description="fold resampling into the convolution beside it; never changes the result")
+    fold: bool = Field(
+        True, description="fold resampling into the neighbouring convolution; does not change the result"
+    )
     winograd: bool = Field(
-        True, description="on a CPU, 3×3 convolutions of many channels with fewer products; the same but for rounding"
+        True, description="Winograd convolutions on a CPU, for 3×3 kernels of many channels; the same but for rounding"
     )
-    compile: bool = Field(False, description="compile the networks where nothing is differentiated twice")
-    cuda_graphs: bool = Field(False, description="record each phase once as a CUDA graph, then replay it")
-    recompute: bool = Field(
-        False, description="keep only the inputs of blocks for the backward pass: less memory, one more forward pass"
+    compile: bool = Field(False, description="torch.compile, where nothing is differentiated twice")
+    cuda_graphs: bool = Field(False, description="record each phase as a CUDA graph and replay it")
+    recompute: bool = Field(False, description="activation checkpointing: less memory for one more forward pass")
+    ema: EMAConfig = Field(EMAConfig(), description="exponential moving average of G's weights")
+    init_from: str | None = Field(
+        None, description="fine-tune: the run or checkpoint whose networks this run starts from"
     )
-    ema: EMAConfig = EMAConfig()
-    init_from: str | None = Field(None, description="a run or checkpoint whose networks this run starts from")
-    freeze_critic: NonNegative = Field(0, description="how many of D's first blocks stay as they are in init_from")
-    adapt: Literal["all", "scale-shift"] = Field("all", description="what of G learns; scale-shift: what scales maps")
+    freeze_critic: NonNegative = Field(0, description="FreezeD: number of D's first blocks that stay frozen")
+    adapt: Literal["all", "scale-shift"] = Field(
+        "all", description="what of G learns; scale-shift: gains and biases alone"
+    )
     collapse: Literal["stop", "rollback", "continue"] = Field("stop", description="what to do when training collapses")
-    instruments_every: NonNegative = Field(0, description="singular values and gradient norms of each weight; 0: never")
-    log_every: Positive = 50
-    sample_every: Positive = 1000
-    sample_first: NonNegative = Field(0, description="also grids at step 0, here and at each doubling of it; 0: none")
-    checkpoint_every: Positive = 5000
-    keep_checkpoints: Positive = Field(2, description="how many of the newest checkpoints stay (the best always does)")
+    instruments_every: NonNegative = Field(
+        0, description="steps between records of singular values and gradient norms; 0: never"
+    )
+    log_every: Positive = Field(50, description="steps between lines of metrics.jsonl")
+    sample_every: Positive = Field(1000, description="steps between sample grids")
+    sample_first: NonNegative = Field(
+        0, description="also save grids at step 0, at this step and at each doubling of it; 0: none"
+    )
+    checkpoint_every: Positive = Field(5000, description="steps between checkpoints")
+    keep_checkpoints: Positive = Field(2, description="number of newest checkpoints to keep, besides the best")
     collective_timeout: float = Field(
-        600, gt=0, description="several processes: seconds after which one that does not answer is lost, and all end"
+        600, gt=0, description="several processes: seconds to wait for one that does not answer before all end"
     )
 
     @model_validator(mode="after")
@@ -213,35 +251,35 @@ class TrainConfig(Section):
         if missing := {"D", "G"} - set(self.phases):
             raise ValueError(f"phases must update both players; {missing.pop()} is missing")
         if self.init_from is None and (self.freeze_critic or self.adapt != "all"):
-            raise ValueError("freeze_critic and adapt keep what another run has learnt; set init_from to that run")
+            raise ValueError("freeze_critic and adapt keep weights of another run; set train.init_from to that run")
         return self
 
 
 class EvalConfig(Section):
-    metrics: tuple[str, ...] = Field((), description="metrics besides the protocol's own; module:NAME for yours")
-    protocol: str | None = Field(None, description="named protocol; null: the one made for the data, if any")
+    metrics: tuple[str, ...] = Field((), description="metrics besides the protocol's; your own as module:NAME")
+    protocol: str | None = Field(None, description="named protocol; null: the one made for the data, or tiny")
     every: NonNegative | None = Field(
-        None, description="score every so many steps; 0: only at the end; null: as often as takes 3 % of the time"
+        None, description="steps between scores; 0: only at the end; null: as often as takes 3 % of the time"
     )
     num_fake: Annotated[int, Field(ge=2)] | None = Field(
-        None, description="fakes of a score in training; null: the protocol's, as `steadygan evaluate` always takes"
+        None, description="number of fakes when scoring in training; null: the protocol's"
     )
     patience: Positive | None = Field(
-        None, description="end the run after so many scores in a row that were no better than the best; null: never"
+        None, description="end the run after this many scores in a row without a new best; null: never"
     )
-    reals: str | None = Field(None, description="the test images of protocols that score against them: a folder or zip")
+    reals: str | None = Field(None, description="folder or zip of test images, for protocols that score against them")
 
 
 class Config(Section):
-    name: str = "run"
-    about: About = About()
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    augment: AugmentConfig = AugmentConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    eval: EvalConfig = EvalConfig()
+    name: str = Field("run", description="name of the run, and of its directory by default")
+    about: About = Field(About(), description="where a preset comes from")
+    data: DataConfig = Field(DataConfig(), description="the images")
+    model: ModelConfig = Field(ModelConfig(), description="the networks")
+    objective: ObjectiveConfig = Field(ObjectiveConfig(), description="the losses")
+    augment: AugmentConfig = Field(AugmentConfig(), description="augmentations")
+    optim: OptimConfig = Field(OptimConfig(), description="the optimisers")
+    train: TrainConfig = Field(TrainConfig(), description="length, speed, records and checkpoints")
+    eval: EvalConfig = Field(EvalConfig(), description="scores while training")
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)

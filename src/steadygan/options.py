@@ -34,9 +34,8 @@ def resolve(
     Raises:
         UserError: an unknown option, one that is set elsewhere, a value of the wrong type, or one that is missing.
     """
-    options = {name: p for name, p in inspect.signature(build).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    resolved = {name: option.default for name, option in options.items() if name not in set_by}
-    hints = _hints(build)
+    options = parameters(build)
+    resolved = {name: default for name, (default, _) in options.items() if name not in set_by}
     for name, value in given.items():
         if name in set_by:
             raise UserError(f"{where}.{name}: not an option of its own; set {set_by[name]}")
@@ -44,13 +43,23 @@ def resolve(
             known = nearest(name, resolved) if resolved else "there are none"
             raise UserError(f"{where}.{name}: unknown option; {known}")
         try:
-            resolved[name] = pydantic.TypeAdapter(hints.get(name, Any)).validate_python(value)
+            resolved[name] = pydantic.TypeAdapter(options[name][1]).validate_python(value)
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise UserError(f"{where}.{name}: {reason}, got {value!r}") from error
     if missing := [name for name, value in resolved.items() if value is inspect.Parameter.empty]:
         raise UserError(f"{where}: needs {', '.join(missing)}")
     return resolved
+
+
+def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """The keyword-only parameters of `build` by name: (default, annotation)."""
+    hints = _hints(build)
+    return {
+        name: (option.default, hints.get(name, Any))
+        for name, option in inspect.signature(build).parameters.items()
+        if option.kind is option.KEYWORD_ONLY
+    }
 
 
 def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:

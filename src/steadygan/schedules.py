@@ -1,4 +1,4 @@
-"""Numbers that move while a run trains: constant, linear, cosine, with a warm-up.
+"""Schedules: numbers that change while a run trains. Constant, linear or cosine, with a warm-up.
 
 Learning rates, Adam's betas, the half-life of the average, the weight of any term and ADA's probability may each be a
 number or a schedule, written in YAML as `{shape: cosine, start: 2.0e-4, end: 5.0e-5, steps: 40000}`.
@@ -23,12 +23,14 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shape: Literal["constant", "linear", "cosine"] = "cosine"
-    start: float
-    end: float | None = None
-    steps: Annotated[int, Field(gt=0)] | None = None
-    delay: Annotated[int, Field(ge=0)] = 0
-    warmup: Annotated[int, Field(ge=0)] = 0
+    shape: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="shape of the change from start to end"
+    )
+    start: float = Field(description="the value until step `delay`")
+    end: float | None = Field(None, description="the value after delay + steps; a constant has none")
+    steps: Annotated[int, Field(gt=0)] | None = Field(None, description="training steps from start to end")
+    delay: Annotated[int, Field(ge=0)] = Field(0, description="training steps before the change begins")
+    warmup: Annotated[int, Field(ge=0)] = Field(0, description="training steps in which the value rises to start")
 
     @model_validator(mode="after")
     def _check(self) -> Schedule:

@@ -28,16 +28,24 @@ from steadygan.cli.presets import presets
 from steadygan.cli.remaking import remake
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
+from steadygan.cli.settings import settings
 from steadygan.cli.studio import studio
 from steadygan.cli.terminal import complain, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
 from steadygan.errors import LostProcess, SaidElsewhere, UserError
 
+FIRST_STEPS = """\
+steadygan train digits           train on the embedded digits, a few minutes on a CPU
+steadygan train photos/          train on your own images: every setting is chosen for you
+steadygan presets                list published experiments; `steadygan train NAME` runs one
+steadygan settings WORD          find a setting; `steadygan train … key=value` sets it
+steadygan studio runs/           watch runs and play with generators in the browser
+steadygan --help                 list every command"""
+
 app = typer.Typer(
     name="steadygan",
-    help="GAN training with consistency regularisation: from a folder of images to a trained, scored generator.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
@@ -46,10 +54,19 @@ for command in (
     *(train, plan, sample, remake, translate, interpolate),
     *(evaluate, diagnose, compare, curve, neighbours),
     *(stop, pause, resume, branch),
-    *(studio, presets, doctor),
+    *(studio, presets, settings, doctor),
 ):
     app.command()(command)
 app.command("import")(import_weights)
+
+
+@app.callback()
+def first_steps(context: typer.Context) -> None:
+    """GAN training with consistency regularisation: from a folder of images to a trained, scored generator."""
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST_STEPS)
+
+
 app.add_typer(data_app, name="data")
 
 

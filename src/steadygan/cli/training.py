@@ -24,18 +24,29 @@ LOGGED_LINES = 20
 
 
 def train(
-    source: Annotated[str, typer.Argument(help="your images, a preset, a YAML file, or with --resume a run")],
+    source: Annotated[str, typer.Argument(help="your images, a preset, a YAML file; with --resume a run directory")],
     overrides: Overrides = None,
     hours: Hours = None,
     size: Size = None,
     out: Annotated[Path | None, typer.Option(help="the run directory  [default: runs/NAME]")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in SOURCE")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="resume the run in SOURCE")] = False,
     accept_config: Annotated[
-        bool, typer.Option("--accept-config", help="with --resume: take a config.yaml that was edited")
+        bool, typer.Option("--accept-config", help="with --resume: use a config.yaml that was edited")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show sizes and a time estimate, then stop")] = False,
 ) -> None:
-    """Train a GAN: `steadygan train FOLDER` chooses everything, `steadygan train PRESET key=value` does as you say."""
+    """Train a GAN. With your images every setting is chosen; with a preset or YAML file you decide.
+
+    \b
+    The settings used most, written key=value behind the source:
+      data.path=PATH          the images: a folder, zip, tar or parquet file, torchvision:NAME, hf:USER/NAME
+      train.steps=N           training steps
+      train.batch_size=N      images of a batch
+      train.device=NAME       auto, cpu, cuda, cuda:1 or mps
+      train.seed=N            random seed
+
+    `steadygan settings [WORD]` lists all settings with type, default and meaning.
+    """
     from steadygan import config as configuration
     from steadygan.cli import planning
     from steadygan.parallel.processes import joined, restarted
@@ -43,7 +54,7 @@ def train(
     if accept_config and not resume:
         raise UserError("--accept-config is for --resume: a new run takes its settings from SOURCE as they are")
     if resume and (out is not None or dry_run):
-        raise UserError("--resume goes on in SOURCE itself: leave --out and --dry-run away")
+        raise UserError("--resume continues the run in SOURCE: leave out --out and --dry-run")
     config: Config | None
     with joined() as replicas:
         with replicas.together():

@@ -80,12 +80,14 @@ class Metric:
         needs: "fakes": their features and logits; "reals": the reals' features; "classes": labels that the extractor
             tells apart, else the metric is left out; "imagenet": an extractor with ImageNet's classes.
         least: the fewest images a side must have.
+        about: what it measures and its source, for `steadygan settings`.
     """
 
     compute: Callable[[Inputs], Mapping[str, float]]
     better: Mapping[str, Better]
     needs: frozenset[Need] = frozenset()
     least: Callable[[Settings], int] = lambda _: 2
+    about: str = ""
 
 
 def _read(inputs: Inputs) -> Features:
@@ -136,20 +138,50 @@ def _copies(inputs: Inputs) -> dict[str, float]:
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "fd": Metric(_frechet, {"FD": "lower", "FID": "lower"}),
-        "kd": Metric(_kernel, {"KD": "lower", "KID": "lower"}, frozenset({"fakes", "reals"})),
-        "is": Metric(_inception, {"IS": "higher"}, frozenset({"fakes", "imagenet"}), lambda p: p.is_splits),
+        "fd": Metric(
+            _frechet,
+            {"FD": "lower", "FID": "lower"},
+            about="Fréchet distance between features; FID with the TF-2015 Inception (Heusel et al., NeurIPS 2017)",
+        ),
+        "kd": Metric(
+            _kernel,
+            {"KD": "lower", "KID": "lower"},
+            frozenset({"fakes", "reals"}),
+            about="kernel distance between features; KID with the TF-2015 Inception (Bińkowski et al., ICLR 2018)",
+        ),
+        "is": Metric(
+            _inception,
+            {"IS": "higher"},
+            frozenset({"fakes", "imagenet"}),
+            lambda p: p.is_splits,
+            about="Inception score, for extractors with ImageNet's classes (Salimans et al., NeurIPS 2016)",
+        ),
         "prdc": Metric(
             _prdc,
             {"precision": "higher", "recall": "higher", "density": "higher", "coverage": "higher"},
             frozenset({"fakes", "reals"}),
             lambda protocol: protocol.neighbours + 1,
+            about="precision, recall (Kynkäänniemi et al., NeurIPS 2019), density, coverage (Naeem et al., ICML 2020)",
         ),
-        "modes": Metric(_modes, {"modes": "higher", "kl": "lower"}, frozenset({"fakes"})),
+        "modes": Metric(
+            _modes,
+            {"modes": "higher", "kl": "lower"},
+            frozenset({"fakes"}),
+            about="stacked digits: modes of 1,000 that were found, and KL divergence from their uniform distribution",
+        ),
         "classes": Metric(
-            _classes, {"class_agreement": "higher", "diversity": "near-one"}, frozenset({"fakes", "classes"})
+            _classes,
+            {"class_agreement": "higher", "diversity": "near-one"},
+            frozenset({"fakes", "classes"}),
+            about="how often the class asked for is recognised, and the distance within classes relative to reals",
         ),
-        "copies": Metric(_copies, {"copies": "lower"}, frozenset({"fakes", "reals"}), lambda _: 3),
+        "copies": Metric(
+            _copies,
+            {"copies": "lower"},
+            frozenset({"fakes", "reals"}),
+            lambda _: 3,
+            about="share of fakes that are closer to a training image than training images are to each other",
+        ),
     }
 )
 """In the order in which a record lists them."""

@@ -144,7 +144,7 @@ class Generator(Shaped):
         sn_out: with sn_generator: spectral norm on the last convolution as well.
         sn_eps: ε of spectral norm's divisions.
         bn_eps: ε of batch norm.
-        slope: of every ReLU below zero; LOGAN's is 0.2.
+        slope: slope of every ReLU below zero; LOGAN's is 0.2.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class Critic(Shaped):
         init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
         sn_critic: spectral norm on every layer of D.
         sn_eps: ε of spectral norm's divisions.
-        slope: of every ReLU below zero; 0 is a plain ReLU.
+        slope: slope of every ReLU below zero; 0 is a plain ReLU.
     """
 
     def __init__(

@@ -84,15 +84,15 @@ class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features the flattened last map.
 
     Seven convolutions, 3×3 at one resolution in turn with 4×4 of stride 2, leaky ReLU (0.1) after each,
-    then a linear layer on all 8·width·(size/8)² values. StudioGAN's D is `paired`, `pooled`, of slope 0, with batch norm
-    and without spectral norm.
+    then a linear layer on all 8·width·(size/8)² values. StudioGAN's D is `paired`, `pooled`, of slope 0, with batch
+    norm and without spectral norm.
 
     Args:
         sn_critic: spectral norm on every layer of D.
         sn_eps: ε of spectral norm's divisions.
         paired: both convolutions of a resolution have equally many channels, as in StudioGAN.
         pooled: the last layer sees the features summed over space, as in StudioGAN.
-        slope: of the leaky ReLU below zero; StudioGAN has 0.
+        slope: slope of the leaky ReLU below zero; StudioGAN has 0.
         bn_eps: ε of a batch norm after every convolution; null: no batch norm.
         sn_gain: factor on every spectrally normalised weight; above 1, the logits of a deep D differ more between
             images.

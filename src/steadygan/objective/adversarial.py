@@ -1,4 +1,4 @@
-"""Adversarial losses: what each player makes of the logits of reals and fakes."""
+"""Adversarial losses: each player's loss as a function of the logits of reals and fakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loss = Callable[[Tensor], Tensor]
 
 
 class Sides(NamedTuple):
-    """The critic's loss as two functions, elementwise: what it pays for the logit of a real, and for that of a fake."""
+    """D's loss as two elementwise functions: of the logit of a real, and of the logit of a fake."""
 
     real: Loss
     fake: Loss
@@ -33,6 +33,7 @@ class AdversarialLoss(NamedTuple):
         needs_reals: whether each real is compared with a fake.
         sides: D's loss in two parts, for terms that judge one kind of image by itself, None when it has none.
         halved: whether the ½ that public translation code multiplies D's loss by is part of the formula already.
+        about: the formula and its source, for `steadygan settings`.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
@@ -42,6 +43,7 @@ class AdversarialLoss(NamedTuple):
     needs_reals: bool = False
     sides: Sides | None = None
     halved: bool = False
+    about: str = ""
 
     @classmethod
     def of_sides(
@@ -53,6 +55,7 @@ class AdversarialLoss(NamedTuple):
         boundary: float | None,
         undecided: float | None,
         halved: bool = False,
+        about: str = "",
     ) -> AdversarialLoss:
         """A loss that looks at each image by itself: elementwise functions of one logit."""
         return cls(
@@ -62,6 +65,7 @@ class AdversarialLoss(NamedTuple):
             undecided=undecided,
             sides=Sides(real, fake),
             halved=halved,
+            about=about,
         )
 
     def margin(self, real: Tensor, fake: Tensor) -> Tensor | None:
@@ -80,17 +84,31 @@ def _fake_past_real(fake: Tensor, real: Tensor | None) -> Tensor:
 
 
 LOSSES: dict[str, AdversarialLoss] = {
-    # Goodfellow et al., NeurIPS 2014, §3: L_D = -log σ(D(x)) - log(1 - σ(D(g))), L_G = -log σ(D(g)).
     "non-saturating": AdversarialLoss.of_sides(
-        lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d), boundary=0.0, undecided=2 * math.log(2)
+        lambda d: F.softplus(-d),
+        F.softplus,
+        lambda d: F.softplus(-d),
+        boundary=0.0,
+        undecided=2 * math.log(2),
+        about="L_D = -log σ(D(x)) - log(1 - σ(D(g))), L_G = -log σ(D(g)) (Goodfellow et al., NeurIPS 2014, §3)",
     ),
-    # Lim and Ye, 2017; Miyato et al., ICLR 2018, eq. 16-17: L_D = max(0, 1 - D(x)) + max(0, 1 + D(g)), L_G = -D(g).
     "hinge": AdversarialLoss.of_sides(
-        lambda d: F.relu(1 - d), lambda d: F.relu(1 + d), lambda d: -d, boundary=0.0, undecided=2.0
+        lambda d: F.relu(1 - d),
+        lambda d: F.relu(1 + d),
+        lambda d: -d,
+        boundary=0.0,
+        undecided=2.0,
+        about="L_D = max(0, 1 - D(x)) + max(0, 1 + D(g)), L_G = -D(g) (Lim and Ye, 2017; Miyato et al., ICLR 2018, "
+        "eq. 16-17)",
     ),
-    # Arjovsky et al., ICML 2017, Alg. 1: L_D = D(g) - D(x), L_G = -D(g).
-    "wasserstein": AdversarialLoss.of_sides(lambda d: -d, lambda d: d, lambda d: -d, boundary=None, undecided=None),
-    # Mao et al., ICCV 2017, eq. 9 (a = 0, b = c = 1): L_D = ½(D(x) - 1)² + ½D(g)², L_G = ½(D(g) - 1)².
+    "wasserstein": AdversarialLoss.of_sides(
+        lambda d: -d,
+        lambda d: d,
+        lambda d: -d,
+        boundary=None,
+        undecided=None,
+        about="L_D = D(g) - D(x), L_G = -D(g) (Arjovsky et al., ICML 2017, Alg. 1)",
+    ),
     "least-squares": AdversarialLoss.of_sides(
         lambda d: 0.5 * (d - 1).square(),
         lambda d: 0.5 * d.square(),
@@ -98,14 +116,15 @@ LOSSES: dict[str, AdversarialLoss] = {
         boundary=0.5,
         undecided=0.25,
         halved=True,
+        about="L_D = ½(D(x) - 1)² + ½D(g)², L_G = ½(D(g) - 1)² (Mao et al., ICCV 2017, eq. 9: a = 0, b = c = 1)",
     ),
-    # Jolicoeur-Martineau, ICLR 2019 (RpGAN): L_D = -log σ(D(x) - D(g)), L_G = -log σ(D(g) - D(x)), in pairs.
     "relativistic": AdversarialLoss(
         critic=lambda x, g: F.softplus(g - x).mean(),
         generator=_fake_past_real,
         boundary=None,
         undecided=math.log(2),
         needs_reals=True,
+        about="L_D = -log σ(D(x) - D(g)), L_G = -log σ(D(g) - D(x)), in pairs (RpGAN, Jolicoeur-Martineau, ICLR 2019)",
     ),
 }
 

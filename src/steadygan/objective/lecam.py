@@ -14,7 +14,7 @@ from steadygan.schedules import Weight
 def lecam(
     game: Game, *, weight: Weight = 0.3, decay: float = 0.9, start: int = 1000, one_sided: bool = True
 ) -> tuple[Term, ...]:
-    """λ·(E(D(x) - α_F)² + E(D(g) - α_R)²) for the critic (Tseng et al., CVPR 2021).
+    """λ·(E(D(x) - α_F)² + E(D(g) - α_R)²) for D (Tseng et al., CVPR 2021).
 
     α_R and α_F are running averages of D's mean logit on reals and fakes, this batch included. Defaults are those of
     the authors' CIFAR BigGAN code (google/lecam-gan): λ 0.3 in all its scripts, decay 0.9, in force after step 1000.
@@ -24,7 +24,7 @@ def lecam(
 
     Args:
         weight: λ.
-        decay: of the running averages α_R and α_F.
+        decay: decay of the running averages α_R and α_F.
         start: training step after which the term counts.
         one_sided: penalise only distances above zero, as the authors' code does; false: the paper's formula.
     """

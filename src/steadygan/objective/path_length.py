@@ -30,8 +30,8 @@ def path_length(
     are not mixed. The generator has `map` and `synthesise`.
 
     Args:
-        weight: of the term.
-        decay: of the running average a.
+        weight: weight of the term.
+        decay: decay of the running average a.
         shrink: the term uses 1/shrink of a batch.
         every: apply the term in every n-th update of G, n times as strong (lazy regularisation).
     """

@@ -45,7 +45,7 @@ def two_scales(game: Game, *, weight: float = 0.5) -> tuple[Term, ...]:
     the smaller image that G gives.
 
     Args:
-        weight: of the game on small images; the game on full-size images keeps 1 - weight.
+        weight: weight of the game on small images; the game on full-size images keeps 1 - weight.
     """
     loss = game.loss
     x, g = Shrunk(game.critic_sees_real, _side(game)), Small(game.fake)
@@ -72,7 +72,7 @@ def reconstruction(game: Game, *, weight: Weight = 1.0, distance: Literal["l1", 
     drawn for the whole batch, as in the authors' code.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
         distance: mean absolute (l1) or squared (mse) difference of pixels.
     """
     x = game.critic_sees_real

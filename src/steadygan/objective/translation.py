@@ -56,7 +56,7 @@ def identity(game: TranslationGame, *, weight: Weight = 5.0) -> tuple[Term, ...]
     The default is half of the cycle's weight, as for the paper's paintings; CSGAN's formula has no such term.
 
     Args:
-        weight: of the term.
+        weight: weight of the term.
     """
     b = game.real
     kept = Gen(game.fake.net, b)

@@ -60,8 +60,8 @@ def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: i
     with probability r a CutMix step and otherwise an ordinary one.
 
     Args:
-        weight: of the consistency term.
-        augment: of the encoder's and the decoder's adversarial terms on mixed images.
+        weight: weight of the consistency term.
+        augment: weight of the encoder's and the decoder's adversarial terms on mixed images.
         warmup: training steps over which the three terms grow to full strength; 0: full from the start.
     """
     assert game.loss.sides is not None

@@ -35,6 +35,27 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Operations by the name of their group, in the order in which they happen."""
 
+ABOUT: Mapping[str, str] = MappingProxyType(
+    {
+        "xflip": "mirror",
+        "rotate90": "rotate by a multiple of 90°",
+        "xint": "shift by whole pixels, up to 1/8 of the side",
+        "scale": "scale by 2^N(0, 0.2²)",
+        "rotate": "rotate by any angle",
+        "aniso": "stretch by 2^N(0, 0.2²) along one axis",
+        "xfrac": "shift by N(0, 1/8²) of the side",
+        "brightness": "add N(0, 0.2²) to all colours",
+        "contrast": "multiply by 2^N(0, 0.5²)",
+        "lumaflip": "invert the luma",
+        "hue": "rotate the hue by any angle",
+        "saturation": "multiply the saturation by 2^N(0, 1)",
+        "imgfilter": "amplify frequency bands by 2^N(0, 1), at constant power",
+        "noise": "add noise of standard deviation |N(0, 0.1²)|",
+        "cutout": "erase a square of half the side",
+    }
+)
+"""What each operation does."""
+
 DEFAULT: Mapping[str, float] = MappingProxyType({"blit": 1.0, "geometric": 1.0, "color": 1.0})
 """The paper's choice for training: blitting, geometry and colour, all at strength 1."""
 
