@@ -16,8 +16,10 @@ from steadygan.pictures.stamp import Stamp, saving
 ANIMATED = (".gif", ".webp", ".mp4")
 
 
-def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float = 12, stamp: Stamp | None = None) -> Path:
-    """Writes frames of one size as `path`'s suffix says, repeated for ever (GIF, WebP); whole or not at all.
+def save_animation(
+    frames: Sequence[Image.Image], path: str | Path, *, fps: float = 12, stamp: Stamp | None = None
+) -> Path:
+    """Writes frames of one size in the format of `path`'s suffix, looped (GIF, WebP); whole or not at all.
 
     stamp: what made it, written into GIF and WebP.
 
@@ -25,6 +27,7 @@ def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float = 12
     sides. Raises UserError for another suffix, a frame rate that is not over 0 and at most 50, and for MP4 where
     imageio-ffmpeg is missing.
     """
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATED:
         raise UserError(f"{path}: an animation is written as {', '.join(ANIMATED)}")
