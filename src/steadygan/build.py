@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from steadygan.objective.game import Game
 from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
 from steadygan.objective.terms import Term
 from steadygan.parallel.share import WHOLE, Share, Sharing, share_of, stream
+from steadygan.pretrained.critic import FeatureCritic
 from steadygan.schedules import value
 from steadygan.tasks.choice import task_of
 from steadygan.training.ema import EMA
@@ -63,7 +63,11 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
         options = dict(model.critic)
         width = options.pop("width", description["width"])
         shape = Shape(description["size"], description["channels"], description["classes"], width=width)
-        critic = partial(build_network, "critic", model.kind, shape, options)
+
+        def critic() -> nn.Module:
+            net = build_network("critic", model.kind, shape, options)
+            return net if model.features is None else FeatureCritic(shape, net, model.features)
+
         return task_of(config).networks(generator, critic)
 
 

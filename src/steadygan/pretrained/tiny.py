@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from steadygan.errors import UserError
 from steadygan.pretrained.extractor import Extractor, Features, load_state
 
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
@@ -30,6 +32,13 @@ class Block(nn.Module):
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(outputs)
+
+    def fused(self) -> Block:
+        """The same with its batch norms, in evaluation mode, as part of its convolutions."""
+        for conv, norm in (("conv1", "norm1"), ("conv2", "norm2"), ("shortcut", "norm3")):
+            setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
+            setattr(self, norm, nn.Identity())
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
@@ -58,6 +67,37 @@ class TinyNet(nn.Module):
     def forward(self, x: Tensor) -> Features:
         features = self.maps(x).mean((2, 3))
         return Features(features, features[:, :0])
+
+
+class TinyMaps(nn.Module):
+    """What `TinyNet` makes of images on the way, for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
+
+    The image is first averaged down until its side is below 64. channels, sides: of the maps, from fine to coarse.
+    """
+
+    channels = (64, FEATURES)
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        if size < SMALLEST:
+            raise UserError(f"model.features=tiny needs images of {SMALLEST} pixels or more, not {size}")
+        self.factor = 1
+        while size // self.factor >= LARGEST:
+            self.factor *= 2
+        side = size // self.factor
+        self.sides = ((side + 1) // 2, (side + 3) // 4)
+        net = TinyNet()
+        load_state(net, WEIGHTS).eval()
+        self.stem = fuse_conv_bn_eval(net.stem, net.norm)
+        self.blocks = nn.ModuleList(block.fused() for block in net.blocks if isinstance(block, Block))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = F.relu(self.stem(F.avg_pool2d(x, self.factor)))
+        maps = []
+        for block in self.blocks:
+            h = block(h)
+            maps.append(h)
+        return maps
 
 
 class Tiny(Extractor):

@@ -103,6 +103,8 @@ class Translation:
             raise UserError("model.conditional: the images of a translation have no classes; set it to false")
         if config.train.freeze_critic or config.train.adapt != "all":
             raise UserError("train.freeze_critic and train.adapt are not for translations (data.domains); leave them")
+        if config.model.features is not None:
+            raise UserError("model.features is not for translations (data.domains), whose D judges patches; drop it")
         for name, section in (("ada", augment.ada), ("apa", augment.apa)):
             if section is not None:
                 raise UserError(f"augment.{name} is not for translations (data.domains); set it to null")

@@ -1,0 +1,98 @@
+"""A discriminator that also judges what a pretrained network makes of the image.
+
+Kumari et al., Ensembling Off-the-shelf Models for GAN Training, CVPR 2022: next to the discriminator that learns from
+pixels stand small ones that learn from the features of frozen networks. Their heads read several scales, as in Sauer et
+al., Projected GANs Converge Faster, NeurIPS 2021, here without its random projections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.nets.frozen import Frozen
+from steadygan.nets.layers import Conv2d, Embedding, Score
+from steadygan.nets.protocols import Staged
+from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.spectral_norm import Spectral
+from steadygan.options import find
+from steadygan.pretrained.tiny import TinyMaps
+
+WIDTH = 64
+"""Channels of a head."""
+SIDE = 4
+"""Of a head's map of logits, at most."""
+
+
+class Maps(Protocol):
+    """A pretrained network x (N, 3, S, S) in [-1, 1] → maps (N, C, s, s), from fine to coarse.
+
+    It is built from the side S of the images and says the `channels` and `sides` of its maps.
+    """
+
+    channels: tuple[int, ...]
+    sides: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> list[Tensor]: ...
+
+
+FEATURES: Mapping[str, type[nn.Module]] = MappingProxyType({"tiny": TinyMaps})
+
+
+class Head(nn.Module):
+    """(N, C, s, s) → logits (N, h, h): convolutions of stride 2, then a projection of each place's features."""
+
+    def __init__(self, channels: int, side: int, classes: int) -> None:
+        super().__init__()
+        spectral = Spectral()
+        self.convs = nn.ModuleList()
+        while side > SIDE:
+            self.convs.append(Conv2d(channels, WIDTH, 4, stride=2, padding=1, spectral=spectral))
+            channels, side = WIDTH, side // 2
+        self.out = Conv2d(channels, 1, 1, spectral=spectral)
+        self.embedding = Embedding(classes, channels, spectral=spectral) if classes else None
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        for conv in self.convs:
+            h = F.leaky_relu(conv(h), 0.2)
+        logit = self.out(h)[:, 0]
+        return logit if self.embedding is None else logit + torch.einsum("nchw,nc->nhw", h, self.embedding(y))
+
+
+class FeatureCritic(Shaped):
+    """Image → Score of a critic and of heads on frozen features: logits (N, 1, 2, k), a row of each, of equal weight.
+
+    The first row repeats the critic's own logit, the second has those of the heads. `features` and `pixels` are the
+    critic's own.
+    """
+
+    def __init__(self, shape: Shape, plain: nn.Module, features: str) -> None:
+        """plain: the critic that learns from pixels, with one logit an image.
+
+        features: a name out of `FEATURES`, or a class of one's own like them (`Maps`) as `module:NAME`.
+        """
+        super().__init__(shape)
+        kind = find(features, FEATURES, where="model.features", noun="pretrained network")
+        maps = kind(shape.size)
+        self.plain = plain
+        self.pretrained = Frozen(maps)
+        self.heads = nn.ModuleList(
+            Head(channels, side, shape.classes) for channels, side in zip(maps.channels, maps.sides, strict=True)
+        )
+        if isinstance(plain, Staged):
+            self.stages = plain.stages
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
+        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        score = self.plain(x, y)
+        if score.logit.ndim != 1:
+            raise UserError("model.features needs a discriminator with one logit an image; set it to null")
+        maps = self.pretrained(x.expand(-1, 3, -1, -1))
+        heads = torch.cat([head(h, y).flatten(1) for head, h in zip(self.heads, maps, strict=True)], 1)
+        return score._replace(logit=torch.stack([score.logit[:, None].expand_as(heads), heads], 1)[:, None])
