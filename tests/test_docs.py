@@ -66,8 +66,10 @@ def test_every_need_that_a_builder_may_declare_is_in_the_page_on_extending() -> 
     assert [need for need in get_args(Need) if f"`{need}`" not in page] == []
 
 
-def test_the_readmes_bcr_is_the_code_without_its_docstring() -> None:
-    (quoted,) = re.findall(r"```python\n(@needs.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_bcr_of_how_it_works_is_the_code_without_its_docstring() -> None:
+    (quoted,) = re.findall(
+        r"```python\n(@needs.*?)```", (ROOT / "docs/how-it-works.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert quoted == re.sub(r'    """.*?"""\n', "", inspect.getsource(TERMS["bcr"]), count=1, flags=re.DOTALL)
 
 

@@ -10,6 +10,10 @@ import pytest
 from PIL import Image
 
 import steadygan
+from steadygan import config
+from steadygan.nets.registry import FAMILIES, TRANSLATORS
+from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.registry import TERMS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,6 +27,25 @@ def test_the_python_example_runs_as_written(tmp_path: Path, monkeypatch: pytest.
     with Image.open(tmp_path / "sevens.png") as sheet:
         assert sheet.size == (4 * 34 + 2, 4 * 34 + 2)
     assert (tmp_path / "runs/quick/samples/step-00000020.png").is_file()
+
+
+def test_the_readme_fits_and_its_counts_are_those_of_the_code() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 200
+    assert f"{len(LOSSES)} losses, {len(TERMS)} terms, DiffAugment, ADA, APA" in text
+    assert f"[{len(FAMILIES)}, and {len(TRANSLATORS)} for translation]" in text
+    presets = re.search(r"# (\d+) experiments", text)
+    assert presets is not None
+    assert 0 <= len(config.preset_names()) - int(presets[1]) < 10  # rounded down
+
+
+def test_every_cell_of_ours_has_a_test_or_a_measurement_behind_it() -> None:
+    text = README.read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\[(\w+)\]", text))
+    targets = dict(re.findall(r"^\[(\w+)\]: (\S+)$", text, re.MULTILINE))
+    assert named == targets.keys()
+    assert [target for target in targets.values() if not (README.parent / target).exists()] == []
+    assert all(target.startswith(("tests/", "results/", "docs/combinations.md")) for target in targets.values())
 
 
 def test_the_documented_term_trains_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
