@@ -63,6 +63,8 @@ FAST = ["optim.g.lr=1e-3", "optim.d.lr=1e-3", "train.batch_size=16"]
 GAIN = ["model.critic.sn_gain=2"]
 AUGMENT = ["augment.diffaugment.policy=[color,translation,cutout]"]
 TWO = ["train.phases=[D,D,G]", "optim.g.lr=2e-4", "optim.d.lr=4e-4"]
+ONE = ["optim.g.lr=4e-4", "optim.d.lr=4e-4"]
+FEATURES = ["model.features=tiny"]
 DCGAN = ["model.kind=dcgan", "model.width=16"]
 WIDE = ["model.kind=dcgan", "model.width=64"]
 RESNET = ["model.kind=resnet", "model.width=16"]
@@ -97,6 +99,15 @@ ARMS: dict[str, list[str]] = {
     "resnet16-gain-two": RESNET + DATA + GAIN + AUGMENT + TWO,
     "resnet32-two": [*RESNET, "model.width=32", *DATA, *AUGMENT, *TWO],
     "biggan16-two": BIGGAN + DATA + AUGMENT + TWO,
+    "resnet16-one": RESNET + DATA + ONE,
+    "resnet16-gain-one": RESNET + DATA + GAIN + ONE,
+    "resnet16-gain-two-bare": RESNET + DATA + GAIN + TWO,
+    "dcgan16-gain-two-bare": DCGAN + DATA + GAIN + TWO,
+    "resnet16-features": RESNET + DATA + ONE + FEATURES,
+    "resnet16-gain-features": RESNET + DATA + GAIN + ONE + FEATURES,
+    "resnet16-gain-features-augment": RESNET + DATA + GAIN + ONE + FEATURES + AUGMENT,
+    "dcgan16-features": DCGAN + DATA + ONE + FEATURES,
+    "dcgan32-features": [*DCGAN, "model.width=32", *DATA, *ONE, *FEATURES],
 }
 ANSWERS = (
     *("D_auc_fake", "D_auc_noise", "D_auc_shuffled", "D_spread_within", "D_spread_between"),

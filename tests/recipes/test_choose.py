@@ -22,7 +22,7 @@ def at(images_per_s: float) -> Callable[[Config], float]:
 
     def seconds(config: Config) -> float:
         work = (config.data.size / 32) ** 2 * config.model.width / 16
-        return config.train.batch_size * 2 * work / images_per_s
+        return config.train.batch_size * work / images_per_s
 
     return seconds
 
@@ -59,14 +59,20 @@ def test_what_cannot_fit_is_not_measured() -> None:
     assert 128 not in measured
 
 
-def test_plain_critics_get_a_slope() -> None:
-    plain = chosen(hours=1, size=64)
-    assert (plain["model.kind"], plain["model.critic.sn_gain"]) == ("dcgan", "2")
+def test_deep_critics_get_a_slope() -> None:
+    assert chosen(hours=1, size=64)["model.critic.sn_gain"] == "2"
     assert "model.critic.sn_gain" not in chosen(size=32)
 
 
+def test_images_are_augmented_where_each_is_shown_often() -> None:
+    """2,000 images at 250 a second are shown 60 times after 480 seconds."""
+    key = "augment.diffaugment.policy"
+    assert chosen(size=32, hours=479 / 3600)[key] == "[]"
+    assert chosen(size=32, hours=485 / 3600)[key] == "[color,translation,cutout]"
+
+
 def test_letters_are_not_mirrored_and_grey_images_not_coloured() -> None:
-    grey = chosen(replace(FACES, channels=1, mirror=0.9))
+    grey = chosen(replace(FACES, channels=1, mirror=0.9, count=200))
     assert (grey["data.flip"], grey["augment.diffaugment.policy"]) == ("false", "[translation,cutout]")
     assert chosen()["data.flip"] == "true"
 

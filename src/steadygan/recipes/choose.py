@@ -92,14 +92,15 @@ def choose(
     if threads is not None:
         base.append(_said("train.threads", threads, "measured: the quickest here", "threads"))
     network, step, why = _network(look, seconds, base, budget, size, table)
-    images_a_step = 2 * min(batch.value, most)  # phases D, D, G
-    images, steps = int(budget / step * images_a_step), max(1, int(budget / step))
+    images, steps = int(budget / step * min(batch.value, most)), max(1, int(budget / step))
     choices = [
         *base,
         *_of_the_network(network, why),
+        Choice("model.features", table.features.value, table.features.because, "features"),
+        _of_the_augmentation(look, images, table),
         *_of_the_course(steps, step, table),
         Choice("", "none", table.regulariser.because, "regulariser"),
-        Choice("", "D, D, G", table.optimiser.because, "learning"),
+        Choice("", "D, G", table.optimiser.because, "learning"),
     ]
     share = images / max(network.needs, 100_000)
     words = next(row.words for row in reversed(table.expect) if share >= row.share)
@@ -143,9 +144,17 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
         )
         because = table.classes.because + even if learn else table.classes.otherwise
         found.append(_said("model.conditional", learn, because, f"{len(look.classes)} classes"))
-    policy = table.augment["grey" if grey else "colour"]
-    found.append(Choice("augment.diffaugment.policy", policy.value, policy.because, "augmentation"))
     return found
+
+
+def _of_the_augmentation(look: Look, images: int, table: Rules) -> Choice:
+    """Of a run that shows D so many images."""
+    augment, passes = table.augment, images / look.count
+    if passes <= augment.passes:
+        return Choice("augment.diffaugment.policy", "[]", f"{augment.otherwise}: {passes:.0f} times", "augmentation")
+    policy = augment.grey if look.channels == 1 else augment.colour
+    because = f"{policy.because}; each image about {passes:,.0f} times"
+    return Choice("augment.diffaugment.policy", policy.value, because, "augmentation")
 
 
 def _of_the_time(hours: float | None, plenty: float, because: str) -> list[Choice]:

@@ -54,6 +54,16 @@ class Policy(Justified):
     value: str
 
 
+class Augment(Row):
+    """Above `passes` times that each image is shown to D, the policy for colour or grey images."""
+
+    passes: int
+    colour: Policy
+    grey: Policy
+    otherwise: str
+    source: str
+
+
 class Schedule(Justified):
     decay_from: float
 
@@ -83,7 +93,8 @@ class Rules(Row):
     batches: tuple[Batch, ...]
     classes: Classes
     flip: Flip
-    augment: dict[str, Policy]
+    features: Policy
+    augment: Augment
     regulariser: Justified
     optimiser: Justified
     schedule: Schedule
