@@ -72,6 +72,23 @@ def test_train_says_what_it_does_and_where_the_results_are(steadygan: Run) -> No
     assert lines["more"] == "steadygan sample runs/digits --num 64"
 
 
+def test_progress_has_losses_speed_time_left_and_the_newest_grid_and_no_colours(steadygan: Run) -> None:
+    out = steadygan("train", "digits", *TINY).out
+    (line,) = re.findall(r"^step +2/2 .*$", out, re.MULTILINE)
+    assert re.search(
+        r"\d+ images/s  \S+ left  D -?\d+\.\d\d  G -?\d+\.\d\d  runs/digits/samples/step-00000002\.png$", line
+    )
+    assert "\x1b" not in out
+
+
+def test_a_terminal_shows_the_newest_grid_below_the_bar(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    out = steadygan("train", "digits", *TINY).out
+    assert "\x1b" in out
+    assert re.search(r"training .*2/2.*\n.*samples     runs/digits/samples/step-00000002\.png", out)
+
+
 def test_a_run_that_exists_is_refused_naming_both_ways_out(steadygan: Run, trained: Path) -> None:
     before = (trained / "metrics.jsonl").read_bytes()
     result = steadygan("train", "digits", *TINY, "--out", trained)
@@ -81,7 +98,7 @@ def test_a_run_that_exists_is_refused_naming_both_ways_out(steadygan: Run, train
     assert (trained / "metrics.jsonl").read_bytes() == before
 
 
-def test_an_interrupted_run_says_how_to_go_on_and_does(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_says_how_to_resume_and_does(steadygan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from steadygan.training import loop
 
     step = loop.train_step
@@ -94,7 +111,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(steadygan: Run, monkeypat
         patch.setattr(loop, "train_step", interrupt)
         result = steadygan("train", "digits", *TINY, "train.steps=5", "--out", "a [b]")
     assert result.status == 130
-    assert "go on with steadygan train a [b] --resume" in result.out
+    assert "resume with steadygan train a [b] --resume" in result.out
     assert (Path("a [b]") / "checkpoints/step-00000001").is_dir()
     assert steadygan("train", "a [b]", "--resume").status == 0
     assert (Path("a [b]") / "checkpoints/step-00000005").is_dir()

@@ -242,7 +242,7 @@ def test_a_signal_to_one_process_stops_all_at_the_same_step_with_a_checkpoint(tm
     (checkpoint,) = checkpoints(path / "checkpoints")
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
     assert read_manifest(checkpoint)["step"] == last["step"]
-    assert ["stopped; go on with" in text for text in said(tmp_path)] == [True, False]
+    assert ["stopped; resume with" in text for text in said(tmp_path)] == [True, False]
 
 
 def test_a_command_that_torchrun_starts_anew_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,21 +99,14 @@ def _refuse_run(source: str) -> None:
 
 
 def _train(config: Config | None, path: Path, overrides: list[str], replicas: Replicas, accept_config: bool) -> None:
-    from rich import progress as bars
-
     from steadygan.cli import planning
+    from steadygan.cli.progress import TrainingBars
     from steadygan.recipes.pictures import save_reals
     from steadygan.run import train_run
 
-    told = [0]
+    shown = [0]
     console = make_console(quiet=not replicas.first)
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(bar_width=None),
-        bars.TextColumn("{task.fields[count]}"),
-        bars.TextColumn("{task.fields[note]}"),
-    )
-    with bars.Progress(*columns, console=console, disable=console.quiet or not console.is_terminal) as bar:
+    with TrainingBars(console) as bar:
         loading = bar.add_task("reading images", total=None, count="", note="", visible=False)
         training = bar.add_task("training", total=None, count="", note="", visible=False)
 
@@ -143,11 +136,12 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
             note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
             # Steps end a run, or the time, when their number is of no interest.
             count = f"{now.step}/{now.steps}" if now.moment == now.step else f"{now.step}"
+            bar.newest = f"samples     {now.grid}" if now.grid else ""
             bar.update(training, completed=now.moment, total=now.steps, count=count, note=note, visible=True)
             line = now.moment * LOGGED_LINES // now.steps
-            if bar.disable and line > told[-1]:
-                told.append(line)
-                typer.echo(f"step        {count}  {note}".rstrip())
+            if bar.disable and line > shown[-1]:
+                shown.append(line)
+                typer.echo(f"step        {count}  {note}  {now.grid or ''}".rstrip())
 
         result = train_run(
             config,
@@ -162,7 +156,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
         )
     if not result.finished:
         command = f"steadygan train {escape(str(result.path))} --resume"
-        console.print(f"stopped; go on with [bold]{command}[/]", highlight=False, soft_wrap=True)
+        console.print(f"stopped; resume with [bold]{command}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
     if not replicas.first:
         return

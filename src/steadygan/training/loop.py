@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -37,8 +38,8 @@ from steadygan.training.step import train_step
 class Progress:
     """Where a run stands after a step: for a progress bar. `values` are those of the last logged step.
 
-    notice: what went wrong and was taken care of, in one line; empty when all is well. moment: how far the run is, as a
-    step of `steps`; it is ahead of `step` where `train.hours` ends the run.
+    notice: what went wrong and was handled, in one line; empty when all is well. moment: how far the run is, as a step
+    of `steps`; it is ahead of `step` where `train.hours` ends the run. grid: the newest sample grid of this process.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Progress:
     values: Mapping[str, float]
     notice: str = ""
     moment: int = 0
+    grid: Path | None = None
 
 
 @dataclass
@@ -71,6 +73,7 @@ class Trainer:
     clock: Clock = field(init=False)
     _pace: Pace = field(init=False)
     _patience: Patience = field(init=False)
+    _grid: Path | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._attention = Attention(self.run.path)
@@ -143,7 +146,7 @@ class Trainer:
         left = (steps - step) * self.state.images / max(step, 1) / rate if rate else float("inf")
         if self.clock.budget is not None:
             left = min(left, max(0.0, self.clock.budget - self.clock.spent))
-        return Progress(step, steps, rate, left, values, self.recovery.take_notice(), moment)
+        return Progress(step, steps, rate, left, values, self.recovery.take_notice(), moment, self._grid)
 
     def _grid_is_due(self) -> bool:
         """At multiples of `train.sample_every`, and before the first of them at doublings of `train.sample_first`."""
@@ -229,7 +232,7 @@ class Trainer:
         images, columns = self.monitor.preview(self.state)
         try:
             self.run.make_folders()
-            save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
+            self._grid = save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
         except UserError as error:
             self.recovery.notify(str(error))
 
