@@ -51,6 +51,13 @@ def test_an_adversarial_loss_of_ones_own_trains_and_brings_its_boundary(tmp_path
     assert 0 <= row["D_accuracy_fake"] <= 1
 
 
+def test_a_metric_of_ones_own_is_scored(tmp_path: Path, modules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
+    options = tiny_run("train.steps=1", "eval.num_fake=20", "eval.metrics=my_metrics:VARIANCE")
+    scores = steadygan.train("digits", options, out=tmp_path / "run").scores
+    assert scores["feature_variance"] > 0
+
+
 def test_what_is_no_adversarial_loss_is_refused(modules: Path) -> None:
     with pytest.raises(UserError, match=r"objective\.loss: my_losses:math must be an AdversarialLoss, and is a module"):
         find_loss("my_losses:math")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from steadygan.errors import UserError, nearest
 from steadygan.files import read_text
-from steadygan.overrides import parse
+from steadygan.overrides import ALL_KEYS, parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
 
 # libyaml's, where it is there, reads all presets in a third of the time.
@@ -393,5 +393,5 @@ def _explain(item: Any) -> str:
         section: Any = Config
         for part in location[:-1]:
             section = section.model_fields[part].annotation
-        return f"unknown key {key}; {nearest(location[-1], section.model_fields)}"
+        return f"unknown key {key}; {nearest(location[-1], section.model_fields)}{ALL_KEYS}"
     return f"{key}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"[:500]

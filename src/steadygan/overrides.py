@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from steadygan.errors import UserError, nearest
 
+ALL_KEYS = " (`steadygan settings WORD` finds others)"
+"""The end of a message about an unknown key."""
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -53,7 +55,9 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
                 return Any
             raise UserError(f"{'.'.join(keys)}: {'.'.join(keys[:place])} has no keys of its own")
         if key not in section.model_fields:
-            raise UserError(f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}")
+            raise UserError(
+                f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}{ALL_KEYS}"
+            )
         kind = section.model_fields[key].annotation
     return kind
 
