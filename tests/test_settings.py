@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections import Counter
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from helpers import Run
 
+import steadygan as package
 from steadygan import config
 from steadygan.config import Config
 from steadygan.nets.registry import FAMILIES
@@ -107,3 +109,13 @@ def test_the_help_of_train_names_five_settings_that_exist_and_where_all_are(stea
     assert len(named) == 5
     assert set(named) <= {setting.key for setting in KEYS}
     assert "steadygan settings [WORD]" in text
+
+
+@pytest.mark.parametrize("name", sorted(set(package.__all__) - {"__version__", "UserError"}))
+def test_the_public_functions_document_every_argument(name: str) -> None:
+    thing = getattr(package, name)
+    methods = [value for key, value in vars(thing).items() if inspect.isfunction(value) and not key.startswith("_")]
+    for function in methods if inspect.isclass(thing) else [thing]:
+        given = [key for key in inspect.signature(function).parameters if key != "self"]
+        if len(given) > 1:
+            assert list(documented(function)) == given, f"{name}: {function.__name__}"

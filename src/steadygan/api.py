@@ -20,15 +20,25 @@ def train(
     accept_config: bool = False,
     on_step: Callable[[Any], None] | None = None,
 ) -> Trained:
-    """Trains what a preset, a YAML file or (with `resume`) a run directory describes; the same as `steadygan train`.
+    """Trains what a preset, a YAML file or (with `resume`) a run directory describes, like `steadygan train`.
 
-    overrides: `key.path=value` strings. out: the run directory, `runs/NAME` by default. accept_config: resume with a
-    config.yaml that was edited. on_step: called with a `Progress` after each step. Returns the run's directory, last
-    scores and newest sample grid. In a script that torchrun starts in several processes, each calls this, and they
-    train one run together.
-
-    The process is left as it was: its random numbers, TF32, cuDNN's choice of algorithms. A script that does nothing
+    The process is left as it was: its random numbers, TF32 and cuDNN's choice of algorithms. A script that does nothing
     else trains up to a third faster on a CPU after `steadygan.machine.keep_freed_memory()`, as the command line does.
+    In a script that torchrun starts in several processes each calls this, and they train one run together.
+
+    Args:
+        source: name of a preset, a YAML file, or a run directory.
+        overrides: settings as `key.path=value` strings.
+        out: the run directory, `runs/NAME` by default.
+        resume: continue the run in `source`.
+        accept_config: with `resume`, use a config.yaml that was edited.
+        on_step: called with a `Progress` after every step.
+
+    Returns:
+        The run's directory, its last scores and its newest sample grid.
+
+    Raises:
+        UserError: a setting, file or combination that cannot be used.
     """
     with joined() as replicas:
         with replicas.together():

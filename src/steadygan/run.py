@@ -45,9 +45,14 @@ from steadygan.training.transfer import start_from
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left: its directory, whether it reached its last step, its newest scores and sample grid.
+    """The outcome of a run.
 
-    translates: its generators make images of images.
+    Attributes:
+        path: the run directory.
+        finished: whether the run reached its last step.
+        scores: the newest scores by name, with their protocol.
+        grid: the newest sample grid, a PNG.
+        translates: whether it is a translation.
     """
 
     path: Path

@@ -30,13 +30,27 @@ def evaluate_images(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Scores one folder or zip of images against another by an extractor's features; no model is needed.
+    """Scores one folder or zip of images against another; no generator is needed.
 
-    Takes the Fréchet and kernel distances, precision, recall, density and coverage, and where the extractor tells
-    ImageNet's classes apart the Inception score of `fakes`. size: to which both are cropped and resized; by default
-    their own. The record is that of `metrics.score_images`. Unreadable images are left out, with a warning; from
-    the share `max_unreadable` on they are a UserError, as are fewer than two images, several sizes of which none was
-    chosen, and images in colour where the extractor reads grey.
+    Computes Fréchet and kernel distances, precision, recall, density and coverage, and the Inception score of `fakes`
+    if the extractor has ImageNet's classes. Unreadable images are left out with a warning.
+
+    Args:
+        fakes: folder or zip of generated images.
+        reals: folder or zip of real images.
+        features: name of the extractor, or your own as `module:Class`.
+        size: side in pixels that both are cropped and resized to; by default their own.
+        max_unreadable: largest share of unreadable images.
+        device: auto, cpu, cuda or cuda:1.
+        extractor_weights: files by extractor name; they take precedence over environment variables.
+        shard: this process's part, where several evaluate together (`metrics.processes`).
+
+    Returns:
+        The record of `metrics.score_images`: scores by name and `protocol`.
+
+    Raises:
+        UserError: too many unreadable images, fewer than two images, several sizes without `size`, or colour images for
+            an extractor of grey ones.
     """
     kind = extractor_type(features)
     if size is not None and size < 1:

@@ -45,19 +45,30 @@ def evaluate(
     lpips: Path | None = None,
     data: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
+    """Scores a run's best (else newest) checkpoint and appends the scores with their protocol to scores.jsonl.
 
-    protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default. reals: the test images of
-    protocols that compare with them, a folder or zip; else `eval.reals`. data: where the run's images are now, if they
-    moved. max_unreadable: share of unreadable images
-    from which on they are an error; else the run's `data.max_unreadable`. truncation: of the latent, see
-    `Generator.sample`; else the protocol's. extractor_weights: files by extractor name, before those of the
-    environment. shard: of several processes that evaluate together (`metrics.processes`); the first appends to the
-    run's scores.jsonl, all return the record. Raises `UserError` when no extractor suits the data, or weights or
-    reals are absent. The protocol `health` counts leaks and copies in place of distances, see `evaluation.health`.
+    A translation is scored on its test pairs, and a sheet of the first ones is added to the run's samples.
 
-    A translation is scored on its test pairs instead, with LPIPS where `lpips` names AlexNet's weights; a sheet of the
-    first ones goes to the run's samples.
+    Args:
+        path: the run directory.
+        protocol: a name from `metrics.PROTOCOLS`, by default the one made for the data; `health` measures leaking
+            augmentations and copies instead of distances (`evaluation.health`).
+        weights: the averaged weights or those of the last step.
+        device: auto, cpu, cuda or cuda:1.
+        reals: folder or zip of test images, for protocols that compare with them; by default `eval.reals`.
+        max_unreadable: largest share of unreadable images; by default the run's `data.max_unreadable`.
+        truncation: of the latent, see `Generator.sample`; by default the protocol's.
+        extractor_weights: files by extractor name; they take precedence over environment variables.
+        shard: this process's part, where several evaluate together (`metrics.processes`). The first one appends the
+            record; all return it.
+        lpips: translations: AlexNet's weights, to compute LPIPS as well.
+        data: where the run's images are now, if they moved.
+
+    Returns:
+        The record of scores.jsonl: scores by name, `step` and `protocol`.
+
+    Raises:
+        UserError: no extractor suits the images, or weights or test images are missing.
     """
     path = _run_directory(path)
     if is_translation(find_checkpoint(path)):

@@ -37,8 +37,15 @@ Classes = int | str | Sequence[int | str] | None
 class Generator:
     """A trained generator, from its checkpoint alone: no data set, no configuration file.
 
-    Attributes: size (pixels), channels (1 or 3), classes (0: unconditional), class_names, latent, step, path,
-    licence (of imported weights, where known).
+    Attributes:
+        size: side of the images in pixels.
+        channels: 1 or 3.
+        classes: number of classes, 0 if unconditional.
+        class_names: their names.
+        latent: dimension of z.
+        step: training step of the checkpoint.
+        path: the checkpoint.
+        licence: of imported weights, where known.
     """
 
     def __init__(
@@ -80,12 +87,23 @@ class Generator:
         batch_size: int = 64,
         part: slice = slice(None),
     ) -> Tensor:
-        """`num` images (num, C, H, W) on the CPU: uint8, or float32 in [-1, 1]; with `part` only these of them.
+        """Generates images.
 
-        classes: a class number or name, or several taken in turn; None takes all in turn. seed: the same seed gives
-        the same images, whatever the batch size. truncation: elements of z beyond ±truncation are redrawn (BigGAN,
-        §3.1), or w is pulled towards its average by ψ = truncation (StyleGAN2): smaller is cleaner and less varied.
-        Raises `UserError` for a class or value that makes no sense.
+        Args:
+            num: how many.
+            classes: a class number or name, or several that are used in turn; None: all classes in turn.
+            seed: the same seed gives the same images, whatever the batch size.
+            truncation: elements of z beyond ±truncation are redrawn (BigGAN, §3.1), or w is pulled towards its average
+                by ψ = truncation (StyleGAN2). Smaller is cleaner and less varied; None is off.
+            output: uint8, or float for float32 in [-1, 1].
+            batch_size: images generated at a time.
+            part: return only this slice of them.
+
+        Returns:
+            Images (num, C, H, W) on the CPU.
+
+        Raises:
+            UserError: an unknown class, or a value out of range.
         """
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
@@ -113,11 +131,21 @@ class Generator:
         seed: int = 0,
         truncation: float | None = None,
     ) -> Tensor:
-        """Images (rows, steps, C, H, W) uint8 on the CPU: `rows` paths of `steps` images, both ends included.
+        """Generates paths between latents, classes or both; how they are joined: `generators.interpolation`.
 
-        between: "latents", "classes" (one latent, two classes; conditional generators) or "both"; how each is
-        joined: `nets.interpolation`. classes: numbers or names in turn; path i has class i, or leads from class i to
-        class i + 1. Raises `UserError` for what makes no sense.
+        Args:
+            rows: number of paths.
+            steps: images of a path, both ends included.
+            between: latents, classes (one latent, two classes; conditional generators only) or both.
+            classes: numbers or names in turn; path i has class i, or leads from class i to class i + 1.
+            seed: of the latents.
+            truncation: as for `sample`.
+
+        Returns:
+            Images (rows, steps, C, H, W) uint8 on the CPU.
+
+        Raises:
+            UserError: an unknown class, or a value out of range.
         """
         chosen = self._class_numbers(classes)
         self.prepare(truncation)
@@ -143,10 +171,20 @@ class Generator:
         moves: Moves = (),
         batch_size: int = 64,
     ) -> Tensor:
-        """Images (len(seeds), C, H, W) uint8 on the CPU, one a seed: image i is that of `sample(1, seed=seeds[i])`.
+        """Generates one image per seed: image i is that of `sample(1, seed=seeds[i])`.
 
-        classes: as for `sample`, taken in turn over the seeds. moves: (seed of a direction, how far) each, see
-        `generators.seeds.moved`. Raises `UserError` for a class or value that makes no sense.
+        Args:
+            seeds: one for each image.
+            classes: as for `sample`, used in turn.
+            truncation: as for `sample`.
+            moves: pairs (seed of a direction, how far), see `generators.seeds.moved`.
+            batch_size: images generated at a time.
+
+        Returns:
+            Images (len(seeds), C, H, W) uint8 on the CPU.
+
+        Raises:
+            UserError: an unknown class, or a value out of range.
         """
         labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
         self.prepare(truncation)
@@ -171,10 +209,22 @@ class Generator:
         truncation: float | None = None,
         batch_size: int = 64,
     ) -> Tensor:
-        """Images ((len(seeds) − 1) · steps + 1, C, H, W) uint8 on the CPU: the way from each seed to the next.
+        """Generates a path through seeds; image i · steps is that of seed i.
 
-        Image i · steps is that of seed i. Where neighbouring seeds have different classes, what the label conditions is
-        mixed as well. Raises `UserError` for fewer than two seeds, or less than one step.
+        Where neighbouring seeds have different classes, the class condition is mixed as well.
+
+        Args:
+            seeds: two or more.
+            steps: images from one seed to the next.
+            classes: as for `sample`, used in turn.
+            truncation: as for `sample`.
+            batch_size: images generated at a time.
+
+        Returns:
+            Images ((len(seeds) − 1) · steps + 1, C, H, W) uint8 on the CPU.
+
+        Raises:
+            UserError: fewer than two seeds, or less than one step.
         """
         if len(seeds) < 2 or steps < 1:
             raise UserError(f"a walk leads through two seeds at least, in one step or more; got {len(seeds)}, {steps}")
@@ -200,19 +250,26 @@ class Generator:
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether what it makes depends on batch statistics, stored or of the batch."""
+        """Whether its images depend on batch statistics."""
         return has_batch_statistics(self._net)
 
     def batch_statistics(self) -> AbstractContextManager[None]:
-        """Within, its batch norms use the statistics of each batch instead of those stored."""
+        """A context in which batch norms use the statistics of each batch, not the stored ones."""
         return batch_statistics(self._net)
 
     def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
-        """A sheet of samples as PNG; options are those of `sample`."""
+        """Writes a sheet of samples as PNG.
+
+        Args:
+            path: the file.
+            num: how many images.
+            columns: images in a row.
+            options: those of `sample`.
+        """
         return save_grid(self.sample(num, **options), Path(path), columns)
 
     def prepare(self, truncation: float | None) -> None:
-        """Gathers the batch norms' statistics for this truncation, if those there are of another."""
+        """Gathers the batch norms' standing statistics for a truncation, if they are not there yet."""
         if truncation is not None and not truncation > 0:
             raise UserError(f"truncation must be positive, got {truncation}")
         if self.has_batch_norm and truncation != self._statistics:

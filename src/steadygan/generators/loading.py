@@ -18,11 +18,16 @@ from steadygan.runs.checkpoint import use_checkpoint
 def load(
     path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema", winograd: bool = True
 ) -> Generator:
-    """The generator of a checkpoint, or of a run's best checkpoint (its newest when none has been scored).
+    """The generator of a checkpoint, or of a run's best checkpoint (its newest if none has been scored).
 
-    weights: the averaged ones, or those training left. winograd: on a CPU, convolve with fewer products by the compiled
-    kernels that training has left in the cache; nothing is compiled here. Raises `UserError` when there is none, it is
-    damaged, or it is of a translation (`load_translator`).
+    Args:
+        path: a checkpoint or run directory.
+        device: auto, cpu, cuda or cuda:1.
+        weights: the averaged weights or those of the last step.
+        winograd: on a CPU, use the Winograd kernels that training has left in the cache; nothing is compiled here.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is a translation's (`load_translator`).
     """
 
     def read(checkpoint: Path) -> Generator:
@@ -34,7 +39,16 @@ def load(
 
 
 def load_translator(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Translator:
-    """The generators of a translation's checkpoint, or of a run's best one; arguments and errors as for `load`."""
+    """The generators of a translation's checkpoint, or of a run's best one.
+
+    Args:
+        path: a checkpoint or run directory.
+        device: auto, cpu, cuda or cuda:1.
+        weights: the averaged weights or those of the last step.
+
+    Raises:
+        UserError: there is none, it is damaged, or it is no translation's (`load`).
+    """
 
     def read(checkpoint: Path) -> Translator:
         if not is_translation(checkpoint):
@@ -45,5 +59,11 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
 
 
 def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:
-    """`load(path).sample(num, …)`."""
+    """Images from a checkpoint or run directory: `load(path).sample(num, …)`.
+
+    Args:
+        path: a checkpoint or run directory.
+        num: how many images.
+        options: those of `Generator.sample`.
+    """
     return load(path).sample(num, **options)

@@ -20,8 +20,13 @@ from steadygan.runs.checkpoint import MANIFEST, fill, licence, manifest_step, re
 class Translator:
     """The trained generators of a translation, from their checkpoint alone: no data set, no configuration file.
 
-    Attributes: directions ("a2b", …), size (pixels of the training images), channels (1 or 3), step, path, licence
-    (of imported weights, where known).
+    Attributes:
+        directions: those that were trained, such as a2b.
+        size: side of the training images in pixels.
+        channels: 1 or 3.
+        step: training step of the checkpoint.
+        path: the checkpoint.
+        licence: of imported weights, where known.
     """
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
@@ -48,10 +53,19 @@ class Translator:
     def translate(
         self, images: Tensor | np.ndarray, direction: str = "a2b", *, tile: int = 1024, overlap: int = 128
     ) -> Tensor:
-        """Uint8 images (N, C, H, W), or one (C, H, W), in the other domain: as many, of their size, on the CPU.
+        """Translates images to the other domain.
 
-        Images of any size the network admits; larger ones than `tile` in overlapping tiles (`translate_tiled`). Raises
-        `UserError` for a direction that was not trained, or images of other channels.
+        Args:
+            images: uint8 (N, C, H, W) or (C, H, W), of any size that the network accepts.
+            direction: a2b or b2a.
+            tile: larger images are processed in overlapping tiles of this side (`translate_tiled`).
+            overlap: of neighbouring tiles, in pixels.
+
+        Returns:
+            As many images of the same size, uint8 on the CPU.
+
+        Raises:
+            UserError: a direction that was not trained, or images with other channels.
         """
         if direction not in self.directions:
             raise UserError(

@@ -31,9 +31,11 @@ Role = Literal["generator", "critic"]
 
 
 class Family(NamedTuple):
-    """The two networks of a backbone, each made of a `Shape`; keyword-only parameters are its options.
+    """The two networks of a backbone; what they must be able to do: `nets.protocols`.
 
-    What the networks must be able to do: `nets.protocols`.
+    Attributes:
+        generator: called with a `Shape` and options, its keyword-only parameters.
+        critic: the same for the discriminator.
     """
 
     generator: Callable[..., nn.Module]

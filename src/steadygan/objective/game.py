@@ -16,19 +16,21 @@ from steadygan.objective.views import Beside, Gen, Latent, Pool, Real
 
 @dataclass(frozen=True)
 class Game:
-    """The inputs of a term builder: what one generator makes, what its critic sees, and how they are weighed.
+    """The inputs of a term builder: a generator, a discriminator, what each of them sees, and the adversarial loss.
 
     Attributes:
-        real: the images that the generator learns to make.
+        real: the training images.
         fake: the generator's images; `fake.source` is the latent, or the input image of a translation.
         loss: the adversarial loss.
-        d_weight, g_weight: weights of the critic's and the generator's adversarial term.
-        augment: the T of consistency terms, None when it does nothing.
-        pre_d: what everything the critic sees passes through (DiffAugment), None when there is none.
-        nets, prior: those of the run, for checks; None: nothing is checked, and labels are taken not to exist.
-        critic: the name of the network that scores.
-        suffix: what the names of the terms end in, where there are several games.
-        deception: what the critic is given in place of the reals (`adaptive.Deceived`), None for the reals themselves.
+        d_weight: weight of D's adversarial term.
+        g_weight: weight of G's adversarial term.
+        augment: the augmentation T of consistency terms; None if it does nothing.
+        pre_d: the augmentation of everything D sees (DiffAugment); None if there is none.
+        nets: the run's networks, for checks; None: no checks.
+        prior: the run's distribution of latents and labels; None: no labels.
+        critic: name of the network that scores.
+        suffix: end of the terms' names, where there are several games.
+        deception: view that D sees in place of the reals (`adaptive.Deceived`); None: the reals.
     """
 
     real: Real

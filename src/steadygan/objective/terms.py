@@ -18,17 +18,17 @@ class Term:
 
     Attributes:
         name: its key in metrics.jsonl.
-        player: whose parameters it trains.
-        loss: scored batch -> scalar tensor. If it is an `nn.Module`, its buffers are the term's memory and part of
-            every checkpoint.
-        score: views the critic must see, for `b.D(view)`.
-        grads: views whose critic gradient the loss reads with `b.grad(view)`.
+        player: the player whose parameters it trains, D or G.
+        loss: function of a scored batch that returns a scalar. If it is an `nn.Module`, its buffers are state that is
+            saved in every checkpoint.
+        score: views that D scores, for `b.D(view)`.
+        grads: views that D is differentiated with respect to, for `b.grad(view)`.
         views: views of which the loss reads the tensor alone, `b[view]`.
         critic: the network that scores.
         weight: its factor in the sum, a number or a schedule.
-        every: evaluated in each `every`-th phase of its player and then multiplied by `every`, so that its average
-            strength does not depend on it (lazy regularisation, Karras et al., CVPR 2020, §3.1).
-        schedule: training step (from 0) -> a further factor.
+        every: the term is evaluated in every n-th phase of its player and multiplied by n, so that its average strength
+            does not depend on it (lazy regularisation, Karras et al., CVPR 2020, §3.1).
+        schedule: function of the training step (from 0) that returns a further factor.
     """
 
     name: str
