@@ -1,0 +1,160 @@
+"""What `steadygan train FOLDER` makes of image sets in half an hour, against presets that one would pick by hand.
+
+    python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --hours 0.5 --seeds 0 1 2
+    python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --sets sketches --rivals plan
+
+Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does. Rows go to
+results/folder-trials.csv as runs end; a row that is there is not made again, and a run whose directory is in --runs is
+resumed. FD-tiny is no independent score of the plan, whose discriminator reads the same features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+SETS: dict[str, tuple[str, str, int, int]] = {
+    "faces": ("celeba10k.zip", "", 0, 64),
+    "hundred-faces": ("celeba10k.zip", "", 100, 64),
+    "cifar10": ("cifar10_train.zip", "", 0, 32),
+    "imagenette": ("imagenette128.zip", "", 0, 64),
+    "sketches": ("cufs_pairs.zip", "/B/", 0, 64),
+    "faces-48": ("celeba10k.zip", "", 5000, 48),
+}
+"""Name → file, a word that entries must contain, how many images (0: all), side. The last two are not for tuning."""
+
+CLOCK = ["train.steps=100000000", "optim.schedule=linear", "optim.decay_from=50000000", "train.batch_size=32"]
+WIDTH = ["model.width=16"]
+RIVALS: dict[str, list[str]] = {
+    "plan": [],
+    "dcgan-none": ["cifar10-dcgan-none", *WIDTH],
+    "dcgan-icr": ["cifar10-dcgan-icr", *WIDTH],
+    "resnet-none": ["cifar10-resnet-none", *WIDTH],
+    "resnet-icr": ["cifar10-resnet-icr", *WIDTH],
+    "sngan": ["cifar10-sngan", *WIDTH],
+    "biggan": ["cifar10-biggan", *WIDTH],
+    "biggan-icr": ["cifar10-biggan-icr", *WIDTH],
+    "stylegan2-diffaugment": ["cifar10-stylegan2-diffaugment100", "model.width=8"],
+}
+COLUMNS = (
+    *("set", "rival", "seed", "hours", "size", "steps", "images", "FD-squeezenet", "precision", "recall", "FD-tiny"),
+    *("machine", "commit", "torch", "command"),
+)
+
+
+def make_set(which: str, data: Path, folder: Path) -> Path:
+    """The images of a set as a zip of square PNGs, with its labels where the file has some."""
+    file, word, count, side = SETS[which]
+    path = folder / f"{which}.zip"
+    if path.exists():
+        return path
+    partial = path.with_suffix(".part")
+    with zipfile.ZipFile(data / file) as source, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as target:
+        suffixes = (".webp", ".jpg", ".jpeg", ".png", ".JPEG")
+        entries = sorted(n for n in source.namelist() if n.endswith(suffixes) and word in n)
+        for entry in entries[: count or None]:
+            image = Image.open(io.BytesIO(source.read(entry))).convert("RGB")
+            edge = min(image.size)
+            left, top = (image.width - edge) // 2, (image.height - edge) // 2
+            box = (left, top, left + edge, top + edge)
+            buffer = io.BytesIO()
+            image.resize((side, side), Image.Resampling.LANCZOS, box).save(buffer, "PNG")
+            name = entry.replace("/", "-") if word else entry  # the parts of a translation are one set here
+            target.writestr(str(Path(name).with_suffix(".png")), buffer.getvalue())
+        if "dataset.json" in source.namelist() and not count:
+            labels = json.loads(source.read("dataset.json"))["labels"]
+            renamed = [[str(Path(entry).with_suffix(".png")), label] for entry, label in labels]
+            target.writestr("dataset.json", json.dumps({"labels": renamed}))
+    partial.rename(path)
+    return path
+
+
+def steadygan(*arguments: str, threads: int) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "steadygan", *arguments]
+    if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
+        raise SystemExit(f"steadygan {' '.join(arguments)}: failed, for the reason above")
+
+
+def trial(name: str, rival: str, seed: int, images: Path, options: argparse.Namespace) -> dict[str, object]:
+    """One run and its scores; returns its row."""
+    run: Path = options.runs / f"{name}-{rival}-{seed}"
+    common = [f"train.seed={seed}", f"train.threads={options.threads}"]
+    if rival == "plan":
+        arguments = ["train", str(images), "--hours", str(options.hours), *common]
+    else:
+        preset, *changes = RIVALS[rival]
+        size = f"data.size={SETS[name][3]}"
+        hours = f"train.hours={options.hours}"
+        arguments = ["train", preset, f"data.path={images}", size, hours, *CLOCK, *changes, *common]
+    if not run.exists():
+        steadygan(*arguments, "--out", str(run), threads=options.threads)
+    elif json.loads((run / "status.json").read_text())["state"] != "finished":
+        steadygan("train", str(run), "--resume", threads=options.threads)
+    for protocol in ("squeezenet", "tiny"):
+        weights = ["--squeezenet-weights", str(options.weights)] if protocol == "squeezenet" else []
+        steadygan("evaluate", str(run), "--protocol", protocol, *weights, threads=options.threads)
+    scores: dict[str, float] = {}
+    for line in (run / "scores.jsonl").read_text().splitlines():
+        scores |= {k: v for k, v in json.loads(line).items() if isinstance(v, float)}
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    text = (run / "config.yaml").read_text()
+    size = next(line.split()[1] for line in text.splitlines() if line.startswith("  size:"))
+    return {
+        "set": name, "rival": rival, "seed": seed, "hours": options.hours, "size": size,
+        "steps": last["step"], "images": last["images"],
+        **{key: f"{scores[key]:.5g}" for key in ("FD-squeezenet", "precision", "recall", "FD-tiny")},
+        "machine": options.machine, "commit": COMMIT, "torch": torch.__version__,
+        "command": " ".join(["steadygan", *arguments]).replace(str(images), images.name),
+    }  # fmt: skip
+
+
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--hours", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--weights", type=Path, required=True, help="SqueezeNet's")
+    parser.add_argument("--runs", type=Path, default=Path("runs/folder-trials"))
+    parser.add_argument("--out", type=Path, default=Path("results/folder-trials.csv"))
+    parser.add_argument("--machine", default="2-core CPU")
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:
+        for name in options.sets:
+            images = make_set(name, options.data, options.runs)
+            for rival in options.rivals:
+                rows = list(csv.DictReader(options.out.open(newline=""))) if options.out.exists() else []
+                if any((r["set"], r["rival"], r["seed"]) == (name, rival, str(seed)) for r in rows):
+                    continue
+                row = trial(name, rival, seed, images, options)
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                with options.out.open("a", newline="") as file:
+                    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                    if not rows:
+                        writer.writeheader()
+                    writer.writerow(row)
+                print(time.strftime("%H:%M"), {key: row[key] for key in COLUMNS[:11]}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
