@@ -90,7 +90,7 @@ def steadygan(*arguments: str, threads: int) -> None:
 def trial(name: str, rival: str, seed: int, images: Path, options: argparse.Namespace) -> dict[str, object]:
     """One run and its scores; returns its row."""
     run: Path = options.runs / f"{name}-{rival}-{seed}"
-    common = [f"train.seed={seed}", f"train.threads={options.threads}"]
+    common = [f"train.seed={seed}", f"train.threads={options.threads}", *options.override]
     if rival == "plan":
         arguments = ["train", str(images), "--hours", str(options.hours), *common]
     else:
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="SqueezeNet's")
     parser.add_argument("--runs", type=Path, default=Path("runs/folder-trials"))
     parser.add_argument("--out", type=Path, default=Path("results/folder-trials.csv"))
+    parser.add_argument("--override", action="append", default=[], help="key.path=value for every run")
     parser.add_argument("--machine", default="2-core CPU")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
