@@ -96,9 +96,10 @@ def test_each_truncation_has_statistics_of_its_own(alone: Path) -> None:
     seen = []
     for truncation in (0.2, 1.0, None, 0.2):
         generator.sample(2, truncation=truncation)
-        seen.append({k: v.clone() for k, v in generator._net.state_dict().items() if "running_" in k})
+        network = generator._network(truncation)
+        seen.append({k: v.clone() for k, v in network.state_dict().items() if "running_" in k})
         fresh, prior = build_generator(read_manifest(alone)["generator"])
-        fresh.load_state_dict(generator._net.state_dict())
+        fresh.load_state_dict(network.state_dict())
         standing_statistics(fresh, prior, truncation=truncation)
         for name, value in seen[-1].items():
             torch.testing.assert_close(value, fresh.state_dict()[name], msg=f"{name} at {truncation}")

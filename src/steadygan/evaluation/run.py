@@ -159,7 +159,6 @@ def truncation_curve(
     images_of_split = real_images(chosen, config, images)
     records = []
     for truncation in (chosen.truncation,) if truncations is None else truncations:
-        generator.prepare(truncation)
         # The averaged weights are stored with statistics of their own, the others with those of training.
         stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"
         now = replace(chosen, truncation=truncation, batch_norm="batch" if by_batch else stored)
@@ -168,7 +167,7 @@ def truncation_curve(
             classes = None if labels is None else labels.tolist()
             return generator.sample(num, classes=classes, seed=seed, truncation=now.truncation, part=part)
 
-        with generator.batch_statistics() if by_batch else nullcontext():
+        with generator.batch_statistics(truncation) if by_batch else nullcontext():
             scores = score(
                 generate,
                 images_of_split,

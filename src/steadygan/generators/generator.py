@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral
@@ -10,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
 from steadygan.generators.description import build_generator
@@ -19,6 +21,7 @@ from steadygan.generators.sampling import batch_statistics, choose_labels, stand
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
 from steadygan.kernels.winograd.layer import pays, set_winograd
+from steadygan.machine import choose_device
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.grid import save_grid
@@ -33,18 +36,26 @@ from steadygan.runs.checkpoint import (
 
 Classes = int | str | Sequence[int | str] | None
 
+TRUNCATIONS = 8
+"""For how many truncations the statistics of batch norms are kept."""
+
 
 class Generator:
     """A trained generator, from its checkpoint alone: no data set, no configuration file.
 
+    `sample`, `from_seeds`, `walk` and `interpolate` give images. `generator(z, y)`, `latents`, `map` and `synthesise`
+    give tensors with a graph. All may be called from several threads at once; `to` and `batch_statistics` may not.
+
     Attributes:
+        module: the network, in evaluation mode, its parameters without gradients.
+        kind: the network family, such as "biggan".
         size: side of the images in pixels.
         channels: 1 or 3.
-        classes: number of classes, 0 if unconditional.
-        class_names: their names.
-        latent: dimension of z.
-        step: training step of the checkpoint.
-        path: the checkpoint.
+        classes: how many; 0: unconditional.
+        class_names: their names, where known.
+        latent: the dimension of z.
+        step: of the checkpoint.
+        path: of the checkpoint.
         licence: of imported weights, where known.
     """
 
@@ -55,7 +66,8 @@ class Generator:
         manifest, tensors = read_networks(path, (network,))
         try:
             description, self.step = manifest["generator"], manifest_step(path, manifest)
-            self._net, self._prior = build_generator(description)
+            self.module, self._prior = build_generator(description)
+            self.kind = str(description["kind"])
             self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
@@ -63,18 +75,107 @@ class Generator:
             raise UserError(f"{path}: the manifest's description of the generator is damaged: {error}") from error
         tensors = {key.removeprefix(f"{network}."): value for key, value in tensors.items()}
         try:
-            fill(self._net, tensors)
+            fill(self.module, tensors)
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
-        self._net.to(device).eval().requires_grad_(False)
-        set_winograd(self._net, winograd and pays(device))
-        self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
-        self._statistics: float | None = None
-        self._tabulated = {key: table.to(device) for key, table in read_statistics(path).items()}
+        self.module.eval().requires_grad_(False)
+        self._winograd, self._tabulated = winograd, read_statistics(path)
+        self._lock, self._truncated = threading.Lock(), dict[float, nn.Module]()
+        self.to(device)
         self.licence = licence(path, manifest)
         self.path = path
         self.size, self.channels = int(description["size"]), int(description["channels"])
         self.classes, self.latent = int(description["classes"]), int(description["latent"])
+
+    def __repr__(self) -> str:
+        classes = f"{self.classes} classes" if self.classes else "no classes"
+        shape = f"{self.channels}×{self.size}×{self.size}"
+        return f"Generator({self.kind}, {shape}, {classes}, step {self.step} of {self.run}, on {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
+    def run(self) -> str:
+        """The name of the run, or of the checkpoint's folder where it lies by itself."""
+        return self.path.parent.parent.name if self.path.parent.name == "checkpoints" else self.path.name
+
+    def to(self, device: str | torch.device) -> Generator:
+        """Moves the generator, in place as `nn.Module.to` does.
+
+        Args:
+            device: such as "cpu" or "cuda:1".
+
+        Returns:
+            The generator itself.
+
+        Raises:
+            UserError: the device cannot be used here.
+        """
+        device = choose_device(str(device))
+        self.module.to(device)
+        set_winograd(self.module, self._winograd and pays(device))
+        self._truncated.clear()
+        return self
+
+    def __call__(self, z: Tensor, y: Tensor | None = None, *, truncation: float | None = None) -> Tensor:
+        """Generates images with a graph.
+
+        Args:
+            z: latents (N, latent).
+            y: labels (N,) int64, or weights of the classes (N, classes); None: unconditional.
+            truncation: as for `sample`; where it is of z, `latents` applies it, and this fits the batch norms to it.
+
+        Returns:
+            Images (N, C, H, W) float32, about in [-1, 1], differentiable in z and in weights of classes.
+
+        Raises:
+            UserError: z or y of another shape.
+        """
+        net = self._network(truncation)
+        inside = {"truncation": truncation} if self._truncates_w(truncation) else {}
+        images: Tensor = net(*self._checked(z, y), **inside)
+        return images
+
+    def latents(self, seeds: Sequence[int], *, truncation: float | None = None) -> Tensor:
+        """The latents of seeds.
+
+        Args:
+            seeds: one for each latent; row i is what `sample(1, seed=seeds[i])` draws.
+            truncation: as for `sample`, where it is of z.
+
+        Returns:
+            z (len(seeds), latent) on the generator's device.
+        """
+        return latents_of(self._prior, seeds, truncation=self._of_z(truncation)).to(self.device)
+
+    def map(self, z: Tensor, y: Tensor | None = None, *, truncation: float | None = None) -> Tensor:
+        """Maps z to the intermediate latent w, for `synthesise`.
+
+        Args:
+            z, y: as for a call.
+            truncation: pulls w towards its average; None: not at all.
+
+        Returns:
+            w (N, layers, w_dim).
+
+        Raises:
+            UserError: the network has no w.
+        """
+        net = self._mapped()
+        return net.truncate(net.map(*self._checked(z, y)), truncation)
+
+    def synthesise(self, w: Tensor) -> Tensor:
+        """Generates images of w (N, layers, w_dim), with a graph.
+
+        Returns:
+            Images (N, C, H, W) float32, about in [-1, 1], differentiable in w.
+
+        Raises:
+            UserError: the network has no w.
+        """
+        return self._mapped().synthesise(w.to(self.device))
 
     def sample(
         self,
@@ -108,9 +209,8 @@ class Generator:
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
         labels = choose_labels(num, self._class_numbers(classes), self.classes)
-        self.prepare(truncation)
         images = draw(
-            self._net,
+            self._network(truncation),
             self._prior,
             num,
             labels=labels,
@@ -148,9 +248,8 @@ class Generator:
             UserError: an unknown class, or a value out of range.
         """
         chosen = self._class_numbers(classes)
-        self.prepare(truncation)
         return interpolate(
-            self._net,
+            self._network(truncation),
             self._prior,
             between=between,
             rows=rows,
@@ -187,17 +286,8 @@ class Generator:
             UserError: an unknown class, or a value out of range.
         """
         labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
-        self.prepare(truncation)
-        in_w = isinstance(self._net, Mapped) and truncation is not None
-        z = latents_of(self._prior, seeds, truncation=None if in_w else truncation)
-        z = moved(self._prior, z, moves)
-        inside = {"truncation": truncation} if in_w else {}
-        device = next(self._net.parameters()).device
-        images = []
-        for start in range(0, len(z), batch_size):
-            y = None if labels is None else labels[start : start + batch_size].to(device)
-            images.append(to_uint8(self._net(z[start : start + batch_size].to(device), y, **inside)).cpu())
-        return torch.cat(images)
+        z = moved(self._prior, latents_of(self._prior, seeds, truncation=self._of_z(truncation)), moves)
+        return self._images(z, labels, truncation, batch_size)
 
     @torch.no_grad()
     def walk(
@@ -229,10 +319,7 @@ class Generator:
         if len(seeds) < 2 or steps < 1:
             raise UserError(f"a walk leads through two seeds at least, in one step or more; got {len(seeds)}, {steps}")
         labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
-        self.prepare(truncation)
-        in_w = isinstance(self._net, Mapped) and truncation is not None
-        corners = latents_of(self._prior, seeds, truncation=None if in_w else truncation)
-        inside = {"truncation": truncation} if in_w else {}
+        corners = latents_of(self._prior, seeds, truncation=self._of_z(truncation))
         place = torch.arange((len(seeds) - 1) * steps + 1)
         start, t = (place // steps).clamp(max=len(seeds) - 2), place.float()[:, None] / steps
         t = t - start[:, None]
@@ -241,21 +328,16 @@ class Generator:
         if labels is not None:
             kinds = F.one_hot(labels, self.classes).float()
             y = torch.lerp(kinds[start], kinds[start + 1], t)
-        device = next(self._net.parameters()).device
-        images = []
-        for first in range(0, len(z), batch_size):
-            part = None if y is None else y[first : first + batch_size].to(device)
-            images.append(to_uint8(self._net(z[first : first + batch_size].to(device), part, **inside)).cpu())
-        return torch.cat(images)
+        return self._images(z, y, truncation, batch_size)
 
     @property
     def has_batch_norm(self) -> bool:
         """Whether its images depend on batch statistics."""
-        return has_batch_statistics(self._net)
+        return has_batch_statistics(self.module)
 
-    def batch_statistics(self) -> AbstractContextManager[None]:
-        """A context in which batch norms use the statistics of each batch, not the stored ones."""
-        return batch_statistics(self._net)
+    def batch_statistics(self, truncation: float | None = None) -> AbstractContextManager[None]:
+        """Within, images of this truncation are normalised by the statistics of each batch instead of those stored."""
+        return batch_statistics(self._network(truncation))
 
     def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
         """Writes a sheet of samples as PNG.
@@ -268,18 +350,53 @@ class Generator:
         """
         return save_grid(self.sample(num, **options), Path(path), columns)
 
-    def prepare(self, truncation: float | None) -> None:
-        """Gathers the batch norms' standing statistics for a truncation, if they are not there yet."""
+    def _images(self, z: Tensor, y: Tensor | None, truncation: float | None, batch_size: int) -> Tensor:
+        """Uint8 on the CPU of latents (N, latent) and labels or weights of the classes."""
+        labels = [None] * len(z) if y is None else y.split(batch_size)
+        parts = zip(z.split(batch_size), labels, strict=False)
+        return torch.cat([to_uint8(self(part, y, truncation=truncation)).cpu() for part, y in parts])
+
+    def _network(self, truncation: float | None) -> nn.Module:
+        """The network whose batch norms have the statistics of this truncation; all share their parameters."""
         if truncation is not None and not truncation > 0:
             raise UserError(f"truncation must be positive, got {truncation}")
-        if self.has_batch_norm and truncation != self._statistics:
-            if truncation is None:
-                self._net.load_state_dict(self._trained_statistics, strict=False)
-            elif self._tabulated:
-                self._net.load_state_dict(at_truncation(self._tabulated, truncation), strict=False)
-            else:
-                standing_statistics(self._net, self._prior, truncation=truncation)
-            self._statistics = truncation
+        if truncation is None or not self.has_batch_norm:
+            return self.module
+        with self._lock:
+            if truncation not in self._truncated:
+                net = copy.deepcopy(self.module, {id(weight): weight for weight in self.module.parameters()})
+                if self._tabulated:
+                    net.load_state_dict(at_truncation(self._tabulated, truncation), strict=False)
+                else:
+                    with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                        torch.manual_seed(0)  # of networks with inner noise
+                        standing_statistics(net, self._prior, truncation=truncation)
+                if len(self._truncated) == TRUNCATIONS:
+                    self._truncated.pop(next(iter(self._truncated)))
+                self._truncated[truncation] = net
+            return self._truncated[truncation]
+
+    def _mapped(self) -> Mapped:
+        if isinstance(self.module, Mapped):
+            return self.module
+        raise UserError(f"{self.kind} makes images of z alone: it has no intermediate latent w")
+
+    def _truncates_w(self, truncation: float | None) -> bool:
+        return truncation is not None and isinstance(self.module, Mapped)
+
+    def _of_z(self, truncation: float | None) -> float | None:
+        """What there is to truncate in z."""
+        return None if self._truncates_w(truncation) else truncation
+
+    def _checked(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if z.dim() != 2 or z.shape[1] != self.latent:
+            raise UserError(f"z must be (N, {self.latent}), not {tuple(z.shape)}")
+        if (y is None) != (self.classes == 0):
+            wanted = f"(N,) or (N, {self.classes})" if self.classes else "None, as it is unconditional"
+            raise UserError(f"y must be {wanted}, not {y if y is None else tuple(y.shape)}")
+        if y is not None and tuple(y.shape) not in ((len(z),), (len(z), self.classes)):
+            raise UserError(f"y must be ({len(z)},) or ({len(z)}, {self.classes}), not {tuple(y.shape)}")
+        return z.to(self.device), None if y is None else y.to(self.device)
 
     def _class_numbers(self, classes: Classes) -> int | list[int] | None:
         if classes is None:

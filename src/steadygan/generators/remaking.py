@@ -23,12 +23,10 @@ BATCH = 64
 
 def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str, Any], **more: Any) -> Stamp:
     """The stamp of images that `generator.CALL(**arguments)` made; weights: ema or raw; more: fields of `Stamp`."""
-    path = generator.path
-    run = path.parent.parent if path.parent.name == "checkpoints" else path
     return Stamp(
         steadygan=__version__,
-        checkpoint=str(read_manifest(path, ())["sha256"][WEIGHTS]),
-        run=more.pop("run", run.name),
+        checkpoint=str(read_manifest(generator.path, ())["sha256"][WEIGHTS]),
+        run=more.pop("run", generator.run),
         step=generator.step,
         weights=weights,
         call=call,
