@@ -39,7 +39,7 @@ def test_the_text_of_a_string_key_is_taken_as_it_is(text: str) -> None:
         ("augment.diffaugment.policy=null", []),
         ("augment.diffaugment=null", {}),
         ("objective.terms=null", {}),
-        ("objective.terms.bcr=null", {}),
+        ("objective.terms.bcr=null", None),
         ("objective.terms.r1.gamma=1e-4", 1e-4),
         ("model.critic.width=8", 8),
     ],

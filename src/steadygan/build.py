@@ -26,7 +26,7 @@ from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.adversarial import AdversarialLoss, find_loss
 from steadygan.objective.batch import Transform
 from steadygan.objective.game import Game
-from steadygan.objective.registry import PLACEMENTS, build_terms, resolve_options
+from steadygan.objective.registry import PLACEMENTS, build_terms, refuse_twice, resolve_options
 from steadygan.objective.terms import Term
 from steadygan.parallel.share import WHOLE, Share, Sharing, share_of, stream
 from steadygan.pretrained.critic import FeatureCritic
@@ -36,22 +36,25 @@ from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
 from steadygan.training.state import Execution, Objective, TrainState
 from steadygan.transforms.ada import ADA, strengths
-from steadygan.transforms.adaptive import Controller
+from steadygan.transforms.adaptive import Adaptive, Controller
 from steadygan.transforms.chain import Chain
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
+from steadygan.transforms.registry import build_transforms, transform_options
 
 
 def resolve(config: Config) -> Config:
     """The same configuration with every option of every term written out, once it fits the kind of run it describes."""
     task_of(config).check()
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
+    augment = config.augment.model_copy(update={"transforms": transform_options(config.augment.transforms)})
     kind = config.model.kind  # a module of the user's own is imported here, before a checkpoint may name it
     options = {
         "generator": typed_options("generator", kind, config.model.generator),
         "critic": typed_options("critic", kind, config.model.critic),
     }
-    return config.model_copy(update={"objective": objective, "model": config.model.model_copy(update=options)})
+    model = config.model.model_copy(update=options)
+    return config.model_copy(update={"objective": objective, "augment": augment, "model": model})
 
 
 def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -85,12 +88,13 @@ def build_controllers(config: Config) -> dict[str, Controller]:
     }
 
 
-def build_pre_d(config: Config, controller: Controller | None) -> Transform | None:
-    """What everything D sees passes through: DiffAugment, then ADA; None when there is neither."""
+def build_pre_d(config: Config, controller: Controller | None, own: Iterable[Transform] = ()) -> Transform | None:
+    """What everything D sees passes through: DiffAugment, then ADA, then the user's own; None when there is nothing."""
     policy, ada = config.augment.diffaugment.policy, config.augment.ada
     stages: list[Transform] = [DiffAugment(policy, config.model.critic.get("images", 1))] if policy else []
     if ada is not None and controller is not None:
         stages.append(ADA(controller, strengths(ada.ops)))
+    stages.extend(own)
     return Chain(tuple(stages)) if len(stages) > 1 else stages[0] if stages else None
 
 
@@ -98,17 +102,21 @@ def build_terms_and_transforms(
     config: Config, loss: AdversarialLoss, nets: Mapping[str, nn.Module], prior: Prior
 ) -> tuple[tuple[Term, ...], Transform | None]:
     """What the players minimise, and what everything D sees passes through."""
-    transform = Consistency(**config.augment.consistency.model_dump())
-    active = transform.flip or transform.shift or transform.cutout
+    consistency = Consistency(**config.augment.consistency.model_dump())
+    active = consistency.flip or consistency.shift or consistency.cutout
     controllers = build_controllers(config)
-    pre_d = build_pre_d(config, controllers.get("ada"))
-    game = Game.of(transform if active else None, loss=loss, pre_d=pre_d, nets=nets, prior=prior)
+    own = build_transforms(config.augment.transforms)
+    pre_d = build_pre_d(config, controllers.get("ada"), own.values())
+    game = Game.of(consistency if active else None, loss=loss, pre_d=pre_d, nets=nets, prior=prior)
     if "apa" in controllers:
         game = deceived(game, controllers["apa"])
     terms = build_terms(*task_of(config).games(game), terms=config.objective.terms)
-    return terms + tuple(
-        term for name, steers in controllers.items() for term in watch(terms, loss, name, steers)
-    ), pre_d
+    watched = [term for name, steers in controllers.items() for term in watch(terms, loss, name, steers)]
+    for name, transform in own.items():
+        if isinstance(transform, Adaptive):
+            key = f"transforms.{name}"
+            watched += watch(terms, loss, name.rpartition(":")[2], transform, key=key)
+    return refuse_twice((*terms, *watched)), pre_d
 
 
 def prepare_nets(config: Config, nets: Mapping[str, nn.Module], device: torch.device) -> str:

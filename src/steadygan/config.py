@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
 from steadygan.files import read_text
@@ -25,6 +25,14 @@ YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _without_null(value: Any) -> Any:
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
+
+
+Table = Annotated[dict[str, dict[str, Any]], BeforeValidator(_without_null)]
+"""Options by name: `bcr: {}` is bcr with its defaults; `objective.terms.bcr=null` switches an inherited bcr off."""
 
 
 class Section(BaseModel):
@@ -95,17 +103,9 @@ class ObjectiveConfig(Section):
     history: NonNegative = Field(
         50, description="translation: size of the pool of earlier fakes that D also sees; 0: no pool"
     )
-    terms: dict[str, dict[str, Any]] = Field(
+    terms: Table = Field(
         {}, description="regularisers added to the loss, such as {cr: {weight: 10}}"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_terms(cls, value: Any) -> Any:
-        """`bcr: {}` is bcr with its defaults; `objective.terms.bcr=null` switches an inherited bcr off."""
-        if isinstance(value, Mapping) and isinstance(value.get("terms"), Mapping):
-            return {**value, "terms": {k: v for k, v in value["terms"].items() if v is not None}}
-        return value
 
 
 class ConsistencyConfig(Section):
@@ -149,6 +149,9 @@ class AugmentConfig(Section):
     )
     ada: ADAConfig | None = Field(
         None, description="adaptive discriminator augmentation, after DiffAugment; {}: the paper's; null: off"
+    )
+    transforms: Table = Field(
+        {}, description="your own augmentations of everything D sees, last: {module:NAME: {option: value}, …}"
     )
     apa: AdaptiveConfig | None = Field(
         None, description="adaptive pseudo augmentation: some fakes are labelled real for D; {}: on; null: off"

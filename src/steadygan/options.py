@@ -54,10 +54,14 @@ def resolve(
 
 def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """The keyword-only parameters of `build` by name: (default, annotation)."""
+    try:
+        signature = inspect.signature(build)
+    except ValueError as error:  # of some of Python's own
+        raise UserError(f"{build!r} does not say what its options are") from error
     hints = _hints(build)
     return {
         name: (option.default, hints.get(name, Any))
-        for name, option in inspect.signature(build).parameters.items()
+        for name, option in signature.parameters.items()
         if option.kind is option.KEYWORD_ONLY
     }
 

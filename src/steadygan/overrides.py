@@ -35,21 +35,23 @@ def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
 
 
 def _keys(path: str) -> list[str]:
-    """Splits at dots, but keeps a term written as `package.module:function` whole."""
-    if custom := re.fullmatch(r"(objective)\.(terms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
-        return [key for key in custom.groups() if key]
+    """Splits at dots, but keeps a term or transform written as `package.module:NAME` whole."""
+    if custom := re.fullmatch(r"(objective\.terms|augment\.transforms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
+        return [*custom[1].split("."), custom[2], *([custom[3]] if custom[3] else [])]
     return path.split(".")
 
 
 def _kind(root: type[BaseModel], keys: list[str]) -> Any:
-    """The annotation of a key; `Any` below a table of free keys."""
+    """The annotation of a key; `Any` below a table of free keys. A table of tables may have null in place of one."""
     kind: Any = root
+    entry = False
     for place, key in enumerate(keys):
         section = _section(kind)
         if section is None:
             if _is_table(kind):
                 inner = get_args(kind)[1]
-                kind = inner if _is_table(inner) else Any
+                entry = _is_table(inner)
+                kind = inner if entry else Any
                 continue
             if kind is Any:
                 return Any
@@ -59,7 +61,7 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
                 f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}{ALL_KEYS}"
             )
         kind = section.model_fields[key].annotation
-    return kind
+    return kind | None if entry and _is_table(kind) else kind
 
 
 def _section(kind: Any) -> type[BaseModel] | None:

@@ -24,7 +24,7 @@ QUICK = "augment.ada={target: -0.9, kimg: 0.1, every: 1}"
 def test_the_probability_moves_once_per_interval_in_phases_of_d_alone(state_of: StateOf) -> None:
     state = state_of("cifar10-dcgan-none", "model.width=2", QUICK, "train.accumulate=2", "objective.loss=relativistic")
     assert isinstance(state.objective.pre_d, ADA)
-    (controller,) = state.controllers
+    (controller,) = state.adaptive
     logged, after = [], []
     for _ in range(3):
         logged.append(float(run_phase(state, "D")["D/ada_p"]))

@@ -14,10 +14,14 @@ from steadygan.transforms import Controller
 CERTAIN, UNDECIDED = torch.tensor([3.0, 0.1, 2.0, 5.0]), torch.tensor([3.0, -0.1, 2.0, -5.0])
 
 
+def observe(controller: Controller, margin: Tensor) -> None:
+    controller.observe(margin, -margin, margin)
+
+
 def after(controller: Controller, margins: Sequence[Tensor]) -> list[float]:
     values = []
     for margin in margins:
-        controller.observe(margin)
+        observe(controller, margin)
         values.append(round(float(controller.p), 6))
     return values
 
@@ -44,15 +48,15 @@ def test_r_is_the_mean_sign_over_the_images_since_the_last_adjustment() -> None:
 
 def test_at_the_target_p_rests() -> None:
     controller = Controller(target=0.5, interval=4, kimg=1)
-    controller.observe(torch.tensor([1.0, 1.0, 1.0, -1.0]))
+    observe(controller, torch.tensor([1.0, 1.0, 1.0, -1.0]))
     assert float(controller.p) == 0
 
 
 def test_patches_of_an_image_count_as_one_and_what_is_no_number_as_undecided() -> None:
     controller = Controller(target=0.4, interval=2)
-    controller.observe(torch.tensor([1.0, 2, 3, -4]).view(1, 1, 2, 2).expand(2, -1, -1, -1))
+    observe(controller, torch.tensor([1.0, 2, 3, -4]).view(1, 1, 2, 2).expand(2, -1, -1, -1))
     assert float(controller.r) == 0.5
-    controller.observe(torch.tensor([float("nan"), 1.0]))
+    observe(controller, torch.tensor([float("nan"), 1.0]))
     assert float(controller.r) == 0.5
     assert float(controller.p) > 0
 
@@ -76,6 +80,6 @@ def test_its_state_comes_back() -> None:
 @pytest.mark.parametrize("step", [0, 99])
 def test_an_adaptive_one_follows_no_step(step: int) -> None:
     controller = Controller(interval=4, kimg=0.01)
-    controller.observe(CERTAIN)
+    observe(controller, CERTAIN)
     controller.follow(step)
     assert float(controller.p) == pytest.approx(0.4)

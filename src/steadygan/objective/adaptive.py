@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from steadygan.objective.game import Game
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Gen, Latent, Relabel
 from steadygan.parallel.share import rows
-from steadygan.transforms.adaptive import Controller
+from steadygan.transforms.adaptive import Adaptive, Controller
 
 
 @dataclass(frozen=True)
@@ -47,37 +48,49 @@ def deceived(game: Game, controller: Controller) -> Game:
     return replace(game, deception=Deceived(game.real, Gen(game.fake.net, latent), controller))
 
 
-def watch(terms: Sequence[Term], loss: AdversarialLoss, name: str, controller: Controller) -> tuple[Term, ...]:
-    """Terms of weight 0 for D that show `controller` D's margin on reals, and log p (`name`_p) and r_t (`name`_r).
+def watch(
+    terms: Sequence[Term], loss: AdversarialLoss, name: str, adaptive: Adaptive, *, key: str | None = None
+) -> tuple[Term, ...]:
+    """Terms of weight 0 for D that show D's scores to `adaptive`, and log what it reports as `name`_….
 
-    terms: of one game; its adversarial term for D says what real and fake images are. Raises UserError for a loss whose
-    logits say nothing of sides.
+    terms: of one game; its adversarial term for D says what real and fake images are. key: of `adaptive` in the
+    configuration, below `augment`, for messages. Raises UserError for a loss whose logits say nothing of sides to
+    one that needs them.
     """
-    if controller.schedule is None and loss.boundary is None and not loss.needs_reals:
+    key = key or name
+    if adaptive.needs_margin and loss.boundary is None and not loss.needs_reals:
+        fixed = f" or set augment.{key}.p to a number" if isinstance(adaptive, Controller) else ""
         raise UserError(
-            f"augment.{name} adapts to the sign of D's logit on reals, which says nothing with this "
-            f"objective.loss; choose another or set augment.{name}.p to a number"
+            f"augment.{key} adapts to the sign of D's logit on reals, which says nothing with this "
+            f"objective.loss; choose another{fixed}"
         )
     pair = next((term.score for term in terms if (term.player, term.name) == ("D", "adversarial")), None)
     if pair is None:
-        raise UserError(f"augment.{name} adapts to D's adversarial term, whose weight is 0; set augment.{name} to null")
+        raise UserError(f"augment.{key} adapts to D's adversarial term, whose weight is 0; set augment.{key} to null")
     real, fake = pair
+    keys = list(adaptive.report())
+    if not keys:
+        raise UserError(f"augment.{key}: report() must name at least one value")
     return (
-        Term(f"{name}_p", "D", Watcher(controller, loss, real, fake), score=(real, fake), weight=0.0),
-        Term(f"{name}_r", "D", lambda b: controller.r.clone(), weight=0.0),
+        Term(f"{name}_{keys[0]}", "D", Watcher(adaptive, loss, real, fake), score=(real, fake), weight=0.0),
+        *(Term(f"{name}_{key}", "D", partial(_reported, adaptive, key), weight=0.0) for key in keys[1:]),
     )
 
 
 class Watcher(nn.Module):
-    """Shows a controller what D makes of the reals in D's phase; its value is the p of this phase."""
+    """Shows D's scores of its own phase to what adapts to them; its value is the first that this reports, before it."""
 
-    def __init__(self, controller: Controller, loss: AdversarialLoss, real: View, fake: View) -> None:
+    def __init__(self, controller: Adaptive, loss: AdversarialLoss, real: View, fake: View) -> None:
         super().__init__()
         self.controller, self.loss, self.real, self.fake = controller, loss, real, fake
 
     def forward(self, b: ScoredBatch) -> Tensor:
-        p = self.controller.p.clone()
-        margin = self.loss.margin(b.D(self.real).logit, b.D(self.fake).logit)
-        if margin is not None:
-            self.controller.observe(margin.detach())
-        return p
+        value = next(iter(self.controller.report().values())).clone()
+        real, fake = b.D(self.real).logit, b.D(self.fake).logit
+        margin = self.loss.margin(real, fake)
+        self.controller.observe(real.detach(), fake.detach(), None if margin is None else margin.detach())
+        return value
+
+
+def _reported(adaptive: Adaptive, key: str, b: ScoredBatch) -> Tensor:
+    return adaptive.report()[key].clone()

@@ -81,10 +81,15 @@ def build_terms(*games: Game, terms: Mapping[str, Mapping[str, Any] | None]) -> 
     objective = tuple(term for game in games for term in _written(game, resolved) if term.weight != 0)
     if idle := {"D", "G"} - {term.player for term in objective}:
         raise UserError(f"objective: every term of {' and '.join(sorted(idle))} has weight 0; give one a weight")
-    keys = [(term.player, term.name) for term in objective]
+    return refuse_twice(objective)
+
+
+def refuse_twice(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """The terms. Raises UserError where two have one name."""
+    keys = [(term.player, term.name) for term in terms]
     if twice := {f"{player}/{name}" for player, name in keys if keys.count((player, name)) > 1}:
         raise UserError(f"objective.terms: two terms are called {', '.join(sorted(twice))}; rename one of them")
-    return objective
+    return terms
 
 
 def _written(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> list[Term]:

@@ -192,8 +192,8 @@ class Trainer:
                     group["lr"].fill_(rate)
                 else:
                     group["lr"] = rate
-        for controller in self.state.controllers:
-            controller.follow(step)
+        for part in self.state.adaptive:
+            part.follow(step)
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> tuple[dict[str, Any], dict[str, float]]:
         """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""

@@ -23,7 +23,7 @@ from steadygan.runs.checkpoint import fill
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
 from steadygan.training.saved import check_saved, fitted
-from steadygan.transforms.adaptive import Controller
+from steadygan.transforms.adaptive import Adaptive
 
 
 @dataclass
@@ -122,10 +122,10 @@ class TrainState:
         return terms | {str(view): memory for view, memory in self.pools.items()}
 
     @property
-    def controllers(self) -> list[Controller]:
-        """What steers augmentations."""
+    def adaptive(self) -> list[Adaptive]:
+        """What adapts to D: transforms of what it sees, and what steers them."""
         parts = (part for memory in self.memories.values() for part in memory.modules())
-        return [part for part in parts if isinstance(part, Controller)]
+        return [part for part in parts if isinstance(part, Adaptive)]
 
     def let_learn(self, player: str) -> None:
         """Gradients reach what the optimiser of `player` moves and nothing else: not the other player, not `frozen`."""
