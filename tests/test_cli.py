@@ -304,7 +304,7 @@ ERRORS = {
     "unknown loss": (["train", "digits", "objective.loss=hindge"], ["objective.loss", "did you mean 'hinge'"]),
     "unknown backbone": (["train", "digits", "model.kind=dcgam"], ["model.kind", "did you mean 'dcgan'"]),
     "unknown protocol": (["train", "digits", "eval.protocol=digit"], ["eval.protocol", "did you mean 'digits'"]),
-    "unusable device": (["train", "digits", "train.device=gpu"], ["train.device=gpu", "steadygan doctor"]),
+    "unusable device": (["train", "digits", "train.device=gpu"], ["device gpu", "steadygan doctor"]),
     "no such data": (["train", "digits", "data.path=nowhere"], ["nowhere does not exist"]),
     "empty folder": (["train", "digits", "data.path=empty"], ["no images in empty"]),
     "folder without images": (["train", "digits", "data.path=texts"], ["no images in texts", "1 other files"]),

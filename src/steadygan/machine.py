@@ -94,7 +94,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"train.device={name}: not usable here ({reason}); `steadygan doctor` lists devices") from error
+        raise UserError(f"device {name}: not usable here ({reason}); `steadygan doctor` lists devices") from error
     return device
 
 

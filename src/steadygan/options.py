@@ -93,3 +93,10 @@ def _hints(build: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(build, partial):
         build = build.func
     return get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)
+
+
+def check_keywords(kind: type, given: Mapping[str, Any]) -> None:
+    """Raises TypeError for a keyword that the `TypedDict` does not have, as Python itself does for a signature."""
+    if unknown := given.keys() - kind.__annotations__.keys():
+        name = min(unknown)
+        raise TypeError(f"unexpected keyword argument {name!r}; {nearest(name, kind.__annotations__)}")

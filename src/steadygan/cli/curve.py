@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Data, MaxUnreadable, Weights, cell, make_console
+from steadygan.cli.terminal import Data, Device, MaxUnreadable, Weights, cell, make_console
 from steadygan.errors import UserError
 
 
@@ -24,6 +24,7 @@ def curve(
         typer.Option(help="a .png, a .csv; again for more  [default: truncation.png and truncation.csv in PATH]"),
     ] = None,
     weights: Weights = "ema",
+    device: Device = "auto",
     data: Data = None,
 ) -> None:
     """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
@@ -51,6 +52,7 @@ def curve(
         weights=weights,  # type: ignore[arg-type]
         reals=reals,
         max_unreadable=max_unreadable,
+        device=device,
         data=data,
     )
     rows = truncation_rows(records)

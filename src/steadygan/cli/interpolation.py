@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import RunOrCheckpoint, Weights
+from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights
 from steadygan.errors import UserError
 
 
@@ -28,6 +28,7 @@ def interpolate(
         ),
     ] = None,
     weights: Weights = "ema",
+    device: Device = "auto",
 ) -> None:
     """Walk between latents, between classes, or both, with a trained generator."""
     from steadygan.files import check_folder, make_folder
@@ -48,7 +49,7 @@ def interpolate(
     arguments |= {"seed": seed, "truncation": truncation}
     check_folder(out.parent, out)
     check_output(out, path)
-    generator = load(path, weights=weights)  # type: ignore[arg-type]
+    generator = load(path, device=device, weights=weights)  # type: ignore[arg-type]
     images = generator.interpolate(**arguments)
     stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)
     make_folder(out.parent, out)

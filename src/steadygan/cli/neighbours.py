@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steadygan.cli.terminal import Data, Weights, escape, make_console
+from steadygan.cli.terminal import Data, Device, Weights, escape, make_console
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def neighbours(
     truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
     weights: Weights = "ema",
+    device: Device = "auto",
     data: Data = None,
 ) -> None:
     """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
@@ -49,6 +50,7 @@ def neighbours(
         seed=seed,
         truncation=truncation,
         weights=weights,  # type: ignore[arg-type]
+        device=device,
         data=data,
     )
     sheet = result.sheet()

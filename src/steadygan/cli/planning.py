@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steadygan.cli.terminal import Overrides, cell, escape, images_bar, make_console
+from steadygan.cli.terminal import Device, Overrides, cell, escape, images_bar, make_console
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def plan(
     overrides: Overrides = None,
     hours: Hours = None,
     size: Size = None,
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="also write the choice to this YAML file")] = None,
 ) -> None:
     """Choose settings for your images, this machine and the time there is, each with its reason; start nothing."""
@@ -30,12 +31,17 @@ def plan(
         raise UserError(f"--out {out} exists: choose another name")
     if out is not None and out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out {out}: name a .yaml file")
-    made = make(source, overrides or [], hours, size)
+    made = make(source, [*on_device(device), *(overrides or [])], hours, size)
     if out is not None:
         from steadygan.files import write_text
 
         write_text(out, made.to_yaml())
         typer.echo(f"written     {out}; start with `steadygan train {out}`")
+
+
+def on_device(device: str) -> list[str]:
+    """What --device means to a configuration; its own value stands where the option is left out."""
+    return [] if device == "auto" else [f"train.device={device}"]
 
 
 def make(source: str, overrides: list[str], hours: float | None, size: int | None) -> Plan:

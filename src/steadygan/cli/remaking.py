@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from steadygan.cli.terminal import Device
 from steadygan.errors import UserError
 
 
@@ -14,6 +15,7 @@ def remake(
     image: Annotated[Path, typer.Argument(help="an image or a sheet that steadygan wrote", show_default=False)],
     runs: Annotated[Path, typer.Option(help="where its checkpoint is looked for")] = Path("runs"),
     out: Annotated[Path | None, typer.Option(help="a .png  [default: NAME-remade.png]")] = None,
+    device: Device = "auto",
 ) -> None:
     """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
     from steadygan.files import check_apart, write_whole
@@ -31,7 +33,7 @@ def remake(
     check_apart(out, image, "the image to make again, which stays as it is")
     typer.echo(f"stamp       {stamp.sentence()}")
     checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent])
-    generator = Generator(checkpoint, choose_device("auto"), stamp.weights)  # type: ignore[arg-type]
+    generator = Generator(checkpoint, choose_device(device), stamp.weights)  # type: ignore[arg-type]
     images = again(stamp, generator)
     picture = to_pil(images[0]) if stamp.index is not None else grid(images, stamp.columns or len(images))
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import RunOrCheckpoint, Weights
+from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights
 from steadygan.errors import UserError
 
 
@@ -28,6 +28,7 @@ def sample(
         typer.Option(help="a .png for one sheet, else a folder  [default: samples.png in the run]"),
     ] = None,
     weights: Weights = "ema",
+    device: Device = "auto",
 ) -> None:
     """Make images with a trained generator, from its checkpoint alone."""
     from steadygan.files import check_folder, make_folder, write_whole
@@ -48,7 +49,7 @@ def sample(
     folder = out.parent if out.suffix.lower() == ".png" else out
     check_folder(folder, out)
     check_output(out, path)
-    generator = load(path, weights=weights)  # type: ignore[arg-type]
+    generator = load(path, device=device, weights=weights)  # type: ignore[arg-type]
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     arguments: dict[str, Any] = {"classes": chosen, "truncation": truncation}
     if seeds is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Data, MaxUnreadable, Weights, make_console, print_scores
+from steadygan.cli.terminal import Data, Device, MaxUnreadable, Weights, make_console, print_scores
 from steadygan.errors import UserError
 
 
@@ -30,6 +30,7 @@ def evaluate(
     squeezenet_weights: Annotated[Path | None, _file("SqueezeNet")] = None,
     dinov2_weights: Annotated[Path | None, _file("DINOv2")] = None,
     weights: Weights = "ema",
+    device: Device = "auto",
     data: Data = None,
     lpips: Annotated[Path | None, typer.Option(help="translations: AlexNet's weights, to score LPIPS too")] = None,
 ) -> None:
@@ -46,21 +47,12 @@ def evaluate(
     given["inception-pytorch"] = inception_weights
     files = {name: file for name, file in given.items() if file is not None}
     with processes() as shard:
+        how: dict[str, Any] = {"device": device, "extractor_weights": files, "shard": shard}
         if against is None:
             if features is not None or size is not None:
                 raise UserError("--features and --size are for two folders of images: give the second")
-            record = evaluate_run(
-                path,
-                protocol=protocol,
-                weights=weights,  # type: ignore[arg-type]
-                reals=reals,
-                max_unreadable=max_unreadable,
-                truncation=truncation,
-                extractor_weights=files,
-                shard=shard,
-                lpips=lpips,
-                data=data,
-            )
+            how |= {"protocol": protocol, "reals": reals, "data": data, "weights": weights, "lpips": lpips}
+            record = evaluate_run(path, truncation=truncation, max_unreadable=max_unreadable, **how)
         else:
             if features is None:
                 raise UserError(f"--features: name an extractor for the images, one of {', '.join(EXTRACTORS)}")
@@ -68,14 +60,7 @@ def evaluate(
                 raise UserError(
                     "--protocol, --reals, --truncation and --data are for a run, not for two folders of images"
                 )
-            record = evaluate_images(
-                path,
-                against,
-                features=features,
-                size=size,
-                max_unreadable=MAX_UNREADABLE if max_unreadable is None else max_unreadable,
-                extractor_weights=files,
-                shard=shard,
-            )
+            bad = MAX_UNREADABLE if max_unreadable is None else max_unreadable
+            record = evaluate_images(path, against, features=features, size=size, max_unreadable=bad, **how)
         if shard.rank == 0:
             print_scores(make_console(), record)

@@ -23,6 +23,7 @@ Data = Annotated[
     str | None, typer.Option(help="where the run's images are now, if they moved  [default: where they were]")
 ]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
+Device = Annotated[str, typer.Option(help="where networks run: auto, cpu, cuda, cuda:1, mps")]
 
 
 def print_scores(console: Console, record: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steadygan.cli.planning import Hours, Size
-from steadygan.cli.terminal import Overrides, duration, escape, make_console, print_scores
+from steadygan.cli.terminal import Device, Overrides, duration, escape, make_console, print_scores
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def train(
     overrides: Overrides = None,
     hours: Hours = None,
     size: Size = None,
+    device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="the run directory  [default: runs/NAME]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="resume the run in SOURCE")] = False,
     accept_config: Annotated[
@@ -56,6 +57,7 @@ def train(
     if resume and (out is not None or dry_run):
         raise UserError("--resume continues the run in SOURCE: leave out --out and --dry-run")
     config: Config | None
+    overrides = [*planning.on_device(device), *(overrides or [])]
     with joined() as replicas:
         with replicas.together():
             if dry_run and replicas.size > 1:
@@ -71,10 +73,10 @@ def train(
             if own:
                 from steadygan.recipes.plan import free_directory
 
-                made = planning.make(source, overrides or [], hours, size)
+                made = planning.make(source, overrides, hours, size)
                 config, out = made.config, out or free_directory(made.name)
             else:
-                overrides = [*(overrides or []), *_as_overrides(hours, size)]
+                overrides = [*overrides, *_as_overrides(hours, size)]
                 config = None if resume else configuration.load(source, overrides)
         if dry_run and config is not None:
             _dry_run(config)
@@ -82,7 +84,7 @@ def train(
         path = Path(source) if config is None else out or Path("runs") / config.name
         if config is not None and restarted() and (path / "config.yaml").is_file():
             config = None  # overrides are those the run was started with
-        _train(config, path, overrides or [], replicas, accept_config)
+        _train(config, path, overrides, replicas, accept_config)
 
 
 def _as_overrides(hours: float | None, size: int | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import RunOrCheckpoint, Weights, complain
+from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights, complain
 from steadygan.errors import UserError
 
 
@@ -20,6 +20,7 @@ def translate(
     tile: Annotated[int, typer.Option(help="larger images go through in overlapping tiles of this side")] = 1024,
     overlap: Annotated[int, typer.Option(help="by how many pixels tiles overlap")] = 128,
     weights: Weights = "ema",
+    device: Device = "auto",
     max_unreadable: Annotated[
         float, typer.Option(min=0, max=1, help="share of images, bad or too small, from which on it fails")
     ] = 0.5,
@@ -35,7 +36,7 @@ def translate(
 
     if weights not in ("ema", "raw"):
         raise UserError(f"--weights must be ema or raw, not {weights!r}")
-    translator = load_translator(path, weights=weights)  # type: ignore[arg-type]
+    translator = load_translator(path, device=device, weights=weights)  # type: ignore[arg-type]
     images = open_whole(source, channels=translator.channels)
     if out.is_file():
         raise UserError(f"--out {out} is a file: name a folder")

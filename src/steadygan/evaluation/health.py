@@ -16,6 +16,7 @@ from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
 from steadygan.errors import UserError
 from steadygan.generators.loading import load
+from steadygan.machine import choose_device
 from steadygan.metrics.extraction import read
 from steadygan.metrics.leak import FEWEST, Augmentation, Leak, LeakMeter
 from steadygan.metrics.leak import as_scores as leaks_as_scores
@@ -75,6 +76,7 @@ class Health:
         *,
         num_fake: int | None = None,
         weights: Literal["ema", "raw"] = "ema",
+        device: str = "auto",
         data: str | Path | None = None,
     ) -> Health:
         """That of a run's best (else newest) checkpoint; of 1,000 fakes by default.
@@ -90,13 +92,13 @@ class Health:
         check_same_data(path, images.train.fingerprint)
         assert isinstance(images.train, ImageSet)
         assert not isinstance(images.heldout, PairSet)
-        generator = load(path, weights=weights)
+        generator = load(path, device=device, weights=weights)
         classes = None if not generator.classes else [k % generator.classes for k in range(num_fake)]
         fakes = generator.sample(num_fake, classes=classes, seed=0)
         train = _some(images.train)
         held_out = None if images.heldout is None else _some(images.heldout)
         protocol = choose_protocol(config.data.path, images.train.channels, images.train.size)
-        extractor = get_extractor(protocol.extractor)
+        extractor = get_extractor(protocol.extractor, choose_device(device))
         copies = memorised(*(read(extractor, side, protocol).features for side in (fakes, train)))
         made = {
             "name": NAME,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from steadygan.machine import choose_device
 from steadygan.metrics.evaluation import score
 from steadygan.metrics.protocol import BatchNorm, Protocol, choose_protocol
 from steadygan.metrics.sharding import Shard
+from steadygan.options import check_keywords
 from steadygan.runs.checkpoint import find_checkpoint
 from steadygan.runs.directory import append_record
 from steadygan.runs.located import load_located
@@ -30,67 +31,67 @@ from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for, real_images
 
 
+class Scoring(TypedDict, total=False):
+    """How a run is scored, where it is not as its protocol and its configuration say.
+
+    Attributes:
+        protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default.
+        weights: the averaged ones ("ema"), or those training left ("raw").
+        device: where networks run; "auto" by default.
+        reals: the test images of protocols that compare with them, a folder or zip; else `eval.reals`.
+        max_unreadable: share of unreadable images from which on they are an error; else `data.max_unreadable`.
+        extractor_weights: files by extractor name, before those of the environment.
+        shard: of several processes that evaluate together (`metrics.processes`); the first appends to the run's
+            scores.jsonl, all return the record.
+        data: where the run's images are now, if they moved.
+    """
+
+    protocol: str | None
+    weights: Literal["ema", "raw"]
+    device: str
+    reals: str | Path | None
+    max_unreadable: float | None
+    extractor_weights: Mapping[str, Path] | None
+    shard: Shard | None
+    data: str | Path | None
+
+
 @building()
 def evaluate(
-    path: str | Path,
-    *,
-    protocol: str | None = None,
-    weights: Literal["ema", "raw"] = "ema",
-    device: str = "auto",
-    reals: str | Path | None = None,
-    max_unreadable: float | None = None,
-    truncation: float | None = None,
-    extractor_weights: Mapping[str, Path] | None = None,
-    shard: Shard | None = None,
-    lpips: Path | None = None,
-    data: str | Path | None = None,
+    path: str | Path, *, truncation: float | None = None, lpips: Path | None = None, **how: Unpack[Scoring]
 ) -> dict[str, Any]:
-    """Scores a run's best (else newest) checkpoint and appends the scores with their protocol to scores.jsonl.
-
-    A translation is scored on its test pairs, and a sheet of the first ones is added to the run's samples.
+    """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
 
     Args:
         path: the run directory.
-        protocol: a name from `metrics.PROTOCOLS`, by default the one made for the data; `health` measures leaking
-            augmentations and copies instead of distances (`evaluation.health`).
-        weights: the averaged weights or those of the last step.
-        device: auto, cpu, cuda or cuda:1.
-        reals: folder or zip of test images, for protocols that compare with them; by default `eval.reals`.
-        max_unreadable: largest share of unreadable images; by default the run's `data.max_unreadable`.
-        truncation: of the latent, see `Generator.sample`; by default the protocol's.
-        extractor_weights: files by extractor name; they take precedence over environment variables.
-        shard: this process's part, where several evaluate together (`metrics.processes`). The first one appends the
-            record; all return it.
-        lpips: translations: AlexNet's weights, to compute LPIPS as well.
-        data: where the run's images are now, if they moved.
+        truncation: of the latent, see `Generator.sample`; else the protocol's.
+        lpips: of a translation, AlexNet's weights to take LPIPS with.
+        how: the keywords of `Scoring`.
 
     Returns:
-        The record of scores.jsonl: scores by name, `step` and `protocol`.
+        The record. The protocol `health` counts leaks and copies in place of distances, see `evaluation.health`. A
+        translation is scored on its test pairs instead; a sheet of the first ones goes to the run's samples.
 
     Raises:
-        UserError: no extractor suits the images, or weights or test images are missing.
+        UserError: no extractor suits the data, or weights or reals are absent.
     """
+    check_keywords(Scoring, how)
     path = _run_directory(path)
     if is_translation(find_checkpoint(path)):
-        return _evaluate_translation(path, weights, device, lpips, max_unreadable, data)
-    if protocol == health.NAME:
-        found = health.Health.of(path, weights=weights, data=data).record()
-        if shard is None or shard.rank == 0:
+        return _evaluate_translation(path, lpips, how)
+    if how.get("protocol") == health.NAME:
+        found = health.Health.of(
+            path, weights=how.get("weights", "ema"), device=how.get("device", "auto"), data=how.get("data")
+        ).record()
+        if _shard(how).rank == 0:
             append_record(path, "scores.jsonl", found)
         return found
-    (record,) = truncation_curve(
-        path,
-        None if truncation is None else (truncation,),
-        protocol=protocol,
-        weights=weights,
-        device=device,
-        reals=reals,
-        max_unreadable=max_unreadable,
-        extractor_weights=extractor_weights,
-        shard=shard,
-        data=data,
-    )
+    (record,) = truncation_curve(path, None if truncation is None else (truncation,), **how)
     return record
+
+
+def _shard(how: Scoring) -> Shard:
+    return how.get("shard") or Shard()
 
 
 def _run_directory(path: str | Path) -> Path:
@@ -100,24 +101,18 @@ def _run_directory(path: str | Path) -> Path:
     return path
 
 
-def _configuration(path: Path, max_unreadable: float | None, data: str | Path | None) -> Config:
+def _configuration(path: Path, how: Scoring) -> Config:
     """A run's, with another `data.max_unreadable` and `data.path` if they are given."""
-    changes = [] if max_unreadable is None else [f"data.max_unreadable={max_unreadable}"]
-    return load_located(path, changes, data=data)
+    share = how.get("max_unreadable")
+    changes = [] if share is None else [f"data.max_unreadable={share}"]
+    return load_located(path, changes, data=how.get("data"))
 
 
-def _evaluate_translation(
-    path: Path,
-    weights: Literal["ema", "raw"],
-    device: str,
-    lpips: Path | None,
-    max_unreadable: float | None,
-    data: str | Path | None,
-) -> dict[str, Any]:
-    config = _configuration(path, max_unreadable, data)
+def _evaluate_translation(path: Path, lpips: Path | None, how: Scoring) -> dict[str, Any]:
+    config, weights = _configuration(path, how), how.get("weights", "ema")
     images = build_images(config, torch.device("cpu"))
     check_same_data(path, images.train.fingerprint)
-    translator = load_translator(path, device=device, weights=weights)
+    translator = load_translator(path, device=how.get("device", "auto"), weights=weights)
     return evaluate_translation(translator, images.heldout, config, path, weights=weights, lpips=lpips)
 
 
@@ -126,15 +121,8 @@ def truncation_curve(
     path: str | Path,
     truncations: Sequence[float | None] | None,
     *,
-    protocol: str | None = None,
     num_fake: int | None = None,
-    weights: Literal["ema", "raw"] = "ema",
-    device: str = "auto",
-    reals: str | Path | None = None,
-    max_unreadable: float | None = None,
-    extractor_weights: Mapping[str, Path] | None = None,
-    shard: Shard | None = None,
-    data: str | Path | None = None,
+    **how: Unpack[Scoring],
 ) -> list[dict[str, Any]]:
     """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
 
@@ -142,10 +130,12 @@ def truncation_curve(
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
     num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
     """
-    path, shard = _run_directory(path), shard or Shard()
+    check_keywords(Scoring, how)
+    path, shard = _run_directory(path), _shard(how)
+    weights, device = how.get("weights", "ema"), how.get("device", "auto")
     generator = load(path, device=device, weights=weights)
-    config = _configuration(path, max_unreadable, data)
-    asked = {"protocol": protocol, "reals": None if reals is None else str(reals)}
+    config, reals = _configuration(path, how), how.get("reals")
+    asked = {"protocol": how.get("protocol"), "reals": None if reals is None else str(reals)}
     asked = {key: value for key, value in asked.items() if value is not None}
     config = config.model_copy(update={"eval": config.eval.model_copy(update=asked)})
     images = build_images(config, torch.device("cpu"))
@@ -176,7 +166,7 @@ def truncation_curve(
                 classes=generator.classes,
                 fingerprint=images.train.fingerprint,
                 device=choose_device(device),
-                extractor_weights=extractor_weights,
+                extractor_weights=how.get("extractor_weights"),
                 shard=shard,
             )
         records.append({"step": generator.step, **scores})
