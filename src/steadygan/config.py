@@ -103,9 +103,7 @@ class ObjectiveConfig(Section):
     history: NonNegative = Field(
         50, description="translation: size of the pool of earlier fakes that D also sees; 0: no pool"
     )
-    terms: Table = Field(
-        {}, description="regularisers added to the loss, such as {cr: {weight: 10}}"
-    )
+    terms: Table = Field({}, description="regularisers added to the loss, such as {cr: {weight: 10}}")
 
 
 class ConsistencyConfig(Section):
