@@ -32,7 +32,13 @@ def leaves(tree: dict[str, Any], path: str = "") -> set[str]:
     """The keys of nested mappings, joined by dots; free tables count as one."""
     found = set()
     for name, value in tree.items():
-        free = f"{path}{name}" in ("model.generator", "model.critic", "objective.terms", "augment.ada.ops", "augment.transforms")
+        free = f"{path}{name}" in (
+            "model.generator",
+            "model.critic",
+            "objective.terms",
+            "augment.ada.ops",
+            "augment.transforms",
+        )
         found |= leaves(value, f"{path}{name}.") if isinstance(value, dict) and not free else {f"{path}{name}"}
     return found
 

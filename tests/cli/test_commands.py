@@ -12,49 +12,18 @@ import warnings
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers import Result, Run, command, tiny_run
+from cli.runs import TINY, folder
+from helpers import Result, Run, command
 from PIL import Image
 
 from steadygan.cli import app
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
 
-TINY = tiny_run("train.log_every=1", "train.sample_every=2", "train.checkpoint_every=2", "train.steps=2")
-
 
 def png_size(path: str) -> tuple[int, int]:
     with Image.open(path, formats=["PNG"]) as image:
         return image.size
-
-
-@pytest.fixture(autouse=True)
-def quick_scores(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run."""
-    path = tmp_path_factory.mktemp("trained") / "runs" / "first"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STEADYGAN_CACHE", str(path.parent / "cache"))
-        patch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))
-        assert command("train", "digits", *TINY, "--out", path) == 0
-    return path
-
-
-def folder(path: Path, count: int = 16, *, classes: int = 1, damaged: int = 0) -> Path:
-    """A folder of random grey images, a folder a class, some of them no images."""
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        file = path / (f"class{index % classes}" if classes > 1 else "") / f"{index}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)).save(file)
-        if index < damaged:
-            file.write_bytes(file.read_bytes()[:60])
-    return path
 
 
 def test_train_says_what_it_does_and_where_the_results_are(steadygan: Run) -> None:
@@ -289,132 +258,6 @@ def test_help_names_every_command(steadygan: Run) -> None:
         assert re.search(rf"^ +{name} ", result.out, re.MULTILINE), name
 
 
-ERRORS = {
-    "unknown preset": (["train", "dgits"], ["'dgits'", "did you mean 'digits'"]),
-    "missing YAML file": (["train", "mine.yaml"], ["mine.yaml: no such file"]),
-    "unknown key": (["train", "digits", "train.stepz=4"], ["unknown key train.stepz", "did you mean 'steps'"]),
-    "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train'"]),
-    "wrong type": (["train", "digits", "train.steps=many"], ["train.steps=many", "must be a whole number"]),
-    "out of range": (["train", "digits", "train.batch_size=0"], ["train.batch_size", "greater than 0"]),
-    "no equals sign": (["train", "digits", "train.steps"], ["'train.steps' is not of the form key.path=value"]),
-    "no YAML value": (["train", "digits", "model.critic={a"], ["model.critic", "not understood"]),
-    "unknown term": (["train", "digits", "objective.terms.bcrr={}"], ["objective.terms.bcrr", "did you mean 'bcr'"]),
-    "unknown option": (["train", "digits", "objective.terms.bcr.reel=1"], ["bcr.reel", "did you mean 'real'"]),
-    "unknown module": (["train", "digits", "objective.terms.no_such:x={}"], ["no_such:x cannot be imported"]),
-    "unknown loss": (["train", "digits", "objective.loss=hindge"], ["objective.loss", "did you mean 'hinge'"]),
-    "unknown backbone": (["train", "digits", "model.kind=dcgam"], ["model.kind", "did you mean 'dcgan'"]),
-    "unknown protocol": (["train", "digits", "eval.protocol=digit"], ["eval.protocol", "did you mean 'digits'"]),
-    "unusable device": (["train", "digits", "train.device=gpu"], ["device gpu", "steadygan doctor"]),
-    "no such data": (["train", "digits", "data.path=nowhere"], ["nowhere does not exist"]),
-    "empty folder": (["train", "digits", "data.path=empty"], ["no images in empty"]),
-    "folder without images": (["train", "digits", "data.path=texts"], ["no images in texts", "1 other files"]),
-    "damaged images": (["train", "digits", "data.path=damaged"], ["3 of 16", "data.max_unreadable", "0.png"]),
-    "data is a file": (
-        ["train", "digits", "data.path=texts/a.txt"],
-        ["texts/a.txt is neither a folder nor a sound zip"],
-    ),
-    "batch too large": (["train", "digits", "train.batch_size=5000"], ["train.batch_size is 5000", "at most 1617"]),
-    "no labels": (["train", "digits", "data.path=flat"], ["model.conditional", "flat has none"]),
-    "channels": (["train", "stacked-digits", "data.channels=1"], ["stacked-digits has 3 channels", "data.channels"]),
-    "run is a file": (["train", "digits", "--out", "texts/a.txt"], ["texts/a.txt is a file", "--out"]),
-    "run below a file": (["train", "digits", "--out", "texts/a.txt/run"], ["texts/a.txt/run: cannot be made"]),
-    "resume nothing": (["train", "nowhere", "--resume"], ["nowhere is not a run directory"]),
-    "resume a preset": (["train", "digits", "--resume"], ["digits is not a run directory"]),
-    "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume continues the run in SOURCE"]),
-    "sample nothing": (["sample", "nowhere"], ["nowhere is neither a checkpoint nor a run directory"]),
-    "evaluate nothing": (["evaluate", "nowhere"], ["nowhere is not a run directory"]),
-    "evaluate images without features": (["evaluate", "empty", "texts"], ["--features", "squeezenet"]),
-    "evaluate a run by features": (["evaluate", "nowhere", "--features", "digits"], ["two folders of images"]),
-    "evaluate images by protocol": (
-        ["evaluate", "empty", "texts", "--features", "digits", "--protocol", "digits"],
-        ["--protocol", "not for two folders"],
-    ),
-    "evaluate without weights": (
-        ["evaluate", "flat", "flat", "--features", "squeezenet", "--size", "8", "--squeezenet-weights", "no.npz"],
-        ["no.npz"],
-    ),
-    "compare nothing": (["compare", "nowhere"], ["nowhere is not a run directory"]),
-    "no such data to look at": (["data", "info", "nowhere"], ["nowhere does not exist"]),
-    "no such preset to print": (["presets", "digts"], ["unknown preset 'digts'", "did you mean 'digits'"]),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_a_mistake_is_named_and_leaves_nothing_behind(steadygan: Run, tmp_path: Path, case: str) -> None:
-    arguments, expected = ERRORS[case]
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("no image")
-    folder(tmp_path / "flat")
-    folder(tmp_path / "damaged", 16, classes=2, damaged=3)
-    before = sorted(tmp_path.rglob("*"))
-    first = arguments[:2] + (TINY if arguments[0] == "train" and "--resume" not in arguments else [])
-    if case == "batch too large":
-        first.remove("data.max_images=24")
-    result = steadygan(*first, *arguments[2:])
-    assert result.status == 2
-    assert result.out == ""
-    assert result.err.startswith("error: ")
-    for part in expected:
-        assert part in result.err
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["train", "RUN", "--resume"], "already reached step 2"),
-        (["train", "RUN", "--resume", "train.steps=4", "data.seed=1"], "content differs"),
-        (["train", "RUN", "--resume", "train.steps=4", "data.max_images=16"], "content differs"),
-        (["sample", "RUN", "--classes", "10"], "class 10 is out of range"),
-        (["sample", "RUN", "--classes", "cat"], "there is no class 'cat'"),
-        (["sample", "RUN", "--num", "0"], "cannot make 0 images"),
-        (["sample", "RUN", "--truncation", "-1"], "truncation must be positive"),
-        (["sample", "RUN", "--weights", "best"], "--weights must be ema or raw"),
-        (["sample", "RUN", "--out", "RUN/config.yaml"], "config.yaml is a file"),
-        (["evaluate", "RUN", "--weights", "best"], "--weights must be ema or raw"),
-        (["evaluate", "RUN", "--protocol", "fid"], "unknown protocol 'fid'"),
-        (["compare", "RUN", "--format", "html"], "--format must be table, markdown or csv"),
-    ],
-    ids=" ".join,
-)
-def test_a_mistake_about_a_run_leaves_it_as_it_is(
-    steadygan: Run, trained: Path, arguments: list[str], expected: str
-) -> None:
-    def contents() -> dict[Path, bytes]:
-        return {file: file.read_bytes() for file in trained.rglob("*") if file.is_file()}
-
-    before = contents()
-    result = steadygan(*(argument.replace("RUN", str(trained)) for argument in arguments))
-    assert result.status == 2
-    assert expected in result.err
-    assert contents() == before
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["sample", "RUN", "--out", "file/sheet.png"],
-        ["sample", "RUN", "--out", "file/folder"],
-        ["interpolate", "RUN", "--out", "file/sheet.png"],
-        ["neighbours", "RUN", "--out", "file/sheet.png"],
-        ["curve", "RUN", "--out", "file/curve.png"],
-        ["compare", "RUN", "--out", "file/curves.png"],
-        ["train", "digits", "--out", "file/run"],
-    ],
-    ids=" ".join,
-)
-def test_an_out_that_cannot_be_made_is_one_clear_error(
-    steadygan: Run, trained: Path, tmp_path: Path, arguments: list[str]
-) -> None:
-    (tmp_path / "file").write_text("mine")
-    result = steadygan(*(argument.replace("RUN", str(trained)) for argument in arguments))
-    assert result.status == 2
-    assert f"--out {arguments[-1]}: cannot be made: " in result.err
-    assert "file is no folder" in result.err
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
 def test_a_terminal_that_shows_ascii_only_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.BytesIO()
     monkeypatch.chdir(tmp_path)
@@ -443,9 +286,3 @@ def test_a_pack_that_is_stopped_leaves_nothing_half_written(
     assert steadygan("data", "pack", "images", "out.zip", "--size", "16").status == 128 + signal.SIGTERM
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-def test_two_mistakes_are_both_named(steadygan: Run) -> None:
-    result = steadygan("train", "digits", "train.stepz=1", "data.heldout=2")
-    assert "train.stepz" in result.err
-    assert "data.heldout" in result.err
