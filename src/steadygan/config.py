@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
 from steadygan.files import read_text
@@ -25,6 +25,18 @@ YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _batch_size(given: Any) -> int | Literal["auto"]:
+    if given == "auto":
+        return "auto"
+    try:
+        size = float(given)
+    except (TypeError, ValueError):
+        size = 0.0
+    if isinstance(given, bool) or size < 1 or size != int(size):
+        raise ValueError("must be a whole number above 0, or auto for as many as memory has room for")
+    return int(size)
 
 
 class Section(BaseModel):
@@ -169,6 +181,11 @@ class OptimConfig(Section):
         "constant", description="schedule of both learning rates; linear: to 0 at train.steps"
     )
     decay_from: NonNegative = Field(0, description="step at which the linear decay begins")
+    lazy: Literal["together", "apart"] = Field(
+        "together",
+        description="terms with every=k: in their phase's Adam step, or apart in one that follows it, with lr·c and "
+        "betas^c throughout, c = k/(k + 1) (StyleGAN2's code)",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> OptimConfig:
@@ -185,7 +202,7 @@ class OptimConfig(Section):
 
 
 class EMAConfig(Section):
-    start: NonNegative = Field(0, description="step until which the average is a copy of G")
+    start: NonNegative = Field(0, description="number of steps in which the average is a copy of G")
     half_life: Rate | None = Field(
         6931, description="half-life in G steps, a number or a schedule (6931: a decay of 0.9999); null: no averaging"
     )
@@ -198,7 +215,10 @@ class TrainConfig(Section):
         gt=0,
         description="end after this many hours; schedules then follow the clock; null: train.steps alone decides",
     )
-    batch_size: Positive = Field(64, description="images of a batch, over all processes")
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(_batch_size)] = Field(
+        64, description="images of a batch, over all processes; auto: the largest power of two that fits in memory"
+    )
+    g_batch_size: Positive | None = Field(None, description="fakes in a phase of G; null: batch_size")
     accumulate: Positive = Field(1, description="micro-batches of a batch; more need less memory for the same gradient")
     phases: tuple[Literal["D", "G"], ...] = Field(
         ("D", "G"), min_length=1, description="order of the updates in a step"
@@ -207,8 +227,10 @@ class TrainConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     threads: Positive | None = Field(None, description="CPU threads; null: torch's choice")
     channels_last: bool = Field(True, description="memory format of images and kernels; does not change the result")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="precision of the networks in training; auto: bfloat16 where the device computes in it"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="precision of the networks in training; auto: bfloat16 where the device computes in it, else "
+        "float32; float16: with a loss scale, for GPUs without bfloat16",
     )
     tf32: bool = Field(True, description="TF32 on NVIDIA GPUs: float32 products rounded to 10 bits")
     autotune: bool = Field(
@@ -248,8 +270,10 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        if self.batch_size % self.accumulate:
+        if self.batch_size != "auto" and self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+        if (self.g_batch_size or 0) % self.accumulate:
+            raise ValueError(f"accumulate must divide g_batch_size ({self.g_batch_size})")
         if self.compile and self.recompute:
             raise ValueError("compile and recompute exclude each other; set one of them to false")
         if missing := {"D", "G"} - set(self.phases):
@@ -257,6 +281,13 @@ class TrainConfig(Section):
         if self.init_from is None and (self.freeze_critic or self.adapt != "all"):
             raise ValueError("freeze_critic and adapt keep weights of another run; set train.init_from to that run")
         return self
+
+    @property
+    def batch(self) -> int:
+        """`batch_size` as the number that a run has, which has chosen one as it started (`estimate.fit_batch`)."""
+        if self.batch_size == "auto":
+            raise UserError("train.batch_size=auto is chosen where a run starts; set it to a number here")
+        return self.batch_size
 
 
 class EvalConfig(Section):

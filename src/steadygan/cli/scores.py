@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Data, MaxUnreadable, Weights, make_console, print_scores
+from steadygan.cli.terminal import (
+    Data,
+    MaxUnreadable,
+    TruncationOption,
+    Weights,
+    as_truncation,
+    make_console,
+    print_scores,
+)
 from steadygan.errors import UserError
 
 
@@ -22,7 +30,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="a named protocol, or health  [default: the data's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
-    truncation: Annotated[float | None, typer.Option(help="of the latent, e.g. 0.5  [default: off]")] = None,
+    truncation: TruncationOption = None,
     features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,
     size: Annotated[int | None, typer.Option(help="for images: crop and resize them to it")] = None,
     max_unreadable: MaxUnreadable = None,
@@ -55,7 +63,7 @@ def evaluate(
                 weights=weights,  # type: ignore[arg-type]
                 reals=reals,
                 max_unreadable=max_unreadable,
-                truncation=truncation,
+                truncation=None if truncation is None else as_truncation(truncation),
                 extractor_weights=files,
                 shard=shard,
                 lpips=lpips,

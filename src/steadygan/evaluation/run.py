@@ -16,6 +16,7 @@ from steadygan.errors import UserError
 from steadygan.evaluation import health
 from steadygan.evaluation.translation import evaluate_translation
 from steadygan.generators.loading import load, load_translator
+from steadygan.generators.prior import Truncation
 from steadygan.generators.translator import is_translation
 from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device
@@ -39,7 +40,7 @@ def evaluate(
     device: str = "auto",
     reals: str | Path | None = None,
     max_unreadable: float | None = None,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
     lpips: Path | None = None,
@@ -124,7 +125,7 @@ def _evaluate_translation(
 @building()
 def truncation_curve(
     path: str | Path,
-    truncations: Sequence[float | None] | None,
+    truncations: Sequence[Truncation | None] | None,
     *,
     protocol: str | None = None,
     num_fake: int | None = None,

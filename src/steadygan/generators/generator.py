@@ -15,6 +15,7 @@ from torch import Tensor
 from steadygan.errors import UserError, nearest
 from steadygan.generators.description import build_generator
 from steadygan.generators.interpolation import Between, interpolate
+from steadygan.generators.prior import Truncation, read_truncation
 from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
@@ -69,7 +70,7 @@ class Generator:
         self._net.to(device).eval().requires_grad_(False)
         set_winograd(self._net, winograd and pays(device))
         self._trained_statistics = {key: value for key, value in tensors.items() if "running_" in key}
-        self._statistics: float | None = None
+        self._statistics: Truncation | None = None
         self._tabulated = {key: table.to(device) for key, table in read_statistics(path).items()}
         self.licence = licence(path, manifest)
         self.path = path
@@ -82,7 +83,7 @@ class Generator:
         *,
         classes: Classes = None,
         seed: int = 0,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         output: Literal["uint8", "float"] = "uint8",
         batch_size: int = 64,
         part: slice = slice(None),
@@ -94,7 +95,8 @@ class Generator:
             classes: a class number or name, or several that are used in turn; None: all classes in turn.
             seed: the same seed gives the same images, whatever the batch size.
             truncation: elements of z beyond ±truncation are redrawn (BigGAN, §3.1), or w is pulled towards its average
-                by ψ = truncation (StyleGAN2). Smaller is cleaner and less varied; None is off.
+                by ψ = truncation (StyleGAN2). "scaled:0.5" is the law of BigGAN's released generators, see
+                `Prior.latents`. Smaller is cleaner and less varied; None is off.
             output: uint8, or float for float32 in [-1, 1].
             batch_size: images generated at a time.
             part: return only this slice of them.
@@ -129,7 +131,7 @@ class Generator:
         between: Between = "latents",
         classes: Classes = None,
         seed: int = 0,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
     ) -> Tensor:
         """Generates paths between latents, classes or both; how they are joined: `generators.interpolation`.
 
@@ -167,7 +169,7 @@ class Generator:
         seeds: Sequence[int],
         *,
         classes: Classes = None,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         moves: Moves = (),
         batch_size: int = 64,
     ) -> Tensor:
@@ -206,7 +208,7 @@ class Generator:
         steps: int = 8,
         *,
         classes: Classes = None,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         batch_size: int = 64,
     ) -> Tensor:
         """Generates a path through seeds; image i · steps is that of seed i.
@@ -268,15 +270,16 @@ class Generator:
         """
         return save_grid(self.sample(num, **options), Path(path), columns)
 
-    def prepare(self, truncation: float | None) -> None:
+    def prepare(self, truncation: Truncation | None) -> None:
         """Gathers the batch norms' standing statistics for a truncation, if they are not there yet."""
-        if truncation is not None and not truncation > 0:
-            raise UserError(f"truncation must be positive, got {truncation}")
+        cut = None if truncation is None else read_truncation(truncation)
+        if cut is not None and cut.law is not None and isinstance(self._net, Mapped):
+            raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
         if self.has_batch_norm and truncation != self._statistics:
-            if truncation is None:
+            if cut is None:
                 self._net.load_state_dict(self._trained_statistics, strict=False)
-            elif self._tabulated:
-                self._net.load_state_dict(at_truncation(self._tabulated, truncation), strict=False)
+            elif self._tabulated and self._prior.law(cut) == "scaled":
+                self._net.load_state_dict(at_truncation(self._tabulated, cut.threshold), strict=False)
             else:
                 standing_statistics(self._net, self._prior, truncation=truncation)
             self._statistics = truncation

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from steadygan.errors import UserError
-from steadygan.generators.prior import Prior
+from steadygan.generators.prior import Prior, Truncation
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
 
@@ -40,7 +40,7 @@ def sample(
     *,
     labels: Tensor | None = None,
     seed: int = 0,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     batch_size: int = 64,
     part: slice | Tensor = slice(None),
 ) -> Tensor:
@@ -53,7 +53,7 @@ def sample(
     if num < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
     device = next(net.parameters()).device
-    truncated_inside: dict[str, float] = {}
+    truncated_inside: dict[str, Truncation] = {}
     if truncation is not None and isinstance(net, Mapped):
         truncated_inside, truncation = {"truncation": truncation}, None
     latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)[part]
@@ -87,7 +87,7 @@ def standing_statistics(
     *,
     batches: int = 16,
     batch_size: int = 64,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     seed: int = 0,
 ) -> None:
     """Sets every batch norm's running statistics to their average over fresh batches of the network's present weights.
