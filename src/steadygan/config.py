@@ -7,7 +7,6 @@ A run is described by a preset's name or a YAML file (which may extend either), 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,12 +14,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
-from steadygan.files import read_text
 from steadygan.overrides import ALL_KEYS, parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
+from steadygan.sources import preset_names, preset_text, read_tree
 
-# libyaml's, where it is there, reads all presets in a third of the time.
-YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+__all__ = ["Config", "load", "preset_names", "preset_text", "validate"]
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -322,7 +320,7 @@ class Config(Section):
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration named by a preset, a YAML file or a run directory, with `key.path=value` overrides applied."""
-    name, tree = _read(str(source), ())
+    name, tree = read_tree(str(source))
     tree.setdefault("name", name)
     mistakes = []
     for override in overrides:
@@ -345,68 +343,6 @@ def validate(tree: Mapping[str, Any]) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError("\n".join(_explain(item) for item in error.errors())) from None
-
-
-def preset_names() -> list[str]:
-    """The presets in the package, by name."""
-    return sorted(Path(entry.name).stem for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
-
-
-def preset_text(name: str) -> str:
-    """The YAML of one preset, as written."""
-    if name not in preset_names():
-        raise UserError(f"unknown preset {name!r}; {nearest(name, preset_names())}")
-    return _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _presets() -> Any:
-    return resources.files("steadygan").joinpath("presets")
-
-
-def _read(source: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    """The nested mapping behind a source, with what it extends merged underneath."""
-    if source in chain:
-        raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}")
-    path = Path(source)
-    if path.is_dir():
-        path = path / "config.yaml"
-        if not path.is_file():
-            raise UserError(f"{source} is not a run directory: it has no config.yaml")
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise UserError(f"{source}: no such file")
-        name, text = (
-            path.parent.name if path.name == "config.yaml" else path.stem,
-            read_text(path),
-        )
-    elif source in preset_names():
-        name, text = source, preset_text(source)
-    else:
-        raise UserError(
-            f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
-            "(`steadygan presets` lists them)"
-        )
-    try:
-        tree = yaml.load(text, YAML) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
-    base = tree.pop("extends", None)
-    if base is None:
-        return name, tree
-    sibling = path.parent / str(base)
-    _, below = _read(str(sibling) if path.suffix and sibling.is_file() else str(base), (*chain, source))
-    below.pop("name", None)
-    return name, _merge(below, tree)
-
-
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:

@@ -84,9 +84,7 @@ def test_it_goes_on_halving_and_takes_what_divides_an_odd_half(state_of: Build) 
 def test_where_nothing_is_left_to_halve_it_says_what_would_help(state_of: Build) -> None:
     state = state_of("digits", "data.size=16", "model.width=4", "train.batch_size=2")
     out_of_memory(state.nets["D"], 0, 1)
-    with pytest.raises(
-        UserError, match=r"memory on cpu in a phase of D with 1 images at a time.*recompute=true"
-    ):
+    with pytest.raises(UserError, match=r"memory on cpu in a phase of D with 1 images at a time.*recompute=true"):
         run_phase(state, "D")
 
 
