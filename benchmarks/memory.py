@@ -23,6 +23,8 @@ from steadygan.data.images import load_images
 from steadygan.data.source import Source
 from steadygan.estimate import ROOM, estimate_cost
 
+PAGE = Path(__file__).parents[1] / "docs" / "hardware.md"
+BEGIN, END = "<!-- memory: made by benchmarks/memory.py -->", "<!-- /memory -->"
 CARDS = (8, 12, 24, 80)
 """GB of memory, 10^9 bytes."""
 RECIPES: dict[str, tuple[str, ...]] = {
@@ -71,6 +73,19 @@ def rows() -> list[dict[str, object]]:
     return made
 
 
+def table(made: list[dict[str, object]]) -> str:
+    """The rows for docs/hardware.md."""
+    lines = [
+        "| recipe | networks and Adam, GB | an image, GB | " + " | ".join(f"{card} GB" for card in CARDS) + " |",
+        "|---|---|---|" + "---|" * len(CARDS),
+    ]
+    for row in made:
+        name = f"{row['recipe']}{', recomputing' if row['recompute'] else ''}"
+        counts = " | ".join(str(row[f"images_in_{card}_gb"] or "–") for card in CARDS)
+        lines.append(f"| {name} | {row['fixed_gb']} | {row['image_gb']} | {counts} |")
+    return "Images at a time, float16 or bf16:\n\n" + "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/memory.csv"))
@@ -81,6 +96,8 @@ def main() -> None:
         writer = csv.DictWriter(file, made[0])
         writer.writeheader()
         writer.writerows(made)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n{table(made)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     print(f"written     {options.out}", file=sys.stderr)
 
 

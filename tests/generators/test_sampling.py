@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
-from steadygan.generators.sampling import choose_labels, sample, standing_statistics
+from steadygan.generators.sampling import choose_labels, drawn_on, sample, standing_statistics
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.registry import create_generator
 
@@ -216,3 +216,7 @@ def test_standing_statistics_ask_nothing_of_a_network_without_batch_norm() -> No
     net = Window().train()
     standing_statistics(net, Prior(4))
     assert not net.training
+
+
+def test_only_apples_gpus_have_their_random_numbers_drawn_elsewhere() -> None:
+    assert [drawn_on(torch.device(name)).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]

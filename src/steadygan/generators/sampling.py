@@ -80,6 +80,11 @@ def batch_statistics(net: nn.Module) -> Iterator[None]:
             layer.training, layer.momentum, layer.num_batches_tracked = training, momentum, tracked
 
 
+def drawn_on(device: torch.device) -> torch.device:
+    """Where random numbers for a network on `device` are drawn: there, but for mps, which lacks truncation's float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 @torch.no_grad()
 def standing_statistics(
     net: nn.Module,
@@ -99,15 +104,15 @@ def standing_statistics(
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if layers:
         device = next(net.parameters()).device
-        generator = torch.Generator(device).manual_seed(seed)
+        generator = torch.Generator(drawn_on(device)).manual_seed(seed)
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # torch's convention for a cumulative average
         net.train()
         for _ in range(batches):
-            z = prior.latents(batch_size, generator, truncation=truncation)
-            net(z, prior.labels(batch_size, generator))
+            z, y = prior.latents(batch_size, generator, truncation=truncation), prior.labels(batch_size, generator)
+            net(z.to(device), None if y is None else y.to(device))
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     net.eval()
