@@ -81,7 +81,7 @@ def batch_statistics(net: nn.Module) -> Iterator[None]:
 
 
 def drawn_on(device: torch.device) -> torch.device:
-    """Where random numbers for a network on `device` are drawn: there, but for mps, which lacks truncation's float64."""
+    """Where random numbers for a network on `device` are drawn: there, but not on mps, which lacks float64."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
