@@ -13,7 +13,8 @@ from steadygan import build, config
 from steadygan.config import Config
 from steadygan.data.images import ImageSet, load_images
 from steadygan.data.source import Source
-from steadygan.estimate import Arithmetic, LiveBytes, estimate_cost
+from steadygan.errors import UserError
+from steadygan.estimate import ROOM, Arithmetic, LiveBytes, estimate_cost, fit_batch
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.training.step import train_step
 
@@ -147,3 +148,46 @@ def test_the_predicted_arithmetic_is_that_of_a_step() -> None:
     with Arithmetic() as counted:
         train_step(state)
     assert estimate_cost(cfg, images, CPU).flop == counted.flop
+
+
+def auto_case(count: int, *overrides: str) -> tuple[Config, ImageSet]:
+    cfg, images = case("digits", "model.width=4", *overrides)
+    train = cfg.train.model_copy(update={"batch_size": "auto"})
+    rows = np.arange(count) % len(images)
+    many = ImageSet(images.source, rows, pixels=images.pixels, device=CPU, skipped=[], fingerprint="", threads=1)
+    return cfg.model_copy(update={"train": train}), many
+
+
+def peak(cfg: Config, images: ImageSet, size: int) -> int:
+    train = cfg.train.model_copy(update={"batch_size": size})
+    cost = estimate_cost(cfg.model_copy(update={"train": train}), images, CPU)
+    return cost.peak - cost.images
+
+
+def test_auto_is_the_largest_power_of_two_that_is_predicted_to_fit() -> None:
+    cfg, images = auto_case(5000, "train.accumulate=3")
+    free = round(peak(cfg, images, 3 * 32) / ROOM * 1.2)
+    assert ROOM * free < peak(cfg, images, 3 * 64)
+    chosen, why = fit_batch(cfg, images, CPU, free)
+    assert chosen.train.batch == 96
+    assert chosen == cfg.model_copy(update={"train": cfg.train.model_copy(update={"batch_size": 96})})
+    assert why.startswith(f"train.batch_size=96: a step takes {peak(cfg, images, 96) / 2**20:,.0f} of the ")
+    assert "twice as many would take about" in why
+
+
+def test_auto_is_never_more_than_the_images() -> None:
+    chosen, why = fit_batch(*auto_case(21), CPU, 1 << 40)
+    assert chosen.train.batch == 16
+    assert why.endswith("there are 21 images")
+
+
+def test_where_nothing_fits_auto_says_what_the_least_would_take() -> None:
+    with pytest.raises(UserError, match=r"auto: a step with 2 images takes \d+ MiB, and 0 MiB are free on cpu"):
+        fit_batch(*auto_case(21), CPU, 1)
+    with pytest.raises(UserError, match="1 images are too few"):
+        fit_batch(*auto_case(1), CPU, 1 << 40)
+
+
+def test_a_number_stays_what_it_is() -> None:
+    cfg, images = case("digits", "model.width=4")
+    assert fit_batch(cfg, images, CPU, 1) == (cfg, "")

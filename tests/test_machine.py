@@ -22,6 +22,7 @@ CPU = torch.device("cpu")
         ("float32", True, None),
         ("float32", False, None),
         ("bfloat16", True, torch.bfloat16),
+        ("float16", False, torch.float16),
     ],
 )
 def test_precision_follows_the_hardware_unless_told(

@@ -26,6 +26,8 @@ def test_the_text_of_a_string_key_is_taken_as_it_is(text: str) -> None:
         ("train.steps=1e4", 10_000),
         ("train.steps=10_000", 10_000),
         ("optim.g.lr=2e-4", 2e-4),
+        ("train.batch_size=auto", "auto"),
+        ("train.batch_size=48", 48),
         ("data.flip=yes", True),
         ("data.flip=False", False),
         ("data.channels=3", 3),
@@ -69,3 +71,9 @@ def test_other_values_are_read_by_their_type(override: str, value: Any) -> None:
 def test_a_mistake_is_named_with_the_right_spelling(override: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         config.load("digits", [override])
+
+
+@pytest.mark.parametrize("text", ["0", "-4", "2.5", "true", "many"])
+def test_a_batch_is_a_number_or_auto(text: str) -> None:
+    with pytest.raises(UserError, match=r"train\.batch_size.*(whole number|number above 0)"):
+        config.load("digits", [f"train.batch_size={text}"])

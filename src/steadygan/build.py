@@ -24,16 +24,18 @@ from steadygan.nets.resample import set_folding
 from steadygan.nets.shape import Shape
 from steadygan.objective.adaptive import deceived, watch
 from steadygan.objective.adversarial import AdversarialLoss, find_loss
-from steadygan.objective.batch import Transform
+from steadygan.objective.batch import Transform, walk
 from steadygan.objective.game import Game
 from steadygan.objective.registry import PLACEMENTS, build_terms, refuse_twice, resolve_options
 from steadygan.objective.terms import Term
+from steadygan.objective.views import Real
 from steadygan.parallel.share import WHOLE, Share, Sharing, share_of, stream
 from steadygan.pretrained.critic import FeatureCritic
 from steadygan.schedules import value
 from steadygan.tasks.choice import task_of
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
+from steadygan.training.loss_scale import FullRange, LossScale
 from steadygan.training.state import Execution, Objective, TrainState
 from steadygan.transforms.ada import ADA, strengths
 from steadygan.transforms.adaptive import Adaptive, Controller
@@ -76,7 +78,7 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
 
 def build_controllers(config: Config) -> dict[str, Controller]:
     """What steers the adaptive augmentations that are on, by name."""
-    augment, batch_size = config.augment, config.train.batch_size
+    augment, batch_size = config.augment, config.train.batch
     on = {name: section for name, section in (("ada", augment.ada), ("apa", augment.apa)) if section is not None}
     if "ada" in on and augment.diffaugment.placement != "both":
         raise UserError(
@@ -170,14 +172,16 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         pre_d_on=PLACEMENTS[config.augment.diffaugment.placement],
         joint=not has_batch_statistics(sides["D"]),
         frozen=task.frozen(nets),
+        sizes=phase_sizes(train, terms, share),
+        lazy_apart=config.optim.lazy == "apart",
     )
     return TrainState(
         nets=nets,
         objective=objective,
         execution=execution,
         optimizers={
-            "D": adam(sides["D"], config.optim.d, recorded=recorded),
-            "G": adam(sides["G"], config.optim.g, recorded=recorded),
+            "D": adam(sides["D"], config.optim.d, pace=objective.pace("D"), recorded=recorded),
+            "G": adam(sides["G"], config.optim.g, pace=objective.pace("G"), recorded=recorded),
         },
         loader=loader,
         generator=generator,
@@ -185,7 +189,27 @@ def build_state(config: Config, images: ImageSet | PairSet, device: torch.device
         ema=EMA(sides["G"], start=0 if train.init_from else train.ema.start, half_life=train.ema.half_life),
         averaged=sides["G"],
         skipped=torch.zeros((), dtype=torch.int64, device=device),
+        scales={player: LossScale() if execution.autocast is torch.float16 else FullRange() for player in players},
     )
+
+
+def phase_sizes(train: TrainConfig, terms: Iterable[Term], share: Share) -> dict[str, int]:
+    """How many samples a phase of a player has, where another number than reals.
+
+    Raises:
+        UserError: there are reals to look at in that phase, or the number cannot be shared out.
+    """
+    if train.g_batch_size is None:
+        return {}
+    looking = {term.name for term in terms if term.player == "G" for view in walk(term.needs) if isinstance(view, Real)}
+    if looking and train.g_batch_size != train.batch:
+        raise UserError(
+            f"train.g_batch_size: phases of G look at reals too ({', '.join(sorted(looking))}), of which there are "
+            "train.batch_size; set it to null"
+        )
+    if train.g_batch_size % (share.size * train.accumulate):
+        raise UserError(f"train.g_batch_size {train.g_batch_size} is not divisible by the {share.size} processes")
+    return {"G": train.g_batch_size}
 
 
 def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable[nn.Module]) -> str:
@@ -196,6 +220,8 @@ def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable
     """
     if not (train.winograd and train.channels_last and device.type == "cpu" and not train.compile):
         return ""
+    if train.precision == "float16":
+        return "; Winograd in no convolution (train.precision=float16)"
     reason = obstacle()
     if not (count := sum(set_winograd(net, reason is None) for net in nets)):
         return ""
@@ -213,14 +239,14 @@ def compilable(net: nn.Module, share: Share) -> bool:
     return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())
 
 
-def adam(net: nn.Module, player: PlayerConfig, *, recorded: bool = False) -> torch.optim.Adam:
+def adam(net: nn.Module, player: PlayerConfig, *, pace: float = 1.0, recorded: bool = False) -> torch.optim.Adam:
     """Adam, fused: it is also what lets a phase be skipped without waiting for the device.
 
-    recorded: for CUDA graphs, which read the learning rate on the device.
+    pace: see `Objective.pace`; recorded: for CUDA graphs, which read the learning rate on the device.
     """
-    start = value(player.lr, 0)
+    start = value(player.lr, 0) * pace
     lr = torch.tensor(start, device=next(net.parameters()).device) if recorded else start
-    betas = (value(player.beta1, 0), value(player.beta2, 0))
+    betas = (value(player.beta1, 0) ** pace, value(player.beta2, 0) ** pace)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
     optimizer._warned_capturable_if_run_uncaptured = True  # steps run so to warm up
     return optimizer

@@ -7,20 +7,18 @@ A run is described by a preset's name or a YAML file (which may extend either), 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from steadygan.errors import UserError, nearest
-from steadygan.files import read_text
 from steadygan.overrides import ALL_KEYS, parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
+from steadygan.sources import preset_names, preset_text, read_tree
 
-# libyaml's, where it is there, reads all presets in a third of the time.
-YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+__all__ = ["Config", "load", "preset_names", "preset_text", "validate"]
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -33,6 +31,18 @@ def _without_null(value: Any) -> Any:
 
 Table = Annotated[dict[str, dict[str, Any]], BeforeValidator(_without_null)]
 """Options by name: `bcr: {}` is bcr with its defaults; `objective.terms.bcr=null` switches an inherited bcr off."""
+
+
+def _batch_size(given: Any) -> int | Literal["auto"]:
+    if given == "auto":
+        return "auto"
+    try:
+        size = float(given)
+    except (TypeError, ValueError):
+        size = 0.0
+    if isinstance(given, bool) or size < 1 or size != int(size):
+        raise ValueError("must be a whole number above 0, or auto for as many as memory has room for")
+    return int(size)
 
 
 class Section(BaseModel):
@@ -170,6 +180,11 @@ class OptimConfig(Section):
         "constant", description="schedule of both learning rates; linear: to 0 at train.steps"
     )
     decay_from: NonNegative = Field(0, description="step at which the linear decay begins")
+    lazy: Literal["together", "apart"] = Field(
+        "together",
+        description="terms with every=k: in their phase's Adam step, or apart in one that follows it, with lr·c and "
+        "betas^c throughout, c = k/(k + 1) (StyleGAN2's code)",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> OptimConfig:
@@ -186,7 +201,7 @@ class OptimConfig(Section):
 
 
 class EMAConfig(Section):
-    start: NonNegative = Field(0, description="step until which the average is a copy of G")
+    start: NonNegative = Field(0, description="number of steps in which the average is a copy of G")
     half_life: Rate | None = Field(
         6931, description="half-life in G steps, a number or a schedule (6931: a decay of 0.9999); null: no averaging"
     )
@@ -199,7 +214,10 @@ class TrainConfig(Section):
         gt=0,
         description="end after this many hours; schedules then follow the clock; null: train.steps alone decides",
     )
-    batch_size: Positive = Field(64, description="images of a batch, over all processes")
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(_batch_size)] = Field(
+        64, description="images of a batch, over all processes; auto: the largest power of two that fits in memory"
+    )
+    g_batch_size: Positive | None = Field(None, description="fakes in a phase of G; null: batch_size")
     accumulate: Positive = Field(1, description="micro-batches of a batch; more need less memory for the same gradient")
     phases: tuple[Literal["D", "G"], ...] = Field(
         ("D", "G"), min_length=1, description="order of the updates in a step"
@@ -208,8 +226,10 @@ class TrainConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
     threads: Positive | None = Field(None, description="CPU threads; null: torch's choice")
     channels_last: bool = Field(True, description="memory format of images and kernels; does not change the result")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="precision of the networks in training; auto: bfloat16 where the device computes in it"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="precision of the networks in training; auto: bfloat16 where the device computes in it, else "
+        "float32; float16: with a loss scale, for GPUs without bfloat16",
     )
     tf32: bool = Field(True, description="TF32 on NVIDIA GPUs: float32 products rounded to 10 bits")
     autotune: bool = Field(
@@ -249,8 +269,10 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
-        if self.batch_size % self.accumulate:
+        if self.batch_size != "auto" and self.batch_size % self.accumulate:
             raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+        if (self.g_batch_size or 0) % self.accumulate:
+            raise ValueError(f"accumulate must divide g_batch_size ({self.g_batch_size})")
         if self.compile and self.recompute:
             raise ValueError("compile and recompute exclude each other; set one of them to false")
         if missing := {"D", "G"} - set(self.phases):
@@ -258,6 +280,13 @@ class TrainConfig(Section):
         if self.init_from is None and (self.freeze_critic or self.adapt != "all"):
             raise ValueError("freeze_critic and adapt keep weights of another run; set train.init_from to that run")
         return self
+
+    @property
+    def batch(self) -> int:
+        """`batch_size` as the number that a run has, which has chosen one as it started (`estimate.fit_batch`)."""
+        if self.batch_size == "auto":
+            raise UserError("train.batch_size=auto is chosen where a run starts; set it to a number here")
+        return self.batch_size
 
 
 class EvalConfig(Section):
@@ -292,7 +321,7 @@ class Config(Section):
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration named by a preset, a YAML file or a run directory, with `key.path=value` overrides applied."""
-    name, tree = _read(str(source), ())
+    name, tree = read_tree(str(source))
     tree.setdefault("name", name)
     mistakes = []
     for override in overrides:
@@ -315,68 +344,6 @@ def validate(tree: Mapping[str, Any]) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError("\n".join(_explain(item) for item in error.errors())) from None
-
-
-def preset_names() -> list[str]:
-    """The presets in the package, by name."""
-    return sorted(Path(entry.name).stem for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
-
-
-def preset_text(name: str) -> str:
-    """The YAML of one preset, as written."""
-    if name not in preset_names():
-        raise UserError(f"unknown preset {name!r}; {nearest(name, preset_names())}")
-    return _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _presets() -> Any:
-    return resources.files("steadygan").joinpath("presets")
-
-
-def _read(source: str, chain: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    """The nested mapping behind a source, with what it extends merged underneath."""
-    if source in chain:
-        raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}")
-    path = Path(source)
-    if path.is_dir():
-        path = path / "config.yaml"
-        if not path.is_file():
-            raise UserError(f"{source} is not a run directory: it has no config.yaml")
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise UserError(f"{source}: no such file")
-        name, text = (
-            path.parent.name if path.name == "config.yaml" else path.stem,
-            read_text(path),
-        )
-    elif source in preset_names():
-        name, text = source, preset_text(source)
-    else:
-        raise UserError(
-            f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
-            "(`steadygan presets` lists them)"
-        )
-    try:
-        tree = yaml.load(text, YAML) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
-    base = tree.pop("extends", None)
-    if base is None:
-        return name, tree
-    sibling = path.parent / str(base)
-    _, below = _read(str(sibling) if path.suffix and sibling.is_file() else str(base), (*chain, source))
-    below.pop("name", None)
-    return name, _merge(below, tree)
-
-
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:

@@ -22,6 +22,7 @@ from steadygan.build import adam, build_state
 from steadygan.config import Config
 from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
+from steadygan.errors import UserError
 from steadygan.kernels.compiled import building
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.training.state import TrainState
@@ -122,6 +123,55 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
                 train_step(state)
         moments = [optimizer.state_dict()["state"] for optimizer in state.optimizers.values()]
         return Cost(_size(state.weights()), _size(moments), _size(pixels), live.peak, arithmetic.flop)
+
+
+ROOM = 0.9
+"""The share of the free memory that a batch may be chosen to fill: the rest is for libraries and gaps."""
+
+
+def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, free: int) -> tuple[Config, str]:
+    """The configuration with a number in the place of `train.batch_size=auto`, and in words why; another as it is.
+
+    It is the largest power of two times `train.accumulate` of which a step, as predicted, takes at most 90 % of the
+    `free` bytes besides the images, and of which there are images enough.
+
+    Raises:
+        UserError: not even the smallest batch fits.
+    """
+    if config.train.batch_size != "auto":
+        return config, ""
+    known: dict[int, int] = {}
+
+    def of(size: int) -> Config:
+        return config.model_copy(update={"train": config.train.model_copy(update={"batch_size": size})})
+
+    def taken(size: int) -> int:
+        if size not in known:
+            cost = estimate_cost(of(size), images, device)
+            known[size] = cost.peak - cost.images
+        return known[size]
+
+    sizes = [config.train.accumulate * 2**n for n in range(1, 24) if config.train.accumulate * 2**n <= len(images)]
+    if not sizes:
+        raise UserError(f"train.batch_size=auto: {len(images)} images are too few; set it to a number")
+    first, second = sizes[0], sizes[min(1, len(sizes) - 1)]
+    each = (taken(second) - taken(first)) / max(1, second - first)
+    room = [size for size in sizes if taken(first) + (size - first) * each <= ROOM * free]
+    while room and taken(room[-1]) > ROOM * free:
+        room.pop()
+    if not room:
+        raise UserError(
+            f"train.batch_size=auto: a step with {first} images takes {taken(first) / 2**20:,.0f} MiB, and "
+            f"{free / 2**20:,.0f} MiB are free on {device}; set train.recompute=true, or lower model.width or data.size"
+        )
+    size = room[-1]
+    bound = f"there are {len(images)} images"
+    if size < sizes[-1]:
+        bound = f"twice as many would take about {(taken(first) + (2 * size - first) * each) / 2**20:,.0f}"
+    mib = [f"{number / 2**20:,.0f}" for number in (taken(size), free)]
+    return of(size), (
+        f"train.batch_size={size}: a step takes {mib[0]} of the {mib[1]} MiB that are free on {device}; {bound}"
+    )
 
 
 def _make_fake(net: nn.Module, fake: FakeTensorMode) -> None:

@@ -100,7 +100,9 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     """To what networks are rounded while they train on this device; None: float32 throughout."""
+    if name == "float16":
+        return torch.float16
     has = has_bfloat16(device.type)
     if name == "bfloat16" and not has:
-        raise UserError(f"train.precision=bfloat16: {device} has no units for it; set train.precision=auto")
+        raise UserError(f"train.precision=bfloat16: {device} has no units for it; set train.precision=auto, or float16")
     return torch.bfloat16 if has and name != "float32" else None

@@ -87,7 +87,9 @@ def _value(path: str, kind: Any, text: str) -> Any:
         return text
     origins = {get_origin(part) or part for part in parts}
     if Literal in origins:
-        return _choice(path, [value for part in parts for value in get_args(part)], text)
+        choices = [value for part in parts for value in get_args(part)]
+        if not {int, float} & set(parts) or text.strip() in choices:
+            return _choice(path, choices, text)
     if bool in parts:
         return _truth(path, text)
     if tuple in origins:

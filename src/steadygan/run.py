@@ -14,7 +14,9 @@ import torch
 from steadygan._version import __version__
 from steadygan.build import build_state, resolve
 from steadygan.config import Config
+from steadygan.data.images import free_memory
 from steadygan.errors import Collapsed, LostProcess, UserError
+from steadygan.estimate import fit_batch
 from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
@@ -116,6 +118,7 @@ def train_run(
     with ExitStack() as stack:
         run: RunDirectory | None = None
         checkpoint: Path | None = None
+        choice = ""
         with replicas.together():
             if config is None:
                 config, run = open_run(path, overrides, write=replicas.first, accept=accept_config)
@@ -126,13 +129,18 @@ def train_run(
             else:
                 config = resolve(config)
                 check_data(path, config.data.path)
-                refuse_existing(path, config.to_yaml())
+                refuse_existing(path, config.to_yaml() if config.train.batch_size != "auto" else None)
             device = choose_device(replicas.device_name(config.train.device))
             train = config.train
             stack.enter_context(restored(device))
             prepare(device, tf32=train.tf32, autotune=train.autotune, threads=train.threads, allocator=own_process)
             task = task_of(config)
             images = task.load(device, on_load)
+            if config.train.batch_size == "auto":
+                config, choice = choose_batch(config, images, device, replicas)
+                task = task_of(config)
+                if run is None:
+                    refuse_existing(path, config.to_yaml())
             score = task.scorer(images, replicas)
         assert config is not None
         replicas.connect(device, config.train.collective_timeout)
@@ -183,6 +191,8 @@ def train_run(
         refuse_spent(path, config, state.seconds, run)
         with reporting(status):
             trainer = Trainer(config, state, run, monitor, score=score, replicas=replicas, status=status)
+            if choice:
+                trainer.recovery.notify(choice)
             if notice:
                 trainer.recovery.notify(f"resumed where rounding may differ from before: {notice}")
             if on_ready is not None:
@@ -196,6 +206,13 @@ def train_run(
                 status.say("finished" if finished else "stopped")
     grids = sorted(run.samples.glob("step-*.png"))
     return Trained(path, finished, last_score(path), grids[-1] if grids else None, "directions" in monitor.generator)
+
+
+def choose_batch(config: Config, images: Images, device: torch.device, replicas: Replicas) -> tuple[Config, str]:
+    """A number in the place of `train.batch_size=auto`, and why it is this one."""
+    if replicas.size > 1:
+        raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
+    return fit_batch(config, images.train, device, free_memory(device))
 
 
 @contextmanager

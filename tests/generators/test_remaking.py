@@ -41,6 +41,7 @@ def same(first: Path, second: Path) -> bool:
     [
         ("sample", "--num", "9", "--seed", "4"),
         ("sample", "--seeds", "3,17,100-102", "--truncation", "0.7"),
+        ("sample", "--num", "4", "--truncation", "scaled:0.7"),
         ("sample", "--seeds", "8", "--classes", "5", "--moves", "7:0.3,9:-0.1"),
         ("interpolate", "--rows", "2", "--steps", "3", "--between", "classes"),
     ],

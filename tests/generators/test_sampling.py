@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
-from steadygan.generators.sampling import choose_labels, sample, standing_statistics
+from steadygan.generators.sampling import choose_labels, drawn_on, sample, standing_statistics
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.registry import create_generator
 
@@ -58,6 +58,32 @@ def test_truncated_latents_are_truncated_normal(truncation: float) -> None:
     assert scipy.stats.kstest(z.numpy(), expected.cdf).pvalue > 0.05
 
 
+def test_a_law_by_name_is_that_of_the_paper_or_that_of_the_released_generators() -> None:
+    """For either prior; their deviations at ½ are those of the two laws, 0.28 and 0.44."""
+    for kind in ("normal", "truncated"):
+        for name, law, deviation in (
+            ("redrawn:0.5", scipy.stats.truncnorm(-0.5, 0.5), 0.28),
+            ("scaled:0.5", scipy.stats.truncnorm(-2, 2, scale=0.5), 0.44),
+        ):
+            z = Prior(2, kind).latents(MANY // 2, rng(), truncation=name, dtype=torch.float64).flatten()
+            assert scipy.stats.kstest(z.numpy(), law.cdf).pvalue > 1e-3
+            assert float(z.std()) == pytest.approx(deviation, abs=0.01)
+
+
+def test_without_a_name_the_normal_prior_redraws_and_the_released_one_scales() -> None:
+    for kind, name in (("normal", "redrawn:0.7"), ("truncated", "scaled:0.7")):
+        prior = Prior(3, kind)
+        assert torch.equal(prior.latents(5, rng(), truncation=0.7), prior.latents(5, rng(), truncation=name))
+    wide = Prior(2, "truncated").latents(MANY, rng(), truncation="redrawn:3")
+    assert float(wide.abs().max()) <= 2
+
+
+@pytest.mark.parametrize("given", ["cut:0.5", "0,5", "scaled:", "scaled:-1", "redrawn:inf", "nan", ":0.5:"])
+def test_what_is_no_truncation_shows_the_spellings(given: str) -> None:
+    with pytest.raises(UserError, match=f"such as 0.5, redrawn:0.5 or scaled:0.5; got {given}"):
+        Prior(1).latents(1, rng(), truncation=given)
+
+
 @pytest.mark.parametrize(("truncation", "bound"), [(None, 1.0), (0.3, 0.3), (5.0, 1.0)])
 def test_uniform_latents_fill_their_range(truncation: float | None, bound: float) -> None:
     z = Prior(1, "uniform").latents(MANY, rng(), truncation=truncation).flatten().numpy()
@@ -68,7 +94,7 @@ def test_uniform_latents_fill_their_range(truncation: float | None, bound: float
 @pytest.mark.parametrize("kind", ["normal", "uniform"])
 @pytest.mark.parametrize("truncation", [0.0, -1.0])
 def test_a_truncation_that_leaves_nothing_is_refused(kind: str, truncation: float) -> None:
-    with pytest.raises(ValueError, match="truncation must be positive"):
+    with pytest.raises(UserError, match="truncation must be positive"):
         Prior(1, kind).latents(1, rng(), truncation=truncation)
 
 
@@ -190,3 +216,7 @@ def test_standing_statistics_ask_nothing_of_a_network_without_batch_norm() -> No
     net = Window().train()
     standing_statistics(net, Prior(4))
     assert not net.training
+
+
+def test_only_apples_gpus_have_their_random_numbers_drawn_elsewhere() -> None:
+    assert [drawn_on(torch.device(name)).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]

@@ -63,7 +63,7 @@ def test_statistics_go_with_the_truncation(tmp_path: Path) -> None:
     tables = read_statistics(path)
     own = read_weights(path)
 
-    def mean(truncation: float | None) -> torch.Tensor:
+    def mean(truncation: float | str | None) -> torch.Tensor:
         return generator._network(truncation).norm.running_mean
 
     assert torch.equal(mean(None), own["G_ema.norm.running_mean"])
@@ -72,6 +72,15 @@ def test_statistics_go_with_the_truncation(tmp_path: Path) -> None:
     assert torch.equal(mean(None), own["G_ema.norm.running_mean"])
     with pytest.raises(UserError, match="up to 1"):
         generator.sample(1, truncation=1.5)
+    assert torch.allclose(mean("scaled:0.5"), tables["norm.running_mean"][25])
+    assert not torch.allclose(mean("redrawn:0.5"), tables["norm.running_mean"][25], rtol=0.1)
+
+
+def test_what_is_truncated_in_w_has_no_law_by_name(tmp_path: Path) -> None:
+    generator = package.load(imported("rosinality", tmp_path), device="cpu")
+    assert generator.sample(2, truncation=0.5).shape[0] == 2
+    with pytest.raises(UserError, match=r"truncates w and not z; give 0\.5"):
+        generator.sample(2, truncation="scaled:0.5")
 
 
 def test_a_translation_translates(tmp_path: Path) -> None:

@@ -175,6 +175,13 @@ def test_both_players_pay_for_the_way() -> None:
         torch.testing.assert_close(term.loss(b), (b[Climb(Z)] - b[Z]).square().sum(1).mean())
 
 
+@pytest.mark.parametrize("player", ["G", "D"])
+def test_one_player_may_pay_alone_and_both_still_climb(player: str) -> None:
+    terms = build_terms(Game.of(loss="hinge"), terms={"logan": {"paid_by": player}})
+    assert [term.player for term in terms if term.name == "logan"] == [player]
+    assert all(Gen("G", Climb(Z)) in term.score for term in terms if term.name == "adversarial")
+
+
 def test_every_term_takes_the_climbed_fakes_and_one_climb_serves_all() -> None:
     terms = build_terms(Game.of(loss="hinge"), terms={"zcr": {"sigma": 0.1}, "logan": {}, "gp": {}})
     climb = Climb(Z)

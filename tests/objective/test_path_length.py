@@ -58,7 +58,8 @@ def test_path_length_of_a_linear_generator() -> None:
     noise = torch.randn(2, 2, 2, 2, generator=rng).flatten(1) / math.sqrt(4)
     per_layer = torch.einsum("lpw,np->nlw", b.nets["G"].a, noise)
     lengths = per_layer.square().sum(2).mean(1).sqrt()
-    expected = (lengths - 0.01 * lengths.mean().detach()).square().mean()
+    # The official code's `pl_mean.lerp(pl_lengths.mean(), 0.01)`, of which only what is kept for later is detached.
+    expected = (lengths - 0.01 * lengths.mean()).square().mean()
     loss = term.loss(b)
     torch.testing.assert_close(loss, expected)
     a = b.nets["G"].a
@@ -90,3 +91,25 @@ def test_path_length_trains_the_generator_of_stylegan2(classes: int) -> None:
     b.prepare([term])
     term.loss(b).backward()
     assert float(net.mapping.layers[0].weight.grad.abs().max()) > 0
+
+
+def test_styles_are_mixed_where_the_generator_mixes_them() -> None:
+    """As in the official code, whose path length runs G as its game does."""
+    net = create_generator(
+        "stylegan2", size=16, channels=1, classes=0, latent=LATENT, width=1, style_mixing=1.0
+    ).train()
+    taken: list[Tensor] = []
+    synthesise = net.synthesise
+    net.synthesise = lambda w: taken.append(w) or synthesise(w)
+    (term,) = TERMS["path_length"](Game.of(nets={"G": net}))
+    b = bundle(net)
+    b.prepare([term])
+    term.loss(b)
+    (w,) = taken
+    own = net.map(b[Latent(1)][::2])
+    assert torch.equal(w[:, 0], own[:, 0])
+    assert not (w[:, -1] == own[:, -1]).any()
+    assert float(net.w_avg.abs().max()) > 0
+    net.style_mixing = 0.0
+    term.loss(b)
+    assert torch.equal(taken[-1], own)

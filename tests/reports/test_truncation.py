@@ -11,7 +11,7 @@ from PIL import Image
 from steadygan.reports.truncation import plot_truncation, trade, truncation_rows
 
 
-def record(truncation: float | None, **scores: float) -> dict[str, Any]:
+def record(truncation: float | str | None, **scores: float) -> dict[str, Any]:
     return {"step": 7, "eval_seconds": 1.0, **scores, "protocol": {"name": "p", "truncation": truncation}}
 
 
@@ -22,6 +22,11 @@ def test_rows_rise_with_the_truncation_and_end_with_none() -> None:
         {"truncation": 2.0, "FID": 3.0},
         {"truncation": "off", "FID": 2.0},
     ]
+
+
+def test_laws_by_name_follow_the_plain_ones() -> None:
+    rows = truncation_rows([record(given, FID=1.0) for given in ("scaled:0.5", None, 1.0, "redrawn:0.2", "scaled:0.1")])
+    assert [row["truncation"] for row in rows] == [1.0, "redrawn:0.2", "scaled:0.1", "scaled:0.5", "off"]
 
 
 @pytest.mark.parametrize(

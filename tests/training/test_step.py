@@ -40,7 +40,7 @@ from steadygan.objective.game import Game
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Real
 from steadygan.training.state import TrainState
-from steadygan.training.step import micro_batches, run_phase, train_step
+from steadygan.training.step import fetch, micro_batches, run_phase, train_step
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -192,17 +192,18 @@ def test_reals_are_not_fetched_in_a_phase_that_does_not_look_at_them(images: Ima
 def test_reals_come_in_order_with_their_labels_in_equal_parts(images: ImageSet) -> None:
     state = make_state(images, classes=10, accumulate=4)
     x, y = Float64Loader(images, batch_size=BATCH, seed=3).next()
-    parts = micro_batches(state, [term for term in state.objective.terms if term.player == "D"])
+    parts = micro_batches(state, "D", fetch(state, [term for term in state.objective.terms if term.player == "D"]))
     assert [size for _, size in parts] == [2] * 4
     assert torch.equal(torch.cat([given[Real()][0] for given, _ in parts]), x)
     assert torch.equal(torch.cat([given[Real()][1] for given, _ in parts]), y)
-    assert micro_batches(state, [term for term in state.objective.terms if term.player == "G"]) == [({}, 2)] * 4
+    assert fetch(state, [term for term in state.objective.terms if term.player == "G"]) == {}
+    assert micro_batches(state, "G", {}) == [({}, 2)] * 4
 
 
 def test_an_unconditional_model_does_not_see_the_labels(images: ImageSet) -> None:
     assert images.labels is not None
-    ((given, _),) = micro_batches(make_state(images), make_state(images).objective.terms)
-    assert given[Real()][1] is None
+    (pair,) = fetch(make_state(images), make_state(images).objective.terms).values()
+    assert pair[1] is None
 
 
 class Stock(Prior):

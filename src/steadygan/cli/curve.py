@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Data, Device, MaxUnreadable, Weights, cell, make_console
+from steadygan.cli.terminal import Data, Device, MaxUnreadable, Weights, as_truncation, cell, make_console
 from steadygan.errors import UserError
 
 
 def curve(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
-    truncation: Annotated[str, typer.Option(help="values, comma-separated; off: none")] = "0.2,0.5,1,2,off",
+    truncation: Annotated[
+        str, typer.Option(help="values such as 0.5 or scaled:0.5, comma-separated; off: none")
+    ] = "0.2,0.5,1,2,off",
     protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
     num_fake: Annotated[int | None, typer.Option(help="fakes a score  [default: the protocol's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
@@ -68,15 +70,17 @@ def curve(
         typer.echo(f"curve   {file}")
 
 
-def _values(text: str) -> list[float | None]:
-    values: list[float | None] = []
-    for word in text.split(","):
-        try:
-            values.append(None if word.strip() == "off" else float(word))
-        except ValueError:
-            raise UserError(f"--truncation {text}: {word!r} is neither a number nor off") from None
-        if values[-1] is not None and not 0 < values[-1] < float("inf"):
-            raise UserError(f"--truncation {text}: {word} must be positive")
+def _values(text: str) -> list[float | str | None]:
+    from steadygan.generators.prior import read_truncation
+
+    values: list[float | str | None] = []
+    for word in map(str.strip, text.split(",")):
+        values.append(None if word == "off" else as_truncation(word))
+        if values[-1] is not None:
+            try:
+                read_truncation(values[-1])
+            except UserError as error:
+                raise UserError(f"--truncation {text}: {error}, or off for none") from error
     return list(dict.fromkeys(values))
 
 

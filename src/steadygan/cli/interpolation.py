@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights
+from steadygan.cli.terminal import Device, RunOrCheckpoint, TruncationOption, Weights, as_truncation
 from steadygan.errors import UserError
 
 
@@ -18,7 +18,7 @@ def interpolate(
     steps: Annotated[int, typer.Option(help="images a path, ends included")] = 8,
     classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same paths")] = 0,
-    truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
+    truncation: TruncationOption = None,
     fps: Annotated[float, typer.Option(help="images a second, where it moves")] = 12,
     out: Annotated[
         Path | None,
@@ -46,7 +46,7 @@ def interpolate(
         raise UserError(f"--out {out}: name a .png for a sheet, or one of {', '.join(ANIMATED)}")
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
     arguments: dict[str, Any] = {"rows": rows, "steps": steps, "between": between, "classes": chosen}
-    arguments |= {"seed": seed, "truncation": truncation}
+    arguments |= {"seed": seed, "truncation": None if truncation is None else as_truncation(truncation)}
     check_folder(out.parent, out)
     check_output(out, path)
     generator = load(path, device=device, weights=weights)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steadygan.cli.terminal import Data, Device, Weights, escape, make_console
+from steadygan.cli.terminal import Data, Device, TruncationOption, Weights, as_truncation, escape, make_console
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def neighbours(
     ] = None,
     classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same samples")] = 0,
-    truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
+    truncation: TruncationOption = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
     weights: Weights = "ema",
     device: Device = "auto",
@@ -48,7 +48,7 @@ def neighbours(
         features=features,
         classes=None if classes is None else [entry.strip() for entry in classes.split(",")],
         seed=seed,
-        truncation=truncation,
+        truncation=None if truncation is None else as_truncation(truncation),
         weights=weights,  # type: ignore[arg-type]
         device=device,
         data=data,

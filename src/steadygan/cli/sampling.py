@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights
+from steadygan.cli.terminal import Device, RunOrCheckpoint, TruncationOption, Weights, as_truncation
 from steadygan.errors import UserError
 
 
@@ -22,7 +22,7 @@ def sample(
     moves: Annotated[
         str | None, typer.Option(help="with --seeds: towards the latents of other seeds, in right angles: 7:0.3,9:-0.1")
     ] = None,
-    truncation: Annotated[float | None, typer.Option(help="smaller is cleaner and less varied, e.g. 0.5")] = None,
+    truncation: TruncationOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="a .png for one sheet, else a folder  [default: samples.png in the run]"),
@@ -51,7 +51,10 @@ def sample(
     check_output(out, path)
     generator = load(path, device=device, weights=weights)  # type: ignore[arg-type]
     chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
-    arguments: dict[str, Any] = {"classes": chosen, "truncation": truncation}
+    arguments: dict[str, Any] = {
+        "classes": chosen,
+        "truncation": None if truncation is None else as_truncation(truncation),
+    }
     if seeds is None:
         call = "sample"
         arguments |= {"num": num, "seed": seed}

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Data, Device, MaxUnreadable, Weights, make_console, print_scores
+from steadygan.cli.terminal import (
+    Data,
+    Device,
+    MaxUnreadable,
+    TruncationOption,
+    Weights,
+    as_truncation,
+    make_console,
+    print_scores,
+)
 from steadygan.errors import UserError
 
 
@@ -22,7 +31,7 @@ def evaluate(
     ] = None,
     protocol: Annotated[str | None, typer.Option(help="a named protocol, or health  [default: the data's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
-    truncation: Annotated[float | None, typer.Option(help="of the latent, e.g. 0.5  [default: off]")] = None,
+    truncation: TruncationOption = None,
     features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,
     size: Annotated[int | None, typer.Option(help="for images: crop and resize them to it")] = None,
     max_unreadable: MaxUnreadable = None,
@@ -52,7 +61,12 @@ def evaluate(
             if features is not None or size is not None:
                 raise UserError("--features and --size are for two folders of images: give the second")
             how |= {"protocol": protocol, "reals": reals, "data": data, "weights": weights, "lpips": lpips}
-            record = evaluate_run(path, truncation=truncation, max_unreadable=max_unreadable, **how)
+            record = evaluate_run(
+                path,
+                truncation=None if truncation is None else as_truncation(truncation),
+                max_unreadable=max_unreadable,
+                **how,
+            )
         else:
             if features is None:
                 raise UserError(f"--features: name an extractor for the images, one of {', '.join(EXTRACTORS)}")

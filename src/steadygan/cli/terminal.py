@@ -22,8 +22,23 @@ MaxUnreadable = Annotated[
 Data = Annotated[
     str | None, typer.Option(help="where the run's images are now, if they moved  [default: where they were]")
 ]
+TruncationOption = Annotated[
+    str | None,
+    typer.Option(
+        help="smaller is cleaner and less varied, e.g. 0.5; redrawn:0.5 as in BigGAN's paper, scaled:0.5 as in its "
+        "released generators  [default: off]",
+    ),
+]
 Weights = Annotated[str, typer.Option(help="ema or raw")]
 Device = Annotated[str, typer.Option(help="where networks run: auto, cpu, cuda, cuda:1, mps")]
+
+
+def as_truncation(text: str) -> float | str:
+    """The number that a truncation is, or with its law by name the text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def print_scores(console: Console, record: dict[str, Any]) -> None:

@@ -175,6 +175,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
 
 def _facts(state: TrainState, images: Images) -> list[str]:
     """What is about to be trained, in a few lines."""
+    import torch
+
     train = images.train
     shape = f"{train.channels}×{train.size}×{train.size}"
     heldout = f", {len(images.heldout)} held out" if images.heldout is not None else ""
@@ -190,6 +192,8 @@ def _facts(state: TrainState, images: Images) -> list[str]:
     precision = "float32"
     if state.execution.autocast is not None:
         precision = f"{str(state.execution.autocast).removeprefix('torch.')} networks, float32 losses and penalties"
+        if state.execution.autocast is torch.float16:
+            precision += ", losses scaled"
     return [
         f"data        {len(train)} {train.noun} of {shape}{classes}{heldout}, {train.place}{skipped}",
         f"networks    {networks}",
@@ -217,7 +221,7 @@ def _dry_run(config: Config) -> None:
 
     from steadygan.build import build_state, resolve
     from steadygan.data.images import free_memory
-    from steadygan.estimate import estimate_cost, seconds_per_step
+    from steadygan.estimate import estimate_cost, fit_batch, seconds_per_step
     from steadygan.machine import choose_device, prepare
     from steadygan.tasks.choice import build_images
 
@@ -225,8 +229,11 @@ def _dry_run(config: Config) -> None:
     config = resolve(config)
     device = choose_device(config.train.device)
     prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
-    images = build_images(config, device)
-    cost, free = estimate_cost(config, images.train, device), free_memory(device)
+    images, free = build_images(config, device), free_memory(device)
+    config, choice = fit_batch(config, images.train, device, free)
+    if choice:
+        console.print(f"batch       {escape(choice)}", highlight=False, soft_wrap=True)
+    cost = estimate_cost(config, images.train, device)
     state = build_state(config, images.train, device)
     for line in _facts(state, images):
         console.print(line, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
 from steadygan.generators.generator import Classes
 from steadygan.generators.loading import load
+from steadygan.generators.prior import Truncation
 from steadygan.machine import choose_device
 from steadygan.metrics.extraction import read
 from steadygan.metrics.neighbours import Nearest, nearest
@@ -65,7 +66,7 @@ def neighbours(
     features: str | None = None,
     classes: Classes = None,
     seed: int = 0,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     weights: Literal["ema", "raw"] = "ema",
     device: str = "auto",
     extractor_weights: Mapping[str, Path] | None = None,

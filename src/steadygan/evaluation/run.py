@@ -16,6 +16,7 @@ from steadygan.errors import UserError
 from steadygan.evaluation import health
 from steadygan.evaluation.translation import evaluate_translation
 from steadygan.generators.loading import load, load_translator
+from steadygan.generators.prior import Truncation
 from steadygan.generators.translator import is_translation
 from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device
@@ -58,7 +59,7 @@ class Scoring(TypedDict, total=False):
 
 @building()
 def evaluate(
-    path: str | Path, *, truncation: float | None = None, lpips: Path | None = None, **how: Unpack[Scoring]
+    path: str | Path, *, truncation: Truncation | None = None, lpips: Path | None = None, **how: Unpack[Scoring]
 ) -> dict[str, Any]:
     """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
 
@@ -119,7 +120,7 @@ def _evaluate_translation(path: Path, lpips: Path | None, how: Scoring) -> dict[
 @building()
 def truncation_curve(
     path: str | Path,
-    truncations: Sequence[float | None] | None,
+    truncations: Sequence[Truncation | None] | None,
     *,
     num_fake: int | None = None,
     **how: Unpack[Scoring],

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from steadygan.errors import UserError, nearest
 from steadygan.generators.description import build_generator
 from steadygan.generators.interpolation import Between, interpolate
+from steadygan.generators.prior import Cut, Truncation, read_truncation
 from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
@@ -80,7 +81,7 @@ class Generator:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
         self.module.eval().requires_grad_(False)
         self._winograd, self._tabulated = winograd, read_statistics(path)
-        self._lock, self._truncated = threading.Lock(), dict[float, nn.Module]()
+        self._lock, self._truncated = threading.Lock(), dict[Cut, nn.Module]()
         self.to(device)
         self.licence = licence(path, manifest)
         self.path = path
@@ -119,7 +120,7 @@ class Generator:
         self._truncated.clear()
         return self
 
-    def __call__(self, z: Tensor, y: Tensor | None = None, *, truncation: float | None = None) -> Tensor:
+    def __call__(self, z: Tensor, y: Tensor | None = None, *, truncation: Truncation | None = None) -> Tensor:
         """Generates images with a graph.
 
         Args:
@@ -134,11 +135,13 @@ class Generator:
             UserError: z or y of another shape.
         """
         net = self._network(truncation)
-        inside = {"truncation": truncation} if self._truncates_w(truncation) else {}
+        inside = {}
+        if truncation is not None and isinstance(net, Mapped):
+            inside["truncation"] = read_truncation(truncation).threshold
         images: Tensor = net(*self._checked(z, y), **inside)
         return images
 
-    def latents(self, seeds: Sequence[int], *, truncation: float | None = None) -> Tensor:
+    def latents(self, seeds: Sequence[int], *, truncation: Truncation | None = None) -> Tensor:
         """The latents of seeds.
 
         Args:
@@ -183,7 +186,7 @@ class Generator:
         *,
         classes: Classes = None,
         seed: int = 0,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         output: Literal["uint8", "float"] = "uint8",
         batch_size: int = 64,
         part: slice = slice(None),
@@ -195,7 +198,8 @@ class Generator:
             classes: a class number or name, or several that are used in turn; None: all classes in turn.
             seed: the same seed gives the same images, whatever the batch size.
             truncation: elements of z beyond ±truncation are redrawn (BigGAN, §3.1), or w is pulled towards its average
-                by ψ = truncation (StyleGAN2). Smaller is cleaner and less varied; None is off.
+                by ψ = truncation (StyleGAN2). "scaled:0.5" is the law of BigGAN's released generators, see
+                `Prior.latents`. Smaller is cleaner and less varied; None is off.
             output: uint8, or float for float32 in [-1, 1].
             batch_size: images generated at a time.
             part: return only this slice of them.
@@ -229,7 +233,7 @@ class Generator:
         between: Between = "latents",
         classes: Classes = None,
         seed: int = 0,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
     ) -> Tensor:
         """Generates paths between latents, classes or both; how they are joined: `generators.interpolation`.
 
@@ -266,7 +270,7 @@ class Generator:
         seeds: Sequence[int],
         *,
         classes: Classes = None,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         moves: Moves = (),
         batch_size: int = 64,
     ) -> Tensor:
@@ -296,7 +300,7 @@ class Generator:
         steps: int = 8,
         *,
         classes: Classes = None,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         batch_size: int = 64,
     ) -> Tensor:
         """Generates a path through seeds; image i · steps is that of seed i.
@@ -335,7 +339,7 @@ class Generator:
         """Whether its images depend on batch statistics."""
         return has_batch_statistics(self.module)
 
-    def batch_statistics(self, truncation: float | None = None) -> AbstractContextManager[None]:
+    def batch_statistics(self, truncation: Truncation | None = None) -> AbstractContextManager[None]:
         """Within, images of this truncation are normalised by the statistics of each batch instead of those stored."""
         return batch_statistics(self._network(truncation))
 
@@ -350,41 +354,44 @@ class Generator:
         """
         return save_grid(self.sample(num, **options), Path(path), columns)
 
-    def _images(self, z: Tensor, y: Tensor | None, truncation: float | None, batch_size: int) -> Tensor:
+    def _images(self, z: Tensor, y: Tensor | None, truncation: Truncation | None, batch_size: int) -> Tensor:
         """Uint8 on the CPU of latents (N, latent) and labels or weights of the classes."""
         labels = [None] * len(z) if y is None else y.split(batch_size)
         parts = zip(z.split(batch_size), labels, strict=False)
         return torch.cat([to_uint8(self(part, y, truncation=truncation)).cpu() for part, y in parts])
 
-    def _network(self, truncation: float | None) -> nn.Module:
+    def _network(self, truncation: Truncation | None) -> nn.Module:
         """The network whose batch norms have the statistics of this truncation; all share their parameters."""
-        if truncation is not None and not truncation > 0:
-            raise UserError(f"truncation must be positive, got {truncation}")
-        if truncation is None or not self.has_batch_norm:
+        if truncation is None:
+            return self.module
+        cut = read_truncation(truncation)
+        if cut.law is not None and isinstance(self.module, Mapped):
+            raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
+        if not self.has_batch_norm:
             return self.module
         with self._lock:
-            if truncation not in self._truncated:
+            if cut not in self._truncated:
                 net = copy.deepcopy(self.module, {id(weight): weight for weight in self.module.parameters()})
-                if self._tabulated:
-                    net.load_state_dict(at_truncation(self._tabulated, truncation), strict=False)
+                if self._tabulated and self._prior.law(cut) == "scaled":
+                    net.load_state_dict(at_truncation(self._tabulated, cut.threshold), strict=False)
                 else:
                     with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
                         torch.manual_seed(0)  # of networks with inner noise
                         standing_statistics(net, self._prior, truncation=truncation)
                 if len(self._truncated) == TRUNCATIONS:
                     self._truncated.pop(next(iter(self._truncated)))
-                self._truncated[truncation] = net
-            return self._truncated[truncation]
+                self._truncated[cut] = net
+            return self._truncated[cut]
 
     def _mapped(self) -> Mapped:
         if isinstance(self.module, Mapped):
             return self.module
         raise UserError(f"{self.kind} makes images of z alone: it has no intermediate latent w")
 
-    def _truncates_w(self, truncation: float | None) -> bool:
+    def _truncates_w(self, truncation: Truncation | None) -> bool:
         return truncation is not None and isinstance(self.module, Mapped)
 
-    def _of_z(self, truncation: float | None) -> float | None:
+    def _of_z(self, truncation: Truncation | None) -> Truncation | None:
         """What there is to truncate in z."""
         return None if self._truncates_w(truncation) else truncation
 

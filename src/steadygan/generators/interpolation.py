@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
-from steadygan.generators.prior import Prior
+from steadygan.generators.prior import Prior, Truncation
 from steadygan.generators.sampling import choose_labels
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
@@ -41,7 +41,7 @@ def interpolate(
     classes: int | Sequence[int] | None = None,
     total: int = 0,
     seed: int = 0,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     batch_size: int = 64,
 ) -> Tensor:
     """Images uint8 (rows, steps, C, H, W) on the CPU: `rows` paths of `steps` images, both ends included.
@@ -93,7 +93,7 @@ def interpolate(
     return flat.view(rows, steps, *flat.shape[1:])
 
 
-def _through_w(net: Any, a: Tensor, b: Tensor, t: Tensor, y: Tensor | None, truncation: float | None) -> Tensor:
+def _through_w(net: Any, a: Tensor, b: Tensor, t: Tensor, y: Tensor | None, truncation: Truncation | None) -> Tensor:
     """Images (N, C, H, W) at t (N, 1) of the lines between what the latents a and b (N, latent) become in W."""
     a, b, t, y = _on(net, a, b, t, y)
     w = torch.lerp(net.map(a, y), net.map(b, y), t[:, :, None])

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from steadygan.errors import UserError
 from steadygan.parallel.share import rows
 
 PriorKind = Literal["normal", "uniform", "truncated"]
+Law = Literal["redrawn", "scaled"]
+Truncation = float | str
+"""t above 0 in the law of the prior, or in one by name: "redrawn:0.5", "scaled:0.5"."""
 
 CUT = 2.0
 """Beyond which the truncated prior has nothing, as in BigGAN's released generators."""
+
+
+class Cut(NamedTuple):
+    """A truncation: t, and how it is meant, None as the prior has it."""
+
+    threshold: float
+    law: Law | None = None
+
+
+def read_truncation(given: Truncation) -> Cut:
+    """Reads a truncation. Raises `UserError` for what is none."""
+    name, _, number = given.rpartition(":") if isinstance(given, str) else ("", "", given)
+    law = next((known for known in get_args(Law) if known == name.strip()), None)
+    try:
+        threshold = float(number)
+    except ValueError:
+        threshold = 0.0
+    if (name and law is None) or not 0 < threshold < float("inf"):
+        raise UserError(f"truncation must be positive, such as 0.5, redrawn:0.5 or scaled:0.5; got {given}")
+    return Cut(threshold, law)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,31 +59,39 @@ class Prior:
         num: int,
         generator: torch.Generator,
         *,
-        truncation: float | None = None,
+        truncation: Truncation | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """z (num, latent) on the generator's device.
 
-        `truncation` = t > 0 redraws every element of N(0, 1) that falls outside [-t, t] until it falls inside (BigGAN,
-        Brock et al., ICLR 2019, §3.1), here in one draw through the inverse of the truncated cumulative distribution.
-        For the uniform prior it shrinks the range to [-t, t], t <= 1. The truncated prior's z is multiplied by t, as in
-        BigGAN's released generators.
+        `truncation` = t > 0 is "redrawn" or "scaled". Redrawn, as in the paper: every element of N(0, 1) that falls
+        outside [-t, t] is drawn again until it falls inside (BigGAN, Brock et al., ICLR 2019, §3.1), here in one draw
+        through the inverse of the truncated cumulative distribution. Scaled, as in BigGAN's released generators: t
+        times N(0, 1) within ±2. At t = ½ a deviation of 0.28 and of 0.44. The normal prior redraws and the truncated
+        one scales, unless the law is named. For the uniform prior either shrinks the range to [-t, t], t <= 1.
         """
         shape, device = (num, self.latent), generator.device
-        if truncation is not None and truncation <= 0:
-            raise ValueError(f"truncation must be positive, got {truncation}")
+        cut = None if truncation is None else read_truncation(truncation)
         if self.kind == "uniform":
-            bound = min(truncation or 1.0, 1.0)
+            bound = 1.0 if cut is None else min(cut.threshold, 1.0)
             return rows(torch.rand, shape, generator, dtype=dtype).mul_(2 * bound).sub_(bound)
-        scale = 1.0
-        if self.kind == "truncated":
-            scale, truncation = truncation or 1.0, CUT
-        if truncation is None:
+        if cut is None and self.kind == "normal":
             return rows(torch.randn, shape, generator, dtype=dtype)
+        edge, scale = self._edge_and_scale(cut)
         uniform = rows(torch.rand, shape, generator, dtype=torch.float64)
-        tail = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64, device=device))
-        z = torch.special.ndtri(tail + uniform * (1 - 2 * tail)).clamp_(-truncation, truncation).mul_(scale)
+        tail = torch.special.ndtr(torch.tensor(-edge, dtype=torch.float64, device=device))
+        z = torch.special.ndtri(tail + uniform * (1 - 2 * tail)).clamp_(-edge, edge).mul_(scale)
         return z.to(dtype or torch.get_default_dtype())
+
+    def law(self, cut: Cut) -> Law:
+        """How a truncation is meant: as it says, or as this prior has it."""
+        return cut.law or ("scaled" if self.kind == "truncated" else "redrawn")
+
+    def _edge_and_scale(self, cut: Cut | None) -> tuple[float, float]:
+        """Beyond which there is nothing of N(0, 1), and what the rest is multiplied by."""
+        if cut is None or self.law(cut) == "scaled":
+            return CUT, 1.0 if cut is None else cut.threshold
+        return (min(cut.threshold, CUT) if self.kind == "truncated" else cut.threshold), 1.0
 
     def labels(self, num: int, generator: torch.Generator) -> Tensor | None:
         """y (num,) int64, or None when unconditional."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from steadygan.errors import UserError
-from steadygan.generators.prior import Prior
+from steadygan.generators.prior import Prior, Truncation
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
 
@@ -40,7 +40,7 @@ def sample(
     *,
     labels: Tensor | None = None,
     seed: int = 0,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     batch_size: int = 64,
     part: slice | Tensor = slice(None),
 ) -> Tensor:
@@ -53,7 +53,7 @@ def sample(
     if num < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
     device = next(net.parameters()).device
-    truncated_inside: dict[str, float] = {}
+    truncated_inside: dict[str, Truncation] = {}
     if truncation is not None and isinstance(net, Mapped):
         truncated_inside, truncation = {"truncation": truncation}, None
     latents = prior.latents(num, torch.Generator().manual_seed(seed), truncation=truncation)[part]
@@ -80,6 +80,11 @@ def batch_statistics(net: nn.Module) -> Iterator[None]:
             layer.training, layer.momentum, layer.num_batches_tracked = training, momentum, tracked
 
 
+def drawn_on(device: torch.device) -> torch.device:
+    """Where random numbers for a network on `device` are drawn: there, but not on mps, which lacks float64."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 @torch.no_grad()
 def standing_statistics(
     net: nn.Module,
@@ -87,7 +92,7 @@ def standing_statistics(
     *,
     batches: int = 16,
     batch_size: int = 64,
-    truncation: float | None = None,
+    truncation: Truncation | None = None,
     seed: int = 0,
 ) -> None:
     """Sets every batch norm's running statistics to their average over fresh batches of the network's present weights.
@@ -99,15 +104,15 @@ def standing_statistics(
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if layers:
         device = next(net.parameters()).device
-        generator = torch.Generator(device).manual_seed(seed)
+        generator = torch.Generator(drawn_on(device)).manual_seed(seed)
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # torch's convention for a cumulative average
         net.train()
         for _ in range(batches):
-            z = prior.latents(batch_size, generator, truncation=truncation)
-            net(z, prior.labels(batch_size, generator))
+            z, y = prior.latents(batch_size, generator, truncation=truncation), prior.labels(batch_size, generator)
+            net(z.to(device), None if y is None else y.to(device))
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
     net.eval()

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from steadygan.errors import UserError
 from steadygan.generators.interpolation import slerp
-from steadygan.generators.prior import Prior
+from steadygan.generators.prior import Prior, Truncation
 
 Moves = Sequence[tuple[int, float]]
 """(seed of a direction, how far), one after the other."""
 
 
-def latents_of(prior: Prior, seeds: Sequence[int], *, truncation: float | None = None) -> Tensor:
+def latents_of(prior: Prior, seeds: Sequence[int], *, truncation: Truncation | None = None) -> Tensor:
     """z (len(seeds), latent) float32 on the CPU; row i is the one latent that `sample(1, seed=seeds[i])` draws."""
     if not seeds:
         raise UserError("name at least one seed")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from steadygan.errors import UserError, nearest
+from steadygan.generators.prior import Truncation
 from steadygan.metrics.registry import find_metric
 from steadygan.pretrained.registry import available, extractor_type
 
@@ -42,7 +43,7 @@ class Protocol:
     split: Split = "train"
     weights: Weights = "ema"
     batch_norm: BatchNorm = "running"
-    truncation: float | None = None
+    truncation: Truncation | None = None
     labels: Labels = "balanced"
     resize: Resize = "none"
     per_channel: bool = False

@@ -59,6 +59,14 @@ class Mapped(Protocol):
 
 
 @runtime_checkable
+class Mixing(Protocol):
+    """A `Mapped` generator that mixes styles while it trains."""
+
+    def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """w (N, layers, w_dim) of z and y as its `forward` takes it: mixed in training mode, else `map`."""
+
+
+@runtime_checkable
 class Staged(Protocol):
     """A critic made of blocks, of which `train.freeze_critic` can freeze the first."""
 

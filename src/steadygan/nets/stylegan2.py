@@ -140,8 +140,8 @@ class Generator(OfBatch, Shaped):
     into uint8. A learned 4×4 constant passes through two `SynthesisLayer`s per doubling (one at 4×4); the image is the
     sum of what each resolution contributes in colour, the smaller ones doubled with the filter.
 
-    `map` and `synthesise` are the two halves, for methods that look at w, such as path length regularisation and
-    interpolation; neither mixes styles nor moves the average of w. `forward` in training mode does both. Two calls in
+    `map` and `synthesise` are the two halves, for methods that look at w, such as interpolation; neither mixes styles
+    nor moves the average of w. `styles` in training mode does both, for `forward` and path length. Two calls in
     training mode differ even for the same z, by noise and mixing; terms that compare images (zCR) want
     `style_mixing: 0`.
 
@@ -222,6 +222,11 @@ class Generator(OfBatch, Shaped):
         truncation ψ: w becomes w̄ + ψ·(w − w̄), with w̄ the running average of w (StyleGAN, app. B); 1 and None change
         nothing, 0 gives the one average image.
         """
+        w = self.styles(z, y)
+        return self.synthesise(self.truncate(w, truncation))
+
+    def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """`map`, in training mode mixed with the w of other latents; there the average of w moves too."""
         mix = self.training and self.style_mixing > 0
         if mix:
             z, y = torch.cat([z, self.draw(torch.randn, z)]), None if y is None else torch.cat([y, y])
@@ -234,7 +239,7 @@ class Generator(OfBatch, Shaped):
                 self.w_avg.lerp_(self.share.mean(w[:, 0].mean(0)), 1 - self.w_avg_beta)
         if mix:
             w = self._mix(w, other)
-        return self.synthesise(self.truncate(w, truncation))
+        return w
 
     def truncate(self, w: Tensor, truncation: float | None) -> Tensor:
         """w̄ + ψ·(w − w̄), with w̄ the running average of w and ψ = truncation; None changes nothing."""

@@ -66,7 +66,7 @@ def zcr(game: Game, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03
     """λ_dis‖D(G(z)) - D(G(z + Δz))‖² for D, -λ_gen‖G(z) - G(z + Δz)‖² for G, Δz ~ N(0, σ²) (ICR, Alg. 2).
 
     Both fakes of a pair share one label. The defaults are those of public code for unconditional 32 px models;
-    the paper's own table is unverified.
+    the paper's own table is unverified. The λ_gen of images in [0, 1], such as compare_gan's, is λ_gen/4 here.
 
     Args:
         dis: λ_dis, the weight of D's term: scores must not change when the latent moves a little.

@@ -74,7 +74,7 @@ class Climb(View):
         return z
 
 
-def _climbing(game: Game, *, weight: Weight, **options: object) -> Game:
+def _climbing(game: Game, *, weight: Weight, paid_by: str, **options: object) -> Game:
     climb = Climb(game.fake.source, game.fake.net, **options)  # type: ignore[arg-type]
     return replace(game, fake=Gen(game.fake.net, climb))
 
@@ -90,13 +90,15 @@ def logan(
     steps: int = 1,
     fraction: float = 0.8,
     weight: Weight = 0.1,
+    paid_by: Literal["both", "G", "D"] = "both",
 ) -> tuple[Term, ...]:
     """Fakes from the optimised latent for every term of both players, and w_r·E‖z' - z‖² added to both losses.
 
     Wu et al., LOGAN, 2019. The cost is of the way really gone, after clipping, summed over elements, as in the authors'
-    CS-GAN code. Defaults are StudioGAN's for 32 px (β, fraction and w_r of the paper's own are unverified; it draws
-    whole samples instead of elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling
-    takes z as it is. The prior must be uniform on [-1, 1].
+    CS-GAN code. Who pays is not settled: StudioGAN charges both players, CS-GAN G alone. Defaults are StudioGAN's for
+    32 px (β, fraction and w_r of the paper's own are unverified; it draws whole samples instead of elements). ImageNet,
+    from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling takes z as it is. The prior must be uniform on
+    [-1, 1].
 
     Args:
         method: ngd: natural gradient descent; gd: gradient descent.
@@ -105,6 +107,7 @@ def logan(
         steps: latent updates before each update of a player.
         fraction: share of the latent's elements that move.
         weight: w_r, the weight of the distance travelled.
+        paid_by: whose loss has that cost.
     """
     end = game.fake.source
     assert isinstance(end, Climb)
@@ -113,4 +116,5 @@ def logan(
     def cost(b: ScoredBatch) -> Tensor:
         return (b[end] - b[start]).square().sum(1).mean()
 
-    return tuple(Term("logan", player, cost, views=(start, end), weight=weight) for player in ("D", "G"))
+    payers = ("D", "G") if paid_by == "both" else (paid_by,)
+    return tuple(Term("logan", player, cost, views=(start, end), weight=weight) for player in payers)

@@ -26,15 +26,19 @@ class Average(Sharing, nn.Module):
         self.register_buffer("mean", torch.tensor(initial or 0.0))
         self.register_buffer("started", torch.tensor(initial is not None))
 
-    @torch.no_grad()
-    def forward(self, value: Tensor) -> Tensor:
-        """Takes in a scalar and returns the mean, that value included and without a graph."""
+    def forward(self, value: Tensor, *, through: bool = False) -> Tensor:
+        """Takes in a scalar and returns the mean, that value included.
+
+        through: with the graph of that value, whose share in the mean is 1 - decay; else without any.
+        """
         value = self.share.mean(value.to(self.mean.dtype))
-        finite = value.isfinite()
-        moved = torch.where(self.started, value.lerp(self.mean, self.decay), value)
-        self.mean.copy_(torch.where(finite, moved, self.mean))
-        self.started.logical_or_(finite)
-        return self.mean.clone()
+        with torch.no_grad():
+            finite = value.isfinite()
+            moved = torch.where(self.started, value.lerp(self.mean, self.decay), value)
+            self.mean.copy_(torch.where(finite, moved, self.mean))
+            self.started.logical_or_(finite)
+            mean = self.mean.clone()
+        return mean + (1 - self.decay) * (value - value.detach()) if through else mean
 
 
 class History(nn.Module):

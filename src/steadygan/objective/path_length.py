@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.nets.protocols import Mixing
 from steadygan.objective.batch import ScoredBatch, View
 from steadygan.objective.declarations import needs
 from steadygan.objective.game import Game
@@ -25,9 +26,10 @@ def path_length(
     """E(‖J_wᵀ v‖₂ - a)² for G (Karras et al., StyleGAN2, CVPR 2020, §3.2).
 
     w (N, L, w_dim) is the mapped latent, v an image of N(0, 1) / √(H·W), ‖·‖ the root of the squares summed over w_dim
-    and averaged over the L layers, a the running average of the lengths, from 0. Defaults are those of the authors'
-    code: weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase. Styles
-    are not mixed. The generator has `map` and `synthesise`.
+    and averaged over the L layers, a the running average of the lengths, from 0, with this batch in it. As in the
+    authors' code the gradient flows through a too, w is mixed of two latents where G mixes styles in training, and the
+    defaults are weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase.
+    The generator has `map` and `synthesise`, and `styles` where it mixes.
 
     Args:
         weight: weight of the term.
@@ -55,10 +57,11 @@ class PathLength(nn.Module):
         z, y, G = b[self.z], b.labels(self.z), b.nets[self.net]
         count = max(1, len(z) // self.shrink)
         some = slice(0, count * self.shrink, self.shrink)  # the same latents, however many processes share them
-        w = G.map(z[some], None if y is None else y[some])  # type: ignore[operator]
+        styles = G.styles if isinstance(G, Mixing) else G.map
+        w = styles(z[some], None if y is None else y[some])  # type: ignore[operator]
         images = G.synthesise(w)  # type: ignore[operator]
         noise = rows(torch.randn, images.shape, b.generator, dtype=images.dtype)
         noise = noise / math.sqrt(images.shape[2] * images.shape[3])
         (gradient,) = torch.autograd.grad((images * noise).sum(), w, create_graph=True)
         lengths = gradient.square().sum(2).mean(1).sqrt()
-        return (lengths - self.average(lengths.mean())).square().mean()
+        return (lengths - self.average(lengths.mean(), through=True)).square().mean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -57,20 +58,28 @@ def r2(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
 
 
 def gp(
-    game: Game, *, weight: Weight = 10.0, target: float = 1.0, one_sided: bool = False, every: int = 1
+    game: Game,
+    *,
+    weight: Weight = 10.0,
+    target: float = 1.0,
+    one_sided: bool = False,
+    epsilon: float = 0.0,
+    every: int = 1,
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x̂)‖₂ - target)², x̂ uniform between a real and a fake (WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3).
 
-    x̂ carries the real's label.
+    x̂ carries the real's label. Images are in [-1, 1]. Where they are in [0, 1], as in compare_gan, slopes are twice as
+    steep: its λ(‖∇‖ - 1)² with 1e-4 under the root is weight 4λ, target ½ and epsilon 2.5e-5 here.
 
     Args:
         weight: λ.
         target: the gradient norm that costs nothing.
         one_sided: penalise only norms above the target.
+        epsilon: added to the squared norm under its root.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
     """
     between = Lerp(game.critic_sees_real, game.critic_sees_fake)
-    penalty = _distance_from(target, between, one_sided)
+    penalty = _distance_from(target, between, one_sided, epsilon)
     return (Term("gp", "D", penalty, grads=(between,), weight=weight, every=every),)
 
 
@@ -80,7 +89,9 @@ def dragan(
     weight: Weight = 10.0,
     target: float = 1.0,
     scale: float = 0.5,
+    noise: Literal["brighter", "both-ways"] = "brighter",
     one_sided: bool = False,
+    epsilon: float = 0.0,
     every: int = 1,
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x + δ)‖₂ - k)² near the reals (DRAGAN, Kodali et al., 2017), k = `target`.
@@ -88,16 +99,19 @@ def dragan(
     δ = a·scale·std(batch)·U, with a ~ U(0, 1) per sample and U ~ U(0, 1) per pixel: the authors' code, which moves
     towards x_p = x + ½·std·U by a random share. The noise only brightens. Public variants: compare_gan has
     std·(U - ½) without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here.
+    The settings for images in [0, 1] are as for `gp`.
 
     Args:
         weight: λ.
         target: k, the gradient norm that costs nothing.
         scale: size of the noise, in standard deviations of the batch.
+        noise: brighter: the authors' law; both-ways: compare_gan's, scale·std·(2U - 1), clipped to [-1, 1].
         one_sided: penalise only norms above the target.
+        epsilon: added to the squared norm under its root.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
     """
-    near = Jitter(game.critic_sees_real, scale)
-    penalty = _distance_from(target, near, one_sided)
+    near = Jitter(game.critic_sees_real, scale, noise)
+    penalty = _distance_from(target, near, one_sided, epsilon)
     return (Term("dragan", "D", penalty, grads=(near,), weight=weight, every=every),)
 
 
@@ -105,8 +119,9 @@ def dragan(
 def jsreg(game: Game, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1) -> tuple[Term, ...]:
     """(γ/2)·E[(1 - σ(D(x)))²‖∇D(x)‖² + σ(D(g))²‖∇D(g)‖²] (Roth et al., NeurIPS 2017), D being the logit.
 
-    The weights σ are not detached, as in the authors' code. `anneal` > 0 lets γ decay to γ·decay over so many training
-    steps, γ·decay^(step/anneal), and stay there; the authors' image runs have gamma 2 and decay 0.01 over all steps.
+    The weights σ are not detached, as in the authors' code. The γ of images in [0, 1] is 4γ here. `anneal` > 0 lets γ
+    decay to γ·decay over so many training steps, γ·decay^(step/anneal), and stay there; the authors' image runs have
+    gamma 2 and decay 0.01 over all steps.
     Meant for the non-saturating loss, whose logit is that of a probability.
 
     Args:
@@ -136,11 +151,15 @@ def _squared_norm(b: ScoredBatch, view: View) -> Tensor:
     return b.grad(view).square().flatten(1).sum(1)
 
 
-def _distance_from(target: float, view: View, one_sided: bool) -> Callable[[ScoredBatch], Tensor]:
-    """The loss E(‖∇D(view)‖₂ - target)², of norms above the target only when one-sided."""
+def _distance_from(target: float, view: View, one_sided: bool, epsilon: float) -> Callable[[ScoredBatch], Tensor]:
+    """The loss E(√(‖∇D(view)‖₂² + epsilon) - target)², of norms above the target only when one-sided."""
+    if epsilon < 0:
+        raise UserError(f"objective.terms: epsilon is added under a root and must be at least 0, got {epsilon}")
 
     def penalty(b: ScoredBatch) -> Tensor:
-        excess = b.grad(view).flatten(1).norm(dim=1) - target
+        # Without epsilon the norm, whose gradient at zero is zero and not infinite.
+        norm = (_squared_norm(b, view) + epsilon).sqrt() if epsilon else b.grad(view).flatten(1).norm(dim=1)
+        excess = norm - target
         return (excess.relu() if one_sided else excess).square().mean()
 
     return penalty

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -189,19 +190,24 @@ class Lerp(View):
 class Jitter(View):
     """x + a·scale·std·U, one a ~ U(0, 1) per sample and one U ~ U(0, 1) per pixel, with the source's labels.
 
-    std is that of all pixels of the batch. The points of DRAGAN (Kodali et al., 2017), see `penalties.dragan`.
+    With `noise` "both-ways" x + scale·std·(2U - 1), clipped to [-1, 1]. std is that of all pixels of the batch. The
+    points of DRAGAN (Kodali et al., 2017), see `penalties.dragan`.
     """
 
     source: View
     scale: float = 0.5
+    noise: Literal["brighter", "both-ways"] = "brighter"
 
     def compute(self, b: Batch) -> Tensor:
         x = b[self.source]
         noise = rows(torch.rand, x.shape, b.generator, dtype=x.dtype)
+        variance, _ = share_of(b.generator).var_mean(x, range(x.dim()))
+        radius = self.scale * variance.sqrt()
+        if self.noise == "both-ways":
+            return (x + radius * (2 * noise - 1)).clamp(-1, 1)
         shape = (len(x),) + (1,) * (x.dim() - 1)
         share = rows(torch.rand, shape, b.generator, dtype=x.dtype)
-        variance, _ = share_of(b.generator).var_mean(x, range(x.dim()))
-        return x + share * (self.scale * variance.sqrt() * noise)
+        return x + share * (radius * noise)
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def _network(
             break
         settings = [f"{choice.key}={choice.value}" for choice in _of_the_network(row, "") if choice.key]
         config = described([*overrides, *settings])
-        shown = config.train.batch_size * config.train.phases.count("D")
+        shown = config.train.batch * config.train.phases.count("D")
         if row is rows[0]:
             step = seconds(config)
             continue

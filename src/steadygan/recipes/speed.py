@@ -63,7 +63,7 @@ class Machine:
 
     def memory(self, config: Config, images: int) -> int:
         """Bytes at the peak of a step, with so many training images in memory."""
-        cost = estimate_cost(config, load_images(self._noise(config), np.arange(config.train.batch_size)), self.device)
+        cost = estimate_cost(config, load_images(self._noise(config), np.arange(config.train.batch)), self.device)
         return cost.peak + images * config.data.size**2 * self.channels
 
     def _measure(self, config: Config, threads: int | None) -> float:
@@ -81,7 +81,7 @@ class Machine:
             torch.set_num_threads(before)
 
     def _noise(self, config: Config) -> Source:
-        size, count = config.data.size, 2 * config.train.batch_size
+        size, count = config.data.size, 2 * config.train.batch
         rng = np.random.default_rng(0)
         images = rng.integers(256, size=(count, self.channels, size, size), dtype=np.uint8)
         if not self.classes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from steadygan.errors import require
 from steadygan.files import write_whole
+from steadygan.generators.prior import Truncation, read_truncation
 from steadygan.runs.reading import Row, cost, score_names
 
 OFF = "off"
@@ -17,13 +18,20 @@ TRADES = (("IS", ("FID", "FD-")), ("class_agreement", ("FID", "FD-")), ("precisi
 
 
 def truncation_rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """One row a score: its truncation, or "off", and the numbers; by rising truncation."""
-    ordered = sorted(records, key=lambda record: record["protocol"]["truncation"] or float("inf"))
+    """One row a score: its truncation, or "off", and the numbers; law by law, by rising truncation, "off" last."""
+    ordered = sorted(records, key=lambda record: _place(record["protocol"]["truncation"]))
     rows = []
     for record in ordered:
         scores = {name: record[name] for name in score_names(dict(record))}
         rows.append({"truncation": record["protocol"]["truncation"] or OFF} | scores)
     return rows
+
+
+def _place(truncation: Truncation | None) -> tuple[str, float]:
+    if truncation is None:
+        return "~", 0.0  # after every name
+    cut = read_truncation(truncation)
+    return cut.law or "", cut.threshold
 
 
 def trade(names: Sequence[str]) -> tuple[str, str] | None:
@@ -43,7 +51,7 @@ def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = ""
 
     names = [name for name in rows[0] if name != "truncation" and cost(name, 0.0) is not None]
     axes_of = trade(names)
-    marks = [f"{row['truncation']:g}" if row["truncation"] != OFF else OFF for row in rows]
+    marks = [row["truncation"] if isinstance(row["truncation"], str) else f"{row['truncation']:g}" for row in rows]
     total = len(names) + (axes_of is not None)
     across = {1: 1, 2: 2, 4: 2}.get(total, 3)
     down = -(-total // across)

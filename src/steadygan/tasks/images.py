@@ -48,7 +48,7 @@ def cache_folder(data: DataConfig) -> Path | None:
 
 def refuse_batch(config: Config, images: int) -> None:
     """Raises `UserError` for a batch of more than all training images."""
-    if config.train.batch_size > images:
+    if config.train.batch_size != "auto" and config.train.batch_size > images:
         raise UserError(
             f"train.batch_size is {config.train.batch_size}, but there are only {images} training images in "
             f"{config.data.path}; lower it to at most {images}"

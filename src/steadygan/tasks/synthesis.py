@@ -162,7 +162,7 @@ class Synthesis:
         """Batches of the training images, of which this process has its share."""
         train, flip = self.config.train, self.config.data.flip
         part: dict[str, Any] = {"rank": share.rank, "world_size": share.size, "parts": train.accumulate}
-        return Loader(images, batch_size=train.batch_size, seed=train.seed, flip=flip, **part)
+        return Loader(images, batch_size=train.batch, seed=train.seed, flip=flip, **part)
 
     def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
         """What stays as it is in `train.init_from`, as `network.parameter`."""

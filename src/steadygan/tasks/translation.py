@@ -203,7 +203,7 @@ class Translation:
                 f"{share.size}; start it without torchrun"
             )
         train = self.config.train
-        return PairLoader(images, batch_size=train.batch_size, seed=train.seed, flip=self.config.data.flip)
+        return PairLoader(images, batch_size=train.batch, seed=train.seed, flip=self.config.data.flip)
 
     def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
         """Nothing stays as it is."""

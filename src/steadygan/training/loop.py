@@ -103,6 +103,7 @@ class Trainer:
                 began = time.perf_counter()
                 self._follow_schedules(moment)
                 losses.update(train_step(state))
+                self.recovery.made_room()
                 moment = self._moment()
                 done = moment >= config.steps
                 if done or state.step % config.log_every == 0:
@@ -185,9 +186,10 @@ class Trainer:
         """Sets what the optimisers and augmentations have at `step`, or where the clock is."""
         optim = self.config.optim
         for player, section in (("G", optim.g), ("D", optim.d)):
-            rate = value(optim.rate(section, self.config.train.steps), step)
+            pace = self.state.objective.pace(player)
+            rate = value(optim.rate(section, self.config.train.steps), step) * pace
             for group in self.state.optimizers[player].param_groups:
-                group["betas"] = (value(section.beta1, step), value(section.beta2, step))
+                group["betas"] = (value(section.beta1, step) ** pace, value(section.beta2, step) ** pace)
                 if isinstance(group["lr"], Tensor):
                     group["lr"].fill_(rate)
                 else:

@@ -64,8 +64,30 @@ class Recovery:
             self._detector.look(row)
         self._rows, self._unseen_since = rows, -1
         whole = [row for row in rows if type(row.get("number")) is int and type(row.get("skipped")) is int]
+        self._go_on_in_parts()
         self._rollbacks = [row for row in whole if row.get("event") == "rollback"]
         return next(reversed(self._rollbacks), None)
+
+    def _go_on_in_parts(self) -> None:
+        """Where memory ran out in this run it would again: what had to be made smaller stays so."""
+        accumulate = self.config.train.accumulate
+        events = [row for row in self._rows if row.get("event") == "memory" and row.get("configured") == accumulate]
+        parts = events[-1].get("accumulate") if events else None
+        if type(parts) is int and parts > accumulate and self.config.train.batch % parts == 0:
+            self.state.execution.accumulate = parts
+
+    def made_room(self) -> None:
+        """Records what phases had to change because memory ran out."""
+        events = self.state.execution.events
+        for event in events:
+            size = self.state.loader.batch_size // event["accumulate"]
+            self.notify(
+                f"out of memory in a phase of {event['player']} at step {event['step']}: going on in micro-batches of "
+                f"{size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of a batch "
+                f"are of {size} images"
+            )
+            self._record({**event, "configured": self.config.train.accumulate})
+        events.clear()
 
     def take_notice(self) -> str:
         """What has happened since the last call, empty when nothing has."""

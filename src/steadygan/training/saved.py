@@ -101,7 +101,7 @@ def check_saved(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
     Raises:
         ValueError: something is missing, or of another kind, shape or type.
     """
-    if not isinstance(saved, dict) or (missing := sorted(mine.keys() - saved.keys())):
+    if not isinstance(saved, dict) or (missing := sorted(mine.keys() - saved.keys() - {"scales"})):
         raise ValueError(f"the training state lacks {', '.join(missing) if isinstance(saved, dict) else 'everything'}")
     for name in COUNTS:
         _check_count(saved[name], name)
@@ -115,6 +115,9 @@ def check_saved(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {saved[name]!r}")
     for name in ("generator", "torch_rng", "cuda_rng"):
         _check_random_state(saved[name], mine[name], name)
+    scales = saved.get("scales", {})
+    if not isinstance(scales, dict) or not scales.keys() <= {"D", "G"} or not all(map(_is_dict, scales.values())):
+        raise ValueError(f"the loss scales are {scales!r}")
     memories = saved["memories"]
     if not isinstance(memories, dict) or memories.keys() != mine["memories"].keys():
         raise ValueError(f"the memories are those of {sorted(mine['memories'])} here")
@@ -127,6 +130,10 @@ def check_saved(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
                 _plain(value, own.shape, own.dtype, f"{name} {key}")
     if not isinstance(saved["optimizers"], dict) or saved["optimizers"].keys() != mine["optimizers"].keys():
         raise ValueError(f"the optimisers are those of {sorted(mine['optimizers'])} here")
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _check_count(value: Any, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from steadygan.parallel.share import Share, set_share, share_of
 from steadygan.runs.checkpoint import fill
 from steadygan.training.ema import EMA
 from steadygan.training.graphs import Graphs
+from steadygan.training.loss_scale import FullRange
 from steadygan.training.saved import check_saved, fitted
 from steadygan.transforms.adaptive import Adaptive
 
@@ -34,7 +35,8 @@ class Objective:
     adversarial loss among them; phases: which
     player is updated when, in one step; prior: of latents and labels; pre_d: what images pass through on their way into
     a discriminator; pre_d_on: which images do, by whose phase it is; joint: whether all views are scored in one pass;
-    frozen: parameters that no phase moves, as `network.parameter`.
+    frozen: parameters that no phase moves, as `network.parameter`; sizes: samples in a phase of a player, where not
+    those of the batch of reals; lazy_apart: terms with an `every` above 1 have updates of their own.
     """
 
     players: Mapping[str, tuple[str, ...]]
@@ -46,6 +48,23 @@ class Objective:
     pre_d_on: Mapping[str, frozenset[Origin]] = field(default_factory=lambda: PLACEMENTS["both"])
     joint: bool = True
     frozen: frozenset[str] = frozenset()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    lazy_apart: bool = False
+
+    def updates(self, live: Sequence[Term]) -> list[list[Term]]:
+        """The live terms of a phase, by the optimiser step that is taken on them: often ones first."""
+        if not self.lazy_apart:
+            return [list(live)]
+        return [[term for term in live if term.every == every] for every in sorted({term.every for term in live})]
+
+    def pace(self, player: str) -> float:
+        """What the player's learning rate is multiplied by, and to the power of which its betas are taken.
+
+        1/(1 + Σ 1/k) over the intervals k of updates apart, which is k/(k + 1) for one: as many steps more are each
+        shorter, and remember longer (Karras et al., StyleGAN2, CVPR 2020, app. B).
+        """
+        mine = {term.every for term in self.terms if term.player == player and term.every > 1}
+        return 1 / (1 + sum(1 / every for every in mine)) if self.lazy_apart else 1.0
 
 
 @dataclass
@@ -53,7 +72,7 @@ class Execution:
     """How phases are carried out on a device; another execution changes results by rounding alone.
 
     accumulate: micro-batches per phase; autocast, compiled: see `Bundle`; graphs: what records and replays phases, None
-    when nothing does; mode: all of it in words.
+    when nothing does; mode: all of it in words; events: what had to change while training, for metrics.jsonl.
     """
 
     accumulate: int = 1
@@ -61,6 +80,7 @@ class Execution:
     compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     graphs: Graphs | None = None
     mode: str = "eager"
+    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -69,7 +89,7 @@ class TrainState:
 
     ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators; counts: how many
     phases each player has had; images: reals shown to discriminators so far; skipped: phases whose gradient was not
-    finite; pools: what views remember.
+    finite; scales: of each player's loss; pools: what views remember.
     """
 
     nets: dict[str, nn.Module]
@@ -86,6 +106,7 @@ class TrainState:
     best_score: float = float("inf")
     counts: Counter[str] = field(default_factory=Counter)
     skipped: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    scales: dict[str, FullRange] = field(default_factory=lambda: {"D": FullRange(), "G": FullRange()})
     pools: dict[View, nn.Module] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,7 +120,7 @@ class TrainState:
                     f"objective.terms: {term.name} is for player {term.player!r} and critic {term.critic!r}; "
                     f"there are players {', '.join(self.objective.players)} and networks {', '.join(self.nets)}"
                 )
-        for memory in self.memories.values():
+        for memory in (*self.memories.values(), *self.scales.values()):
             memory.to(self.device)
         for module in (*self.nets.values(), *self.memories.values()):
             set_share(module, self.share)
@@ -156,6 +177,7 @@ class TrainState:
             "loader": self.loader.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "memories": {name: memory.state_dict() for name, memory in self.memories.items()},
+            "scales": {name: scale.state_dict() for name, scale in self.scales.items() if scale.state_dict()},
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -165,6 +187,10 @@ class TrainState:
         """Raises ValueError before anything is changed where `state` is not of such a run."""
         check_saved(state, self.state_dict())
         optimizers = {name: fitted(optimizer, state["optimizers"][name]) for name, optimizer in self.optimizers.items()}
+        # A run may change its precision where it is resumed: a scale that was not saved begins anew.
+        scales = {name: saved for name, saved in state.get("scales", {}).items() if self.scales[name].state_dict()}
+        for name, saved in scales.items():
+            self.scales[name].check(saved)
         self.loader.load_state_dict(state["loader"])
         for name, optimizer in self.optimizers.items():
             own = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
@@ -173,6 +199,8 @@ class TrainState:
                 group["lr"], group["capturable"] = lr, capturable  # this run's, whatever the saved one was
         for name, memory in self.memories.items():
             memory.load_state_dict(state["memories"][name])
+        for name, saved in scales.items():
+            self.scales[name].load_state_dict(saved)
         if self.execution.graphs is not None:
             self.execution.graphs.clear()
         self.generator.set_state(state["generator"])

@@ -16,6 +16,7 @@ from steadygan.objective.bundle import Bundle
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Real
 from steadygan.training.graphs import Given, MicroBatch
+from steadygan.training.memory import within_memory
 from steadygan.training.state import TrainState
 
 
@@ -31,31 +32,40 @@ def train_step(state: TrainState) -> dict[str, Tensor]:
 def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
     """One phase of one player: collect the live terms, fetch their images, update, average."""
     live = [term for term in state.objective.terms if term.player == player and term.live(state.counts[player])]
-    batches, work = micro_batches(state, live), partial(update, state, player, live)
-    if state.execution.graphs is None:
-        values = work(batches)
-    else:
-        betas = tuple(group["betas"] for group in state.optimizers[player].param_groups)
-        factors = ((term.name, term.strength(state.step)) for term in live)
-        values = state.execution.graphs.run((player, betas, *factors), work, batches)
+    reals = fetch(state, live)
+    values: dict[str, Tensor] = {}
+    for terms in state.objective.updates(live):
+        values |= within_memory(state, player, partial(carry_out, state, player, terms, reals))
     state.counts[player] += 1
     if player == "G":
         state.ema.update(state.averaged, state.step)
     return values
 
 
+def carry_out(state: TrainState, player: str, terms: Sequence[Term], reals: Given) -> dict[str, Tensor]:
+    """One update of a phase, as it comes or recorded."""
+    work, batches = partial(update, state, player, terms), micro_batches(state, player, reals)
+    if state.execution.graphs is None:
+        return work(batches)
+    betas = tuple(group["betas"] for group in state.optimizers[player].param_groups)
+    factors = ((term.name, term.strength(state.step)) for term in terms)
+    return state.execution.graphs.run((player, betas, *factors), work, batches)
+
+
 def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
     """Generate, score, sum, backward, step: what a phase does on the device, which nothing here waits for.
 
-    A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`.
+    A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`, or as an overflow of
+    the loss scale.
     """
     trained = [state.nets[name] for name in state.objective.players[player]]
-    optimizer = state.optimizers[player]
+    optimizer, scale = state.optimizers[player], state.scales[player]
     state.let_learn(player)
     for net in trained:
         advance_spectral_norm(net)
 
-    optimizer.zero_grad()
+    # What an update of its own does not reach, such as biases under R1, has the gradient zero there, not none.
+    optimizer.zero_grad(set_to_none=not state.objective.lazy_apart)
     values: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=state.device))
     with prepared(state.nets.values(), keep=state.execution.graphs is None):
         for given, size in batches:
@@ -74,35 +84,42 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
             )
             b.prepare(live)
             losses = {term.name: b.loss(term) / state.execution.accumulate for term in live}
-            torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum().backward()
+            scale(torch.stack([term.strength(state.step) * losses[term.name] for term in live]).sum()).backward()
             for name, loss in losses.items():
                 values[f"{player}/{name}"] += loss.detach()
 
     gradients = [p.grad for net in trained for p in net.parameters() if p.grad is not None]
     state.share.average_(gradients)
+    scale.undo_(gradients)
     norm = torch.nn.utils.get_total_norm(gradients)
     optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]  # the fused step skips on it
     optimizer.step()
-    state.skipped += optimizer.found_inf.to(state.skipped)  # type: ignore[attr-defined]
-    return {**values, f"{player}/grad_norm": norm}
+    state.skipped += scale.follow(optimizer.found_inf).to(state.skipped)  # type: ignore[attr-defined]
+    return {**values, f"{player}/grad_norm": norm, **scale.values(player)}
 
 
-def micro_batches(state: TrainState, terms: Sequence[Term]) -> list[MicroBatch]:
-    """The phase's batch in `accumulate` equal parts. Reals are only fetched when a term looks at them.
+def fetch(state: TrainState, terms: Sequence[Term]) -> Given:
+    """The reals of a phase, if any of its terms looks at some.
 
     They count as shown (`state.images`) when D learns from them, not when a generator is given them or they only say
     what its fakes are compared with.
     """
-    loader, parts = state.loader, state.execution.accumulate
-    size = loader.batch_size // loader.world_size // parts
     if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
-        return [({}, size)] * parts
+        return {}
     learning = [term for term in terms if term.player == "D"]
     if any(view.origin() == "real" for term in learning for view in term.score + term.grads):
-        state.images += loader.batch_size
+        state.images += state.loader.batch_size
+    labelled = state.objective.prior.label_pool is not None
+    return {Real(domain): (x, y if labelled else None) for domain, (x, y) in state.loader.batch().items()}
+
+
+def micro_batches(state: TrainState, player: str, reals: Given) -> list[MicroBatch]:
+    """A phase's batch in `accumulate` equal parts."""
+    parts = state.execution.accumulate
+    size = state.objective.sizes.get(player, state.loader.batch_size) // state.loader.world_size // parts
     batches: list[Given] = [{} for _ in range(parts)]
-    for domain, (x, y) in loader.batch().items():
-        labels = [None] * parts if y is None or state.objective.prior.label_pool is None else y.chunk(parts)
+    for view, (x, y) in reals.items():
+        labels = [None] * parts if y is None else y.chunk(parts)
         for given, pair in zip(batches, zip(x.chunk(parts), labels, strict=True), strict=True):
-            given[Real(domain)] = pair
+            given[view] = pair
     return [(given, size) for given in batches]

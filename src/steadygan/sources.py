@@ -1,0 +1,84 @@
+"""Where descriptions of runs come from: presets by name, YAML files, run directories, and what each of them extends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from steadygan.errors import UserError, nearest
+from steadygan.files import read_text
+
+# libyaml's, where it is there, reads all presets in a third of the time.
+YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def preset_names() -> list[str]:
+    """The presets in the package, by name."""
+    return sorted(Path(entry.name).stem for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    """The YAML of one preset, as written."""
+    if name not in preset_names():
+        raise UserError(f"unknown preset {name!r}; {nearest(name, preset_names())}")
+    return _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _presets() -> Any:
+    return resources.files("steadygan").joinpath("presets")
+
+
+def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
+    """The name of a source and the nested mapping behind it, with what it extends merged underneath.
+
+    chain: what was read on the way here.
+
+    Raises:
+        UserError: there is no such preset, file or run, or it is no mapping.
+    """
+    if source in chain:
+        raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}")
+    path = Path(source)
+    if path.is_dir():
+        path = path / "config.yaml"
+        if not path.is_file():
+            raise UserError(f"{source} is not a run directory: it has no config.yaml")
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{source}: no such file")
+        name, text = (
+            path.parent.name if path.name == "config.yaml" else path.stem,
+            read_text(path),
+        )
+    elif source in preset_names():
+        name, text = source, preset_text(source)
+    else:
+        raise UserError(
+            f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
+            "(`steadygan presets` lists them)"
+        )
+    try:
+        tree = yaml.load(text, YAML) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
+    base = tree.pop("extends", None)
+    if base is None:
+        return name, tree
+    sibling = path.parent / str(base)
+    _, below = read_tree(str(sibling) if path.suffix and sibling.is_file() else str(base), (*chain, source))
+    below.pop("name", None)
+    return name, _merge(below, tree)
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged

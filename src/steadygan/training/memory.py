@@ -1,0 +1,102 @@
+"""What a phase does when memory runs out: the same batch in smaller micro-batches, from where it began."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steadygan.errors import UserError
+from steadygan.training.graphs import Values
+from steadygan.training.state import TrainState
+
+WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+"""How torch says it on a GPU, on Apple's and on a CPU."""
+
+
+def within_memory(state: TrainState, player: str, work: Callable[[], Values]) -> Values:
+    """What `work()` returns, which carries out one update of a phase; once more in smaller parts where memory runs out.
+
+    The update begins again with the same images, random numbers and buffers, so that from here on the run is one whose
+    `train.accumulate` was that. What happened is added to `state.execution.events`.
+
+    Raises:
+        UserError: there is nothing left to make smaller, or other processes would not know of it.
+    """
+    while True:
+        before = Before(state)
+        try:
+            return work()
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+            reason = str(error).strip().splitlines()[0]
+        # Here no frame of the attempt holds its tensors any more.
+        _make_smaller(state, player, reason)
+        before.restore()
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether an error of torch's says that there is no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in WORDS)
+
+
+class Before:
+    """What an update moves besides parameters, as it is now: buffers, random numbers, Adam's unfinished beginnings."""
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        modules: list[nn.Module] = [*state.nets.values(), *state.memories.values()]
+        self._buffers = [
+            (part._buffers, name, tensor, tensor.clone())
+            for module in modules
+            for part in module.modules()
+            for name, tensor in part._buffers.items()
+            if tensor is not None
+        ]
+        self._drawn, self._torch = state.generator.get_state(), torch.get_rng_state()
+        self._cuda: Tensor | None = None
+        if state.device.type == "cuda":
+            self._cuda = torch.cuda.get_rng_state(state.device)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Puts everything back."""
+        for table, name, tensor, kept in self._buffers:
+            table[name] = tensor.copy_(kept)
+        for optimizer in self._state.optimizers.values():
+            for moments in optimizer.state.values():
+                if "exp_avg_sq" not in moments:
+                    moments.clear()
+        self._state.generator.set_state(self._drawn)
+        torch.set_rng_state(self._torch)
+        if self._cuda is not None:
+            torch.cuda.set_rng_state(self._cuda, self._state.device)
+
+
+def _make_smaller(state: TrainState, player: str, reason: str) -> None:
+    """Halves the micro-batches, or nearly so where their size is odd."""
+    execution, batch = state.execution, state.loader.batch_size
+    whole = math.gcd(batch, *state.objective.sizes.values())
+    parts = next((n for n in range(2 * execution.accumulate, whole + 1) if whole % n == 0), None)
+    size = batch // execution.accumulate
+    if parts is None or state.share.size > 1:
+        more = "" if parts is None else f" raise train.accumulate (to {parts}, say),"
+        raise UserError(
+            f"out of memory on {state.device} in a phase of {player} with {size} images at a time ({reason});{more} "
+            "set train.recompute=true, or lower train.batch_size, model.width or data.size"
+        )
+    if execution.graphs is not None:
+        execution.graphs.clear()
+    gc.collect()
+    if state.device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif state.device.type == "mps":
+        torch.mps.empty_cache()
+    event: dict[str, Any] = {"event": "memory", "player": player, "from": execution.accumulate, "accumulate": parts}
+    execution.events.append({"step": state.step + 1, **event, "reason": reason})
+    execution.accumulate = parts
