@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.generators.description import build_generator
+from steadygan.generators.description import build_generator, refuse_oversized
 from steadygan.generators.interpolation import Between, interpolate
+from steadygan.generators.prior import Prior
 from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
@@ -55,6 +56,7 @@ class Generator:
         manifest, tensors = read_networks(path, (network,))
         try:
             description, self.step = manifest["generator"], manifest_step(path, manifest)
+            refuse_oversized(path, description)
             self._net, self._prior = build_generator(description)
             self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
         except UserError as error:
@@ -247,6 +249,21 @@ class Generator:
             part = None if y is None else y[first : first + batch_size].to(device)
             images.append(to_uint8(self._net(z[first : first + batch_size].to(device), part, **inside)).cpu())
         return torch.cat(images)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network itself, in evaluation mode."""
+        return self._net
+
+    @property
+    def prior(self) -> Prior:
+        """What its latents are drawn from."""
+        return self._prior
+
+    @property
+    def tables(self) -> Mapping[str, Tensor]:
+        """Batch norm statistics by truncation (see `at_truncation`), of generators that were published with them."""
+        return self._tabulated
 
     @property
     def has_batch_norm(self) -> bool:

@@ -1,0 +1,166 @@
+"""A generator as one function of tensors, ready to be traced: latents (and a class, a truncation) in, images out."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from steadygan._version import __version__
+from steadygan.exporting.subject import Subject
+from steadygan.generators.generator import Generator
+from steadygan.generators.translator import Translator
+from steadygan.nets.protocols import Mapped
+from steadygan.nets.resample import set_folding
+from steadygan.nets.spectral_norm import bake_spectral_norm
+from steadygan.nets.translate import LEAST_SIDE, generator_name
+
+EXAMPLES = 2
+"""Images in the batch that is traced; one would be taken for a batch that is always one."""
+
+
+class Synthesis(nn.Module):
+    """z (N, latent), y (N,) int64 where conditional, truncation () → images (N, C, H, W), about in [−1, 1].
+
+    tables: batch norm statistics by truncation; truncation then chooses among them.
+    """
+
+    def __init__(self, network: nn.Module, tables: Mapping[str, Tensor], *, mapped: bool) -> None:
+        super().__init__()
+        self.network, self.mapped, self.names = network, mapped, sorted(tables)
+        for index, name in enumerate(self.names):
+            self.register_buffer(f"table{index}", tables[name])
+
+    def forward(self, z: Tensor, y: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
+        if truncation is None:
+            return self.network(z, y)
+        if self.mapped:
+            return self.network(z, y, truncation)
+        found = {name: self._at(getattr(self, f"table{index}"), truncation) for index, name in enumerate(self.names)}
+        return functional_call(self.network, found, (z, y))
+
+    @staticmethod
+    def _at(table: Tensor, truncation: Tensor) -> Tensor:
+        """Between the two nearest rows of a table (truncations, C), as `generator.at_truncation`."""
+        place = truncation.clamp(0, 1) * (table.shape[0] - 1)
+        below = place.floor().clamp(max=table.shape[0] - 2).to(torch.int64)
+        rows = table.index_select(0, torch.stack([below, below + 1]))
+        return torch.lerp(rows[0], rows[1], place - below)
+
+
+class Translation(nn.Module):
+    """x (N, C, H, W) in [−1, 1] → image of the same shape."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A module and what it is traced with.
+
+    Attributes: name (empty, or the direction of a translation), module, inputs (by name, as examples), shapes (which
+    of their dimensions may change, for `torch.export`), about (plain facts that go into the file).
+    """
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    shapes: dict[str, Any]
+    about: dict[str, Any]
+
+
+def programs(subject: Subject) -> list[Program]:
+    """The one function of a generator, or one for each direction of a translation."""
+    if isinstance(subject.made, Translator):
+        return [_translation(subject, subject.made, direction) for direction in subject.made.directions]
+    return [_synthesis(subject, subject.made)]
+
+
+def place_of(out: Path, program: Program) -> Path:
+    """The file of a program: `out`, with the direction in its name where there are several."""
+    return out.with_name(f"{out.stem}-{program.name}{out.suffix}") if program.name else out
+
+
+def about(subject: Subject) -> dict[str, Any]:
+    """What a user of the file needs to know."""
+    made = subject.description
+    keys = ("kind", "size", "channels", "classes", "class_names", "latent", "prior")
+    found: dict[str, Any] = {key: made[key] for key in keys if key in made}
+    return {
+        "steadygan": __version__,
+        "name": subject.name,
+        "step": subject.made.step,
+        **found,
+        "licence": _terms(subject),
+    }
+
+
+def _terms(subject: Subject) -> str:
+    return "; ".join(filter(None, (subject.made.licence, subject.options.licence)))
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """A copy whose layers multiply with their weights as they are: no spectral norm, no folded kernels."""
+    network = copy.deepcopy(network)
+    bake_spectral_norm(network)
+    set_folding(network, False)
+    return network.eval().requires_grad_(False)
+
+
+def _synthesis(subject: Subject, made: Generator) -> Program:
+    truncation, mapped = subject.options.truncation, isinstance(made.network, Mapped)
+    chosen = mapped or bool(made.tables)
+    made.prepare(None if chosen else truncation)
+    module = Synthesis(_plain(made.network), made.tables, mapped=mapped)
+    batch = {0: torch.export.Dim("batch", min=1)}
+    generator = torch.Generator().manual_seed(0)
+    inputs, shapes = {"z": made.prior.latents(EXAMPLES, generator)}, {"z": batch}
+    if made.classes:
+        inputs["y"], shapes["y"] = torch.arange(EXAMPLES) % made.classes, batch
+    if chosen:
+        inputs["truncation"], shapes["truncation"] = torch.tensor(0.7), {}
+    facts = about(subject)
+    if made.has_batch_norm and not chosen:
+        facts["truncation"] = truncation
+    return Program("", module.eval(), inputs, shapes, facts)
+
+
+def _translation(subject: Subject, made: Translator, direction: str) -> Program:
+    network = _plain(made.nets[generator_name(direction)])
+    multiple = 1 << getattr(network, "depth", 2)
+    height, width = (
+        multiple * torch.export.Dim(f"{side}_steps", min=max(1, LEAST_SIDE // multiple)) for side in ("height", "width")
+    )
+    side = max(made.size // multiple * multiple, multiple)
+    x = torch.rand(EXAMPLES, made.channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    shapes = {"x": {0: torch.export.Dim("batch", min=1), 2: height, 3: width}}
+    facts = about(subject) | {"direction": direction, "sides": f"multiples of {multiple}"}
+    name = direction if len(made.directions) > 1 else ""
+    return Program(name, Translation(network).eval(), {"x": x}, shapes, facts)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """torch's exporters warn of their own affairs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def traced(program: Program) -> torch.export.ExportedProgram:
+    """The graph of a program, of torch's own operators."""
+    with torch.no_grad(), quiet():
+        return torch.export.export(program.module, (), program.inputs, dynamic_shapes=program.shapes, strict=False)
