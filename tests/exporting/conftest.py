@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,9 @@ SETTINGS = ["train.steps=2", "train.batch_size=8", "data.max_images=40", "model.
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scored run of two steps; not to be written in."""
     return package.train("digits", [*SETTINGS, "train.device=cpu"], out=tmp_path_factory.mktemp("runs") / "run").path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_trace() -> None:
+    """torch traces its tracing for whoever listens at the root logger, as pytest does; that takes most of the time."""
+    logging.getLogger("torch.__trace").setLevel(logging.WARNING)

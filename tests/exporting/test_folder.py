@@ -49,7 +49,7 @@ def test_translations_are_the_same_bits_in_both_directions(kind: str, to: str, t
 
 
 def test_statistics_by_truncation_go_along(tmp_path: Path) -> None:
-    path = checkpoint("biggan-deep", tmp_path, prior="truncated", statistics=tables(tmp_path))
+    path = checkpoint("dcgan", tmp_path, prior="truncated", statistics=tables(tmp_path))
     shared = package.export(path, "zip", tmp_path / "shared.zip")
     before, after = (package.load(place, device="cpu") for place in (path, shared))
     assert torch.equal(before.sample(3, truncation=0.4), after.sample(3, truncation=0.4))
@@ -57,7 +57,7 @@ def test_statistics_by_truncation_go_along(tmp_path: Path) -> None:
 
 
 def tables(folder: Path) -> dict[str, torch.Tensor]:
-    net = package.load(checkpoint("biggan-deep", folder / "first"), device="cpu").network
+    net = package.load(checkpoint("dcgan", folder / "first"), device="cpu").network
     norms = {name: value for name, value in net.state_dict().items() if "running_" in name}
     return {name: torch.stack([value * scale for scale in (0.5, 1.0, 2.0)]) for name, value in norms.items()}
 

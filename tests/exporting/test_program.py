@@ -33,7 +33,8 @@ def inputs_for(kind: str, count: int) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(count)
     made = {"classes": 0, "channels": 3, **FAMILIES[kind]}
     if "translate" in kind:
-        return {"x": torch.rand(count, made["channels"], 16, 32, generator=rng) * 2 - 1}
+        width = 32 if kind == "translate" else 16
+        return {"x": torch.rand(count, made["channels"], 16, width, generator=rng) * 2 - 1}
     found = {"z": torch.randn(count, made["latent"], generator=rng)}
     if made["classes"]:
         found["y"] = torch.arange(count) % made["classes"]
@@ -65,7 +66,7 @@ def test_onnx_runtime_makes_the_same_images_at_any_batch(kind: str, tmp_path: Pa
             (found,) = session.run(["image"], {name: value.numpy() for name, value in inputs.items()})
             expected = expected_of(kind, path, inputs, way)
             assert np.abs(expected).max() > 1e-3
-            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * max(1.0, np.abs(expected).max()))
         assert [value.name for value in session.get_inputs()] == list(inputs)
         assert session.get_inputs()[0].shape[0] == "batch"
         about = session.get_modelmeta().custom_metadata_map
@@ -98,16 +99,16 @@ def test_a_state_dict_needs_nothing_to_be_read(tmp_path: Path) -> None:
 
 def test_truncation_chooses_among_the_tables(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    path = checkpoint("biggan-deep", tmp_path, prior="truncated", statistics=tables(tmp_path))
+    path = checkpoint("dcgan", tmp_path, prior="truncated", statistics=tables(tmp_path))
     package.export(path, "onnx", tmp_path / "g.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "g.onnx")
     generator = package.load(path, device="cpu", winograd=False)
-    inputs: dict[str, Any] = inputs_for("biggan-deep", 3)
+    inputs: dict[str, Any] = inputs_for("dcgan", 3)
     for truncation in (0.3, 1.0):
         generator.prepare(truncation)
         with torch.no_grad():
             expected = generator.network(*inputs.values()).numpy()
-        fed = {name: value.numpy() for name, value in inputs.items()} | {"truncation": np.float32(truncation)}
+        fed = {name: value.numpy() for name, value in inputs.items()} | {"truncation": np.array(truncation, np.float32)}
         np.testing.assert_allclose(session.run(["image"], fed)[0], expected, rtol=0, atol=1e-4)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,12 +59,25 @@ def patiently(to: str, call: Callable[[], T], wait: Callable[[float], Any] = tim
         try:
             return call()
         except Exception as error:  # its errors are those of several HTTP libraries
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            passing = status in TRANSIENT or (status is None and isinstance(error, OSError | TimeoutError))
+            status = _status(error)
+            passing = status in TRANSIENT or (status is None and any(isinstance(e, OSError) for e in _causes(error)))
             if not passing or attempt == ATTEMPTS - 1:
                 raise UserError(f"--to {to}: {_reason(error, status)}") from error
             wait(FIRST_WAIT * 2**attempt)
     raise AssertionError
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on: the client wraps what its threads meet."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status behind an error, if there was an answer at all."""
+    responses = (getattr(cause, "response", None) for cause in _causes(error))
+    return next((response.status_code for response in responses if response is not None), None)
 
 
 def _reason(error: Exception, status: int | None) -> str:

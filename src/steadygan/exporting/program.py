@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -21,7 +22,8 @@ from steadygan.generators.translator import Translator
 from steadygan.nets.protocols import Mapped
 from steadygan.nets.resample import set_folding
 from steadygan.nets.spectral_norm import bake_spectral_norm
-from steadygan.nets.translate import LEAST_SIDE, generator_name
+from steadygan.nets.translate import LEAST_SIDE, STRIDE, generator_name
+from steadygan.nets.translate import Generator as ResidualTranslator
 
 EXAMPLES = 2
 """Images in the batch that is traced; one would be taken for a batch that is always one."""
@@ -30,30 +32,32 @@ EXAMPLES = 2
 class Synthesis(nn.Module):
     """z (N, latent), y (N,) int64 where conditional, truncation () → images (N, C, H, W), about in [−1, 1].
 
-    tables: batch norm statistics by truncation; truncation then chooses among them.
+    tables: batch norm statistics by truncation from 0 to 1; truncation then chooses among them.
     """
+
+    table: Tensor
 
     def __init__(self, network: nn.Module, tables: Mapping[str, Tensor], *, mapped: bool) -> None:
         super().__init__()
         self.network, self.mapped, self.names = network, mapped, sorted(tables)
-        for index, name in enumerate(self.names):
-            self.register_buffer(f"table{index}", tables[name])
+        self.widths = [tables[name].shape[1] for name in self.names]
+        if tables:
+            self.register_buffer("table", torch.cat([tables[name] for name in self.names], 1))
 
     def forward(self, z: Tensor, y: Tensor | None = None, truncation: Tensor | None = None) -> Tensor:
         if truncation is None:
             return self.network(z, y)
         if self.mapped:
             return self.network(z, y, truncation)
-        found = {name: self._at(getattr(self, f"table{index}"), truncation) for index, name in enumerate(self.names)}
-        return functional_call(self.network, found, (z, y))
+        found = self._statistics(truncation).split(self.widths)
+        return functional_call(self.network, dict(zip(self.names, found, strict=True)), (z, y))
 
-    @staticmethod
-    def _at(table: Tensor, truncation: Tensor) -> Tensor:
-        """Between the two nearest rows of a table (truncations, C), as `generator.at_truncation`."""
-        place = truncation.clamp(0, 1) * (table.shape[0] - 1)
-        below = place.floor().clamp(max=table.shape[0] - 2).to(torch.int64)
-        rows = table.index_select(0, torch.stack([below, below + 1]))
-        return torch.lerp(rows[0], rows[1], place - below)
+    def _statistics(self, truncation: Tensor) -> Tensor:
+        """Between the two nearest rows of the table (truncations, all channels), as `generator.at_truncation`."""
+        last = self.table.shape[0] - 1
+        place = (1 - F.relu(1 - truncation)) * last  # no further than the whole
+        near = F.relu(1 - (torch.arange(last + 1) - place).abs())
+        return near @ self.table
 
 
 class Translation(nn.Module):
@@ -139,15 +143,19 @@ def _synthesis(subject: Subject, made: Generator) -> Program:
 
 
 def _translation(subject: Subject, made: Translator, direction: str) -> Program:
+    """Of sides that are multiples of 4; a U-Net, whose innermost map may be one pixel, of its own size alone."""
     network = _plain(made.nets[generator_name(direction)])
-    multiple = 1 << getattr(network, "depth", 2)
-    height, width = (
-        multiple * torch.export.Dim(f"{side}_steps", min=max(1, LEAST_SIDE // multiple)) for side in ("height", "width")
-    )
-    side = max(made.size // multiple * multiple, multiple)
+    batch = {0: torch.export.Dim("batch", min=1)}
+    facts = about(subject) | {"direction": direction}
+    if isinstance(network, ResidualTranslator):
+        least = LEAST_SIDE // STRIDE
+        height, width = (STRIDE * torch.export.Dim(f"{side}_steps", min=least) for side in ("height", "width"))
+        shapes = {"x": {**batch, 2: height, 3: width}}
+        side, facts["sides"] = max(made.size // STRIDE * STRIDE, 2 * LEAST_SIDE), f"multiples of {STRIDE}"
+    else:
+        shapes = {"x": batch}
+        side, facts["sides"] = made.size, str(made.size)
     x = torch.rand(EXAMPLES, made.channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    shapes = {"x": {0: torch.export.Dim("batch", min=1), 2: height, 3: width}}
-    facts = about(subject) | {"direction": direction, "sides": f"multiples of {multiple}"}
     name = direction if len(made.directions) > 1 else ""
     return Program(name, Translation(network).eval(), {"x": x}, shapes, facts)
 

@@ -30,6 +30,8 @@ def write(subject: Subject, out: Path) -> None:
         raise UserError(
             f"--to cyclegan is for translations (model.kind={' or '.join(makers)}); {subject.path} is a {kind}"
         )
+    if subject.description["options"].get("norm") == "none":
+        raise UserError("--to cyclegan: its generators without norms have no biases either, this one has")
     directions = subject.description["directions"]
     tensors = subject.tensors()
     with whole_directory(out) as temporary:
