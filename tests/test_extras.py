@@ -16,7 +16,7 @@ WITHOUT = """
 import sys
 
 OPTIONAL = {"sklearn", "scipy", "torchvision", "matplotlib", "torchmetrics", "pyarrow", "starlette", "uvicorn",
-            "huggingface_hub", "torch_fidelity", "imageio_ffmpeg"}
+            "huggingface_hub", "onnx", "onnxscript", "onnxruntime", "torch_fidelity", "imageio_ffmpeg"}
 
 sys.modules.update(dict.fromkeys(OPTIONAL))  # importing one raises ImportError
 import steadygan

@@ -22,6 +22,7 @@ ORDER += [
     "metrics",
     "tasks",
     "importing",
+    "exporting",
     "evaluation",
     "reports",
     "build",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from steadygan.errors import UserError as UserError
     from steadygan.evaluation.images import evaluate_images as evaluate_images
     from steadygan.evaluation.run import evaluate as evaluate
+    from steadygan.exporting.targets import export as export
     from steadygan.generators.generator import Generator as Generator
     from steadygan.generators.loading import load as load
     from steadygan.generators.loading import load_translator as load_translator
@@ -28,6 +29,7 @@ _HOMES = {
     "UserError": "errors",
     "evaluate": "evaluation.run",
     "evaluate_images": "evaluation.images",
+    "export": "exporting.targets",
     "load": "generators.loading",
     "load_translator": "generators.loading",
     "sample": "generators.loading",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,19 +62,19 @@ def resolve(config: Config) -> Config:
 
 def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.Module]:
     """The networks with their initial weights, a function of `train.seed` alone."""
-    model = config.model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         generator, _ = build_generator(description)
-        options = dict(model.critic)
-        width = options.pop("width", description["width"])
-        shape = Shape(description["size"], description["channels"], description["classes"], width=width)
+        return task_of(config).networks(generator, partial(build_critic, config, description))
 
-        def critic() -> nn.Module:
-            net = build_network("critic", model.kind, shape, options)
-            return net if model.features is None else FeatureCritic(shape, net, model.features)
 
-        return task_of(config).networks(generator, critic)
+def build_critic(config: Config, description: Mapping[str, Any]) -> nn.Module:
+    """This configuration's critic of what a generator of that description makes."""
+    model, options = config.model, dict(config.model.critic)
+    width = options.pop("width", description["width"])
+    shape = Shape(description["size"], description["channels"], description["classes"], width=width)
+    net = build_network("critic", model.kind, shape, options)
+    return net if model.features is None else FeatureCritic(shape, net, model.features)
 
 
 def build_controllers(config: Config) -> dict[str, Controller]:

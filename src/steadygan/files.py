@@ -23,6 +23,8 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 PROBE_BYTES = 4 << 20
 CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
 """What makes a folder a checkpoint."""
+SHARED_FILES = ("config.json", "model.safetensors")
+"""What makes a folder a generator that was given away."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
@@ -124,7 +126,7 @@ def check_folder(folder: Path, out: Path) -> None:
         UserError: not so, or it is a checkpoint, whose files are hashed; naming `out`, the option's value.
     """
     for parent in (folder, *folder.absolute().parents):
-        if all((parent / name).is_file() for name in CHECKPOINT_FILES):
+        if any(all((parent / name).is_file() for name in files) for files in (CHECKPOINT_FILES, SHARED_FILES)):
             raise UserError(
                 f"--out {out}: {parent} is a checkpoint, which holds its own files only; name another place with --out"
             )

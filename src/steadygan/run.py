@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from steadygan._version import __version__
-from steadygan.build import build_state, resolve
+from steadygan.build import build_critic, build_state, resolve
 from steadygan.config import Config
 from steadygan.data.images import free_memory
 from steadygan.errors import Collapsed, LostProcess, UserError
@@ -167,7 +167,8 @@ def train_run(
                 load_checkpoint(state, checkpoint)
             origin: dict[str, Any] = {}
             if checkpoint is None and config.train.init_from is not None:
-                origin["init_from"] = start_from(state, Path(config.train.init_from).expanduser(), monitor.generator)
+                source = Path(config.train.init_from).expanduser()
+                origin["init_from"] = start_from(state, source, monitor.generator, partial(build_critic, config))
             if run is None:
                 data = images.facts(config.data.path)
                 origin |= provenance(seed=train.seed, config_yaml=config_yaml, data=data, circumstances=now)

@@ -96,7 +96,7 @@ def test_each_truncation_has_statistics_of_its_own(alone: Path) -> None:
     seen = []
     for truncation in (0.2, 1.0, None, 0.2):
         generator.sample(2, truncation=truncation)
-        network = generator._network(truncation)
+        network = generator.network(truncation)
         seen.append({k: v.clone() for k, v in network.state_dict().items() if "running_" in k})
         fresh, prior = build_generator(read_manifest(alone)["generator"])
         fresh.load_state_dict(network.state_dict())

@@ -64,7 +64,7 @@ def test_statistics_go_with_the_truncation(tmp_path: Path) -> None:
     own = read_weights(path)
 
     def mean(truncation: float | str | None) -> torch.Tensor:
-        return generator._network(truncation).norm.running_mean
+        return generator.network(truncation).norm.running_mean
 
     assert torch.equal(mean(None), own["G_ema.norm.running_mean"])
     assert torch.allclose(mean(0.5), tables["norm.running_mean"][25])

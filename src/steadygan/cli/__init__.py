@@ -20,6 +20,7 @@ from steadygan.cli.curve import curve
 from steadygan.cli.data import data_app
 from steadygan.cli.diagnose import diagnose
 from steadygan.cli.doctor import doctor
+from steadygan.cli.exporting import export
 from steadygan.cli.importing import import_weights
 from steadygan.cli.interpolation import interpolate
 from steadygan.cli.neighbours import neighbours
@@ -58,6 +59,7 @@ for command in (
 ):
     app.command()(command)
 app.command("import")(import_weights)
+app.command()(export)
 
 
 @app.callback()

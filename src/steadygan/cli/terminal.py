@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …", show_default=False)]
-RunOrCheckpoint = Annotated[Path, typer.Argument(help="a run directory or a checkpoint", show_default=False)]
+RunOrCheckpoint = Annotated[
+    Path, typer.Argument(help="a run, a checkpoint, an exported folder or .zip, hub:USER/NAME", show_default=False)
+]
 MaxUnreadable = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="share of unreadable images from which on it fails  [default: 0.01, or the run's]"),

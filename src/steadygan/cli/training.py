@@ -65,12 +65,19 @@ def train(
             if not resume:
                 _refuse_run(source)
             own = not resume and planning.is_images(source)
-            if own and replicas.size > 1:
+            start = source_of(overrides or []) if own else None
+            if own and not start and replicas.size > 1:
                 raise UserError(
                     f"{source} are images: choose settings first with `steadygan plan {source} --out FILE.yaml`, then "
                     "train FILE.yaml with torchrun"
                 )
-            if own:
+            if own and start:
+                from steadygan.recipes.finetune import fine_tuning
+                from steadygan.recipes.plan import free_directory
+
+                config = fine_tuning(source, start, [*(overrides or []), *_as_overrides(hours, size)])
+                out = out or free_directory(config.name)
+            elif own:
                 from steadygan.recipes.plan import free_directory
 
                 made = planning.make(source, overrides, hours, size)
@@ -85,6 +92,14 @@ def train(
         if config is not None and restarted() and (path / "config.yaml").is_file():
             config = None  # overrides are those the run was started with
         _train(config, path, overrides, replicas, accept_config)
+
+
+def source_of(overrides: list[str]) -> str | None:
+    """The value of `train.init_from` among overrides, if it is given."""
+    values = [
+        value for key, _, value in (override.partition("=") for override in overrides) if key == "train.init_from"
+    ]
+    return values[-1] or None if values else None
 
 
 def _as_overrides(hours: float | None, size: int | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -15,6 +16,9 @@ from steadygan.generators.prior import Prior, PriorKind
 from steadygan.nets.registry import build_network
 from steadygan.nets.shape import Shape
 from steadygan.nets.translate import generator_name
+from steadygan.nets.unfilled import Unfilled
+from steadygan.runs.checkpoint import weights_name
+from steadygan.runs.shared import MODEL
 
 
 def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
@@ -28,7 +32,8 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
         names = [generator_name(direction) for direction in description.get("directions", ())]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the description of the generator is incomplete or damaged: {error}") from error
-    if any(value > 1 << 16 for value in sizes.values()) or prior not in get_args(PriorKind):
+    counts = [*sizes.values(), *(value for value in options.values() if isinstance(value, int))]
+    if any(value > 1 << 16 for value in counts) or prior not in get_args(PriorKind):
         raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
     classes = sizes["classes"]
     pool = torch.arange(classes) if classes else None
@@ -38,6 +43,23 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
     if names:
         return nn.ModuleDict({name: build_network("generator", kind, shape, options) for name in names}), prior_of
     return build_network("generator", kind, shape, options), prior_of
+
+
+def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
+    """Refuses a shared generator whose description promises another size than its weights have.
+
+    The description may be a stranger's: networks are made on the meta device first, which takes no memory.
+
+    Raises:
+        UserError: the description fits other weights.
+    """
+    if weights_name(path) != MODEL:
+        return
+    with torch.device("meta"), Unfilled():
+        network, _ = build_generator(description)
+    promised = sum(tensor.numel() for tensor in network.state_dict().values())
+    if promised * 2 > (there := (path / MODEL).stat().st_size):  # half precision at the least
+        raise UserError(f"its description promises {promised:,} numbers, {MODEL} has {there:,} bytes")
 
 
 def _refuse_unknown_code(kind: object) -> None:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.generators.description import build_generator
+from steadygan.generators.description import build_generator, refuse_oversized
 from steadygan.generators.interpolation import Between, interpolate
-from steadygan.generators.prior import Cut, Truncation, read_truncation
+from steadygan.generators.prior import Cut, Prior, Truncation, read_truncation
 from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
@@ -67,6 +67,7 @@ class Generator:
         manifest, tensors = read_networks(path, (network,))
         try:
             description, self.step = manifest["generator"], manifest_step(path, manifest)
+            refuse_oversized(path, description)
             self.module, self._prior = build_generator(description)
             self.kind = str(description["kind"])
             self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
@@ -134,7 +135,7 @@ class Generator:
         Raises:
             UserError: z or y of another shape.
         """
-        net = self._network(truncation)
+        net = self.network(truncation)
         inside = {}
         if truncation is not None and isinstance(net, Mapped):
             inside["truncation"] = read_truncation(truncation).threshold
@@ -214,7 +215,7 @@ class Generator:
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
         labels = choose_labels(num, self._class_numbers(classes), self.classes)
         images = draw(
-            self._network(truncation),
+            self.network(truncation),
             self._prior,
             num,
             labels=labels,
@@ -253,7 +254,7 @@ class Generator:
         """
         chosen = self._class_numbers(classes)
         return interpolate(
-            self._network(truncation),
+            self.network(truncation),
             self._prior,
             between=between,
             rows=rows,
@@ -335,13 +336,23 @@ class Generator:
         return self._images(z, y, truncation, batch_size)
 
     @property
+    def prior(self) -> Prior:
+        """What its latents are drawn from."""
+        return self._prior
+
+    @property
+    def tables(self) -> Mapping[str, Tensor]:
+        """Batch norm statistics by truncation (see `at_truncation`), of generators that were published with them."""
+        return self._tabulated
+
+    @property
     def has_batch_norm(self) -> bool:
         """Whether its images depend on batch statistics."""
         return has_batch_statistics(self.module)
 
     def batch_statistics(self, truncation: Truncation | None = None) -> AbstractContextManager[None]:
         """Within, images of this truncation are normalised by the statistics of each batch instead of those stored."""
-        return batch_statistics(self._network(truncation))
+        return batch_statistics(self.network(truncation))
 
     def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
         """Writes a sheet of samples as PNG.
@@ -360,7 +371,7 @@ class Generator:
         parts = zip(z.split(batch_size), labels, strict=False)
         return torch.cat([to_uint8(self(part, y, truncation=truncation)).cpu() for part, y in parts])
 
-    def _network(self, truncation: Truncation | None) -> nn.Module:
+    def network(self, truncation: Truncation | None) -> nn.Module:
         """The network whose batch norms have the statistics of this truncation; all share their parameters."""
         if truncation is None:
             return self.module

@@ -14,7 +14,7 @@ from steadygan._version import __version__
 from steadygan.errors import UserError
 from steadygan.generators.generator import Generator
 from steadygan.pictures.stamp import Stamp
-from steadygan.runs.checkpoint import MANIFEST, WEIGHTS, read_manifest
+from steadygan.runs.checkpoint import MANIFEST, WEIGHTS, weights_digest
 
 DEPTH = 6
 BATCH = 64
@@ -25,7 +25,7 @@ def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str
     """The stamp of images that `generator.CALL(**arguments)` made; weights: ema or raw; more: fields of `Stamp`."""
     return Stamp(
         steadygan=__version__,
-        checkpoint=str(read_manifest(generator.path, ())["sha256"][WEIGHTS]),
+        checkpoint=weights_digest(generator.path),
         run=more.pop("run", generator.run),
         step=generator.step,
         weights=weights,
@@ -52,7 +52,7 @@ def remake(stamp: Stamp, generator: Generator) -> Tensor:
     Raises:
         UserError: the generator is another one, or the stamp's arguments make no sense to it.
     """
-    if read_manifest(generator.path, ())["sha256"][WEIGHTS] != stamp.checkpoint:
+    if weights_digest(generator.path) != stamp.checkpoint:
         raise UserError(f"{generator.path} is not the checkpoint that made this image")
     arguments = dict(stamp.arguments)
     try:

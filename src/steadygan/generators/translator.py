@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.files import read_json
-from steadygan.generators.description import build_generator
+from steadygan.generators.description import build_generator, refuse_oversized
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.translate import generator_name
-from steadygan.runs.checkpoint import MANIFEST, fill, licence, manifest_step, read_manifest, read_networks
+from steadygan.runs.checkpoint import fill, licence, manifest_step, read_manifest, read_networks
 
 
 class Translator:
@@ -33,6 +32,7 @@ class Translator:
         manifest = read_manifest(path, ())
         try:
             description, self.step = manifest["generator"], manifest_step(path, manifest)
+            refuse_oversized(path, description)
             nets, _ = build_generator(description)
             self.directions: tuple[str, ...] = tuple(map(str, description["directions"]))
             self.size, self.channels = int(description["size"]), int(description["channels"])
@@ -88,6 +88,6 @@ class Translator:
 def is_translation(checkpoint: Path) -> bool:
     """Whether a checkpoint says that its generators make images of images."""
     try:
-        return bool(read_json(checkpoint / MANIFEST)["generator"].get("directions"))
+        return bool(read_manifest(checkpoint, ())["generator"].get("directions"))
     except (UserError, KeyError, AttributeError):
         return False  # whoever loads it says what is wrong

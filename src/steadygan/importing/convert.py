@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from steadygan._version import __version__
 from steadygan.errors import UserError
@@ -20,6 +19,7 @@ from steadygan.importing.finetune import FINETUNE, configuration, text
 from steadygan.importing.layouts.common import Imported
 from steadygan.importing.values import Refused
 from steadygan.nets import create_critic, create_generator
+from steadygan.nets.unfilled import Unfilled
 from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
 
 MOST_PARAMETERS = 1 << 31
@@ -68,27 +68,6 @@ def check(imported: Imported) -> None:
                 raise Refused(f"{imported.family}: {name}.{key} holds numbers that are not finite")
         if spare := tensors.keys() - shapes[name[0]].keys():
             raise Refused(f"{imported.family}: ours has no {name}.{min(spare)}, which the file gives")
-
-
-class Unfilled(TorchFunctionMode):
-    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler for the rest."""
-
-    FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
-    SCALES = ("div", "__truediv__", "true_divide")
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self.FILLS:
-            return args[0] if args else next(iter(kwargs.values()))
-        if func is torch.randn:
-            return torch.empty(*args, **kwargs)
-        if func is torch.outer:
-            return torch.empty(len(args[0]), len(args[1]))
-        if getattr(func, "__name__", "") in self.SCALES and not isinstance(args[1], Tensor):
-            return args[0]
-        return func(*args, **kwargs)
 
 
 def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -15,6 +15,7 @@ from steadygan.importing.layouts import (
     huggingface,
     misfits,
     nvidia,
+    nvidia_state,
     rosinality,
     studiogan,
 )
@@ -42,6 +43,7 @@ def _single(name: str, module: Any) -> Layout:
 
 LAYOUTS: Sequence[Layout] = (
     _single("stylegan2-ada", nvidia),
+    _single("stylegan2-state", nvidia_state),
     _single("rosinality", rosinality),
     Layout("huggingface", huggingface.matches, huggingface.convert),
     Layout("studiogan", studiogan.matches, studiogan.convert),

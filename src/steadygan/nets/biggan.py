@@ -202,7 +202,7 @@ class Generator(Shaped):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
         seed, conditions = self.conditions(z, y)
-        h = self.linear(seed).view(len(z), -1, SEED, SEED)
+        h = self.linear(seed).view(z.shape[0], -1, SEED, SEED)
         for block, attention, condition in zip(self.blocks, self.attention, conditions, strict=True):
             h = attention(block(h, condition))
         return torch.tanh(self.out(F.relu(self.norm(h))))

@@ -195,7 +195,7 @@ class Generator(Shaped):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
         c = z if self.embedding is None else torch.cat([z, self.embedding(required(y))], dim=1)
-        h = self.linear(c).view(len(z), -1, SEED, SEED)
+        h = self.linear(c).view(z.shape[0], -1, SEED, SEED)
         for block, attention in zip(self.blocks, self.attention, strict=True):
             h = attention(block(h, c))
         return torch.tanh(self.out(rectified(self.norm(h), self.slope)))

@@ -74,7 +74,7 @@ class Generator(Shaped):
         h = self.linear(z)
         if self.norm is not None:
             h = F.relu(self.norm(h[:, :, None, None], y))
-        h = h.view(len(z), -1, self.seed, self.seed)
+        h = h.view(z.shape[0], -1, self.seed, self.seed)
         for up, norm in zip(self.up, self.norms, strict=True):
             h = F.relu(norm(up(h), y))
         return torch.tanh(self.out(h))

@@ -137,7 +137,7 @@ class Generator(Shaped):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
-        h = self.linear(z).view(len(z), -1, SEED, SEED)
+        h = self.linear(z).view(z.shape[0], -1, SEED, SEED)
         for block in self.blocks:
             h = block(h, y)
         return torch.tanh(self.out(F.relu(self.norm(h))))

@@ -104,3 +104,13 @@ def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
         if iterations:
             torch._foreach_copy_([layer.u for layer in layers], u)
             torch._foreach_copy_([layer.v for layer in layers], v)
+
+
+@torch.no_grad()
+def bake_spectral_norm(module: nn.Module) -> None:
+    """Gives every layer in `module` the weight it multiplies with, and no spectral norm: for networks that are used."""
+    for layer in module.modules():
+        if isinstance(layer, SpectralNorm) and layer.spectral_norm:
+            layer.weight.copy_(layer.normalised_weight())
+            layer.spectral_norm, layer.prepared = False, None
+            del layer.u, layer.v

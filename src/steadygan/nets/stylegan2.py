@@ -207,7 +207,7 @@ class Generator(OfBatch, Shaped):
         Layer i takes w[:, i]; the colours of a resolution take the w of the layer that follows it.
         """
         styles = w.unbind(1)
-        h = self.first(self.constant.expand(len(w), -1, -1, -1), styles[0])
+        h = self.first(self.constant.expand(w.shape[0], -1, -1, -1), styles[0])
         image = clamped(self.to_rgb[0](h, styles[1]).to(w.dtype), self.conv_clamp)
         for i, (up, layer) in enumerate(zip(self.ups, self.layers, strict=True)):
             h = layer(up(h, styles[2 * i + 1]), styles[2 * i + 2])

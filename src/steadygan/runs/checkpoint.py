@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from steadygan._version import __version__
 from steadygan.errors import UserError
 from steadygan.files import read_json, sha256, whole_directory, write_failure, write_text
+from steadygan.runs.shared import CONFIG, MODEL, MOST_CONFIG, is_shared, opened
+from steadygan.runs.shared import STATISTICS as STATISTICS
 
 T = TypeVar("T")
 
@@ -56,9 +58,7 @@ class Checkpointed(Protocol):
 
 FORMAT = 1
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
-STATISTICS = "statistics.safetensors"
-"""Batch norm statistics by truncation, of imported generators that were published with them."""
-
+AVERAGED = "G_ema"
 
 RETRIES = 5
 """How often a reader takes the next checkpoint when retention removes the one it found."""
@@ -178,8 +178,12 @@ def best_checkpoint(root: Path) -> Path | None:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
-    if (path / MANIFEST).is_file():
+    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory.
+
+    A shared generator (`runs.shared`) is one too: its folder, its zip file, or `hub:USER/NAME`.
+    """
+    path = opened(path)
+    if (path / MANIFEST).is_file() or is_shared(path):
         return path
     root = path / "checkpoints"
     found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
@@ -203,21 +207,36 @@ def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
     raise AssertionError
 
 
+def weights_name(path: Path) -> str:
+    """The name of a checkpoint's file of weights: another in a shared generator."""
+    return MODEL if is_shared(path) and not (path / MANIFEST).is_file() else WEIGHTS
+
+
+def weights_digest(path: Path) -> str:
+    """The SHA-256 of a checkpoint's weights; of a shared generator that of the weights it was made of."""
+    manifest = read_manifest(path, ())
+    return str(manifest.get("exported_from") or manifest["sha256"][weights_name(path)])
+
+
 def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, Any]:
     """The manifest of a checkpoint in which these files are the ones that were written; None: all it lists.
 
     Raises:
         UserError: the manifest, or one of the files, is missing or damaged.
     """
+    weights = weights_name(path)
+    file = path / (MANIFEST if weights == WEIGHTS else CONFIG)
     try:
-        manifest = read_json(path / MANIFEST)
+        if file.is_file() and file.stat().st_size > MOST_CONFIG:
+            raise UserError(f"{file}: damaged: larger than {MOST_CONFIG:,} bytes")
+        manifest = read_json(file)
         sums = {str(name): str(digest) for name, digest in manifest["sha256"].items()}
         version = manifest["format"]
     except (UserError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: not a checkpoint, or a damaged one: {MANIFEST} is missing or unreadable") from error
+        raise UserError(f"{path}: not a checkpoint, or a damaged one: {file.name} is missing or unreadable") from error
     if version != FORMAT:
         raise UserError(f"{path}: checkpoint format {version!r}; this version of steadygan reads {FORMAT}")
-    if any(Path(name).name != name for name in sums) or WEIGHTS not in sums:
+    if any(Path(name).name != name for name in sums) or weights not in sums:
         raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint")
     for name in sums if files is None else files:
         file = path / name
@@ -242,7 +261,12 @@ def read_weights(path: Path, networks: Sequence[str] | None = None) -> dict[str,
 
     Nothing else of the file is read.
     """
-    return _read_tensors(path / WEIGHTS, networks)
+    name = weights_name(path)
+    if name == WEIGHTS:
+        return _read_tensors(path / WEIGHTS, networks)
+    if networks is not None and AVERAGED not in networks:
+        return {}
+    return {f"{AVERAGED}.{key}": value for key, value in _read_tensors(path / MODEL).items()}
 
 
 def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str, Tensor]:
@@ -279,6 +303,8 @@ def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], 
     """
     manifest = read_manifest(path, ())
     digests, tables = manifest.get("networks"), [STATISTICS] if STATISTICS in manifest["sha256"] else []
+    if weights_name(path) == MODEL and set(networks) != {AVERAGED}:
+        raise UserError(f"{path} is a generator that was given away with its averaged weights alone; use those (ema)")
     if not isinstance(digests, dict):
         return read_manifest(path, (WEIGHTS, *tables)), read_weights(path, networks)
     read_manifest(path, tables)
@@ -287,8 +313,8 @@ def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], 
     for name in networks:
         if name not in found or found[name] != digests.get(name):
             raise UserError(
-                f"{path / WEIGHTS}: missing or changed since it was written (the SHA-256 of its network {name} is not "
-                "the manifest's)"
+                f"{path / weights_name(path)}: missing or changed since it was written (the SHA-256 of its network "
+                f"{name} is not the manifest's)"
             )
     return manifest, weights
 

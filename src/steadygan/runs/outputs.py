@@ -8,18 +8,23 @@ from pathlib import Path
 from steadygan.errors import UserError
 from steadygan.files import CHECKPOINT_FILES, check_apart
 from steadygan.runs.provenance import read_provenance
+from steadygan.runs.shared import HUB, is_elsewhere, is_shared
 
 
 def default_output(path: Path, name: str) -> Path:
     """The file `name` in a run directory; of a checkpoint in its run, or next to a checkpoint without one.
 
     Args:
-        path: a run directory or a checkpoint.
+        path: a run directory or a checkpoint; next to a zip file, and in the working directory for `hub:USER/NAME`.
         name: the file's name, such as `samples.png`.
     """
-    if not (path / CHECKPOINT_FILES[0]).is_file():
+    if str(path).startswith(HUB):
+        return Path(f"{path.name.partition('@')[0]}-{name}")
+    if is_elsewhere(path):
+        return path.with_name(f"{path.stem}-{name}")
+    if not (path / CHECKPOINT_FILES[0]).is_file() and not is_shared(path):
         return path / name
-    run = _run_of(path)
+    run = run_of(path)
     place = path.resolve()
     return place.with_name(f"{place.name}-{name}") if run is None else run / name
 
@@ -30,7 +35,7 @@ def check_output(out: Path, path: Path) -> None:
     Raises:
         UserError: it does.
     """
-    run = path if (path / "provenance.json").is_file() else _run_of(path)
+    run = path if (path / "provenance.json").is_file() else run_of(path)
     if run is None:
         return
     data: object = None
@@ -50,7 +55,7 @@ def check_data(out: Path, data: str) -> None:
         check_apart(out, Path(data), "the training images, of which it would become a part")
 
 
-def _run_of(checkpoint: Path) -> Path | None:
+def run_of(checkpoint: Path) -> Path | None:
     """The run directory that a checkpoint lies in."""
     for run in checkpoint.absolute().parents[:2]:
         if (run / "config.yaml").is_file():

@@ -79,6 +79,7 @@ def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int
 def download(data: bytes, kind: str, name: str) -> Response:
     """A file to be kept under a name of letters, digits, dots, dashes and underscores."""
     types = {"png": "image/png", "gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4", "zip": "application/zip"}
+    types |= dict.fromkeys(("onnx", "pt2", "pt"), "application/octet-stream")
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip(".-") or "steadygan"
     return Response(
         data,

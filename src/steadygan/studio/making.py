@@ -50,6 +50,19 @@ class Neighbours(Making):
     k: Annotated[int, Field(ge=1, le=20)] = 5
 
 
+class Export(BaseModel):
+    """A form in which a generator is taken along."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    to: Literal["zip", "onnx", "torch", "state-dict"] = "zip"
+
+
+TARGETS = {"zip": "zip", "onnx": "onnx", "torch": "pt2", "state-dict": "pt"}
+"""The ending of each form's file."""
+
+
 def routes(studio: Any) -> list[Route]:
     """The addresses of this module."""
 
@@ -88,10 +101,10 @@ def routes(studio: Any) -> list[Route]:
         return packed(answer, data)
 
     def export(request: Request, body: dict[str, Any]) -> Response:
-        run, wanted = run_of(studio, request), parsed(Making, body)
+        run, wanted = run_of(studio, request), parsed(Export, body)
         checkpoint = _checkpoint(run, wanted.step)
-        _, data = studio.reader.ask("export", seconds=180, checkpoint=checkpoint, card=card(run, wanted.step))
-        return download(data, "zip", f"{run.name}-step-{wanted.step}-generator")
+        _, data = studio.reader.ask("export", seconds=600, checkpoint=checkpoint, to=wanted.to)
+        return download(data, TARGETS[wanted.to], f"{run.name}-step-{wanted.step}-generator")
 
     return [
         Route("/api/runs/{id}/generator", with_body(about), methods=["POST"]),
@@ -131,35 +144,3 @@ def packed(header: dict[str, Any], data: bytes) -> Response:
         media_type="application/octet-stream",
         headers={"cache-control": "no-store"},
     )
-
-
-def card(run: RunFiles, step: int) -> str:
-    """A model card: where the generator comes from, and its scores with their protocols."""
-    manifest, origin = run.manifest(step), run.provenance
-    found = origin.get("data")
-    data = found if isinstance(found, dict) else {}
-    lines = [
-        f"# {run.name}, step {step}",
-        "",
-        f"A generator trained with steadygan {manifest.get('steadygan', '')}: {run.summary()['objective']}.",
-        "",
-        f"- weights: the moving average; SHA-256 of the checkpoint {_digest(manifest)}",
-        f"- training images: {data.get('train', 'unknown')}, content fingerprint {data.get('fingerprint', 'unknown')}",
-        f"- seed {origin.get('seed', 'unknown')}; started {origin.get('started', 'unknown')}",
-        "- licence: to be named by whoever shares this; check that of the training images",
-        "",
-        "| score | value | protocol |",
-        "|---|---|---|",
-    ]
-    for row in run.scores:
-        if row["step"] == step:
-            names = [name for name, value in row.items() if isinstance(value, float) and name != "eval_seconds"]
-            protocol = row["protocol"]
-            told = f"{protocol.get('name')}, {protocol.get('num_fake')} fakes, {protocol.get('num_real')} reals"
-            lines += [f"| {name} | {row[name]:.4g} | {told} |" for name in names]
-    return "\n".join([*lines, "", "`samples.png`: seeds 0 to 31.", ""])
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    digests = manifest.get("sha256")
-    return str(digests.get("weights.safetensors", "unknown")) if isinstance(digests, dict) else "unknown"

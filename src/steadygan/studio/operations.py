@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tempfile
 import zipfile
@@ -14,10 +13,10 @@ from typing import Any, cast
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from steadygan.errors import UserError
+from steadygan.exporting import export
 from steadygan.generators.generator import Generator
 from steadygan.generators.remaking import label_of, stamp_for
 from steadygan.machine import choose_device
@@ -29,7 +28,6 @@ from steadygan.studio.sheets import Damaged, enlarged, open_sheet, strip
 
 Answer = tuple[dict[str, Any], bytes]
 
-WEIGHTS = "weights.safetensors"
 KEPT = 3
 """Generators held at a time."""
 
@@ -157,25 +155,10 @@ class Operations:
         frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
         return {}, film(frames, kind, None, fps=fps)
 
-    def export(self, checkpoint: str, card: str) -> Answer:
-        """The averaged generator alone: safetensors, its description and a card, in one zip."""
-        generator = self.generator(checkpoint, "ema")
-        manifest = _manifest(generator)
-        tensors = {
-            name.removeprefix("G_ema."): value.contiguous()
-            for name, value in load_file(generator.path / WEIGHTS).items()
-            if name.startswith("G_ema.")
-        }
-        description = json.dumps(manifest["generator"], indent=2, ensure_ascii=False) + "\n"
-        metadata = {"format": "pt", "steadygan": manifest["steadygan"], "generator": json.dumps(manifest["generator"])}
-        sheet = _png(grid(generator.from_seeds(list(range(32))), 8), None)
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr("generator.safetensors", save(tensors, metadata))
-            archive.writestr("generator.json", description)
-            archive.writestr("README.md", card)
-            archive.writestr("samples.png", sheet)
-        return {}, out.getvalue()
+    def export(self, checkpoint: str, to: str) -> Answer:
+        """The averaged generator alone in a form of `exporting.TARGETS` that is one file."""
+        with tempfile.TemporaryDirectory() as folder:
+            return {}, Path(export(checkpoint, to, Path(folder) / "generator")).read_bytes()
 
 
 def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
@@ -205,12 +188,6 @@ def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: 
         frames = [enlarged(frame, scale * max(frame.size)) for frame in frames]
     with tempfile.TemporaryDirectory() as folder:
         return save_animation(frames, Path(folder) / f"film.{kind}", fps=fps, stamp=stamp).read_bytes()
-
-
-def _manifest(generator: Generator) -> dict[str, Any]:
-    """What the checkpoint says of itself, which `Generator` has checked."""
-    found: dict[str, Any] = json.loads((generator.path / "manifest.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _raw(images: Tensor) -> Answer:

@@ -16,8 +16,8 @@ import yaml
 from steadygan.runs.following import Follower, Row, last_rows
 from steadygan.runs.reading import score_names
 from steadygan.runs.requests import asked
+from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns
-from steadygan.studio.words import objective_in_words
 
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LIVE = ("starting", "running", "paused")

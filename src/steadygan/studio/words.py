@@ -1,44 +1,10 @@
-"""Configurations and scores in words, for people who look at many runs."""
+"""Configurations and scores, for people who look at many runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from steadygan.runs.reading import cost
-
-TERMS = {
-    "cr": "CR",
-    "bcr": "bCR",
-    "zcr": "zCR",
-    "r1": "R1",
-    "gp": "gradient penalty",
-    "dragan": "DRAGAN",
-    "lecam": "LeCam",
-    "ortho": "orthogonal",
-    "pathlength": "path length",
-}
-
-
-def objective_in_words(config: dict[str, Any]) -> str:
-    """`dcgan 32² · hinge + bCR + zCR · DiffAugment (color, translation)`; empty where a configuration says nothing."""
-    model, data = _section(config, "model"), _section(config, "data")
-    objective, augment = _section(config, "objective"), _section(config, "augment")
-    parts = []
-    if kind := model.get("kind"):
-        size = f" {data['size']}²" if isinstance(data.get("size"), int) else ""
-        parts.append(f"{kind}{size}" + (", by class" if model.get("conditional") is True else ""))
-    if loss := objective.get("loss"):
-        terms = [TERMS.get(str(name), str(name)) for name in _section(objective, "terms")]
-        parts.append(" + ".join([str(loss), *terms]))
-    policy = _section(augment, "diffaugment").get("policy")
-    if isinstance(policy, list) and policy:
-        parts.append(f"DiffAugment ({', '.join(map(str, policy))})")
-    return " · ".join(parts)
-
-
-def _section(tree: dict[str, Any], key: str) -> dict[str, Any]:
-    found = tree.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def better(name: str) -> str | None:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from steadygan.errors import UserError
-from steadygan.runs.checkpoint import WEIGHTS, find_checkpoint, licence, manifest_step, read_manifest, read_weights
+from steadygan.nets.unfilled import Unfilled
+from steadygan.runs.checkpoint import (
+    AVERAGED,
+    find_checkpoint,
+    licence,
+    manifest_step,
+    read_manifest,
+    read_weights,
+    weights_digest,
+    weights_name,
+)
+from steadygan.training.grafting import can_differ, graft
 from steadygan.training.state import TrainState
+
+NAMED = 8
+"""How many of the tensors that start afresh are named; provenance names all."""
 
 SETTINGS = {
     "kind": "model.kind",
@@ -22,29 +40,100 @@ SETTINGS = {
 """Where a configuration sets what a checkpoint says of its generator."""
 
 
-def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> dict[str, Any]:
+def start_from(
+    state: TrainState,
+    path: Path,
+    generator: Mapping[str, Any],
+    critic: Callable[[Mapping[str, Any]], nn.Module] | None = None,
+) -> dict[str, Any]:
     """Loads G, D and the averaged G of another run, so that training fine-tunes them; everything else starts afresh.
 
-    Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. path: a checkpoint, or
-    a run for its best (else newest) one; generator: what this run's checkpoints say of its generator. Returns what
-    provenance records: path, step and SHA-256 of the weights. Raises UserError for another architecture, naming the
-    first tensor that differs, and for another number of classes: what one class has learnt is of no use to another. A
-    critic that the source has not (imported weights may be of a generator alone) starts afresh; that, and the licence
-    of imported weights, is said as a warning.
+    Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. What starts afresh
+    where the source has other classes or another size (`grafting`), or no critic (imported weights may be of a
+    generator alone), and the licence of imported weights, is said as a warning.
+
+    Args:
+        state: the run before its first step.
+        path: a checkpoint, a run for its best (else newest) one, or a generator that was given away.
+        generator: what this run's checkpoints say of its generator.
+        critic: makes this run's critic for a source's description: to tell that one from another with other options.
+
+    Returns:
+        What provenance records: path, step and SHA-256 of the weights, what started afresh, the licence.
+
+    Raises:
+        UserError: another architecture, naming the first tensor that differs; a change that makes no sense.
     """
     checkpoint = find_checkpoint(path)
-    manifest = read_manifest(checkpoint, (WEIGHTS,))
-    source = manifest.get("generator", {})
-    if source.get("classes") != generator["classes"]:
-        raise UserError(
-            f"train.init_from={path}: its networks are {_conditional(source.get('classes'))}, this run's are "
-            f"{_conditional(generator['classes'])}; both must be unconditional (model.conditional=false) or have the "
-            "same number of classes"
-        )
-    weights = read_weights(checkpoint)
-    mine = state.weights()
+    manifest = read_manifest(checkpoint, (weights_name(checkpoint),))
+    source, mine = manifest.get("generator", {}), state.weights()
+    weights = _with_raw(read_weights(checkpoint), mine)
     absent = [net for net in state.objective.players["D"] if not any(name.startswith(f"{net}.") for name in weights)]
+    try:
+        changed = can_differ(source, generator)
+    except UserError as error:
+        raise UserError(f"train.init_from={path}: {error}") from error
+    fresh: list[str] = []
+    if changed and (critic is None or _same_critic(weights, source, critic)):
+        steps = round(math.log2(generator["size"] / source["size"]))
+        grafted = graft(weights, mine, steps)
+        weights = grafted.weights
+        fresh = [name for name in grafted.fresh if name.split(".", 1)[0] not in absent]
     weights |= {name: value for name, value in mine.items() if name.split(".", 1)[0] in absent}
+    _check_architecture(path, weights, mine, source, generator)
+    if resting := sorted(set(fresh) & set(state.objective.frozen)):
+        raise UserError(
+            f"train.freeze_critic would keep what starts afresh as it is ({resting[0]}): the source has no such block "
+            "at this size; set train.freeze_critic=0"
+        )
+    try:
+        state.load_weights(weights)
+    except ValueError as error:
+        raise UserError(f"train.init_from={path}: {error}") from error
+    if absent:
+        warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
+    if fresh:
+        named = ", ".join(fresh[:NAMED]) + (f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else "")
+        warnings.warn(f"{path} {_differs(source, generator)}: these start afresh: {named}", stacklevel=2)
+    if terms := licence(checkpoint, manifest):
+        warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
+    return {
+        "checkpoint": str(checkpoint.expanduser().resolve()),
+        "step": manifest_step(checkpoint, manifest),
+        "weights_sha256": weights_digest(checkpoint),
+        **({"fresh": [*absent, *fresh]} if absent or fresh else {}),
+        **({"licence": terms} if terms else {}),
+    }
+
+
+def _with_raw(weights: dict[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """With the averaged weights in the place of those that a shared generator has not."""
+    prefix = f"{AVERAGED}."
+    averaged = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if any(not name.startswith((prefix, "D")) for name in weights):
+        return weights
+    direct = {name: value for name, value in averaged.items() if name in mine}  # of a translation: G_ab.…
+    return weights | (direct or {f"G.{name}": value for name, value in averaged.items()})
+
+
+def _same_critic(
+    weights: Mapping[str, Tensor], source: Mapping[str, Any], critic: Callable[[Mapping[str, Any]], nn.Module]
+) -> bool:
+    """Whether this run's critic, made for the source's classes and size, is the source's (if that has one)."""
+    theirs = {name.removeprefix("D."): value.shape for name, value in weights.items() if name.startswith("D.")}
+    if not theirs:
+        return True
+    with torch.device("meta"), Unfilled():
+        return {name: value.shape for name, value in critic(source).state_dict().items()} == theirs
+
+
+def _check_architecture(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    mine: Mapping[str, Tensor],
+    source: Mapping[str, Any],
+    generator: Mapping[str, Any],
+) -> None:
     for name in sorted(mine.keys() | weights.keys()):
         here, there = (
             str(list(tensors[name].shape)) if name in tensors else "not there" for tensors in (mine, weights)
@@ -60,21 +149,15 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
                 f"{there} in the source and {here} here"
                 + (f" ({'; '.join(settings)})" if settings else "; compare model.critic of the two runs")
             )
-    try:
-        state.load_weights(weights)
-    except ValueError as error:
-        raise UserError(f"train.init_from={path}: {error}") from error
-    if absent:
-        warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
-    if terms := licence(checkpoint, manifest):
-        warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
-    return {
-        "checkpoint": str(checkpoint.expanduser().resolve()),
-        "step": manifest_step(checkpoint, manifest),
-        "weights_sha256": manifest["sha256"][WEIGHTS],
-        **({"fresh": absent} if absent else {}),
-        **({"licence": terms} if terms else {}),
-    }
+
+
+def _differs(source: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    told = []
+    if source.get("classes") != mine["classes"]:
+        told.append(f"is {_conditional(source.get('classes'))}, this run {_conditional(mine['classes'])}")
+    if source.get("size") != mine["size"]:
+        told.append(f"makes images of {source.get('size')} pixels, this run of {mine['size']}")
+    return ", and ".join(told)
 
 
 def _conditional(classes: Any) -> str:

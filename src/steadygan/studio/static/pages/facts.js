@@ -1,6 +1,6 @@
 // Where a run comes from, its configuration, its checkpoints; what can be taken along.
 
-import { complain, copyable, count, fill, h } from "../lib/dom.js";
+import { complain, copyable, count, fill, h, menu } from "../lib/dom.js";
 import { savePosted } from "../lib/api.js";
 
 const leaf = (value) => (value === null ? "null" : Array.isArray(value) ? value.map(String).join(", ") || "[]" : typeof value === "object" ? JSON.stringify(value) : String(value));
@@ -13,11 +13,12 @@ export function tree(found, open = 1) {
 
 export function facts(body, run) {
   const { about: origin, ...config } = run.config;
-  const take = (step) => savePosted(`/api/runs/${run.id}/export`, { step }).catch(complain);
+  const take = (step, to) => savePosted(`/api/runs/${run.id}/export`, { step, to }).catch(complain);
+  const forms = (step) => menu("Export", [["Weights and card (zip)", () => take(step, "zip")], ["ONNX", () => take(step, "onnx")], ["torch program", () => take(step, "torch")], ["State dict", () => take(step, "state-dict")]]);
   fill(body,
-    h("section", { class: "panel stack" }, h("h2", null, "Checkpoints"), run.checkpoints.length ? h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "step"), h("th", null, "generator"), h("th", null, "SHA-256 of the weights"), h("th"))), h("tbody", null, [...run.checkpoints].reverse().map((one) => h("tr", null, h("td", { class: "nowrap" }, count(one.step), one.best && " (best)"), h("td", null, one.generator ? `${one.generator.kind ?? ""} ${one.generator.size ?? ""}²` : "not readable"), h("td", { class: "mono" }, one.sha256?.slice(0, 16) ?? "–"), h("td", null, !run.translates && h("button", { class: "button small", type: "button", onclick: () => take(one.step) }, "Export"))))))) : h("p", { class: "muted" }, "None yet."),
-      h("p", { class: "small muted" }, "Export: the averaged generator as safetensors with its description, a model card with scores and protocols, and a sheet of seeds 0 to 31, in one zip.")),
-    h("section", { class: "panel stack" }, h("h2", null, "Use it elsewhere"), copyable(`steadygan sample ${run.place} --num 64`, "the command for samples"), copyable(`import steadygan\n\ngenerator = steadygan.load("${run.place}")\nimages = generator.sample(16, seed=0)`, "the Python lines"), run.state !== "running" && copyable(`steadygan train ${run.place} --resume train.steps=${(run.steps ?? run.step) * 2}`, "the command to train on")),
+    h("section", { class: "panel stack" }, h("h2", null, "Checkpoints"), run.checkpoints.length ? h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "step"), h("th", null, "generator"), h("th", null, "SHA-256 of the weights"), h("th"))), h("tbody", null, [...run.checkpoints].reverse().map((one) => h("tr", null, h("td", { class: "nowrap" }, count(one.step), one.best && " (best)"), h("td", null, one.generator ? `${one.generator.kind ?? ""} ${one.generator.size ?? ""}²` : "not readable"), h("td", { class: "mono" }, one.sha256?.slice(0, 16) ?? "–"), h("td", null, !run.translates && forms(one.step))))))) : h("p", { class: "muted" }, "None yet."),
+      h("p", { class: "small muted" }, "Export: the averaged generator alone. The zip has safetensors, its description, a model card with scores and protocols, and a sheet of seeds 0 to 31; steadygan.load opens it. ONNX runs in a browser too.")),
+    h("section", { class: "panel stack" }, h("h2", null, "Use it elsewhere"), copyable(`steadygan sample ${run.place} --num 64`, "the command for samples"), copyable(`steadygan export ${run.place} --to hub:USER/NAME`, "the command for the Hugging Face Hub"), copyable(`import steadygan\n\ngenerator = steadygan.load("${run.place}")\nimages = generator.sample(16, seed=0)`, "the Python lines"), run.state !== "running" && copyable(`steadygan train ${run.place} --resume train.steps=${(run.steps ?? run.step) * 2}`, "the command to train on")),
     origin && Object.values(origin).some(Boolean) && h("section", { class: "panel stack" }, h("h2", null, "Recipe"), h("div", { class: "tree" }, tree(origin))),
     h("section", { class: "panel stack" }, h("h2", null, "Configuration"), h("div", { class: "tree" }, tree(config, 2))),
     h("section", { class: "panel stack" }, h("h2", null, "Provenance"), h("div", { class: "tree" }, tree(run.provenance, 2))));

@@ -1,0 +1,37 @@
+"""`steadygan export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.cli.terminal import RunOrCheckpoint
+
+
+def export(
+    path: RunOrCheckpoint,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="safetensors, zip, onnx, torch, state-dict, hub:USER/NAME, rosinality, stylegan2-ada or cyclegan"
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="the file or folder, which must not exist yet  [default: generator… in the run]")
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(help="onnx, torch: what batch norm's statistics are gathered for, where that is fixed"),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="the terms on which you give the weights away, for the card")] = "",
+    public: Annotated[bool, typer.Option("--public", help="hub: let everybody see the repository")] = False,
+) -> None:
+    """Give a trained or imported generator away: as a folder or file with a card, as ONNX, to the Hub, …."""
+    from steadygan.exporting import export as write
+
+    written = write(path, to, out, truncation=truncation, licence=licence, public=public)
+    typer.echo(f"exported    {written}")
+    if to in ("safetensors", "zip") or to.startswith("hub:"):
+        typer.echo(f"use         steadygan sample {to if to.startswith('hub:') else written} --num 16")

@@ -1,0 +1,1 @@
+"""Files of other programs, by the inverse of the mappings in `steadygan.importing`."""

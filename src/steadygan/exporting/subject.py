@@ -1,0 +1,86 @@
+"""What is exported: the averaged generator of a checkpoint, with all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steadygan.errors import UserError
+from steadygan.generators.generator import Generator
+from steadygan.generators.translator import Translator, is_translation
+from steadygan.runs.checkpoint import AVERAGED, read_manifest, read_networks, use_checkpoint
+from steadygan.runs.outputs import run_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """How something is exported; each target looks at what concerns it.
+
+    truncation: what the statistics of batch norms are gathered for, where a graph has them fixed. licence: the terms
+    under which the maker gives the weights away, for the card. public, token: of a repository of the Hub.
+    """
+
+    truncation: float | None = None
+    licence: str = ""
+    public: bool = False
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A generator or translator on the CPU.
+
+    Attributes: path (of the checkpoint), name (of the run, or the checkpoint's folder), manifest, made, run (its
+    directory where there is one), options.
+    """
+
+    path: Path
+    name: str
+    manifest: Mapping[str, Any]
+    made: Generator | Translator
+    run: Path | None
+    options: Options
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What rebuilds the network: kind, size, options, …."""
+        return dict(self.manifest["generator"])
+
+    @property
+    def translates(self) -> bool:
+        return isinstance(self.made, Translator)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The averaged generator's tensors as they are in the checkpoint, by name."""
+        _, tensors = read_networks(self.path, (AVERAGED,))
+        return {name.removeprefix(f"{AVERAGED}."): value.contiguous() for name, value in tensors.items()}
+
+    def need_kind(self, kind: str, target: str) -> None:
+        """Raises `UserError` unless the network is of the family that a target's layout is for."""
+        if self.description["kind"] != kind:
+            raise UserError(
+                f"--to {target} is for generators of model.kind={kind}; {self.path} is a {self.description['kind']}"
+            )
+
+
+def open_subject(path: Path, options: Options) -> Subject:
+    """The subject at a path (see `runs.checkpoint.find_checkpoint`). Raises `UserError` where there is none."""
+
+    def read(checkpoint: Path) -> Subject:
+        device = torch.device("cpu")
+        made: Generator | Translator
+        if is_translation(checkpoint):
+            made = Translator(checkpoint, device)
+        else:
+            made = Generator(checkpoint, device, winograd=False)
+        run = run_of(checkpoint)
+        manifest = read_manifest(checkpoint, ())
+        name = str(manifest.get("name") or (checkpoint if run is None else run).resolve().name)
+        return Subject(checkpoint, name, manifest, made, run, options)
+
+    return use_checkpoint(path, read)

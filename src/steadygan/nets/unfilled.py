@@ -1,0 +1,31 @@
+"""Networks without their initial weights: on the meta device, to learn the shapes of all tensors at no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class Unfilled(TorchFunctionMode):
+    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler for the rest."""
+
+    FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
+    SCALES = ("div", "__truediv__", "true_divide")
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.FILLS:
+            return args[0] if args else next(iter(kwargs.values()))
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
+        if func is torch.outer:
+            return torch.empty(len(args[0]), len(args[1]))
+        if getattr(func, "__name__", "") in self.SCALES and not isinstance(args[1], Tensor):
+            return args[0]
+        return func(*args, **kwargs)

@@ -1,0 +1,65 @@
+"""`steadygan train FOLDER train.init_from=SOURCE`: the network is the source's, and need not be described again."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from steadygan import config as configuration
+from steadygan.config import Config
+from steadygan.errors import UserError
+from steadygan.files import read_text
+from steadygan.importing.finetune import configuration as usual
+from steadygan.recipes.choose import own_name
+from steadygan.runs.checkpoint import find_checkpoint, read_manifest
+from steadygan.runs.outputs import run_of
+
+STEPS = 10_000
+NOT_KEPT = ("path", "root", "fraction", "max_images", "seed")
+"""Of a source run's data section: they are of its images."""
+
+
+def fine_tuning(images: str, source: str, overrides: Sequence[str]) -> Config:
+    """A configuration that fine-tunes the networks of `source` on images.
+
+    Of a run's checkpoint model, objective, augmentation and optimisers are the run's; of an imported or shared model
+    the network is what its manifest says, and the rest what is usual for its family. Overrides come last, and may
+    change the size or the classes where `training.grafting` can.
+
+    Args:
+        images: what `data.path` may be.
+        source: what `train.init_from` may be.
+        overrides: `key.path=value`, `train.init_from` among them.
+
+    Raises:
+        UserError: there is no source, or the overrides do not fit.
+    """
+    checkpoint = find_checkpoint(Path(source).expanduser())
+    manifest = read_manifest(checkpoint, ())
+    run = run_of(checkpoint)
+    tree = _of_run(run) if run is not None else usual(manifest["generator"], manifest.get("critic"), Path(source))
+    made = manifest["generator"]
+    tree["name"] = f"{own_name(images)}-finetune"
+    tree["data"] = {**tree.get("data", {}), "path": images, "size": made["size"], "channels": made["channels"]}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "finetune.yaml"
+        file.write_text(yaml.safe_dump(tree, allow_unicode=True), encoding="utf-8")
+        return configuration.load(file, overrides)
+
+
+def _of_run(run: Path) -> dict[str, Any]:
+    """A run's configuration without what is of its images, its length and its start."""
+    try:
+        tree = yaml.safe_load(read_text(run / "config.yaml"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{run / 'config.yaml'}: not valid YAML: {str(error)[:300]}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{run / 'config.yaml'}: damaged")
+    data = {key: value for key, value in (tree.get("data") or {}).items() if key not in NOT_KEPT}
+    train = {key: value for key, value in (tree.get("train") or {}).items() if key not in ("hours", "init_from")}
+    train |= {"steps": STEPS, "freeze_critic": 0, "adapt": "all"}
+    return {**tree, "about": {}, "data": data, "train": train, "eval": {}}

@@ -1,0 +1,123 @@
+"""A generator as it is given away: a folder, one zip file of it, or a repository of the Hugging Face Hub.
+
+model.safetensors       the averaged generator alone
+config.json             what rebuilds it, as in a checkpoint's manifest: digests, where imported weights came from
+README.md               a card for people; samples.png: its sheet
+statistics.safetensors  only of imported generators that were published with batch norm statistics by truncation
+
+Files of strangers are opened with as much care as images of strangers: nothing is run, names that are not on this list
+are refused, and no size is believed.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from steadygan.errors import UserError, require
+from steadygan.files import SHARED_FILES, cache_root, sha256, whole_directory
+
+CONFIG, MODEL = SHARED_FILES
+CARD, SHEET = "README.md", "samples.png"
+STATISTICS = "statistics.safetensors"
+NAMES = (MODEL, CONFIG, CARD, SHEET, STATISTICS)
+HUB = "hub:"
+MOST_CONFIG = 16 << 20
+"""Bytes of a config.json."""
+MOST_RATIO, SPARE = 4, 1 << 20
+"""A zip's content has at most so many times its bytes, and a few more: weights hardly get smaller."""
+BLOCK = 1 << 20
+
+
+def is_shared(path: Path) -> bool:
+    """Whether a folder has the files of a shared generator."""
+    return (path / CONFIG).is_file() and (path / MODEL).is_file()
+
+
+def is_elsewhere(path: Path) -> bool:
+    """Whether a path names a zip file or a repository of the Hub in place of a folder."""
+    return str(path).startswith(HUB) or (path.suffix.lower() == ".zip" and path.is_file())
+
+
+def opened(path: Path) -> Path:
+    """The folder that a path stands for: of a zip its content, of `hub:USER/NAME` a copy, otherwise itself.
+
+    Raises:
+        UserError: it is no zip of a shared generator, or cannot be fetched.
+    """
+    if str(path).startswith(HUB):
+        return fetched(path.as_posix())
+    return unpacked(path) if is_elsewhere(path) else path
+
+
+def unpacked(path: Path) -> Path:
+    """The content of a zip, in the cache, by its SHA-256. Raises `UserError` where it is not a shared generator's."""
+    try:
+        folder = cache_root() / "shared" / sha256(path)
+        if is_shared(folder):
+            return folder
+        with zipfile.ZipFile(path) as archive:
+            entries = _entries(path, archive)
+            with whole_directory(folder) as temporary:
+                for name, entry in entries.items():
+                    _extract(path, archive, entry, temporary / name)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
+        raise UserError(f"{path}: not a readable zip file: {error}") from error
+    except (RuntimeError, OSError) as error:  # an encrypted one, or damaged compression
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    return folder
+
+
+def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The files of a shared generator in a zip, at its top or in one folder, checked by name and size."""
+    files = [entry for entry in archive.infolist() if not entry.is_dir()]
+    places = {PurePosixPath(entry.filename).parent for entry in files}
+    found = {PurePosixPath(entry.filename).name: entry for entry in files}
+    if len(places) != 1 or len(found) != len(files) or len(next(iter(places)).parts) > 1:
+        raise UserError(f"{path}: not a zip of a shared generator, whose files are all in one place")
+    if wrong := sorted(set(found) - set(NAMES)):
+        raise UserError(f"{path}: holds {wrong[0][:80]!r}, which is no part of a shared generator ({', '.join(NAMES)})")
+    if lacking := {MODEL, CONFIG} - found.keys():
+        raise UserError(f"{path}: not a zip of a shared generator: it has no {min(lacking)}")
+    if sum(entry.file_size for entry in files) > MOST_RATIO * path.stat().st_size + SPARE:
+        raise UserError(f"{path}: would unpack to far more bytes than weights can; nothing was unpacked")
+    return found
+
+
+def _extract(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    """One file, of as many bytes as the zip says and no more."""
+    left = entry.file_size
+    with archive.open(entry) as source, target.open("xb") as out:
+        while block := source.read(BLOCK):
+            left -= len(block)
+            if left < 0:
+                raise UserError(f"{path}: {entry.filename[:80]!r} is longer than the zip says")
+            out.write(block)
+
+
+def hub_name(text: str) -> tuple[str, str | None]:
+    """(USER/NAME, revision) of `hub:USER/NAME` or `hub:USER/NAME@REVISION`. Raises `UserError` for anything else."""
+    match = re.fullmatch(r"hub:([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]+))?", text)
+    if match is None:
+        raise UserError(f"{text} is not understood: give hub:USER/NAME, or hub:USER/NAME@REVISION")
+    return match[1], match[2]
+
+
+def fetched(text: str) -> Path:
+    """The local copy of a repository of the Hub: those files alone that make a shared generator, in the Hub's cache.
+
+    Raises:
+        UserError: huggingface_hub is not installed, or there is no such repository, no network, no generator in it.
+    """
+    name, revision = hub_name(text)
+    require("huggingface_hub", "hf", text)
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(NAMES)))
+    except Exception as error:  # Its errors are those of several HTTP libraries.
+        raise UserError(f"{text} cannot be fetched: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+    if not is_shared(folder):
+        raise UserError(f"{text} is not a generator that steadygan exported: it has no {CONFIG} with {MODEL}")
+    return folder
