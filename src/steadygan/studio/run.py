@@ -19,6 +19,7 @@ from steadygan.runs.following import Follower, Row, last_rows
 from steadygan.runs.reading import score_names
 from steadygan.runs.requests import asked
 from steadygan.studio.columns import Columns
+from steadygan.studio.happenings import happenings
 from steadygan.studio.words import objective_in_words
 
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -260,7 +261,7 @@ class RunFiles:
             "scores": self.scores,
             "columns": self.columns.names,
             "span": self.columns.span,
-            "events": self.columns.events,
+            "events": happenings(self.columns.events, self.provenance, self.config, (self.columns.span or (0, 0))[1]),
             "exact": self.columns.exact,
             "version": self.columns.version,
             "troubles": self.troubles,
