@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 
 from steadygan.cli import main
 from steadygan.training.state import Execution, Objective, TrainState
@@ -35,6 +36,12 @@ def state_of(**parts: Any) -> TrainState:
         return {field.name: parts.pop(field.name) for field in fields(kind) if field.name in parts}
 
     return TrainState(objective=Objective(**taken(Objective)), execution=Execution(**taken(Execution)), **parts)
+
+
+def pixels(path: Path) -> tuple[str, tuple[int, int], bytes]:
+    """Mode, size and pixels of an image: all of it but what its stamp says."""
+    with Image.open(path) as image:
+        return image.mode, image.size, image.tobytes()
 
 
 class Result(NamedTuple):

@@ -263,6 +263,7 @@ class TrainConfig(Section):
     )
     checkpoint_every: Positive = Field(5000, description="steps between checkpoints")
     keep_checkpoints: Positive = Field(2, description="number of newest checkpoints to keep, besides the best")
+    report: tuple[str, ...] = Field((), description="trackers: tensorboard, wandb, trackio; module:NAME for yours")
     collective_timeout: float = Field(
         600, gt=0, description="several processes: seconds to wait for one that does not answer before all end"
     )

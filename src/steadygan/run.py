@@ -39,6 +39,8 @@ from steadygan.runs.status import Status
 from steadygan.tasks.choice import task_of
 from steadygan.tasks.images import Images, Notify
 from steadygan.tasks.synthesis import fakes
+from steadygan.trackers import clients as trackers
+from steadygan.trackers.reporting import reporting as handed_on
 from steadygan.training.clock import Clock
 from steadygan.training.loop import Progress, Trainer
 from steadygan.training.state import TrainState
@@ -130,6 +132,8 @@ def train_run(
                 config = resolve(config)
                 check_data(path, config.data.path)
                 refuse_existing(path, config.to_yaml() if config.train.batch_size != "auto" else None)
+            if replicas.first:
+                trackers.check(config.train.report)
             device = choose_device(replicas.device_name(config.train.device))
             train = config.train
             stack.enter_context(restored(device))
@@ -198,6 +202,8 @@ def train_run(
                 trainer.recovery.notify(f"resumed where rounding may differ from before: {notice}")
             if on_ready is not None:
                 on_ready(state, images)
+            if replicas.first:
+                stack.enter_context(handed_on(path, config.train.report, state.step))
             try:
                 finished = trainer.fit(on_step)
             except LostProcess as lost:

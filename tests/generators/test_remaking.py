@@ -14,14 +14,14 @@ from PIL import Image
 import steadygan
 from steadygan.errors import UserError
 from steadygan.generators.generator import Generator
-from steadygan.generators.remaking import find_weights, label_of, remake, stamp_for
+from steadygan.generators.remaking import check, find_weights, label_of, remake, stamp_for
 from steadygan.pictures.stamp import read_stamp
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("runs") / "tiny"
-    settings = tiny_run("model.conditional=true", "train.steps=2", "train.checkpoint_every=1", "eval.num_fake=20")
+    settings = tiny_run("model.conditional=true", "train.steps=2", "train.sample_every=1", "eval.num_fake=20")
     assert command("train", "digits", *settings, "--out", path) == 0
     return path
 
@@ -51,6 +51,29 @@ def test_a_sheet_is_made_again_to_the_bit(run: Path, tmp_path: Path, options: tu
     assert command(name, run, *rest, "--out", tmp_path / "first.png") == 0
     assert command("remake", tmp_path / "first.png", "--runs", run.parent) == 0
     assert same(tmp_path / "first.png", tmp_path / "first-remade.png")
+
+
+def test_a_grid_of_a_training_is_made_again_to_the_bit(run: Path, tmp_path: Path) -> None:
+    grid = run / "samples" / "step-00000002.png"
+    stamp = read_stamp(grid)
+    assert (stamp.call, stamp.step, stamp.columns) == ("sample", 2, 9)  # no zero is among the 24 images
+    assert stamp.arguments == {"num": 72, "classes": list(range(1, 10)), "seed": 0}
+    assert stamp.column_names == tuple("123456789")
+    assert command("remake", grid, "--runs", tmp_path, "--out", tmp_path / "again.png") == 0
+    assert same(grid, tmp_path / "again.png")
+
+
+def test_a_grid_between_checkpoints_says_why_it_cannot_be_made_again(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = run / "samples" / "step-00000001.png"
+    assert read_stamp(grid).step == 1
+    assert command("remake", grid, "--out", tmp_path / "again.png") == 2
+    told = capsys.readouterr().err
+    assert "this grid is of step 1 of tiny, between two checkpoints" in told
+    assert "--num 72 --seed 0 --classes 1,2,3,4,5,6,7,8,9" in told
+    with pytest.raises(UserError, match="shows images of its data"):
+        check(replace(read_stamp(grid), call="sheet"))
 
 
 def test_an_image_of_a_folder_is_made_again_from_its_own_batch(run: Path, tmp_path: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from steadygan.errors import UserError
-from steadygan.pictures.stamp import SIDECAR, Stamp, parse, read_stamp, saving, sidecar
+from steadygan.pictures.stamp import SIDECAR, Stamp, parse, read_stamp, restamp, saving, sidecar
 
 STAMP = Stamp(
     steadygan="0.1.0",
@@ -49,6 +49,19 @@ def test_pixels_are_those_of_an_image_without_a_stamp(tmp_path: Path) -> None:
     image.save(tmp_path / "stamped.png", **saving(STAMP, "PNG"))
     with Image.open(tmp_path / "stamped.png") as read:
         assert read.tobytes() == image.tobytes()
+
+
+def test_a_stamp_is_replaced_and_the_pixels_stay(tmp_path: Path) -> None:
+    image, path = Image.linear_gradient("L"), tmp_path / "grid.png"
+    image.save(path, **saving(replace(STAMP, checkpoint=""), "PNG"))
+    assert read_stamp(path).checkpoint == ""
+    restamp(path, replace(STAMP, column_names=("cat", "dog")))
+    assert read_stamp(path) == replace(STAMP, column_names=("cat", "dog"))
+    with Image.open(path) as read:
+        assert (read.mode, read.tobytes()) == ("L", image.tobytes())
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match="not a readable image"):
+        restamp(path, STAMP)
 
 
 def test_a_folder_keeps_stamps_that_files_have_lost(tmp_path: Path) -> None:

@@ -15,7 +15,29 @@ pytest.importorskip("starlette", reason="the studio's server is not installed")
 
 from starlette.testclient import TestClient
 
+from steadygan.studio.painter import Painter
 from steadygan.studio.server import Studio, create_app
+
+
+class Shared(Painter):
+    """Outlives the studios that use it: a process that makes images takes seconds to start."""
+
+    def close(self) -> None:
+        """Not with a studio, but with the last test."""
+
+
+@pytest.fixture(scope="session")
+def painter() -> Iterator[Painter]:
+    """The one process that makes images for all studios of all tests."""
+    made = Shared()
+    yield made
+    made._end()
+
+
+@pytest.fixture(autouse=True)
+def one_painter(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studios share that process."""
+    monkeypatch.setattr("steadygan.studio.server.Painter", lambda *_, **__: painter)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,30 @@ def test_a_run_is_started_from_a_preset_data_and_settings(
     expected = ["train", "digits", "data.path=digits", *settings, "--out", str(root_of_runs.resolve() / "new.run-1")]
     assert started == [expected]
     assert client.get("/api/control/jobs").json()["jobs"][0]["run"] == "new.run-1"
+
+
+def test_own_images_are_trained_on_as_the_plan_chooses(
+    open_studio: Open, root_of_runs: Path, started: list[list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    client = open_studio(root_of_runs, allowed=True, data=(tmp_path / "photos",))
+    place = client.get("/api/control/options").json()["places"][1]["id"]
+    settings = {"train.hours": 0.25, "data.size": 48, "train.seed": 3}
+    plan = {"preset": "own-images", "place": place, "settings": settings, "name": "mine"}
+    assert client.post("/api/control/start", json=plan).json()["run"] == "mine"
+    photos, out = str(tmp_path / "photos"), str(root_of_runs.resolve() / "mine")
+    assert started == [["train", photos, "train.seed=3", "--hours", "0.25", "--size", "48", "--out", out]]
+
+
+def test_the_plan_is_shown_with_its_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: list[str], **_: Any) -> Any:
+        assert arguments[3:] == ["plan", "photos", "--hours", "0.25"]
+        lines = b"timing a few steps\nsize            data.size=64  as time allows\nforecast        15 minutes\n"
+        return SimpleNamespace(returncode=0, stdout=lines)
+
+    monkeypatch.setattr(jobs.subprocess, "run", run)
+    found = jobs.chosen(["train", "photos", "--hours", "0.25"])
+    assert found == [["size", "data.size=64", "as time allows"], ["forecast", "15 minutes"]]
 
 
 @pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "a b", "x" * 65, "-dash", "a\n"])

@@ -6,7 +6,6 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +29,9 @@ def unpacked(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
     return head, pixels.reshape(-1, head["height"], head["width"], head["channels"])
 
 
-@pytest.fixture(scope="module")
-def painter() -> Iterator[Painter]:
-    made = Painter()
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def play(open_studio: Open, with_trained: Path, painter: Painter, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Posts to the trained run; one process makes the images of all tests."""
-    monkeypatch.setattr("steadygan.studio.server.Painter", lambda *_, **__: painter)
-    monkeypatch.setattr(painter, "close", lambda: None)
+def play(open_studio: Open, with_trained: Path) -> Any:
+    """Posts to the trained run."""
     client = open_studio(with_trained)
     id = id_of(client, "tiny")
 
@@ -174,16 +164,15 @@ def test_nearest_training_images_come_with_a_yardstick(play: Any) -> None:
 
 
 def test_a_lost_process_is_said_and_replaced(painter: Painter) -> None:
-    painter.ask("hello")
-    process = painter._process
-    assert process is not None
-    process.kill()
-    process.wait()
-    assert painter.ask("hello") == ({}, b"")
     painter._end()
     with pytest.raises(PainterError, match=r"longer than 0\.01 s"):
         painter.ask("hello", seconds=0.01)
     assert painter._process is None
+    process = painter._running()
+    process.kill()
+    process.wait()
+    assert painter.ask("hello", seconds=300) == ({}, b"")
+    assert painter._process is not process
     with pytest.raises(PainterError, match="not made: KeyError"):
         painter.ask("nothing")
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from studio_runs import PROTOCOL, write_run
 
+from steadygan.pictures.stamp import Stamp, saving
 from steadygan.studio.catalogue import Catalogue
 from steadygan.studio.run import SILENCE, RunFiles
 
@@ -114,6 +116,13 @@ def test_a_deleted_run_is_no_error_and_then_gone(root_of_runs: Path) -> None:
     catalogue.scan()
     assert [run.name for run in catalogue.all()] == ["deeper/second"]
     assert catalogue.get(first.id) is None
+
+
+def test_the_columns_of_a_sheet_have_the_names_that_its_stamp_gives_them(run: RunFiles) -> None:
+    assert run.detail()["column_names"] == []
+    stamp = Stamp("0.1.0", "", "first", 20, "ema", "sample", columns=3, column_names=("cat", "dog", "owl"))
+    Image.new("L", (32, 22)).save(run.path / "samples" / "step-00000020.png", **saving(stamp, "PNG"))
+    assert run.detail()["column_names"] == ["cat", "dog", "owl"]
 
 
 def test_runs_are_found_below_and_links_are_not_followed(root_of_runs: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from steadygan.cli.neighbours import neighbours
 from steadygan.cli.planning import plan
 from steadygan.cli.presets import presets
 from steadygan.cli.remaking import remake
+from steadygan.cli.report import report
 from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
 from steadygan.cli.settings import settings
@@ -53,7 +54,7 @@ app = typer.Typer(
 )
 for command in (
     *(train, plan, sample, remake, translate, interpolate),
-    *(evaluate, diagnose, compare, curve, neighbours),
+    *(evaluate, diagnose, compare, curve, neighbours, report),
     *(stop, pause, resume, branch),
     *(studio, presets, settings, doctor),
 ):

@@ -20,7 +20,7 @@ def remake(
     """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
     from steadygan.files import check_apart, write_whole
     from steadygan.generators.generator import Generator
-    from steadygan.generators.remaking import find_weights
+    from steadygan.generators.remaking import check, find_weights
     from steadygan.generators.remaking import remake as again
     from steadygan.machine import choose_device
     from steadygan.pictures.grid import grid, to_pil
@@ -32,7 +32,8 @@ def remake(
         raise UserError(f"--out {out}: what is made again is written as .png")
     check_apart(out, image, "the image to make again, which stays as it is")
     typer.echo(f"stamp       {stamp.sentence()}")
-    checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent])
+    check(stamp)
+    checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent, image.absolute().parents[1]])
     generator = Generator(checkpoint, choose_device(device), stamp.weights)  # type: ignore[arg-type]
     images = again(stamp, generator)
     picture = to_pil(images[0]) if stamp.index is not None else grid(images, stamp.columns or len(images))

@@ -67,6 +67,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(100)  # whoever follows the link before the server is ready waits for it
     except OSError as error:
         listener.close()
         raise UserError(

@@ -69,6 +69,27 @@ def remake(stamp: Stamp, generator: Generator) -> Tensor:
     return images if stamp.index is None else images[stamp.index : stamp.index + 1]
 
 
+def check(stamp: Stamp) -> None:
+    """Checks that a stamp names all that its images can be made from.
+
+    Raises:
+        UserError: they are of a step between checkpoints, or show images of the data.
+    """
+    if stamp.call == "sheet":
+        raise UserError(
+            f"this sheet of {stamp.run} shows images of its data, which no seed makes; `steadygan translate` makes more"
+        )
+    if not stamp.checkpoint:
+        seed, num = stamp.arguments.get("seed", 0), stamp.arguments.get("num", 64)
+        classes = ",".join(map(str, stamp.arguments.get("classes", [])))
+        raise UserError(
+            f"this grid is of step {stamp.step} of {stamp.run}, between two checkpoints: the weights that made it were "
+            "not kept, and it cannot be made again. The same latents at a checkpoint: "
+            f"`steadygan sample {stamp.run}/checkpoints/step-… --num {num} --seed {seed}"
+            f"{f' --classes {classes}' if classes else ''}`"
+        )
+
+
 def find_weights(digest: str, places: Iterable[Path]) -> Path:
     """The checkpoint below one of these places whose weights have this SHA-256.
 

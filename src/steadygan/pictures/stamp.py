@@ -17,21 +17,23 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from steadygan.errors import UserError
+from steadygan.files import write_whole
 
 KEY = "steadygan"
 SIDECAR = "images.json"
 _EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
-CALLS = ("sample", "from_seeds", "walk", "interpolate")
+CALLS = ("sample", "from_seeds", "walk", "interpolate", "sheet")
 
 
 @dataclass(frozen=True)
 class Stamp:
     """What makes an image again: a generator and a call of it.
 
-    steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors; run, step: where they came
-    from; weights: ema or raw; call, arguments: the method of `Generator` and its JSON arguments, seed and truncation
-    among them; index: which of the images that call makes, None for the sheet of all; columns: of that sheet; label,
-    class_name: the image's class, if it has one.
+    steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors, empty where none was written of
+    that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
+    JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make; index: which of
+    the images that call makes, None for the sheet of all; columns: of that sheet, and column_names: their classes, if
+    each is of one; label, class_name: the image's class, if it has one.
     """
 
     steadygan: str
@@ -45,20 +47,19 @@ class Stamp:
     columns: int | None = None
     label: int | None = None
     class_name: str | None = None
+    column_names: tuple[str, ...] = ()
 
     def of(self, index: int, label: int | None = None, class_name: str | None = None) -> Stamp:
         """The stamp of one of the images."""
-        return replace(self, index=index, columns=None, label=label, class_name=class_name)
+        return replace(self, index=index, columns=None, column_names=(), label=label, class_name=class_name)
 
     def sentence(self) -> str:
         """For people who open the file's properties."""
         what = ", ".join(f"{key}={value}" for key, value in self.arguments.items() if value is not None)
         which = "" if self.index is None else f"[{self.index}]"
         named = "" if self.class_name is None else f", class {self.class_name}"
-        return (
-            f"steadygan {self.steadygan}: {self.run}, step {self.step}, {self.weights} weights "
-            f"{self.checkpoint[:12]}; {self.call}({what}){which}{named}"
-        )
+        weights = f"{self.weights} weights {self.checkpoint[:12]}".rstrip()
+        return f"steadygan {self.steadygan}: {self.run}, step {self.step}, {weights}; {self.call}({what}){which}{named}"
 
 
 def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
@@ -102,13 +103,30 @@ def parse(text: str) -> Stamp | None:
     """The stamp in a JSON text; None for any other text."""
     try:
         found = json.loads(text)
-        stamp = Stamp(**{key: found[key] for key in Stamp.__dataclass_fields__ if key in found})
+        fields = {key: found[key] for key in Stamp.__dataclass_fields__ if key in found}
+        stamp = Stamp(**{**fields, "column_names": tuple(fields.get("column_names", ()))})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    whole = isinstance(stamp.checkpoint, str) and re.fullmatch(r"[0-9a-f]{64}", stamp.checkpoint)
+    whole = isinstance(stamp.checkpoint, str) and re.fullmatch(r"([0-9a-f]{64})?", stamp.checkpoint)
     known = stamp.call in CALLS and isinstance(stamp.arguments, Mapping) and stamp.weights in ("ema", "raw")
     sound = type(stamp.step) is int and (stamp.index is None or (type(stamp.index) is int and stamp.index >= 0))
-    return stamp if whole and known and sound else None
+    names = all(isinstance(name, str) for name in stamp.column_names)
+    return stamp if whole and known and sound and names else None
+
+
+def restamp(path: Path, stamp: Stamp) -> None:
+    """Writes another stamp into a PNG, whose pixels stay as they are.
+
+    Raises:
+        UserError: it cannot be read or written.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            kept = image.copy()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UserError(f"{path}: not a readable image ({error})") from None
+    write_whole(path, lambda temporary: kept.save(temporary, format="PNG", **saving(stamp, "PNG")))
 
 
 def sidecar(stamps: Mapping[str, Stamp]) -> str:

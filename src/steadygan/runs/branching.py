@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from steadygan import config as configuration
 from steadygan.errors import UserError
 from steadygan.files import whole_directory
 from steadygan.runs.checkpoint import checkpoints
 from steadygan.runs.following import Follower, write_record
+from steadygan.runs.located import load_located
 from steadygan.runs.provenance import branched, read_provenance
 
 _RECORDS = ("metrics.jsonl", "scores.jsonl")
@@ -32,7 +32,7 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
         raise UserError(f"{run} has no checkpoint of step {at}; it has those of {', '.join(map(str, sorted(known)))}")
     if out.exists():
         raise UserError(f"{out} exists already; choose another directory")
-    config = configuration.load(run, [*overrides, f"name={out.resolve().name}"])
+    config = load_located(run, [*overrides, f"name={out.resolve().name}"])
     if config.train.steps <= at:
         raise UserError(f"train.steps={config.train.steps} is reached at step {at} already; raise train.steps")
     source = {"run": str(run.resolve()), "step": at, "overrides": list(overrides)}

@@ -15,7 +15,7 @@ from steadygan import config as configuration
 from steadygan.errors import UserError
 from steadygan.runs.requests import ask
 from steadygan.studio.answers import Handler, Missing, Refused, run_of, threaded, with_body
-from steadygan.studio.jobs import forecast
+from steadygan.studio.jobs import chosen, forecast
 from steadygan.studio.making import packed, parsed
 
 Scalar = bool | int | float | None
@@ -28,6 +28,7 @@ SETTINGS = {
     "data.max_images",
     "model.conditional",
     "model.width",
+    "train.hours",
     "train.steps",
     "train.batch_size",
     "train.seed",
@@ -47,34 +48,21 @@ SETTINGS = {
 """What a page may set: numbers and switches. Paths and names of code are not among them."""
 TERM = re.compile(r"objective\.terms\.(bcr|zcr|cr|r1|lecam)\.(weight|real|fake|dis|gen|sigma)")
 
+OWN = "own-images"
+"""The preset that stands for `steadygan train FOLDER`, which chooses everything."""
 RECIPES = [
     {
-        "preset": "celeba64-dcgan-icr",
-        "title": "Small and quick",
-        "why": "DCGAN with ICR at 64 × 64: a first result within an hour or two on a laptop; from 5,000 images on",
-        "settings": {"data.size": 64},
-        "from": 5000,
-    },
-    {
-        "preset": "celeba64-dcgan-icr",
-        "title": "Few images",
-        "why": "the same with DiffAugment, which keeps D from learning few images by heart; from about 100 images on",
-        "settings": {"data.size": 64, "augment.diffaugment.policy": ["color", "translation", "cutout"]},
-        "from": 0,
-    },
-    {
-        "preset": "obama256-stylegan2-diffaugment",
-        "title": "Few images, large, on a GPU",
-        "why": "StyleGAN2 with DiffAugment at 256 × 256; days on a CPU, hours on a GPU",
-        "settings": {},
-        "from": 0,
+        "preset": OWN,
+        "title": "Chosen for these images",
+        "why": "looks at the images, times this machine and takes what fits the hours you give; the forecast has each "
+        "setting with its reason",
+        "settings": {"train.hours": 0.5},
     },
     {
         "preset": "digits",
         "title": "The embedded digits",
         "why": "a small DCGAN with ICR by class: two minutes on a laptop, to see everything once",
         "settings": {},
-        "from": 0,
         "place": "digits",
     },
 ]
@@ -177,14 +165,15 @@ def routes(studio: Any) -> list[Route]:
     def predicted(request: Request, body: dict[str, Any]) -> Any:
         permitted()
         plan = parsed(Plan, body)
-        return {"lines": forecast(_command(studio, plan))}
+        command = _command(studio, plan)
+        return {"lines": chosen(command) if plan.preset == OWN else forecast(command)}
 
     def start(request: Request, body: dict[str, Any]) -> Any:
         permitted()
         plan = parsed(Start, body)
         out = _new(studio.root, plan.name)
         command = [*_command(studio, plan), "--out", str(out)]
-        configuration.load(plan.preset, command[2:-2])
+        configuration.load(plan.preset, overrides_of(plan.settings))
         return studio.jobs.start(command, out).told()
 
     def posted(path: str, handler: Handler) -> Route:
@@ -213,8 +202,14 @@ def overrides_of(settings: dict[str, Any]) -> list[str]:
 
 def _command(studio: Any, plan: Plan) -> list[str]:
     _preset(plan.preset)
-    data = f"data.path={_data(studio, plan.place)}"
-    return ["train", plan.preset, data, *overrides_of(plan.settings)]
+    images = _data(studio, plan.place)
+    if plan.preset != OWN:
+        return ["train", plan.preset, f"data.path={images}", *overrides_of(plan.settings)]
+    # What `plan` chooses by are options of their own; other settings are taken as they are.
+    settings = dict(plan.settings)
+    given = [(flag, settings.pop(key, None)) for flag, key in (("--hours", "train.hours"), ("--size", "data.size"))]
+    options = [word for flag, value in given if value is not None for word in (flag, str(value))]
+    return ["train", images, *overrides_of(settings), *options]
 
 
 def _preset(name: str) -> None:

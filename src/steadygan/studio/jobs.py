@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -75,11 +76,23 @@ class Jobs:
 
 def forecast(command: list[str]) -> list[list[str]]:
     """What `steadygan train … --dry-run` prints, as (what, text)."""
+    lines = _printed([*command, "--dry-run"])
+    return [[first, rest.strip()] for first, _, rest in (line.partition(" ") for line in lines) if rest.strip()]
+
+
+def chosen(command: list[str]) -> list[list[str]]:
+    """What `steadygan plan` chooses in the place of `steadygan train`, as (what, setting, reason)."""
+    rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in _printed(["plan", *command[1:]])]
+    return [row for row in rows if len(row) > 1]
+
+
+def _printed(command: list[str]) -> list[str]:
+    """The lines of a command that only tells."""
     from steadygan.errors import UserError
 
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "steadygan", *command, "--dry-run"],
+            [sys.executable, "-m", "steadygan", *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=FORECAST_SECONDS,
@@ -90,8 +103,7 @@ def forecast(command: list[str]) -> list[list[str]]:
         raise UserError(f"the forecast took longer than {FORECAST_SECONDS} s") from None
     if done.returncode:
         raise UserError(done.stderr.decode(errors="replace").strip().removeprefix("error: ")[-1500:])
-    lines = done.stdout.decode(errors="replace").splitlines()
-    return [[first, rest.strip()] for first, _, rest in (line.partition(" ") for line in lines) if rest.strip()]
+    return done.stdout.decode(errors="replace").splitlines()
 
 
 def tail(path: Path) -> str:

@@ -20,6 +20,7 @@ from steadygan.metrics.extraction import read
 from steadygan.metrics.neighbours import nearest
 from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.pretrained.registry import get_extractor
+from steadygan.runs.located import load_located
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for
@@ -37,7 +38,7 @@ class Training:
     """The training images of a run, and how far they are from each other."""
 
     def __init__(self, run: Path, device: torch.device) -> None:
-        config = configuration.load(run)
+        config = load_located(run)
         images = build_images(config, torch.device("cpu"))
         check_same_data(run, images.train.fingerprint)
         if not isinstance(images.train, ImageSet):

@@ -13,11 +13,14 @@ from typing import Any
 
 import yaml
 
+from steadygan.errors import UserError
+from steadygan.pictures.stamp import read_stamp
 from steadygan.runs.following import Follower, Row, last_rows
 from steadygan.runs.reading import score_names
 from steadygan.runs.requests import asked
 from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns
+from steadygan.studio.happenings import happenings
 
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LIVE = ("starting", "running", "paused")
@@ -43,7 +46,7 @@ class RunFiles:
         self._scores = Follower(path / "scores.jsonl")
         self._score_rows: list[Row] = []
         self._score_restarts = 0
-        self._kept: dict[str, tuple[tuple[int, int, int], Any]] = {}
+        self._kept: dict[str, tuple[Any, Any]] = {}
         self.troubles: list[str] = []
         self._brief: tuple[Any, float, dict[str, Any]] | None = None
 
@@ -120,11 +123,25 @@ class RunFiles:
         path = self.checkpoints.get(step)
         return {} if path is None else self._cached(path / "manifest.json", _read_json, {})
 
-    def layout(self) -> dict[str, int]:
+    def layout(self) -> dict[str, Any]:
         """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
         size = _at(self.config, "data", "size")
         translation = _at(self.config, "data", "domains") is not None
         return {"side": size if type(size) is int and 0 < size <= 4096 and not translation else 0, "gap": 2}
+
+    def column_names(self) -> list[str]:
+        """The classes of the columns of the newest sheet, as its stamp names them; empty where it does not."""
+        newest = max(self.sheets.items(), default=None)
+        if newest is None:
+            return []
+        key = f"{newest[1]} names"
+        if key not in self._kept or self._kept[key][0] != _version(newest[1]):
+            try:
+                names = list(read_stamp(newest[1]).column_names)
+            except UserError:
+                names = []
+            self._kept[key] = (_version(newest[1]), names)
+        return self._kept[key][1]
 
     def translates(self) -> bool:
         return _at(self.config, "data", "domains") is not None
@@ -238,12 +255,13 @@ class RunFiles:
             "config": self.config,
             "provenance": self.provenance,
             "layout": self.layout(),
+            "column_names": self.column_names(),
             "steps_of_sheets": list(sheets),
             "checkpoints": checkpoints,
             "scores": self.scores,
             "columns": self.columns.names,
             "span": self.columns.span,
-            "events": self.columns.events,
+            "events": happenings(self.columns.events, self.provenance, self.config, (self.columns.span or (0, 0))[1]),
             "exact": self.columns.exact,
             "version": self.columns.version,
             "troubles": self.troubles,

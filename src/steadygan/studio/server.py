@@ -148,6 +148,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        threading.Thread(target=studio.pulse.now, daemon=True).start()  # ahead of the first page
         yield
         studio.close()
 

@@ -31,6 +31,8 @@ from steadygan.training.answers import answers, balanced_draw
 from steadygan.training.instruments import look_at_fakes, spread
 from steadygan.training.state import TrainState
 
+ROWS, MOST_COLUMNS = 8, 10
+"""Of a grid."""
 PROBE_IMAGES = 256
 """How many training and held-out images D's accuracy is read from."""
 
@@ -52,11 +54,18 @@ class SynthesisMonitor:
 
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
         """Eight rows; a column is a class, up to ten of them, or nothing in particular."""
+        num, shown = self.call()["num"], self.call()["classes"]
+        labels = choose_labels(num, shown, self.generator["classes"])
+        return sample(state.ema.net, state.objective.prior, num, labels=labels, seed=self.seed), num // ROWS
+
+    def call(self) -> dict[str, Any]:
+        """How many images, of which classes in turn, of which seed."""
         classes = self.generator["classes"]
-        shown = list(range(classes)) if self.train.labels is None else self.train.labels.unique().tolist()
-        columns = min(len(shown), 10) if classes else 8
-        labels = choose_labels(columns * 8, shown[:columns] if classes else None, classes)
-        return sample(state.ema.net, state.objective.prior, columns * 8, labels=labels, seed=self.seed), columns
+        if not classes:
+            return {"num": 8 * ROWS, "classes": None, "seed": self.seed}
+        known = range(classes) if self.train.labels is None else self.train.labels.unique().tolist()
+        shown = list(known)[:MOST_COLUMNS]
+        return {"num": len(shown) * ROWS, "classes": shown, "seed": self.seed}
 
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
         """`D_accuracy_train`, `D_accuracy_heldout` (Zhao et al., DiffAugment, NeurIPS 2020, Fig. 1), and of fakes.

@@ -62,6 +62,10 @@ class TranslationMonitor:
         assert isinstance(state.ema.net, nn.ModuleDict)
         return sheet(state.ema.net, self.heldout or self.train, self.directions, PREVIEWED)
 
+    def call(self) -> dict[str, Any]:
+        """Empty: the sheet shows images of the data."""
+        return {}
+
     @torch.no_grad()
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
         """The share of real images, or of patches of them, that the critics take for real."""

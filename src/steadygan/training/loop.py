@@ -18,7 +18,6 @@ from torch import Tensor
 from steadygan.config import Config
 from steadygan.errors import UserError
 from steadygan.parallel.replicas import Replicas
-from steadygan.pictures.grid import save_grid
 from steadygan.runs.checkpoint import checkpoint_name, checkpoint_step, checkpoints
 from steadygan.runs.directory import RunDirectory, Writer
 from steadygan.runs.requests import Attention
@@ -26,6 +25,7 @@ from steadygan.runs.status import Status
 from steadygan.schedules import value
 from steadygan.training.clock import Clock
 from steadygan.training.collapse import Collapse, score_jump
+from steadygan.training.grids import draw_grid, name_weights
 from steadygan.training.instruments import instability, json_number
 from steadygan.training.monitor import Monitor
 from steadygan.training.pace import Pace, Patience
@@ -231,10 +231,8 @@ class Trainer:
     def _draw_grid(self) -> None:
         """A grid that cannot be written ends no training."""
         assert isinstance(self.run, Writer)
-        images, columns = self.monitor.preview(self.state)
         try:
-            self.run.make_folders()
-            self._grid = save_grid(images, self.run.samples / f"step-{self.state.step:08d}.png", columns)
+            self._grid = draw_grid(self.run, self.state, self.monitor)
         except UserError as error:
             self.recovery.notify(str(error))
 
@@ -270,7 +268,11 @@ class Trainer:
                 self._patience.saw(best)
         finally:
             # A score that fails must not cost the steps since the last checkpoint.
-            self.run.save(state, self.monitor.generator, keep=keep, record=record, best=best)
+            saved = self.run.save(state, self.monitor.generator, keep=keep, record=record, best=best)
+        try:
+            name_weights(self.run, state.step, saved)
+        except UserError as error:
+            self.recovery.notify(str(error))
         return collapse
 
 

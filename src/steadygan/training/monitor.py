@@ -26,5 +26,8 @@ class Monitor(Protocol):
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
         """Uint8 images (N, C, H, W) of the averaged weights and the columns of their sheet; the same all run long."""
 
+    def call(self) -> Mapping[str, Any]:
+        """The arguments by which `Generator.sample` makes the images of `preview` again; empty where nothing can."""
+
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
         """What a line of metrics.jsonl says beside the losses; boundary: the logit above which D takes for real."""

@@ -30,7 +30,9 @@ export function groupsOf(columns) {
   return groups;
 }
 
-export const marksOf = (events) => events.map((event) => ({ step: event.step, kind: event.event === "collapse" ? "bad" : event.event === "rollback" ? "warn" : "calm", label: event.event === "collapse" ? `collapse: ${event.symptom ?? ""}` : event.event === "rollback" ? `rollback from ${event.from}: ${event.reason ?? ""}` : event.event }));
+const TONES = { collapse: "bad", rollback: "warn" };
+export const toneOfEvent = (event) => TONES[event.event] ?? "calm";
+export const marksOf = (events) => events.map((event) => ({ step: event.step, kind: toneOfEvent(event), label: `${event.event}${event.text ? `: ${event.text}` : ""}` }));
 const label = (name) => NICE[name] ?? name.replace(/^[DG]\//, (player) => `${player[0]} `).replaceAll("_", " ");
 
 // Charts of one run for these groups, which fetch what they show.

@@ -21,11 +21,6 @@ export function health(body, run) {
   const ask = () => get(`/api/runs/${run.id}/health`).then(verdict).catch((error) => fill(card, h("p", { class: "note warn" }, error.message)));
 
   function verdict(found) {
-    if (!found.available) {
-      card.className = "panel";
-      fill(card, h("h2", null, "Verdict: not available"), h("p", { class: "muted" }, "This installation has no steadygan.diagnosis. The numbers below are what it would look at."));
-      return;
-    }
     const tone = toneOf(found.kind);
     card.className = `panel verdict ${tone}`;
     const { advice } = found, numbers = Object.entries(found.numbers);

@@ -4,7 +4,7 @@ import { complain, count, fill, h, number, toast } from "../lib/dom.js";
 import { get, paint, pixels, post } from "../lib/api.js";
 import { jobList } from "./steer.js";
 
-const FIELDS = [["data.size", "size, pixels", "number"], ["train.steps", "steps", "number"], ["train.batch_size", "batch size", "number"], ["train.seed", "seed", "number"], ["train.sample_every", "sheet every … steps", "number"], ["train.checkpoint_every", "checkpoint every … steps", "number"], ["model.conditional", "by class", "switch"], ["data.flip", "flip at random", "switch"]];
+const FIELDS = [["train.hours", "hours", "number"], ["data.size", "size, pixels", "number"], ["train.steps", "steps", "number"], ["train.batch_size", "batch size", "number"], ["train.seed", "seed", "number"], ["train.sample_every", "sheet every … steps", "number"], ["train.checkpoint_every", "checkpoint every … steps", "number"], ["model.conditional", "by class", "switch"], ["data.flip", "flip at random", "switch"]];
 const POLICIES = ["color", "translation", "cutout"];
 
 export function start(main) {
@@ -15,7 +15,7 @@ export function start(main) {
 }
 
 function page(main, options) {
-  const state = { place: "digits", recipe: options.recipes.at(-1), count: null };
+  const state = { place: "digits", recipe: options.recipes.at(-1) };
   const place = h("select", { "aria-label": "Images", onchange: () => { state.place = place.value; report(); } }, options.places.map(({ id, name }) => h("option", { value: id }, name)));
   const found = h("div", { class: "stack" }), cards = h("div", { class: "recipes", role: "radiogroup", "aria-label": "Recipe" }), preset = h("select", { "aria-label": "Or any preset", onchange: () => { if (preset.value) choose({ preset: preset.value, title: preset.value, settings: {} }); } }, h("option", { value: "" }, "or any preset …"), options.presets.map((name) => h("option", { value: name }, name)));
   const inputs = new Map(), fields = h("div", { class: "fields" }), policy = h("div", { class: "chips", role: "group", "aria-label": "DiffAugment" }), chosenPolicy = new Set();
@@ -24,7 +24,7 @@ function page(main, options) {
   const touched = new Set();
 
   for (const [key, text, kind] of FIELDS) {
-    const input = kind === "number" ? h("input", { type: "number", min: 0, placeholder: "as the preset", oninput: () => touched.add(key) }) : h("select", { onchange: () => touched.add(key) }, [["", "as the preset"], ["true", "yes"], ["false", "no"]].map(([value, label]) => h("option", { value }, label)));
+    const input = kind === "number" ? h("input", { type: "number", min: 0, step: key === "train.hours" ? "any" : 1, placeholder: "as the preset", oninput: () => touched.add(key) }) : h("select", { onchange: () => touched.add(key) }, [["", "as the preset"], ["true", "yes"], ["false", "no"]].map(([value, label]) => h("option", { value }, label)));
     inputs.set(key, input);
     fields.append(h("label", { class: "field" }, text, input));
   }
@@ -49,7 +49,7 @@ function page(main, options) {
     fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
   }
   function recipes() {
-    const best = state.count === null || state.place === "digits" ? options.recipes.find((one) => one.place === state.place) : options.recipes.find((one) => !one.place && state.count >= one.from);
+    const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));
     fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
     if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, "as published: steadygan presets shows it")));
   }
@@ -61,14 +61,13 @@ function page(main, options) {
     try {
       const about = await post("/api/control/folder", { place: asked });
       if (asked !== state.place) return;
-      state.count = about.count;
       const { smallest, largest } = about.width_height, classes = Object.entries(about.classes);
       const rows = [["images", count(about.count)], ["sizes", smallest ? `${smallest.join("×")}${String(smallest) === String(largest) ? "" : ` to ${largest.join("×")}`}` : "–"], ["colours", about.channels === 1 ? "grey" : "RGB"], ["classes", classes.length || "none"], ["duplicates", count(about.duplicates.images ?? 0)], ["unreadable", count(about.unreadable_count)]];
       fill(found, h("dl", { class: "figures" }, rows.map(([key, value]) => h("div", null, h("dt", null, key), h("dd", null, value)))),
         classes.length > 0 && h("p", { class: "small muted" }, classes.slice(0, 24).map(([key, value]) => `${key} (${count(value)})`).join(", "), classes.length > 24 && " …"),
         about.unreadable_count > 0 && h("details", null, h("summary", null, "Unreadable files"), h("pre", null, Object.entries(about.unreadable).map(([file, why]) => `${file}: ${why}`).join("\n"))));
-      recipes();
-      preview();
+      const fits = options.recipes.find((one) => (one.place === "digits") === (asked === "digits"));
+      if (options.recipes.includes(state.recipe) && state.recipe !== fits) choose(fits); else { recipes(); preview(); }
     } catch (error) { fill(found, h("p", { class: "note warn" }, error.message)); }
   }
   let turn = 0;
@@ -86,7 +85,7 @@ function page(main, options) {
     fill(forecast, h("p", { class: "muted", role: "status" }, "Building the networks and timing a few steps …"));
     try {
       const { lines } = await post("/api/control/forecast", plan());
-      fill(forecast, h("table", null, h("tbody", null, lines.map(([key, text]) => h("tr", null, h("th", null, key), h("td", null, text))))));
+      fill(forecast, h("table", null, h("tbody", null, lines.map(([key, ...texts]) => h("tr", null, h("th", null, key), texts.map((text, i) => h("td", { class: i ? "muted" : "" }, text)))))));
     } catch (error) { fill(forecast, h("p", { class: "note warn" }, error.message)); } finally { event.target.disabled = false; }
   }
   async function begin() {

@@ -3,6 +3,7 @@
 import { complain, count, fill, h, icon, menu, s, typing } from "../lib/dom.js";
 import { saveBlob, saveFrom } from "../lib/api.js";
 import { nearestIndex } from "../lib/scale.js";
+import { toneOfEvent } from "./curves.js";
 
 const KEPT = 90;
 
@@ -36,7 +37,7 @@ export function time(body, run) {
     return { changed: (found) => { if (found.steps_of_sheets.length) location.reload(); } };
   }
   const state = { steps: run.steps_of_sheets, at: [run.steps_of_sheets.length - 1, 0], two: false, zoom: 0, playing: false, latent: null, speed: 8 };
-  const sheets = new Sheets(run.id), { side, gap } = run.layout;
+  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names;
   const panes = [0, 1].map((index) => pane(index));
   const stage = h("div", { class: "stage" }, panes[0].node);
   const slider = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: state.at[0], "aria-label": "Step", oninput: () => move(0, Number(slider.value)) });
@@ -60,7 +61,7 @@ export function time(body, run) {
 
   function pane(index) {
     const canvas = h("canvas", { class: "pixel", role: "img", tabindex: "0", width: 1, height: 1 }), frame = h("div", { class: "frame", hidden: true }), caption = h("figcaption");
-    const box = h("div", { class: "sheet" }, canvas, frame);
+    const heads = h("div", { class: "heads", "aria-hidden": "true" }), box = h("div", { class: "sheet" }, heads, canvas, frame);
     canvas.addEventListener("click", (event) => {
       if (!side) return;
       const { left, top, width } = canvas.getBoundingClientRect(), scale = canvas.width / width, pitch = side + gap;
@@ -71,7 +72,7 @@ export function time(body, run) {
       if (!side || !["Enter"].includes(event.key)) return;
       choose(state.latent === null ? 0 : state.latent + 1);
     });
-    return { node: h("figure", null, caption, box), canvas, frame, caption, shown: -1, index };
+    return { node: h("figure", null, caption, box), canvas, frame, heads, caption, shown: -1, index };
   }
 
   function size(image) {
@@ -91,7 +92,8 @@ export function time(body, run) {
       draw(pane.canvas, image);
       const scale = size(image);
       pane.canvas.style.width = `${image.naturalWidth * scale}px`;
-      pane.canvas.setAttribute("aria-label", `Samples of the same latents at step ${step}. Enter follows one latent.`);
+      pane.canvas.setAttribute("aria-label", `Samples of the same latents at step ${step}${names.length ? `, a column a class: ${names.join(", ")}` : ""}. Enter follows one latent.`);
+      if (names.length) headings(pane, scale);
       highlight(pane, scale);
       warning.hidden = true;
     } catch (error) {
@@ -100,11 +102,17 @@ export function time(body, run) {
     }
   }
 
+  function headings(pane, scale) {
+    const width = (side + gap) * scale;
+    pane.heads.style.paddingLeft = `${(gap / 2) * scale}px`;
+    fill(pane.heads, names.map((name) => { const head = h("span", { title: name }, name); head.style.width = `${width}px`; return head; }));
+  }
+
   function highlight(pane, scale) {
     pane.frame.hidden = state.latent === null;
     if (state.latent === null) return;
     const pitch = side + gap, columns = Math.round((pane.canvas.width - gap) / pitch), column = state.latent % columns, row = Math.floor(state.latent / columns);
-    Object.assign(pane.frame.style, { left: `${(column * pitch + gap) * scale - 3}px`, top: `${(row * pitch + gap) * scale - 3}px`, width: `${side * scale + 6}px`, height: `${side * scale + 6}px` });
+    Object.assign(pane.frame.style, { left: `${(column * pitch + gap) * scale - 3}px`, top: `${pane.canvas.offsetTop + (row * pitch + gap) * scale - 3}px`, width: `${side * scale + 6}px`, height: `${side * scale + 6}px` });
   }
 
   function move(which, index) {
@@ -177,7 +185,7 @@ export function time(body, run) {
       return h("button", { type: "button", "data-step": step, "aria-label": `step ${step}`, onclick: () => move(0, nearestIndex(state.steps, step)) }, canvas, count(step));
     }));
     const field = h("input", { type: "number", min: 1, max: columns * rows, value: latent + 1, "aria-label": "Latent", onchange: () => choose(Number(field.value) - 1) });
-    fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
+    fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), names.length > 0 && h("span", { class: "state" }, `class ${names[latent % names.length]}`), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
       menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif")], ["MP4", () => filmed("mp4")]]),
       h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip);
     mark();
@@ -199,8 +207,8 @@ export function time(body, run) {
     slider.max = other.max = state.steps.length - 1;
     marks.setAttribute("viewBox", "0 0 1000 14");
     fill(marks, run.checkpoints.map(({ step, best }) => s("line", { class: best ? "k3" : "k8", "stroke-width": best ? 5 : 2.5, x1: place(step), x2: place(step), y1: best ? 0 : 5, y2: 14 }, s("title", null, `checkpoint ${step}${best ? ", the best" : ""}`))),
-      run.events.map((event) => s("line", { class: event.event === "collapse" ? "kbad" : "kwarn", "stroke-width": 4, x1: place(event.step), x2: place(event.step), y1: 0, y2: 14 }, s("title", null, `${event.event} at step ${event.step}`))));
-    fill(ends, h("span", null, `step ${count(state.steps[0])}`), h("span", null, `${count(state.steps.length)} sheets · marks: checkpoints${run.checkpoints.some((one) => one.best) ? ", the best in green" : ""}${run.events.length ? ", events in red and orange" : ""}`), h("span", null, `step ${count(state.steps.at(-1))}`));
+      run.events.map((event) => s("line", { class: `k${toneOfEvent(event)}`, "stroke-width": 4, x1: place(event.step), x2: place(event.step), y1: 0, y2: 14 }, s("title", null, `${event.event} at step ${event.step}: ${event.text}`))));
+    fill(ends, h("span", null, `step ${count(state.steps[0])}`), h("span", null, `${count(state.steps.length)} sheets · marks: checkpoints${run.checkpoints.some((one) => one.best) ? ", the best in green" : ""}${run.events.length ? `, ${[...new Set(run.events.map((event) => event.event))].join(", ")}` : ""}`), h("span", null, `step ${count(state.steps.at(-1))}`));
   }
 
   function onKey(event) {

@@ -1,0 +1,30 @@
+"""`steadygan report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steadygan.errors import UserError
+
+
+def report(
+    path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
+    to: Annotated[list[str], typer.Option(help="tensorboard, wandb, trackio or module:NAME", show_default=False)],
+) -> None:
+    """Hand a run's scalars, scores, grids and configuration on to trackers, each line once."""
+    from steadygan.trackers.clients import check, open_by_name
+    from steadygan.trackers.reporter import Reporter
+
+    if not (path / "config.yaml").is_file():
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+    check(to, where="--to")
+    for name in to:
+        reporter = Reporter(path, name, open_by_name(name, where="--to"))
+        try:
+            reporter.hand_on()
+        finally:
+            reporter.close()
+        typer.echo(f"reported    {path} to {name}")

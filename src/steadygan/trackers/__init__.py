@@ -1,0 +1,1 @@
+"""A run's records handed on to the trackers that people have: TensorBoard, Weights & Biases, Trackio, or their own."""

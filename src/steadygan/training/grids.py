@@ -1,0 +1,61 @@
+"""The grids of a run: drawn while it trains, and stamped with what made them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from steadygan._version import __version__
+from steadygan.pictures.grid import save_grid
+from steadygan.pictures.stamp import Stamp, read_stamp, restamp, saving
+from steadygan.runs.checkpoint import WEIGHTS, read_manifest
+from steadygan.runs.directory import Writer
+from steadygan.training.monitor import Monitor
+from steadygan.training.state import TrainState
+
+
+def draw_grid(run: Writer, state: TrainState, monitor: Monitor) -> Path:
+    """Writes the grid of this step; returns its file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    images, columns = monitor.preview(state)
+    run.make_folders()
+    stamp = stamp_of_grid(run.path, state.step, monitor, columns)
+    return save_grid(images, grid_path(run, state.step), columns, saving(stamp, "PNG"))
+
+
+def grid_path(run: Writer, step: int) -> Path:
+    """Where the grid of a step is."""
+    return run.samples / f"step-{step:08d}.png"
+
+
+def stamp_of_grid(run: Path, step: int, monitor: Monitor, columns: int) -> Stamp:
+    """What is known of a grid as it is drawn: not yet the checkpoint, which comes later at the same step, if at all."""
+    arguments = {key: value for key, value in monitor.call().items() if value is not None}
+    names = monitor.generator.get("class_names") or []
+    shown = [names[label] if label < len(names) else str(label) for label in arguments.get("classes", [])]
+    return Stamp(
+        steadygan=__version__,
+        checkpoint="",
+        run=run.resolve().name,
+        step=step,
+        weights="ema",
+        call="sample" if arguments else "sheet",
+        arguments=arguments,
+        columns=columns,
+        column_names=tuple(shown) if len(shown) == columns else (),
+    )
+
+
+def name_weights(run: Writer, step: int, checkpoint: Path) -> None:
+    """Writes the SHA-256 of a checkpoint's weights into the grid of its step, if there is one.
+
+    Raises:
+        UserError: the grid cannot be read or written.
+    """
+    path = grid_path(run, step)
+    if path.is_file():
+        digest = str(read_manifest(checkpoint, ())["sha256"][WEIGHTS])
+        restamp(path, replace(read_stamp(path), checkpoint=digest))
