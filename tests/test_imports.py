@@ -14,7 +14,19 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = ["errors", "_version", "files", "options", "overrides", "schedules", "sources", "config", "machine", "parallel"]
+ORDER = [
+    "errors",
+    "_version",
+    "progress",
+    "files",
+    "options",
+    "overrides",
+    "schedules",
+    "sources",
+    "config",
+    "machine",
+    "parallel",
+]
 ORDER += ["pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "diagnosis", "generators"]
 ORDER += [
     "objective",

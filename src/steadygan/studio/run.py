@@ -11,15 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from steadygan.errors import UserError
+from steadygan.files import parse_yaml
 from steadygan.runs.following import Follower, Row, last_rows
 from steadygan.runs.reading import score_names
 from steadygan.runs.requests import asked
 from steadygan.studio.columns import Columns
 from steadygan.studio.words import objective_in_words
 
-YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LIVE = ("starting", "running", "paused")
 STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
 SILENCE = 90
@@ -62,7 +61,7 @@ class RunFiles:
             else:
                 try:
                     value = read(path)
-                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+                except (OSError, ValueError, UserError, RecursionError) as error:
                     value = error
             self._kept[key] = (version, value)
         value = self._kept[key][1]
@@ -259,7 +258,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    found = yaml.load(path.read_text(encoding="utf-8"), YAML)
+    found = parse_yaml(path.read_text(encoding="utf-8"), path)
     if not isinstance(found, dict):
         raise ValueError("not a mapping")
     return json.loads(json.dumps(found, default=str))
