@@ -16,7 +16,7 @@ from steadygan.training.state import Execution, Objective, TrainState
 
 SMALLEST = [
     "data.size=16",
-    "data.max_images=24",
+    "data.max_images=32",
     "model.width=2",
     "model.latent=4",
     "train.batch_size=8",

@@ -14,10 +14,20 @@ import steadygan
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = ["errors", "_version", "files", "options", "overrides", "schedules", "sources", "config", "machine", "parallel"]
-ORDER += ["pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "trackers", "diagnosis"]
-ORDER += ["generators", "objective", "training", "metrics", "tasks", "importing", "exporting", "evaluation", "reports"]
-ORDER += ["build", "estimate", "settings", "recipes", "run", "api", "studio", "cli", "__main__"]
+ORDER = ["errors", "_version", "progress", "files", "options", "overrides", "schedules", "sources", "config"]
+ORDER += ["machine", "parallel", "pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "trackers"]
+ORDER += [
+    "diagnosis",
+    "generators",
+    "objective",
+    "training",
+    "metrics",
+    "tasks",
+    "importing",
+    "exporting",
+    "evaluation",
+]
+ORDER += ["reports", "build", "estimate", "settings", "recipes", "run", "api", "studio", "cli", "__main__"]
 """From left to right; a module imports only what is left of it, or in its own package."""
 
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}

@@ -60,7 +60,7 @@ def test_other_values_are_read_by_their_type(override: str, value: Any) -> None:
         ("train.steps=many", "must be a whole number"),
         ("data.flip=maybe", "must be true or false"),
         ("train.precision=half", "must be auto or float32"),
-        ("objective.terms.r1=10", r"takes keys of its own; write objective\.terms\.r1\.name=…"),
+        ("objective.terms.r1=10", r"takes keys of its own .*; write objective\.terms\.r1\.OPTION=…"),
         ("augment.diffaugment=color", r"write augment\.diffaugment\.policy=…"),
         ("train.stepz=3", r"unknown key train\.stepz; did you mean 'steps'"),
         ("data.path.x=3", r"data\.path has no keys of its own"),

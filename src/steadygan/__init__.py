@@ -5,7 +5,11 @@ steadygan.train("digits")
 images = steadygan.load("runs/digits").sample(16, seed=1)
 """
 
-from __future__ import annotations
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and "steadygan" in " ".join(sys.orig_argv[1:]).split("-m ")[-1]:
+    # `python -m steadygan` looks for modules in the current directory first: no yaml.py that lies there is to be run.
+    sys.path.pop(0)
 
 from typing import TYPE_CHECKING, Any
 

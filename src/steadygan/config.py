@@ -11,17 +11,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from steadygan.errors import UserError, nearest
-from steadygan.overrides import ALL_KEYS, parse
+from steadygan.errors import UserError
+from steadygan.overrides import explain, parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
 from steadygan.sources import preset_names, preset_text, read_tree
 
-__all__ = ["Config", "load", "preset_names", "preset_text", "validate"]
+__all__ = ["Config", "load", "preset_about", "preset_names", "preset_text", "validate"]
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -46,7 +56,7 @@ def _batch_size(given: Any) -> int | Literal["auto"]:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class About(Section):
@@ -64,15 +74,16 @@ class DataConfig(Section):
         "digits", description="digits; a folder, zip, tar or parquet file; torchvision:NAME; hf:USER/NAME"
     )
     root: str | None = Field(None, description="folder of torchvision's data sets; null: the one in STEADYGAN_DATA")
-    size: Positive = Field(32, description="side of the square training images, in pixels")
+    size: Positive = Field(32, le=4096, description="side of the square training images, in pixels")
     channels: Literal[1, 3] | None = Field(None, description="1: grey, 3: RGB; null: as the images are")
+    bits: Annotated[int, Field(ge=1, le=31)] | None = Field(
+        None, description="bits in use of 16-bit or 32-bit grey images: 12 for values to 4095; null: all 16"
+    )
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the training images to use, a subset drawn by data.seed"
     )
     max_images: Positive | None = Field(None, description="largest number of training images; null: all")
-    seed: NonNegative = Field(
-        0, description="random seed of the held-out split and the subset, separate from train.seed"
-    )
+    seed: Seed = Field(0, description="random seed of the held-out split and the subset, separate from train.seed")
     heldout: float = Field(0.1, ge=0, lt=1, description="share of the images held out from training, to see D overfit")
     max_unreadable: Fraction = Field(0.01, description="largest share of unreadable images; more are an error")
     cache: bool = Field(
@@ -90,8 +101,10 @@ class DataConfig(Section):
 
 class ModelConfig(Section):
     kind: str = Field("dcgan", description="backbone: a family of networks, or your own as module:NAME")
-    width: Positive = Field(64, description="base number of channels; 64 is the published width of dcgan and resnet")
-    latent: Positive = Field(128, description="dimension of the latent z")
+    width: Positive = Field(
+        64, le=1 << 16, description="base number of channels; 64 is the published width of dcgan and resnet"
+    )
+    latent: Positive = Field(128, le=1 << 16, description="dimension of the latent z")
     prior: Literal["normal", "uniform"] = Field("normal", description="distribution of z: N(0, I) or U(-1, 1)")
     conditional: bool = Field(False, description="condition both networks on the class labels")
     fake_labels: Literal["auto", "uniform", "data"] = Field(
@@ -222,9 +235,9 @@ class TrainConfig(Section):
     phases: tuple[Literal["D", "G"], ...] = Field(
         ("D", "G"), min_length=1, description="order of the updates in a step"
     )
-    seed: NonNegative = Field(0, description="random seed of weights, latents and the order of images")
+    seed: Seed = Field(0, description="random seed of weights, latents and the order of images")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps")
-    threads: Positive | None = Field(None, description="CPU threads; null: torch's choice")
+    threads: Annotated[int, Field(gt=0, le=4096)] | None = Field(None, description="CPU threads; null: torch's choice")
     channels_last: bool = Field(True, description="memory format of images and kernels; does not change the result")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -316,6 +329,14 @@ class Config(Section):
     train: TrainConfig = Field(TrainConfig(), description="length, speed, records and checkpoints")
     eval: EvalConfig = Field(EvalConfig(), description="scores while training")
 
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        """A run's directory is runs/NAME by default, and nowhere else."""
+        if not name.strip() or name.startswith(".") or any(letter in "/\\" or ord(letter) < 32 for letter in name):
+            raise ValueError("is one folder's name below runs/; to train in another place, name it with --out")
+        return name
+
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
 
@@ -339,12 +360,17 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
+def preset_about(name: str) -> About:
+    """Where a preset comes from; much quicker than all of its configuration."""
+    return About.model_validate(read_tree(name)[1].get("about") or {})
+
+
 def validate(tree: Mapping[str, Any]) -> Config:
     """A `Config` from nested mappings; every mistake is named by its dotted key."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError("\n".join(_explain(item) for item in error.errors())) from None
+        raise UserError("\n".join(explain(Config, item) for item in error.errors())) from None
 
 
 def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
@@ -353,14 +379,3 @@ def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:
             tree[key] = {}
         tree = tree[key]
     tree[keys[-1]] = value
-
-
-def _explain(item: Any) -> str:
-    location = [str(part) for part in item["loc"]]
-    key = ".".join(location) or "configuration"
-    if item["type"] == "extra_forbidden":
-        section: Any = Config
-        for part in location[:-1]:
-            section = section.model_fields[part].annotation
-        return f"unknown key {key}; {nearest(location[-1], section.model_fields)}{ALL_KEYS}"
-    return f"{key}: {item['msg'].removeprefix('Value error, ')}, got {item['input']!r}"[:500]

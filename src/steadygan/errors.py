@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -39,8 +44,37 @@ def require(package: str, extra: str, purpose: str) -> None:
         raise UserError(f"{purpose} needs {package}: `pip install {package}` (steadygan's extra {extra!r})")
 
 
+LISTED = 24
+"""Of how many known words a message gives all."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint naming the known word closest to `name`, or the list of them: for the end of an error message."""
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f", … ({len(known)} in all)" if len(known) > LISTED else ""
+    return f"known: {', '.join(known[:LISTED])}{more}"
+
+
+def command_line(*arguments: object) -> str:
+    """A command of steadygan that can be copied into the terminal this process was started from.
+
+    After `uv run` there is no bare `steadygan`, after `python -m steadygan` there need not be one.
+
+    Args:
+        arguments: of the command; each is quoted where the shell needs it.
+    """
+    return " ".join([program(), *(shlex.quote(str(argument)) for argument in arguments)])
+
+
+def program() -> str:
+    """How steadygan was called: `steadygan`, `uv run steadygan` or `python -m steadygan`."""
+    if "UV_RUN_RECURSION_DEPTH" in os.environ:
+        return "uv run steadygan"
+    if Path(sys.argv[0]).parts[-2:] != ("steadygan", "__main__.py"):
+        return "steadygan"
+    found = shutil.which("python")
+    ours = found is not None and Path(found).absolute() == Path(sys.executable).absolute()
+    return f"{'python' if ours else shlex.quote(sys.executable)} -m steadygan"

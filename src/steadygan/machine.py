@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
@@ -93,9 +93,22 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {name}: not usable here ({reason}); `steadygan doctor` lists devices") from error
+        raise UserError(f"device {name}: {_why_not(name, error)}; `{command_line('doctor')}` lists devices") from error
     return device
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """Why a device cannot be used, in words of this program: torch's are of its own making, and long."""
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        return "no device that is trained on here; it is auto, cpu, cuda, cuda:1 or mps"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        return "this machine or this torch has no Metal (mps), which Apple's processors have"
+    if kind == "cuda" and not torch.cuda.is_available():
+        return "no NVIDIA GPU can be used here (none is there, its driver is missing, or torch was built without CUDA)"
+    if kind == "cuda" and name != "cuda":
+        return f"there are {torch.cuda.device_count()} GPUs, from cuda:0"
+    return f"not usable here ({str(error).splitlines()[0][:200]})"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:

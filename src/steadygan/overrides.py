@@ -34,6 +34,30 @@ def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
     return keys, _value(path, _kind(root, keys), text)
 
 
+def explain(root: type[BaseModel], item: Any) -> str:
+    """A mistake that pydantic found in a configuration of type `root`, in words: one entry of its `errors()`."""
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location) or "configuration"
+    if item["type"] == "extra_forbidden":
+        section: type[BaseModel] | None = root
+        for part in location[:-1]:
+            field = None if section is None else section.model_fields.get(part)
+            section = None if field is None else _section(field.annotation)
+        known = f"; {nearest(location[-1], section.model_fields)}" if section is not None else ""
+        return f"unknown key {key}{known}{ALL_KEYS}"
+    message = f"{key}: {item['msg'].removeprefix('Value error, ')}"
+    if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
+        return message  # of several keys, which it names
+    return f"{message}, got {_shown(item['input'])}"[:500]
+
+
+def _shown(value: Any) -> str:
+    """A wrong value for a message: of a mapping its keys, as a whole section says nothing."""
+    if isinstance(value, Mapping):
+        return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
+    return repr(value)
+
+
 def _keys(path: str) -> list[str]:
     """Splits at dots, but keeps a term or transform written as `package.module:NAME` whole."""
     if custom := re.fullmatch(r"(objective\.terms|augment\.transforms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
@@ -117,6 +141,8 @@ def _truth(path: str, text: str) -> bool:
 
 
 def _number(path: str, text: str, *, whole: bool) -> float:
+    if re.fullmatch(r"\s*[-+]?\d+(_\d+)*\s*", text):
+        return int(text)  # a float would round a long seed
     try:
         value = float(text)
     except ValueError:
@@ -125,7 +151,7 @@ def _number(path: str, text: str, *, whole: bool) -> float:
             point = text.strip().replace(",", ".")
             hint = f"; write {path}={point} with a point" if not whole else f"; write {path}={text.replace(',', '')}"
         raise UserError(f"{path}={text}: must be a {'whole ' if whole else ''}number{hint}") from None
-    if whole and value != value // 1:
+    if whole and not value.is_integer():
         raise UserError(f"{path}={text}: must be a whole number")
     return int(value) if whole else value
 
@@ -144,8 +170,11 @@ def _mapping(path: str, text: str, kind: Any) -> Any:
     if isinstance(value, Mapping):
         return value
     section = _section(kind)
-    example = "name" if section is None else next(iter(section.model_fields))
-    raise UserError(f"{path}={text}: takes keys of its own; write {path}.{example}=…, or {path}=null for its defaults")
+    example = "OPTION" if section is None else next(iter(section.model_fields))
+    where = " (docs/methods.md lists them)" if section is None else ""
+    raise UserError(
+        f"{path}={text}: takes keys of its own{where}; write {path}.{example}=…, or {path}=null for its defaults"
+    )
 
 
 def _yaml(path: str, text: str) -> Any:

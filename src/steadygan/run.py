@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from steadygan._version import __version__
 from steadygan.build import build_critic, build_state, resolve
 from steadygan.config import Config
 from steadygan.data.images import free_memory
-from steadygan.errors import Collapsed, LostProcess, UserError
+from steadygan.errors import Collapsed, LostProcess, UserError, command_line
 from steadygan.estimate import fit_batch
 from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare, restored
@@ -28,6 +29,7 @@ from steadygan.runs.provenance import (
     changed_circumstances,
     check_config,
     check_same_data,
+    check_unchanged,
     circumstances,
     config_digest,
     provenance,
@@ -127,6 +129,7 @@ def train_run(
                 stack.callback(run.close)
                 checkpoint = run.newest_checkpoint()
                 if checkpoint is not None:
+                    check_unchanged(path, config.to_yaml())
                     refuse_finished(path, config, manifest_step(checkpoint, read_manifest(checkpoint)))
             else:
                 config = resolve(config)
@@ -250,7 +253,8 @@ def how_to_go_on(run: RunDirectory) -> str:
     found = checkpoints(run.checkpoints)
     if not found:
         return "there is no checkpoint yet: start it again with the same command"
-    return f"start as many as you like again with `… -m steadygan train {run.path} --resume`, from {found[-1].name}"
+    command = shlex.join(["steadygan", "train", str(run.path), "--resume"])
+    return f"start as many as you like again with `… -m {command}`, from {found[-1].name}"
 
 
 def refuse_run(source: str | Path) -> None:
@@ -267,7 +271,7 @@ def refuse_finished(path: Path, config: Config, step: int) -> None:
     if step >= config.train.steps:
         raise UserError(
             f"{path} has already reached step {step}; to go on, raise train.steps, e.g. "
-            f"`steadygan train {path} --resume train.steps={2 * step}`"
+            f"`{command_line('train', path, '--resume', f'train.steps={2 * step}')}`"
         )
 
 
@@ -278,5 +282,5 @@ def refuse_spent(path: Path, config: Config, seconds: float, run: RunDirectory) 
         hours = 2 * clock.budget / 3600
         raise UserError(
             f"{path} has used its time up; to go on, raise train.hours, e.g. "
-            f"`steadygan train {path} --resume train.hours={hours:g}`"
+            f"`{command_line('train', path, '--resume', f'train.hours={hours:g}')}`"
         )

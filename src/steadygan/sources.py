@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from steadygan.errors import UserError, nearest
-from steadygan.files import read_text
-
-# libyaml's, where it is there, reads all presets in a third of the time.
-YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from steadygan.errors import UserError, command_line, nearest
+from steadygan.files import parse_yaml, read_text
 
 
+@cache
 def preset_names() -> list[str]:
     """The presets in the package, by name."""
     return sorted(Path(entry.name).stem for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
@@ -59,12 +56,9 @@ def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, 
     else:
         raise UserError(
             f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
-            "(`steadygan presets` lists them)"
+            f"(`{command_line('presets')}` lists them)"
         )
-    try:
-        tree = yaml.load(text, YAML) or {}
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
+    tree = parse_yaml(text, path if path.is_file() else source) or {}
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
     base = tree.pop("extends", None)

@@ -30,12 +30,12 @@ def test_train_says_what_it_does_and_where_the_results_are(steadygan: Run) -> No
     result = steadygan("train", "digits", *TINY)
     assert (result.status, result.err) == (0, "")
     lines = dict(re.findall(r"^(\w+) {2,}(.+)$", result.out, re.MULTILINE))
-    assert lines["data"].startswith("24 images of 1×16×16, 10 classes, 180 held out")
+    assert lines["data"].startswith("32 images of 1×16×16, 10 classes, 180 held out")
     assert re.search(r"G [\d,]+ parameters, D [\d,]+", lines["networks"])
     assert "10·bcr_real" in lines["objective"]
     assert "0.5·zcr_gen" in lines["objective"]
     assert "FD-digits" in lines["scores"]
-    assert lines["protocol"].startswith("digits: 20 fakes against 24 train reals, ema weights, step 2")
+    assert lines["protocol"].startswith("digits: 20 fakes against 32 train reals, ema weights, step 2")
     assert Path(lines["samples"]).is_file()
     assert list(Path(lines["generator"]).glob("step-00000002"))
     assert lines["more"] == "steadygan sample runs/digits --num 64"

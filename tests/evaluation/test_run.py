@@ -94,7 +94,7 @@ def test_neighbours_finds_a_planted_copy(steadygan: Run, trained: Path, monkeypa
         images[1] = planted
         return images
 
-    planted = explore.neighbours(trained, 1, 24).found["pixels"][1][0][23]
+    planted = explore.neighbours(trained, 1, 32).found["pixels"][1][0][31]
     monkeypatch.setattr(Generator, "sample", memorised)
     monkeypatch.setattr(explore, "CHUNK_BYTES", 5 * 4 * 16**2)  # five images at a time
     result = steadygan("neighbours", trained, "--num", "3", "--nearest", "2", "--out", "new/near.png")
@@ -146,7 +146,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["curve", "RUN", "--out", "a.pdf"], "--out a.pdf: name a .png for the curve, or a .csv"),
         (["curve", "RUN", "--num-fake", "1"], "--num-fake 1"),
         (["neighbours", "nowhere"], "nowhere is not a run directory"),
-        (["neighbours", "RUN", "--nearest", "25"], "25 neighbours of 24 training images"),
+        (["neighbours", "RUN", "--nearest", "33"], "33 neighbours of 32 training images"),
         (["neighbours", "RUN", "--nearest", "0"], "ask for at least one"),
         (["neighbours", "RUN", "--out", "a.csv"], "the sheet is a .png"),
         (["compare", "RUN", "--out", "a.html"], "--out a.html: name a .png for the curves, or a .md or .csv"),

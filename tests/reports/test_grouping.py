@@ -17,7 +17,7 @@ from steadygan.errors import UserError
 from steadygan.reports import curves as compare
 from steadygan.reports import tables
 from steadygan.reports.against import against, plot_against
-from steadygan.reports.grouping import group_seeds, mean_and_sd, merged
+from steadygan.reports.grouping import _common_name, group_seeds, mean_and_sd, merged
 from steadygan.runs.reading import read_runs
 
 PROTOCOL = {"name": "digits", "num_fake": 2000, "reals_sha256": "ab" * 32}
@@ -181,3 +181,18 @@ def test_d_accuracy_on_seen_and_unseen_reals_is_drawn(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Axes, "plot", noted)
     compare.plot([path], tmp_path / "out.png")
     assert {0.9, 0.5} <= set(drawn)
+
+
+@pytest.mark.parametrize(
+    ("names", "common"),
+    [
+        (["stylegan2-0", "stylegan2-1"], "stylegan2"),
+        (["stylegan2-seed10", "stylegan2-seed11"], "stylegan2"),
+        (["cifar10_seed0", "cifar10_seed1", "cifar10_seed2"], "cifar10"),
+        (["run1", "run12"], "run"),
+        (["r1", "r1-1"], "r1"),
+        (["0", "1"], "0"),
+    ],
+)
+def test_a_groups_name_keeps_the_digits_of_its_experiment(names: list[str], common: str) -> None:
+    assert _common_name(names) == common

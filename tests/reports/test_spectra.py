@@ -48,11 +48,11 @@ def test_compare_draws_a_panel_a_network_and_passes_over_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = []
-    monkeypatch.setattr(compare, "_finish", lambda _, title: titles.append(title))
+    monkeypatch.setattr(compare, "_finish", lambda _, title, *across: titles.append(title))
     (tmp_path / "mine").mkdir()
     lines = [*ROWS, {"step": 30, "event": "rollback", "from": 40}]
     (tmp_path / "mine/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
     compare.plot([tmp_path / "mine"], tmp_path / "out.png")
-    assert titles == ["D losses", *(f"largest singular values of {net}, mine" for net in "GD")]
+    assert titles == ["adversarial loss of D", *(f"largest singular values of {net}, mine" for net in "GD")]
     assert [row["step"] for row in read_run(tmp_path / "mine").metrics] == [10, 20, 30]
     assert "event" not in read_run(tmp_path / "mine").metrics[-1]

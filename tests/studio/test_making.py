@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_a_sentence(play: Any, with_trained: Path) -> No
 
 def test_nearest_training_images_come_with_a_yardstick(play: Any) -> None:
     head, images = unpacked(play("neighbours", seeds=[3, 4], k=3).content)
-    assert head["images"] == 24
+    assert head["images"] == 32
     assert head["spaces"][0]["name"] == "pixels"
     assert len(images) == 2 + len(head["spaces"]) * 2 * 3
     pixels = head["spaces"][0]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from steadygan._version import __version__
 from steadygan.cli.compare import compare
 from steadygan.cli.control import branch, pause, resume, stop
 from steadygan.cli.curve import curve
@@ -32,10 +34,11 @@ from steadygan.cli.sampling import sample
 from steadygan.cli.scores import evaluate
 from steadygan.cli.settings import settings
 from steadygan.cli.studio import studio
+from steadygan.cli.sweeping import sweep
 from steadygan.cli.terminal import complain, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
-from steadygan.errors import LostProcess, SaidElsewhere, UserError
+from steadygan.errors import LostProcess, SaidElsewhere, UserError, program
 
 FIRST_STEPS = """\
 steadygan train digits           train on the embedded digits, a few minutes on a CPU
@@ -48,12 +51,20 @@ steadygan --help                 list every command"""
 app = typer.Typer(
     name="steadygan",
     invoke_without_command=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help pages would cost half a second before the first word
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"steadygan {__version__}")
+        raise typer.Exit
+
+
 for command in (
-    *(train, plan, sample, remake, translate, interpolate),
+    *(train, plan, sweep, sample, remake, translate, interpolate),
     *(evaluate, diagnose, compare, curve, neighbours, report),
     *(stop, pause, resume, branch),
     *(studio, presets, settings, doctor),
@@ -64,10 +75,15 @@ app.command()(export)
 
 
 @app.callback()
-def first_steps(context: typer.Context) -> None:
+def first_steps(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
     """GAN training with consistency regularisation: from a folder of images to a trained, scored generator."""
     if context.invoked_subcommand is None:
-        typer.echo(FIRST_STEPS)
+        typer.echo(FIRST_STEPS.replace("steadygan", program()))
 
 
 app.add_typer(data_app, name="data")
@@ -79,9 +95,10 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no × shows ?, and ends no training
     try:
+        _refuse_empty(sys.argv[1:])
         with warnings.catch_warnings(), _ended_in_order():
             warnings.showwarning = show_warning
-            app()
+            app(prog_name=_own_name())
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
@@ -94,6 +111,23 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _own_name() -> str:
+    """What usage lines call the program; shells complete the bare name only."""
+    completing = "_STEADYGAN_COMPLETE" in os.environ or {"--install-completion", "--show-completion"} & set(sys.argv)
+    return "steadygan" if completing else program()
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty argument, mostly a variable that is not set, would stand for the current directory."""
+    for place, argument in enumerate(arguments):
+        if not argument or re.fullmatch("--[a-z-]+=", argument):
+            what = argument or '""'
+            raise UserError(
+                f"{what}, after {' '.join([program(), *arguments[:place]])}, is empty: is it a variable that is not "
+                "set? (the current directory is written as a point)"
+            )
 
 
 @contextmanager

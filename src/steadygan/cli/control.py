@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from steadygan.cli.terminal import Overrides
+from steadygan.errors import command_line
 
 RunPath = Annotated[Path, typer.Argument(help="a run directory", show_default=False)]
 
@@ -25,7 +26,7 @@ def pause(run: RunPath) -> None:
     from steadygan.runs.requests import ask
 
     ask(run, "pause")
-    typer.echo(f"asked       {run} waits from its next step on; `steadygan resume {run}` ends the pause")
+    typer.echo(f"asked       {run} waits from its next step on; `{command_line('resume', run)}` ends the pause")
 
 
 def resume(run: RunPath) -> None:
@@ -48,4 +49,4 @@ def branch(
     out = out or run.with_name(f"{run.resolve().name}-{'newest' if at is None else at}")
     step = split_off(run, out, step=at, overrides=overrides or [])
     typer.echo(f"branched    {out} has what {run} was at step {step}")
-    typer.echo(f"train       steadygan train {out} --resume")
+    typer.echo(f"train       {command_line('train', out, '--resume')}")

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Data, Device, MaxUnreadable, Weights, as_truncation, cell, make_console
+from steadygan.cli.terminal import (
+    Data,
+    Device,
+    MaxUnreadable,
+    Weights,
+    as_truncation,
+    cell,
+    make_console,
+    progress_bars,
+)
 from steadygan.errors import UserError
 
 
@@ -46,17 +55,18 @@ def curve(
         check_output(file, path)
     if num_fake is not None and num_fake < 2:
         raise UserError(f"--num-fake {num_fake}: a distance needs at least 2 images")
-    records = truncation_curve(
-        path,
-        _values(truncation),
-        protocol=protocol,
-        num_fake=num_fake,
-        weights=weights,  # type: ignore[arg-type]
-        reals=reals,
-        max_unreadable=max_unreadable,
-        device=device,
-        data=data,
-    )
+    with progress_bars():
+        records = truncation_curve(
+            path,
+            _values(truncation),
+            protocol=protocol,
+            num_fake=num_fake,
+            weights=weights,  # type: ignore[arg-type]
+            reals=reals,
+            max_unreadable=max_unreadable,
+            device=device,
+            data=data,
+        )
     rows = truncation_rows(records)
     _print(rows)
     made = records[0]["protocol"]

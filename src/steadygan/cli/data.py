@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +12,15 @@ import typer
 
 from steadygan.cli.terminal import escape, images_bar, make_console
 
-data_app = typer.Typer(help="Look at data before training on it, and pack it.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at data before training on it, pack it, fetch published sets.", no_args_is_help=True)
 
 Where = Annotated[
     str, typer.Argument(help="digits, a folder, zip, tar or parquet, a glob of shards, torchvision:NAME, hf:USER/NAME")
 ]
 Root = Annotated[str | None, typer.Option(help="folder of torchvision's data sets", show_default="STEADYGAN_DATA")]
+Bits = Annotated[
+    int | None, typer.Option(min=1, max=31, help="used by 16-bit or 32-bit images, as data.bits", show_default="all 16")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="decoding threads", show_default="one for each core")]
 
 
@@ -36,6 +40,7 @@ def data_info(
     sheet: Annotated[Path | None, typer.Option(help="also write a contact sheet as PNG")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON, the fingerprint included")] = False,
     root: Root = None,
+    bits: Bits = None,
     threads: Threads = None,
 ) -> None:
     """Say what the images are (count, sizes, classes, duplicates, unreadable files), what to mind and what to do."""
@@ -47,23 +52,23 @@ def data_info(
     if sheet is not None and not is_name(path) and Path(path).expanduser().is_dir():
         check_apart(sheet, Path(path), "the images themselves, of which the sheet would become one", option="--sheet")
     with images_bar("looking") as progress:
-        found = describe(path, root=root, progress=progress, threads=threads or THREADS)
+        found = describe(path, root=root, progress=progress, threads=threads or THREADS, bits=bits)
     if sheet is not None:
-        contact_sheet(path, sheet, root=root)
+        contact_sheet(path, sheet, root=root, bits=bits)
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        _tell(found, root)
+        _tell(found, root, bits)
     if found["unreadable"]:
         raise typer.Exit(1)
 
 
-def _tell(found: dict[str, Any], root: str | None) -> None:
+def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
     """A summary to read, with advice and the command to go on with."""
     from steadygan.recipes.advice import advice, command, summary_lines
     from steadygan.recipes.look import mirror, summary
 
-    look, console = summary(found, mirror=mirror(found["path"], root=root)), make_console()
+    look, console = summary(found, mirror=mirror(found["path"], root=root, bits=bits)), make_console()
     for what, how in summary_lines(look):
         console.print(f"{what:<12}{escape(how)}", highlight=False, soft_wrap=True)
     for name, reason in look.unreadable.items():
@@ -76,8 +81,9 @@ def _tell(found: dict[str, Any], root: str | None) -> None:
         console.print(f"domains     {part}: A {sides['a']:,}, B {sides['b']:,}, {how}", highlight=False)
     for folder, count in proposal.get("splits", {}).items():
         console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
-    going_on = proposal.get("command") or command(look)
-    console.print(f"go on with  [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
+    going_on = proposal.get("command") or command(look, bits=bits)
+    if going_on is not None:
+        console.print(f"go on with  [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")
@@ -91,6 +97,7 @@ def data_pack(
     max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="share from which on it fails")] = 0.01,
     force: Annotated[bool, typer.Option("--force", help="replace OUT if it exists")] = False,
     root: Root = None,
+    bits: Bits = None,
     threads: Threads = None,
 ) -> None:
     """Decode, crop and resize once: any data as one StyleGAN-style zip, the same byte for byte each time."""
@@ -104,7 +111,7 @@ def data_pack(
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
     if not is_name(src):
         check_apart(out, Path(src), "the images to pack, which stay as they are", option="OUT")
-    source = open_source(src, size=size, channels=channels, root=root)
+    source = open_source(src, size=size, channels=channels, root=root, bits=bits)
     with images_bar("packing") as progress:
         packed = pack(
             source,
@@ -119,3 +126,29 @@ def data_pack(
     typer.echo(f"{out}: {packed.count:,} images, {packed.bytes / 2**20:.1f} MiB")
     for name, reason in packed.unreadable.items():
         typer.echo(f"skipped {name}: {reason}", err=True)
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[
+        str | None, typer.Argument(help="a data set, or a preset that is trained on it; without: lists them")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the folder for its files; the presets look in data/")] = Path("data"),
+    root: Root = None,
+) -> None:
+    """Fetch the images of a published experiment and pack them as its presets expect them."""
+    from steadygan import config as configuration
+    from steadygan.data.published import SETS, find_set, get
+
+    if name is None:
+        for known, found in SETS.items():
+            what = ", ".join(f"{file.images:,} images" for file in found.files.values()) or found.by_hand
+            typer.echo(f"{known:<20} {what}")
+        return
+    if name in configuration.preset_names() and name not in SETS:
+        name = configuration.load(name).data.path
+    with ExitStack() as bars:
+        for file, images, there in get(
+            find_set(name), out, root=root, progress=lambda file: bars.enter_context(images_bar(file))
+        ):
+            typer.echo(f"{file}: {images:,} images{' (was there)' if there else ''}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from steadygan.cli.terminal import cell, escape, make_console
+from steadygan.errors import command_line
 
 
 def diagnose(
@@ -32,5 +33,5 @@ def diagnose(
     for advice in verdict.advice:
         console.print(f"change      {escape(advice.override())}  {escape(advice.why)}", highlight=False)
     if verdict.advice:
-        command = f'steadygan train {path} --out {path}-2 "{verdict.advice[0].override()}"'
+        command = command_line("train", path / "config.yaml", "--out", f"{path}-2", verdict.advice[0].override())
         console.print(f"e.g.        {escape(command)}", highlight=False, soft_wrap=True)

@@ -36,7 +36,8 @@ class Finding(NamedTuple):
     subject: str
     found: str
     meaning: str
-    ok: bool = True
+    ok: bool | None = True
+    """Whether it is as it should be; None: it is absent, and only some need it."""
 
 
 def examine() -> list[Finding]:
@@ -72,7 +73,7 @@ def examine() -> list[Finding]:
         findings.append(Finding("mps", "available", f"used by train.device=auto; {APPLE}"))
     else:
         findings.append(
-            Finding("accelerator", "none", "training runs on the CPU: fine for digits and small 32 px models")
+            Finding("accelerator", "none", "training runs on the CPU: fine for digits and small 32 px models", None)
         )
     findings.append(_bfloat16())
     free = shutil.disk_usage(Path.cwd()).free / 2**30
@@ -80,8 +81,9 @@ def examine() -> list[Finding]:
         Finding("disk", f"{free:.0f} GiB free here", "checkpoints fit" if free > 5 else "may fill up", free > 5)
     )
     findings.extend(
-        Finding(module, "installed" if find_spec(module) else "not installed", f"optional: {purpose}")
+        Finding(module, "installed" if there else "not installed", f"optional: {purpose}", there or None)
         for module, purpose in OPTIONAL.items()
+        for there in [find_spec(module) is not None]
     )
     findings.extend(_weights(name, variable, purpose) for name, (variable, purpose) in WEIGHTS.items())
     return findings
@@ -91,7 +93,7 @@ def _weights(name: str, variable: str, purpose: str) -> Finding:
     named = os.environ.get(variable)
     missing = bool(named) and not Path(named or "").expanduser().is_file()
     found = f"{named} is not a file" if missing else named or "absent"
-    return Finding(f"{name} weights", found, f"{variable}: {purpose}", not missing)
+    return Finding(f"{name} weights", found, f"{variable}: {purpose}", None if named is None else not missing)
 
 
 def _memory() -> Finding:
@@ -111,7 +113,7 @@ def _bfloat16() -> Finding:
     if native:
         return Finding("bfloat16", "in hardware", "train.precision=auto rounds networks to it; penalties stay float32")
     faster = "; train.precision=float16 takes half the memory for activations" if torch.cuda.is_available() else ""
-    return Finding("bfloat16", "not in hardware", f"train.precision=auto trains in float32{faster}")
+    return Finding("bfloat16", "not in hardware", f"train.precision=auto trains in float32{faster}", None)
 
 
 def doctor() -> None:
@@ -126,10 +128,11 @@ def doctor() -> None:
         reason = obstacle()
     if reason:
         meaning = "convolutions on the CPU are slower (train.winograd is off); CC names a compiler"
-        findings.append(Finding("C compiler", reason, meaning))
+        findings.append(Finding("C compiler", reason, meaning, None))
     else:
         findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))
     sheet = Table("", "what", "found", "which means", box=None)
     for finding in findings:
-        sheet.add_row("[green]✓[/]" if finding.ok else "[yellow]![/]", *(escape(text) for text in finding[:3]))
+        mark = {True: "[green]✓[/]", False: "[yellow]![/]", None: "[dim]–[/]"}[finding.ok]
+        sheet.add_row(mark, *(escape(text) for text in finding[:3]))
     make_console().print(sheet)

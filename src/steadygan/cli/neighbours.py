@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steadygan.cli.terminal import Data, Device, TruncationOption, Weights, as_truncation, escape, make_console
+from steadygan.cli.terminal import (
+    Data,
+    Device,
+    TruncationOption,
+    Weights,
+    as_truncation,
+    escape,
+    make_console,
+    progress_bars,
+)
 from steadygan.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,18 +50,19 @@ def neighbours(
         raise UserError(f"--out {out}: the sheet is a .png")
     check_folder(out.parent, out)
     check_output(out, path)
-    result = explore.neighbours(
-        path,
-        num,
-        nearest,
-        features=features,
-        classes=None if classes is None else [entry.strip() for entry in classes.split(",")],
-        seed=seed,
-        truncation=None if truncation is None else as_truncation(truncation),
-        weights=weights,  # type: ignore[arg-type]
-        device=device,
-        data=data,
-    )
+    with progress_bars():
+        result = explore.neighbours(
+            path,
+            num,
+            nearest,
+            features=features,
+            classes=None if classes is None else [entry.strip() for entry in classes.split(",")],
+            seed=seed,
+            truncation=None if truncation is None else as_truncation(truncation),
+            weights=weights,  # type: ignore[arg-type]
+            device=device,
+            data=data,
+        )
     sheet = result.sheet()
     make_folder(out.parent, out)
     write_whole(out, lambda temporary: sheet.save(temporary, format="PNG"))
@@ -66,6 +76,9 @@ def _print(result: Neighbours, k: int) -> None:
     sheet = Table("sample", "in", *(f"nearest {place + 1}" for place in range(k)), box=None)
     for name, (found, _) in result.found.items():
         for sample, (distances, indices) in enumerate(zip(found.distances, found.indices, strict=True)):
-            entries = (f"{distance:.3g} #{index}" for distance, index in zip(distances, indices, strict=True))
+            entries = (
+                f"{distance:.3g} {escape(result.names.get(int(index), f'#{index}'))}"
+                for distance, index in zip(distances, indices, strict=True)
+            )
             sheet.add_row(str(sample), escape(name), *entries)
     make_console().print(sheet)

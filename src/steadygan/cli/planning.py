@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steadygan.cli.terminal import Device, Overrides, cell, escape, images_bar, make_console
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 
 if TYPE_CHECKING:
     from steadygan.config import Config
@@ -36,7 +36,7 @@ def plan(
         from steadygan.files import write_text
 
         write_text(out, made.to_yaml())
-        typer.echo(f"written     {out}; start with `steadygan train {out}`")
+        typer.echo(f"written     {out}; start with `{command_line('train', out)}`")
 
 
 def on_device(device: str) -> list[str]:
@@ -114,5 +114,5 @@ def verdict(path: Path) -> None:
 
         hours = configuration.load(path).train.hours
         if hours is not None:
-            again = f"steadygan train {path} --resume train.hours={2 * hours:g}"
+            again = command_line("train", path, "--resume", f"train.hours={2 * hours:g}")
             console.print(f"try next    more time: {escape(again)}", highlight=False, soft_wrap=True)

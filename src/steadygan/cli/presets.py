@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
+
+from steadygan.errors import UserError, command_line
 
 
 def presets(
@@ -20,7 +23,7 @@ def presets(
     if name in names:
         typer.echo(configuration.preset_text(name), nl=False)
         return
-    known = {preset: configuration.load(preset).about for preset in sorted(names, key=_numerically)}
+    known = {preset: configuration.preset_about(preset) for preset in sorted(names, key=_numerically)}
     if name is not None:
         wanted = name.casefold()
         known = {
@@ -29,14 +32,19 @@ def presets(
             if wanted in f"{preset}\n{about.paper}\n{about.table}".casefold()
         }
         if not known:
-            configuration.preset_text(name)  # says what is nearest
+            close = get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UserError(
+                f"no preset has {name!r} in its name, paper or table{hint} (`{command_line('presets')}` lists all)"
+            )
     width, scores = (max(map(len, column)) for column in (known, [about.score for about in known.values()]))
     for paper in dict.fromkeys(about.paper for about in known.values()):
         typer.echo(f"\n{paper}")
         for preset, about in known.items():
             if about.paper == paper:
                 typer.echo(f"  {preset:<{width}}  {about.score:<{scores}}  {about.table}")
-    typer.echo(f"\n{len(known)} presets; `steadygan presets WORD` lists some, `steadygan presets NAME` prints one")
+    some, one = command_line("presets", "WORD"), command_line("presets", "NAME")
+    typer.echo(f"\n{len(known)} presets; `{some}` lists some, `{one}` prints one")
 
 
 def _numerically(name: str) -> list[str]:

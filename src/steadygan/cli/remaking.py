@@ -20,10 +20,10 @@ def remake(
     """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
     from steadygan.files import check_apart, write_whole
     from steadygan.generators.generator import Generator
-    from steadygan.generators.remaking import check, find_weights
+    from steadygan.generators.remaking import check, column_names, find_weights
     from steadygan.generators.remaking import remake as again
     from steadygan.machine import choose_device
-    from steadygan.pictures.grid import grid, to_pil
+    from steadygan.pictures.grid import grid, to_pil, with_names
     from steadygan.pictures.stamp import read_stamp, saving
 
     stamp = read_stamp(image)
@@ -36,7 +36,13 @@ def remake(
     checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent, image.absolute().parents[1]])
     generator = Generator(checkpoint, choose_device(device), stamp.weights)  # type: ignore[arg-type]
     images = again(stamp, generator)
-    picture = to_pil(images[0]) if stamp.index is not None else grid(images, stamp.columns or len(images))
+    if stamp.index is not None:
+        picture = to_pil(images[0])
+    else:
+        columns = stamp.columns or len(images)
+        picture = grid(images, columns)
+        if names := column_names(stamp, generator):
+            picture = with_names(picture, names, columns)
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
     typer.echo(f"checkpoint  {checkpoint}")
     typer.echo(f"remade      {out}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Device, RunOrCheckpoint, TruncationOption, Weights, as_truncation
+from steadygan.cli.terminal import Device, RunOrCheckpoint, TruncationOption, Weights, as_truncation, progress_bars
 from steadygan.errors import UserError
 
 
@@ -31,11 +31,11 @@ def sample(
     device: Device = "auto",
 ) -> None:
     """Make images with a trained generator, from its checkpoint alone."""
-    from steadygan.files import check_folder, make_folder, write_whole
+    from steadygan.files import check_folder, check_picture, make_folder, write_text, write_whole
     from steadygan.generators.loading import load
-    from steadygan.generators.remaking import label_of, stamp_for
+    from steadygan.generators.remaking import column_names, label_of, stamp_for
     from steadygan.generators.seeds import parse_moves, parse_seeds
-    from steadygan.pictures.grid import save_grid, to_pil
+    from steadygan.pictures.grid import columns_for, save_grid, to_pil
     from steadygan.pictures.stamp import SIDECAR, saving, sidecar
     from steadygan.runs.outputs import check_output, default_output
 
@@ -46,6 +46,7 @@ def sample(
     if out is not None and out.is_file() and out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
     out = out or default_output(path, "samples.png")
+    check_picture(out)
     folder = out.parent if out.suffix.lower() == ".png" else out
     check_folder(folder, out)
     check_output(out, path)
@@ -58,27 +59,34 @@ def sample(
     if seeds is None:
         call = "sample"
         arguments |= {"num": num, "seed": seed}
-        images = generator.sample(**arguments)
     else:
         call = "from_seeds"
         arguments |= {"seeds": parse_seeds(seeds), "moves": parse_moves(moves or ""), "batch_size": 1}
-        images = generator.from_seeds(**arguments)
-        num = len(images)
+    with progress_bars():
+        images = getattr(generator, call)(**arguments)
+    num = len(images)
     stamp = stamp_for(generator, weights, call, arguments)
     make_folder(folder, out)
     if out.suffix.lower() == ".png":
-        every = len(chosen) if chosen else generator.classes
-        columns = min(every if 4 <= every <= 16 else round(num**0.5) or 1, num)
+        every = len(chosen or generator.trained_classes) if generator.classes else 0
+        columns = columns_for(num, every)
+        names = column_names(replace(stamp, columns=columns), generator)
         if num == 1:
             one = stamp.of(0, *label_of(generator, chosen, 0))
             write_whole(out, lambda file: to_pil(images[0]).save(file, format="PNG", **saving(one, "PNG")))
         else:
-            save_grid(images, out, columns, saving(replace(stamp, columns=columns), "PNG"))
+            save_grid(images, out, columns, saving(replace(stamp, columns=columns), "PNG"), names)
     else:
         stamps = {f"{i:06d}.png": stamp.of(i, *label_of(generator, chosen, i)) for i in range(num)}
         for image, (name, each) in zip(images, stamps.items(), strict=True):
             write_whole(out / name, partial(to_pil(image).save, format="PNG", **saving(each, "PNG")))
         write_whole(out / SIDECAR, lambda file: file.write_text(sidecar(stamps), encoding="utf-8"))
+        if generator.classes:
+            from steadygan.data.labels import TABLE, labels_table
+
+            write_text(
+                out / TABLE, labels_table({name: each.class_name or str(each.label) for name, each in stamps.items()})
+            )
     if generator.licence:
         typer.echo(f"licence     {generator.licence}")
     typer.echo(f"{num} images   {out}")

@@ -16,6 +16,7 @@ from steadygan.cli.terminal import (
     as_truncation,
     make_console,
     print_scores,
+    progress_bars,
 )
 from steadygan.errors import UserError
 
@@ -55,7 +56,7 @@ def evaluate(
     given = {"inception": inception_weights, "squeezenet": squeezenet_weights, "dinov2": dinov2_weights}
     given["inception-pytorch"] = inception_weights
     files = {name: file for name, file in given.items() if file is not None}
-    with processes() as shard:
+    with processes() as shard, progress_bars():
         how: dict[str, Any] = {"device": device, "extractor_weights": files, "shard": shard}
         if against is None:
             if features is not None or size is not None:

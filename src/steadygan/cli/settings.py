@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 
 
 def settings(
@@ -23,7 +23,7 @@ def settings(
     if not found:
         close = get_close_matches(word or "", {setting.key.rpartition(".")[2] for setting in known}, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UserError(f"no setting matches {word!r}; {hint}`steadygan settings` lists all of them")
+        raise UserError(f"no setting matches {word!r}; {hint}`{command_line('settings')}` lists all of them")
     for group in dict.fromkeys(setting.group for setting in found):
         typer.echo(typer.style(f"\n{group}", bold=True))
         for setting in found:
@@ -32,5 +32,5 @@ def settings(
                 typer.echo(f"      {setting.about}")
     typer.echo(
         f"\n{len(found)} setting{'s' * (len(found) != 1)}"
-        + ("; `steadygan settings WORD` lists some" if word is None else "")
+        + (f"; `{command_line('settings', 'WORD')}` lists some" if word is None else "")
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 
 
 def studio(
@@ -32,9 +32,13 @@ def studio(
         from steadygan.studio.security import is_loopback, new_token
         from steadygan.studio.server import Studio, create_app
     except ImportError as error:
-        raise UserError(f"the studio needs {error.name}: pip install 'steadygan[studio]'") from None
+        raise UserError(
+            f"the studio needs {error.name}: `pip install starlette uvicorn` (steadygan's extra 'studio')"
+        ) from None
     if not path.is_dir():
-        raise UserError(f"{path} is not a directory; name the one your runs are in, e.g. `steadygan studio runs/`")
+        raise UserError(
+            f"{path} is not a directory; name the one your runs are in, e.g. `{command_line('studio', 'runs/')}`"
+        )
     for folder in data or ():
         if not folder.is_dir():
             raise UserError(f"--data {folder} is not a directory")

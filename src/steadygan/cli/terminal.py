@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,19 +44,29 @@ def as_truncation(text: str) -> float | str:
         return text
 
 
+PATIENCE_SECONDS = 2.0
+"""After which a command shows how far it is."""
+OWN_PROTOCOLS = ("images", "squeezenet", "squeezenet-test")
+"""No paper's. The Inception score asks whether an image is of one kind among many: it is shown if there are kinds."""
+
+
 def print_scores(console: Console, record: dict[str, Any]) -> None:
     protocol = record.get("protocol", {})
     scores = {k: v for k, v in record.items() if isinstance(v, int | float) and k not in ("step", "eval_seconds")}
+    if protocol.get("name") in OWN_PROTOCOLS and protocol.get("classes", 0) < 2:
+        scores = {k: v for k, v in scores.items() if not k.startswith("IS")}
     if scores:
         console.print(
             "scores      " + "  ".join(f"{name} {cell(value)}" for name, value in scores.items()),
             highlight=False,
+            soft_wrap=True,
         )
         made = f", {protocol.get('weights')} weights, step {record['step']}" if "step" in record else ""
         console.print(
             f"protocol    {protocol.get('name')}: {protocol.get('num_fake')} fakes against {protocol.get('num_real')} "
             f"{protocol.get('split')} reals{made}",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -87,6 +98,10 @@ def complain(word: str, text: str, *, style: str) -> None:
     sys.stderr.write(captured.get())  # a console writes past a progress bar's stand-in for stderr, into the bar
 
 
+_last_warning = [""]
+"""Reading the same images for another purpose warns of the same."""
+
+
 def show_warning(
     message: Warning | str,
     category: type[Warning],
@@ -95,14 +110,48 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """What the command line has in the place of `warnings.showwarning`: the message alone, in one line."""
-    complain("warning", " ".join(str(message).split()), style="bold yellow")
+    """What the command line has in the place of `warnings.showwarning`: the message alone, in one line, and once."""
+    text = " ".join(str(message).split())
+    if text != _last_warning[0]:
+        _last_warning[0] = text
+        complain("warning", text, style="bold yellow")
 
 
 def escape(text: str) -> str:
+    """Text as it is: no markup, and no control characters, which in a file's name could command the terminal."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(plain(text))
+
+
+def plain(text: str) -> str:
+    """Text without control characters: each is written as its escape sequence, but for line ends and tabs."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+@contextmanager
+def progress_bars() -> Iterator[None]:
+    """Bars on a terminal's stderr for what is told within (`progress.tell`), once it has taken a while."""
+    from rich import progress as bars
+
+    from steadygan.progress import listening
+
+    console, began = make_console(stderr=True), time.monotonic()
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def hear(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = shown.add_task(what, total=total, visible=False)
+            visible = done < total and time.monotonic() - began > PATIENCE_SECONDS
+            shown.update(tasks[what], completed=done, total=total, visible=visible)
+
+        with listening(hear):
+            yield
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 
 from steadygan.cli.planning import Hours, Size
 from steadygan.cli.terminal import Device, Overrides, duration, escape, make_console, print_scores
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 
 if TYPE_CHECKING:
     from steadygan.config import Config
@@ -68,8 +68,8 @@ def train(
             start = source_of(overrides or []) if own else None
             if own and not start and replicas.size > 1:
                 raise UserError(
-                    f"{source} are images: choose settings first with `steadygan plan {source} --out FILE.yaml`, then "
-                    "train FILE.yaml with torchrun"
+                    f"{source} are images: choose settings first with "
+                    f"`{command_line('plan', source, '--out', 'FILE.yaml')}`, then train FILE.yaml with torchrun"
                 )
             if own and start:
                 from steadygan.recipes.finetune import fine_tuning
@@ -172,8 +172,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
             on_step=on_step if replicas.first else None,
         )
     if not result.finished:
-        command = f"steadygan train {escape(str(result.path))} --resume"
-        console.print(f"stopped; resume with [bold]{command}[/]", highlight=False, soft_wrap=True)
+        going_on = escape(command_line("train", result.path, "--resume"))
+        console.print(f"stopped; resume with [bold]{going_on}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
     if not replicas.first:
         return
@@ -184,8 +184,9 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
     if planning.own(configuration.load(result.path)):
         planning.verdict(result.path)
     typer.echo(f"generator   {result.path / 'checkpoints'}")
-    use = "translate {} --input FOLDER --out FOLDER" if result.translates else "sample {} --num 64"
-    typer.echo(f"more        steadygan {use.format(result.path)}")
+    more: tuple[object, ...] = ("translate", result.path, "--input", "FOLDER", "--out", "FOLDER")
+    more = more if result.translates else ("sample", result.path, "--num", 64)
+    typer.echo(f"more        {command_line(*more)}")
 
 
 def _facts(state: TrainState, images: Images) -> list[str]:
@@ -238,7 +239,8 @@ def _dry_run(config: Config) -> None:
     from steadygan.data.images import free_memory
     from steadygan.estimate import estimate_cost, fit_batch, seconds_per_step
     from steadygan.machine import choose_device, prepare
-    from steadygan.tasks.choice import build_images
+    from steadygan.tasks.choice import build_images, task_of
+    from steadygan.training.transfer import start_from
 
     console = make_console()
     config = resolve(config)
@@ -250,6 +252,8 @@ def _dry_run(config: Config) -> None:
         console.print(f"batch       {escape(choice)}", highlight=False, soft_wrap=True)
     cost = estimate_cost(config, images.train, device)
     state = build_state(config, images.train, device)
+    if config.train.init_from is not None:
+        start_from(state, Path(config.train.init_from).expanduser(), task_of(config).monitor(images).generator)
     for line in _facts(state, images):
         console.print(line, highlight=False, soft_wrap=True)
     mib = [f"{size / 2**20:,.0f}" for size in (cost.peak, cost.weights, cost.optimisers, cost.images)]

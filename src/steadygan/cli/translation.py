@@ -28,7 +28,7 @@ def translate(
     """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
     from steadygan.data.decoding import UnreadableImage, check_unreadable
     from steadygan.data.domains import open_whole
-    from steadygan.files import check_apart, check_folder, make_folder, write_whole
+    from steadygan.files import check_apart, check_folder, check_picture, make_folder, write_whole
     from steadygan.generators.loading import load_translator
     from steadygan.generators.translation import TooSmall
     from steadygan.pictures.grid import to_pil
@@ -40,6 +40,7 @@ def translate(
     images = open_whole(source, channels=translator.channels)
     if out.is_file():
         raise UserError(f"--out {out} is a file: name a folder")
+    check_picture(out, known=())
     targets = [out / Path(name).with_suffix(".png") for name in images.names]
     inside = [".." not in Path(name).parts and (out / name).is_relative_to(out) for name in images.names]
     if strays := [target for target, good in zip(targets, inside, strict=True) if not good]:

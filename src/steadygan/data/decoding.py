@@ -14,6 +14,8 @@ from steadygan.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_UNREADABLE = 0.01
+UNKNOWN_RANGE = "steadygan-range"
+"""Of an image of 32-bit integers, among its `info`: the lowest and the highest."""
 MAX_SCANS = 200
 """Passes over a progressive JPEG: no encoder writes a tenth as many, and each costs a pass over all pixels."""
 
@@ -40,8 +42,8 @@ def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: flo
 def open_image(data: bytes) -> Image.Image:
     """The first frame, fully decoded and the right way up.
 
-    32-bit integers, whose range no one can know, are refused. No more than Pillow's MAX_IMAGE_PIXELS are ever decoded,
-    whatever the header says, and only in FORMATS. Raises whatever Pillow does on damaged files.
+    32-bit integers are marked, as no one can know their range (`eight_bit`). No more than Pillow's MAX_IMAGE_PIXELS
+    are ever decoded, whatever the header says, and only in FORMATS. Raises whatever Pillow does on damaged files.
     """
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError(f"over {MAX_SCANS} scans in one JPEG")
@@ -50,39 +52,59 @@ def open_image(data: bytes) -> Image.Image:
         raise ValueError(f"{image.width}×{image.height} is over the limit of {Image.MAX_IMAGE_PIXELS} pixels")
     image.load()
     if image.mode == "I" and image.format == "TIFF":
-        low, high = image.getextrema()
-        raise ValueError(f"32-bit integers (from {low} to {high}) have no agreed range; save it with 8 or 16 bits")
+        image.info[UNKNOWN_RANGE] = image.getextrema()
     # A damaged EXIF block says nothing about the orientation; the pixels are sound.
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
-def eight_bit(image: Image.Image, channels: int) -> Image.Image:
-    """The image in grey (channels 1) or RGB (3), 8 bits each. Raises ValueError for floating-point pixels."""
+def eight_bit(image: Image.Image, channels: int, bits: int | None = None) -> Image.Image:
+    """The image in grey (channels 1) or RGB (3), 8 bits each.
+
+    Args:
+        image: of any mode.
+        channels: 1 or 3.
+        bits: how many bits of 16-bit or 32-bit grey levels are used: 12 for values to 4095; None: all 16.
+
+    Raises:
+        ValueError: pixels without a known range: floating-point numbers, and 32-bit integers where `bits` is None; or
+            values beyond `bits`.
+    """
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 0xFFFF) // 256).astype(np.uint8))
+        if bits is None and UNKNOWN_RANGE in image.info:
+            low, high = image.info[UNKNOWN_RANGE]
+            guess = max(8, int(high).bit_length())
+            raise ValueError(
+                f"32-bit integers (from {low} to {high}) have no agreed range; set data.bits={guess} if that is what "
+                "they are, or save it with 8 or 16 bits"
+            )
+        levels = np.asarray(image).astype(np.int64)
+        if bits is not None and (levels.min() < 0 or levels.max() >= 1 << bits):
+            raise ValueError(f"values from {levels.min()} to {levels.max()} are not of {bits} bits (data.bits)")
+        levels = levels.clip(0, 0xFFFF) // 256 if bits is None else levels * 256 // (1 << bits)
+        image = Image.fromarray(levels.astype(np.uint8))
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def square(image: Image.Image, *, size: int, channels: int) -> np.ndarray:
+def square(image: Image.Image, *, size: int, channels: int, bits: int | None = None) -> np.ndarray:
     """An image's centre square, resized, as (channels, size, size) uint8, channels 1 or 3.
 
-    Transparency is composited on white, 16 bits are divided by 256. Lanczos shrinks, bicubic enlarges; a square of
-    that size is untouched.
+    Transparency is composited on white, 16 bits are divided by 256, or by what `bits` says (`eight_bit`). Lanczos
+    shrinks, bicubic enlarges; a square of that size is untouched.
     """
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return whole(image.crop((left, top, left + side, top + side)), size=size, channels=channels)
+    return whole(image.crop((left, top, left + side, top + side)), size=size, channels=channels, bits=bits)
 
 
-def whole(image: Image.Image, *, size: int, channels: int) -> np.ndarray:
+def whole(image: Image.Image, *, size: int, channels: int, bits: int | None = None) -> np.ndarray:
     """A whole image, its shorter side resized to `size`, as (channels, height, width) uint8; the rest as `square`."""
-    image, side = eight_bit(image, channels), min(image.size)
+    image, side = eight_bit(image, channels, bits), min(image.size)
     if side != size:
         kernel = Image.Resampling.LANCZOS if side > size else Image.Resampling.BICUBIC
         width, height = (max(size, round(extent * size / side)) for extent in image.size)

@@ -88,6 +88,7 @@ def describe(
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
     most: int | None = None,
+    bits: int | None = None,
 ) -> dict[str, Any]:
     """Everything `steadygan data info PATH` prints, after decoding every image; JSON-ready.
 
@@ -97,10 +98,8 @@ def describe(
     count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1),
     duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their own sizes, see
     `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason},
-    proposal (see
-    `proposal.propose`). With
-    `most`, only so many images are decoded, evenly spaced: count and classes are of all, the rest is of these, and the
-    fingerprint is null. Raises UserError.
+    proposal (see `proposal.propose`). bits: see `decoding.eight_bit`. With `most`, only so many images are decoded,
+    evenly spaced: count and classes are of all, the rest is of these, and the fingerprint is null. Raises UserError.
     """
     if path in EMBEDDED:
         source = open_source(path, size=8)
@@ -117,10 +116,11 @@ def describe(
         files = open_container(path, root)
         listing = list_images(files, path)
         proposal = propose(files, path) if files.listing() is None else {}
-        warn_of_dark(files, listing.names, path)
+        if bits is None:
+            warn_of_dark(files, listing.names, path)
         channels = probe_channels(files, listing.names)
         chosen = _spread(np.arange(len(listing.names)), most or len(listing.names)).tolist()
-        looks = in_order(partial(_open, files, channels), [listing.names[index] for index in chosen], threads)
+        looks = in_order(partial(_open, files, channels, bits), [listing.names[index] for index in chosen], threads)
 
     tally = _Tally(channels)
 
@@ -163,15 +163,15 @@ def describe(
     }
 
 
-def _open(files: Container, channels: int, name: str) -> _Look | UnreadableImage:
+def _open(files: Container, channels: int, bits: int | None, name: str) -> _Look | UnreadableImage:
     try:
-        return _look(files.image(name), channels)
+        return _look(files.image(name), channels, bits)
     except Exception as error:  # Decoders raise nearly anything on damaged bytes.
         return UnreadableImage(name, reason(error))
 
 
-def _look(image: Image.Image, channels: int) -> _Look:
-    plain = eight_bit(image, channels)
+def _look(image: Image.Image, channels: int, bits: int | None = None) -> _Look:
+    plain = eight_bit(image, channels, bits)
     digest = hashlib.sha256(repr(plain.size).encode() + plain.tobytes()).digest()
     histogram = np.array(plain.histogram(), np.int64).reshape(channels, 256)
     return _Look(image.mode, image.size, planes(plain), histogram, digest)
@@ -185,12 +185,12 @@ def _balance(counts: list[int]) -> dict[str, float]:
     return {"smallest": min(counts), "largest": max(counts), "entropy": round(float(entropy), 4)}
 
 
-def contact_sheet(path: str, out: Path, *, root: str | None = None) -> Path:
+def contact_sheet(path: str, out: Path, *, root: str | None = None, bits: int | None = None) -> Path:
     """Writes a PNG of up to 100 images: a row for each of the first ten classes, or evenly spaced over the set.
 
     Images are shown as training crops them, at 96 px; unreadable ones are left out. Raises UserError.
     """
-    source = open_source(path, size=SHEET_SIDE, root=root)
+    source = open_source(path, size=SHEET_SIDE, root=root, bits=bits)
     if source.labels is None:
         rows = list(np.array_split(_spread(np.arange(len(source)), SHEET_ROWS * SHEET_COLUMNS), SHEET_ROWS))
     else:

@@ -46,7 +46,7 @@ class Domain(Source):
 
     @property
     def variant(self) -> tuple[str, ...]:
-        return self.half or "whole", self.fit
+        return self.half or "whole", self.fit, *super().variant
 
     def read(self, index: int, *, crop: bool = True) -> np.ndarray:
         """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded."""
@@ -56,7 +56,7 @@ class Domain(Source):
             image = self.files.image(name)
             if self.half is not None:
                 image = _half(image, self.half)
-            made = square(image, size=self.size, channels=self.channels, fit=self.fit)
+            made = square(image, size=self.size, channels=self.channels, fit=self.fit, bits=self.bits)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
             raise UnreadableImage(name, reason(error)) from error
         self.refuse_colour(image, name)
@@ -70,12 +70,12 @@ def _half(image: Image.Image, half: Half) -> Image.Image:
     return image.crop((0, 0, middle, image.height) if half == "left" else (middle, 0, image.width, image.height))
 
 
-def square(image: Image.Image, *, size: int, channels: int, fit: Fit) -> np.ndarray:
+def square(image: Image.Image, *, size: int, channels: int, fit: Fit, bits: int | None = None) -> np.ndarray:
     """An image as (channels, size, size) uint8; Lanczos shrinks, bicubic enlarges."""
     if fit == "crop":
-        return centre_square(image, size=size, channels=channels)
+        return centre_square(image, size=size, channels=channels, bits=bits)
     shrinks = min(image.size) > size
-    image = eight_bit(image, channels)
+    image = eight_bit(image, channels, bits)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC)
     return planes(image)
@@ -126,15 +126,23 @@ class DomainSources(NamedTuple):
 
 
 def open_domains(
-    path: str, *, size: int, channels: int | None = None, paired: bool = True, fit: Fit = "crop", load_size: int = 0
+    path: str,
+    *,
+    size: int,
+    channels: int | None = None,
+    paired: bool = True,
+    fit: Fit = "crop",
+    load_size: int = 0,
+    bits: int | None = None,
 ) -> dict[str, DomainSources]:
     """The domains in a folder or zip: "train", and "test" where there is one (else `val`).
 
     Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A/train A/test B/train B/test`, `A B`, or
     files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and B
     belong together when they have one name (the ending may differ). load_size: of training images, when they are to be
-    larger than `size`. channels None: 1 if the first images of both domains are greyscale, else 3. Raises UserError
-    when nothing of the kind is there, or when `paired` and a training image has no partner.
+    larger than `size`. bits: see `decoding.eight_bit`. channels None: 1 if the first images of both domains are
+    greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a training image has no
+    partner.
     """
     files = open_container(path)
     layouts = _find(image_names(files))
@@ -147,7 +155,7 @@ def open_domains(
         if part == "train" and paired and not aligned:
             raise UserError(f"{_unpartnered(layout)} in {path}: add its partner, or set data.domains=unpaired")
         found[part] = layout, aligned
-    for names in (layouts["train"].a, layouts["train"].b):
+    for names in (layouts["train"].a, layouts["train"].b) if bits is None else ():
         warn_of_dark(files, names, path)
     guessed = channels is None
     if channels is None:
@@ -162,6 +170,7 @@ def open_domains(
             names=tuple(names),
             files=files,
             guessed_grey=guessed and channels == 1,
+            bits=bits,
             half=half if layout.side_by_side else None,
             fit=fit,
         )
@@ -224,6 +233,8 @@ def _check_halves(files: Container, layouts: dict[str, Layout], path: str) -> No
     """Raises UserError for images that are to be halved, most of which are not twice as wide as high."""
     if (wrong := _unhalved(files, layouts)) is not None:
         name, (width, height) = wrong
+        if not width:
+            raise UserError(f"{path} has no folders of two domains, and {name}, with others, cannot be read")
         raise UserError(
             f"{path} has no folders of two domains, and its images are not pairs side by side, which are twice as "
             f"wide as high ({name} is {width}×{height}); expected one of the layouts{LAYOUTS}"
@@ -240,6 +251,8 @@ def _unhalved(files: Container, layouts: dict[str, Layout]) -> tuple[str, tuple[
             with contextlib.suppress(Exception):  # Damaged files are counted and named when the images are loaded.
                 sizes[name] = files.image(name).size
         wrong = [name for name, (width, height) in sizes.items() if width != 2 * height]
+        if not sizes:
+            return layout.a[0], (0, 0)
         if 2 * len(wrong) > len(sizes):
             return wrong[0], sizes[wrong[0]]
     return None

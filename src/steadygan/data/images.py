@@ -20,6 +20,7 @@ from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unrea
 from steadygan.data.ordered import THREADS
 from steadygan.data.source import Source
 from steadygan.errors import UserError
+from steadygan.progress import tell
 
 CHUNK = 256
 ASSUMED_FREE_BYTES = 8 << 30
@@ -189,6 +190,7 @@ def _gather(
                 pixels[len(kept) : len(kept) + len(images)] = torch.from_numpy(np.stack(images))
             kept.extend(chunk[[isinstance(entry, np.ndarray) for entry in entries]].tolist())
             yield from images
+            tell("loading images", start + len(chunk), len(indices))
             if progress is not None:
                 progress(start + len(chunk), len(indices))
 

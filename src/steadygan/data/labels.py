@@ -83,6 +83,13 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
     return number_classes(_matched(labels, images, where, f"remove {name}"), where)
 
 
+def labels_table(labels: Mapping[str, str | None]) -> str:
+    """The text of a labels.csv, as `table_labels` reads it."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "label"), *labels.items()])
+    return text.getvalue()
+
+
 def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
     """Where a table's columns `file` and `label` are. Raises UserError, saying what is there instead."""
     wanted = "expected a first line `file,label`"

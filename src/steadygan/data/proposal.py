@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 from steadygan.data.containers.base import Container
 from steadygan.data.domains import find_domains, image_names
 from steadygan.data.listing import split_folders
+from steadygan.errors import command_line
 
 
 def propose(files: Container, path: str) -> dict[str, Any]:
@@ -25,11 +25,11 @@ def propose(files: Container, path: str) -> dict[str, Any]:
         return {
             "domains": {part: {"a": a, "b": b, "paired": belong} for part, (a, b, belong) in domains.items()},
             "splits": {},
-            "command": f"steadygan train {preset} {shlex.quote(f'data.path={path}')}",
+            "command": command_line("train", preset, f"data.path={path}"),
         }
     splits = split_folders(image_names(files))
     training = next(iter(splits), None)
     command = None
     if training is not None and Path(path).expanduser().is_dir():
-        command = f"steadygan train {shlex.quote(str(Path(path) / training))}"
+        command = command_line("train", Path(path) / training)
     return {"domains": {}, "splits": {folder: len(names) for folder, names in splits.items()}, "command": command}

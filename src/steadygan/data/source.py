@@ -31,7 +31,7 @@ class Source:
     `labels` is (N,) int64, or None where nothing is known. `modes` (N,) int64 is what mode coverage is scored
     by and is never trained on (stacked-digits). `images` (N, C, H, W) uint8 holds the embedded data; files
     (`names`) are decoded at each read. `guessed_grey`: nobody asked for one channel, the probed images had it.
-    `ignored` counts the files that are no images.
+    `ignored` counts the files that are no images. `bits`: of 16-bit and 32-bit images, see `decoding.eight_bit`.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Source:
     ignored: int = 0
     files: Container | None = None
     guessed_grey: bool = False
+    bits: int | None = None
 
     def __len__(self) -> int:
         return len(self.names) if self.images is None else len(self.images)
@@ -61,7 +62,7 @@ class Source:
         name = self.names[index]
         try:
             fit, decoded = square if crop else whole, self.files.image(name)
-            image = fit(decoded, size=self.size, channels=self.channels)
+            image = fit(decoded, size=self.size, channels=self.channels, bits=self.bits)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
             raise UnreadableImage(name, reason(error)) from error
         self.refuse_colour(decoded, name)
@@ -86,7 +87,7 @@ class Source:
     @property
     def variant(self) -> tuple[str, ...]:
         """What, beside size and channels, `read` makes of the same file otherwise than another source would."""
-        return ()
+        return () if self.bits is None else (f"{self.bits} bits",)
 
     @cached_property
     def digest(self) -> str:
@@ -95,11 +96,14 @@ class Source:
         return self.files.digest(self.names)
 
 
-def open_source(path: str, *, size: int, channels: int | None = None, root: str | None = None) -> Source:
+def open_source(
+    path: str, *, size: int, channels: int | None = None, root: str | None = None, bits: int | None = None
+) -> Source:
     """The images of `path`: "digits", "stacked-digits", or what `open_container` takes, in a fixed order.
 
     Where labels come from is `list_images`' to say. `channels` None: 1 if the probed images are all greyscale, else
-    3. `root` is where torchvision's data sets lie. Raises UserError if there is nothing to read there.
+    3. `root` is where torchvision's data sets lie. `bits`: see `decoding.eight_bit`. Raises UserError if there is
+    nothing to read there.
     """
     if path == "digits":
         images, labels = digits(size)
@@ -113,7 +117,8 @@ def open_source(path: str, *, size: int, channels: int | None = None, root: str 
 
     files = open_container(path, root)
     listing = list_images(files, path)
-    warn_of_dark(files, listing.names, path)
+    if bits is None:
+        warn_of_dark(files, listing.names, path)
     probed = probe_channels(files, listing.names) if channels is None else channels
     return Source(
         name=path if is_name(path) else Path(path).expanduser().resolve().name.removesuffix(".zip"),
@@ -125,6 +130,7 @@ def open_source(path: str, *, size: int, channels: int | None = None, root: str 
         ignored=listing.ignored,
         files=files,
         guessed_grey=channels is None and probed == 1,
+        bits=bits,
     )
 
 
@@ -167,9 +173,9 @@ def warn_of_dark(files: Container, names: Sequence[str], path: str) -> None:
         if brightest > FULL_RANGE // 4:
             return
     if seen and brightest:
+        bits = brightest.bit_length()
         warnings.warn(
             f"{path}: the brightest pixel of {seen} images of 16 bits is {brightest} of {FULL_RANGE}, so that they are "
-            f"nearly black ({brightest.bit_length()} bits in 16?): multiply their values by {FULL_RANGE // brightest}, "
-            "and save them again",
+            f"nearly black: if they have {bits} bits, set data.bits={bits} (data info and data pack: --bits {bits})",
             stacklevel=2,
         )

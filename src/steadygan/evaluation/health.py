@@ -93,8 +93,7 @@ class Health:
         assert isinstance(images.train, ImageSet)
         assert not isinstance(images.heldout, PairSet)
         generator = load(path, device=device, weights=weights)
-        classes = None if not generator.classes else [k % generator.classes for k in range(num_fake)]
-        fakes = generator.sample(num_fake, classes=classes, seed=0)
+        fakes = generator.sample(num_fake, seed=0)
         train = _some(images.train)
         held_out = None if images.heldout is None else _some(images.heldout)
         protocol = choose_protocol(config.data.path, images.train.channels, images.train.size)

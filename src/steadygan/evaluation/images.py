@@ -10,7 +10,7 @@ from steadygan.data.decoding import MAX_UNREADABLE
 from steadygan.data.describe import describe
 from steadygan.data.images import ImageSet
 from steadygan.data.source import open_source
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.machine import choose_device
 from steadygan.metrics.evaluation import score_images
 from steadygan.metrics.protocol import Protocol, fit
@@ -53,6 +53,13 @@ def evaluate_images(
             an extractor of grey ones.
     """
     kind = extractor_type(features)
+    for path in (fakes, reals):
+        if (Path(path) / "config.yaml").is_file() and (Path(path) / "samples").is_dir():
+            make = command_line("sample", path, "--num", 2000, "--out", "FOLDER")
+            raise UserError(
+                f"{path} is a run, whose pictures are sheets of many images: name it alone to score its generator, or "
+                f"make a folder of single images with `{make}`"
+            )
     if size is not None and size < 1:
         raise UserError(f"--size is the side of the images in pixels, 1 or more, not {size}")
     side = _common_side(str(fakes), str(reals)) if size is None else size

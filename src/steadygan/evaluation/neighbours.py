@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from steadygan.metrics.neighbours import Nearest, nearest
 from steadygan.metrics.protocol import Protocol, fit
 from steadygan.pictures.grid import grid
 from steadygan.pretrained.registry import get_extractor
+from steadygan.progress import tell
 from steadygan.runs.located import load_located
 from steadygan.runs.provenance import check_same_data
 from steadygan.tasks.choice import build_images
@@ -38,11 +39,13 @@ class Neighbours:
 
     found: "pixels" and, where an extractor was at hand, its name: the `Nearest`, whose indices are of the training
     images, and these images (N, k, C, H, W) uint8. Pixel distances are the root mean square over pixels and channels,
-    in grey levels of 0 to 255; feature distances Euclidean.
+    in grey levels of 0 to 255; feature distances Euclidean. names: the files of those training images, by index; those
+    of an embedded data set have none.
     """
 
     samples: Tensor
     found: Mapping[str, tuple[Nearest, Tensor]]
+    names: Mapping[int, str] = field(default_factory=dict)
 
     def sheet(self) -> Image.Image:
         """One row a sample: the sample, its neighbours in pixels, and with a gap before them those in features."""
@@ -107,13 +110,16 @@ def neighbours(
         queries = read(extractor, samples, chosen).features
         close = nearest(queries, (read(extractor, part, chosen).features for part in _chunks(train)), k)
         found[extractor.name] = (close, _images(train, close.indices))
-    return Neighbours(samples, found)
+    shown = {int(index) for near, _ in found.values() for index in near.indices.flatten()}
+    files = train.source.names
+    return Neighbours(samples, found, {index: files[train.indices[index]] for index in shown} if files else {})
 
 
 def _chunks(images: ImageSet) -> Iterator[Tensor]:
     """All images in order, uint8 (B, C, H, W) on the CPU."""
     size = max(1, CHUNK_BYTES // (4 * images.channels * images.size**2))
     for start in range(0, len(images), size):
+        tell("comparing", start, len(images))
         yield images.take(np.arange(start, min(start + size, len(images)))).cpu()
 
 

@@ -78,6 +78,7 @@ def evaluate(
     """
     check_keywords(Scoring, how)
     path = _run_directory(path)
+    _refuse_idle(path, truncation, lpips, how)
     if is_translation(find_checkpoint(path)):
         return _evaluate_translation(path, lpips, how)
     if how.get("protocol") == health.NAME:
@@ -89,6 +90,19 @@ def evaluate(
         return found
     (record,) = truncation_curve(path, None if truncation is None else (truncation,), **how)
     return record
+
+
+def _refuse_idle(path: Path, truncation: Truncation | None, lpips: Path | None, how: Scoring) -> None:
+    """Raises `UserError` for what would change nothing about this kind of score."""
+    translates, counts = is_translation(find_checkpoint(path)), how.get("protocol") == health.NAME
+    given = {"--truncation": truncation, "--reals": how.get("reals")}
+    if translates or counts:
+        given |= {"--protocol": how.get("protocol")} if translates else {}
+        kind = "a translation is scored on its test pairs" if translates else "the protocol health counts copies"
+        if idle := [name for name, value in given.items() if value is not None]:
+            raise UserError(f"{kind}: {' and '.join(idle)} would change nothing; leave it away")
+    if lpips is not None and not translates:
+        raise UserError(f"--lpips scores translations, and {path} makes images of latents; leave it away")
 
 
 def _shard(how: Scoring) -> Shard:
@@ -166,6 +180,7 @@ def truncation_curve(
                 now,
                 classes=generator.classes,
                 fingerprint=images.train.fingerprint,
+                trained=generator.trained_classes,
                 device=choose_device(device),
                 extractor_weights=how.get("extractor_weights"),
                 shard=shard,

@@ -36,7 +36,7 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
     if any(value > 1 << 16 for value in counts) or prior not in get_args(PriorKind):
         raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
     classes = sizes["classes"]
-    pool = torch.arange(classes) if classes else None
+    pool = torch.tensor(trained_classes(description)) if classes else None
     _refuse_unknown_code(kind)
     shape = Shape(**sizes)
     prior_of = Prior(sizes["latent"], prior, pool)
@@ -60,6 +60,17 @@ def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
     promised = sum(tensor.numel() for tensor in network.state_dict().values())
     if promised * 2 > (there := (path / MODEL).stat().st_size):  # half precision at the least
         raise UserError(f"its description promises {promised:,} numbers, {MODEL} has {there:,} bytes")
+
+
+def trained_classes(description: Mapping[str, Any]) -> tuple[int, ...]:
+    """The classes that the generator has seen images of: all, where the description names none."""
+    classes = int(description["classes"])
+    named = description.get("trained_classes")
+    if named is None:
+        return tuple(range(classes))
+    if not isinstance(named, list) or any(type(entry) is not int or not 0 <= entry < classes for entry in named):
+        raise UserError("the description of the generator is damaged: its trained_classes are no list of its classes")
+    return tuple(sorted(set(named))) or tuple(range(classes))
 
 
 def _refuse_unknown_code(kind: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral
@@ -15,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.generators.description import build_generator, refuse_oversized
+from steadygan.generators.description import build_generator, refuse_oversized, trained_classes
 from steadygan.generators.interpolation import Between, interpolate
 from steadygan.generators.prior import Cut, Prior, Truncation, read_truncation
-from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
+from steadygan.generators.sampling import batch_statistics, check_call, choose_labels, standing_statistics
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
 from steadygan.kernels.winograd.layer import pays, set_winograd
@@ -27,6 +28,7 @@ from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float, to_uint8
+from steadygan.progress import tell
 from steadygan.runs.checkpoint import (
     fill,
     licence,
@@ -54,6 +56,7 @@ class Generator:
         channels: 1 or 3.
         classes: how many; 0: unconditional.
         class_names: their names, where known.
+        trained_classes: the numbers of those that had images to train on.
         latent: the dimension of z.
         step: of the checkpoint.
         path: of the checkpoint.
@@ -71,6 +74,7 @@ class Generator:
             self.module, self._prior = build_generator(description)
             self.kind = str(description["kind"])
             self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
+            self.trained_classes = trained_classes(description)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
@@ -196,7 +200,8 @@ class Generator:
 
         Args:
             num: how many.
-            classes: a class number or name, or several that are used in turn; None: all classes in turn.
+            classes: a class number or name, or several that are used in turn; None: all that had
+                images, in turn.
             seed: the same seed gives the same images, whatever the batch size.
             truncation: elements of z beyond ±truncation are redrawn (BigGAN, §3.1), or w is pulled towards its average
                 by ψ = truncation (StyleGAN2). "scaled:0.5" is the law of BigGAN's released generators, see
@@ -213,6 +218,7 @@ class Generator:
         """
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
+        check_call(num, seed)
         labels = choose_labels(num, self._class_numbers(classes), self.classes)
         images = draw(
             self.network(truncation),
@@ -368,14 +374,19 @@ class Generator:
     def _images(self, z: Tensor, y: Tensor | None, truncation: Truncation | None, batch_size: int) -> Tensor:
         """Uint8 on the CPU of latents (N, latent) and labels or weights of the classes."""
         labels = [None] * len(z) if y is None else y.split(batch_size)
-        parts = zip(z.split(batch_size), labels, strict=False)
-        return torch.cat([to_uint8(self(part, y, truncation=truncation)).cpu() for part, y in parts])
+        images: list[Tensor] = []
+        for part, y in zip(z.split(batch_size), labels, strict=False):
+            images.append(to_uint8(self(part, y, truncation=truncation)).cpu())
+            tell("making images", sum(map(len, images)), len(z))
+        return torch.cat(images)
 
     def network(self, truncation: Truncation | None) -> nn.Module:
         """The network whose batch norms have the statistics of this truncation; all share their parameters."""
         if truncation is None:
             return self.module
         cut = read_truncation(truncation)
+        if self._prior.kind == "uniform" and not isinstance(self.module, Mapped) and cut.threshold >= 1:
+            raise UserError(f"this generator's latents lie within ±1: a truncation of {truncation} would do nothing")
         if cut.law is not None and isinstance(self.module, Mapped):
             raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
         if not self.has_batch_norm:
@@ -418,10 +429,14 @@ class Generator:
 
     def _class_numbers(self, classes: Classes) -> int | list[int] | None:
         if classes is None:
-            return None
-        if isinstance(classes, (int, str, Integral)):
-            return self._class_number(classes)
-        return [self._class_number(entry) for entry in classes]
+            return list(self.trained_classes) or None
+        single = isinstance(classes, (int, str, Integral))
+        entries: Any = [classes] if single else classes
+        numbers = [self._class_number(entry) for entry in entries]
+        if strange := sorted(set(range(self.classes)) & (set(numbers) - set(self.trained_classes))):
+            names = [self.class_names[number] if number < len(self.class_names) else str(number) for number in strange]
+            warnings.warn(f"no image of class {', '.join(names)} was ever shown to this generator", stacklevel=3)
+        return numbers[0] if single else numbers
 
     def _class_number(self, entry: int | str | Integral) -> int:
         if isinstance(entry, str) and entry in self.class_names:

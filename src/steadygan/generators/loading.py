@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.generators.generator import Generator
 from steadygan.generators.translator import Translator as Translator
 from steadygan.generators.translator import is_translation
@@ -32,7 +32,8 @@ def load(
 
     def read(checkpoint: Path) -> Generator:
         if is_translation(checkpoint):
-            raise UserError(f"{path} makes images of images: use `steadygan translate`, or load_translator in Python")
+            use = command_line("translate", path, "--input", "FOLDER", "--out", "FOLDER")
+            raise UserError(f"{path} makes images of images: use `{use}`, or load_translator in Python")
         return Generator(checkpoint, choose_device(device), weights, winograd=winograd)
 
     return use_checkpoint(Path(path), read)
@@ -52,7 +53,7 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
 
     def read(checkpoint: Path) -> Translator:
         if not is_translation(checkpoint):
-            raise UserError(f"{path} is not of a translation: use `steadygan sample`, or load in Python")
+            raise UserError(f"{path} is not of a translation: use `{command_line('sample', path)}`, or load in Python")
         return Translator(checkpoint, choose_device(device), weights)
 
     return use_checkpoint(Path(path), read)

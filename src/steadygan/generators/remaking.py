@@ -13,6 +13,7 @@ from torch import Tensor
 from steadygan._version import __version__
 from steadygan.errors import UserError
 from steadygan.generators.generator import Generator
+from steadygan.pictures.grid import WIDEST
 from steadygan.pictures.stamp import Stamp
 from steadygan.runs.checkpoint import MANIFEST, WEIGHTS, weights_digest
 
@@ -39,11 +40,26 @@ def label_of(generator: Generator, classes: Any, index: int) -> tuple[int | None
     """Number and name of the class that image `index` has when `classes` (None: all) are taken in turn."""
     if not generator.classes:
         return None, None
-    chosen = list(range(generator.classes)) if classes is None else classes if isinstance(classes, list) else [classes]
+    chosen = list(generator.trained_classes) if classes is None else classes if isinstance(classes, list) else [classes]
     entry = chosen[index % len(chosen)]
     names = generator.class_names
     label = names.index(entry) if isinstance(entry, str) and entry in names else int(entry)
     return label, names[label] if label < len(names) else None
+
+
+def class_names(generator: Generator, classes: Any, count: int) -> list[str]:
+    """The names of the first `count` images' classes, as `label_of` has them."""
+    labels = [label_of(generator, classes, index) for index in range(count)]
+    return [str(number) if name is None else name for number, name in labels]
+
+
+def column_names(stamp: Stamp, generator: Generator) -> list[str]:
+    """What stands above the columns of the sheet that a stamp describes; nothing where a column has several classes."""
+    if not generator.classes or stamp.columns is None or stamp.call not in ("sample", "from_seeds"):
+        return []
+    classes = stamp.arguments.get("classes")
+    every = len(classes if isinstance(classes, list) else generator.trained_classes)
+    return class_names(generator, classes, every) if 2 <= every <= WIDEST and stamp.columns % every == 0 else []
 
 
 def remake(stamp: Stamp, generator: Generator) -> Tensor:

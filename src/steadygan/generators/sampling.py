@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,22 @@ from steadygan.errors import UserError
 from steadygan.generators.prior import Prior, Truncation
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
+from steadygan.progress import tell
+
+MOST_IMAGES = 10_000_000
+"""At a time: what is beyond is a slip of the keyboard, and would only fill the memory."""
+
+
+def check_call(num: object, seed: object) -> None:
+    """Raises `UserError` for a number of images or a seed that makes no sense."""
+    if isinstance(num, bool) or not isinstance(num, Integral):
+        raise UserError(f"the number of images is a whole number, not {num!r}")
+    if int(num) < 1:
+        raise UserError(f"cannot make {num} images; ask for at least one")
+    if int(num) > MOST_IMAGES:
+        raise UserError(f"{num} images are too many at a time; ask for at most {MOST_IMAGES:,}, with a seed each time")
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
+        raise UserError(f"a seed is a whole number from 0 to 2^63 − 1, not {seed!r}")
 
 
 def choose_labels(num: int, classes: int | Sequence[int] | None, total: int) -> Tensor | None:
@@ -50,8 +67,7 @@ def sample(
     `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where it is `Mapped`
     (StyleGAN2's ψ).
     """
-    if num < 1:
-        raise UserError(f"cannot make {num} images; ask for at least one")
+    check_call(num, seed)
     device = next(net.parameters()).device
     truncated_inside: dict[str, Truncation] = {}
     if truncation is not None and isinstance(net, Mapped):
@@ -63,6 +79,7 @@ def sample(
         z = latents[start : start + batch_size].to(device)
         y = None if labels is None else labels[start : start + batch_size].to(device)
         images.append(to_uint8(net(z, y, **truncated_inside)).cpu())
+        tell("making images", start + len(z), len(latents))
     return torch.cat(images).contiguous()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from steadygan.errors import UserError
 from steadygan.generators.interpolation import slerp
 from steadygan.generators.prior import Prior, Truncation
+from steadygan.generators.sampling import check_call
 
 Moves = Sequence[tuple[int, float]]
 """(seed of a direction, how far), one after the other."""
@@ -20,8 +21,8 @@ def latents_of(prior: Prior, seeds: Sequence[int], *, truncation: Truncation | N
     """z (len(seeds), latent) float32 on the CPU; row i is the one latent that `sample(1, seed=seeds[i])` draws."""
     if not seeds:
         raise UserError("name at least one seed")
-    if wrong := [seed for seed in seeds if not 0 <= seed < 2**63]:
-        raise UserError(f"a seed is a whole number from 0 to 2^63 − 1, not {wrong[0]}")
+    for seed in seeds:
+        check_call(1, seed)
     return torch.cat(
         [prior.latents(1, torch.Generator().manual_seed(int(seed)), truncation=truncation) for seed in seeds]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ def score(
     *,
     classes: int,
     fingerprint: str,
+    trained: Sequence[int] = (),
     device: str | torch.device = "cpu",
     cache_dir: Path | None = None,
     extractor_weights: Mapping[str, Path] | None = None,
@@ -44,7 +45,8 @@ def score(
 ) -> dict[str, Any]:
     """Scores a generator against the reals of `protocol.split`: uint8 NCHW with `real_labels` (N,), or an image set.
 
-    classes = 0: unconditional. `fingerprint` names the training data's content. extractor_weights: files by
+    classes = 0: unconditional. trained: the classes that had images, which alone are asked for; empty: all had.
+    `fingerprint` names the training data's content. extractor_weights: files by
     extractor name. shard: this process's part where several evaluate; all get the same record. Returns one flat
     record: the scores by name, and under "protocol" everything that made them. By `protocol.scores`:
 
@@ -58,7 +60,7 @@ def score(
 
     Raises UserError when the extractor cannot read the images or there are fewer reals than asked for.
     """
-    asked = _labels(classes, protocol)
+    asked = _labels(classes, trained, protocol)
     real = real_side(reals, real_labels, protocol)
     shape = real.take(slice(0, 1)).shape[1:]
 
@@ -79,6 +81,8 @@ def score(
         shard=shard or Shard(),
     )
     record["protocol"] |= {"classes": classes, "data_fingerprint": fingerprint}
+    if 0 < len(trained) < classes:
+        record["protocol"]["classes_asked"] = len(trained)
     return record
 
 
@@ -168,12 +172,14 @@ def _score_sides(
     return {**scores, "protocol": record}
 
 
-def _labels(classes: int, protocol: Protocol) -> Tensor | None:
+def _labels(classes: int, trained: Sequence[int], protocol: Protocol) -> Tensor | None:
     if not classes:
         return None
+    pool = torch.tensor(trained or range(classes), dtype=torch.int64)
     if protocol.labels == "random":
-        return torch.randint(classes, (protocol.num_fake,), generator=torch.Generator().manual_seed(protocol.seed))
-    return torch.arange(protocol.num_fake) % classes
+        generator = torch.Generator().manual_seed(protocol.seed)
+        return pool[torch.randint(len(pool), (protocol.num_fake,), generator=generator)]
+    return pool[torch.arange(protocol.num_fake) % len(pool)]
 
 
 def _reference(

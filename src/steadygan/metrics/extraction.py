@@ -17,6 +17,7 @@ from steadygan.metrics.frechet import Moments
 from steadygan.metrics.protocol import Protocol
 from steadygan.metrics.sharding import CHUNK, Shard
 from steadygan.pretrained.extractor import Extractor, Features
+from steadygan.progress import tell
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ def extract(
     features: list[Tensor] = []
     logits: list[Tensor] = []
     for part in shard.parts(side.count):
+        tell("reading features", part.start, side.count)
         made = read(extractor, side.take(part), protocol)
         moments.update(made.features)
         if keep:
             features.append(made.features)
             logits.append(made.logits)
+    tell("reading features", side.count, side.count)
     moments = shard.merge(moments)
     return moments, Features(shard.gather(features), shard.gather(logits)) if keep else None
 

@@ -14,6 +14,7 @@ import torch.distributed
 from torch import Tensor
 
 from steadygan.metrics.frechet import Moments
+from steadygan.parallel.messages import gather
 
 CHUNK = 1024
 """Images that are made and read at a time. A process takes whole chunks, so that how many processes there are
@@ -36,9 +37,7 @@ class Shard:
         """What every process gives, by rank."""
         if self.world == 1:
             return [value]
-        everyone: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(everyone, value)
-        return everyone
+        return gather(value)
 
     def merge(self, moments: Moments) -> Moments:
         """The moments of all processes together."""

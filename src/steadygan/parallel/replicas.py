@@ -165,7 +165,8 @@ class Replicas:
     def lead(self, work: Callable[[], T]) -> T:
         """What `work` returns in the first process, for all; the others wait, however long it takes, and `help`.
 
-        They know that the first is at work by a sign of life from time to time. An error of its ends all.
+        That is a plain value or a tensor (`parallel.messages`). They know that the first is at work by a sign of life
+        from time to time. An error of its ends all.
         """
         if self.size == 1:
             return work()
@@ -238,21 +239,15 @@ class Replicas:
         self._broadcast(message)
 
     def _broadcast(self, message: Any) -> Any:
-        import torch.distributed as dist
-
+        from steadygan.parallel.messages import broadcast
         from steadygan.parallel.share import reaching
 
-        box = [message]
         with reaching():
-            dist.broadcast_object_list(box, src=0, group=self._control)
-        return box[0]
+            return broadcast(message, self._control)
 
     def _gather_objects(self, mine: Any) -> list[Any]:
-        import torch.distributed as dist
-
+        from steadygan.parallel.messages import gather
         from steadygan.parallel.share import reaching
 
-        box: list[Any] = [None] * self.size
         with reaching():
-            dist.all_gather_object(box, mine, group=self._control)
-        return box
+            return gather(mine, self._control)

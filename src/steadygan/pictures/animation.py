@@ -52,7 +52,8 @@ def _encoder() -> Any:
         import imageio_ffmpeg
     except ImportError:
         raise UserError(
-            "MP4 needs imageio-ffmpeg: pip install 'steadygan[video]', or choose .gif or .webp, which need nothing more"
+            "MP4 needs imageio-ffmpeg: `pip install imageio-ffmpeg` (steadygan's extra 'video'), or "
+            "choose .gif or .webp, which need nothing more"
         ) from None
     return imageio_ffmpeg
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from steadygan.files import write_whole
+
+WIDEST = 16
+NAME_SIZE, LONGEST_NAME = 11, 24
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -32,11 +35,47 @@ def grid(images: Tensor, columns: int, *, gap: int = 2) -> Image.Image:
     return Image.fromarray(sheet[0] if c == 1 else np.ascontiguousarray(sheet.transpose(1, 2, 0)))
 
 
-def save_grid(images: Tensor, path: Path, columns: int, options: Mapping[str, Any] = MappingProxyType({})) -> Path:
+def columns_for(num: int, classes: int) -> int:
+    """How many columns a sheet of `num` images has: a class each where `classes` are taken in turn, else a square.
+
+    Few classes are repeated, so that a class stays in its columns; with more than 16 nothing can be seen.
+    """
+    if 2 <= classes <= WIDEST and num > 1:
+        return min(num, classes * max(1, 8 // classes))
+    return min(num, round(num**0.5) or 1)
+
+
+def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: int = 2) -> Image.Image:
+    """A sheet of `grid` with the names of its columns above it, taken in turn; long ones stand upright."""
+    font, side = ImageFont.load_default(NAME_SIZE), (sheet.width - gap) // columns
+    shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    upright = max(font.getlength(name) for name in shown) > side - gap
+    height = (int(max(font.getlength(name) for name in shown)) if upright else NAME_SIZE) + 2 * gap + 2
+    made = Image.new(sheet.mode, (sheet.width, sheet.height + height), "white")
+    made.paste(sheet, (0, height))
+    for column in range(columns):
+        name = shown[column % len(shown)]
+        text = Image.new("L", (int(font.getlength(name)) + 2, NAME_SIZE + 4), "white")
+        ImageDraw.Draw(text).text((1, 0), name, "black", font)
+        text = text.rotate(90, expand=True) if upright else text
+        left = gap + column * side + (side - gap - text.width) // 2
+        made.paste(text, (max(0, left), max(0, height - text.height - 1)))
+    return made
+
+
+def save_grid(
+    images: Tensor,
+    path: Path,
+    columns: int,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    names: Sequence[str] = (),
+) -> Path:
     """Writes a sheet of uint8 images (N, C, H, W) as PNG, whole or not at all.
 
-    options: of Pillow's `Image.save`, such as a stamp (`stamp.saving`).
+    options: of Pillow's `Image.save`, such as a stamp (`stamp.saving`). names: of the columns, taken in turn, to be
+    written above them.
     """
     sheet = grid(images, columns)
+    sheet = with_names(sheet, names, columns) if names else sheet
     write_whole(path, lambda temporary: sheet.save(temporary, format="PNG", **options))
     return path

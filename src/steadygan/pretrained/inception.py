@@ -31,7 +31,9 @@ class InceptionNet(nn.Module):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise UserError(f"FID, IS and KID need torch-fidelity ({error}): pip install 'steadygan[fid]'") from None
+            raise UserError(
+                f"FID, IS and KID need torch-fidelity ({error}): `pip install torch-fidelity` (steadygan's extra 'fid')"
+            ) from None
         # torch-fidelity would unpickle the file with code execution: it gets the tensors alone, written anew.
         tensors = io.BytesIO()
         torch.save(read_state(path), tensors)
@@ -74,7 +76,9 @@ class Inception(Extractor):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
         except ImportError as error:
-            raise UserError(f"FID, IS and KID need torch-fidelity ({error}): pip install 'steadygan[fid]'") from None
+            raise UserError(
+                f"FID, IS and KID need torch-fidelity ({error}): `pip install torch-fidelity` (steadygan's extra 'fid')"
+            ) from None
         path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
+import math
 
+from steadygan import errors
+from steadygan.data.decoding import MAX_UNREADABLE
 from steadygan.recipes.look import Look
 
 FEW, VERY_FEW = 2000, 500
@@ -21,7 +23,7 @@ def advice(look: Look) -> list[str]:
         said.append(f"{len(look.unreadable):,} cannot be read and are left out; over 1% of them stop a training")
     if look.duplicates > look.looked_at / 100:
         said.append(f"{look.duplicates:,} of {look.looked_at:,} repeat an earlier image: keep one of each")
-    if look.side < TINY_SIDE:
+    if 0 < look.side < TINY_SIDE:
         said.append(f"half of them are smaller than {TINY_SIDE} px: they are enlarged")
     if look.alpha:
         said.append(f"{look.alpha:.0%} are transparent in part: they are laid on white")
@@ -35,9 +37,17 @@ def advice(look: Look) -> list[str]:
     return said
 
 
-def command(look: Look) -> str:
-    """The command to train on them."""
-    return f"steadygan train {shlex.quote(look.path)}"
+def command(look: Look, *, bits: int | None = None) -> str | None:
+    """The command to train on them; None where none can be read.
+
+    bits: `data.bits`, where it was given.
+    """
+    if not look.side:
+        return None
+    settings = [] if bits is None else [f"data.bits={bits}"]
+    if (share := len(look.unreadable) / (look.looked_at + len(look.unreadable))) >= MAX_UNREADABLE:
+        settings.append(f"data.max_unreadable={min(1.0, math.ceil(100 * share + 1) / 100):g}")
+    return errors.command_line("train", look.path, *settings)
 
 
 def summary_lines(look: Look) -> list[tuple[str, str]]:
@@ -45,6 +55,8 @@ def summary_lines(look: Look) -> list[tuple[str, str]]:
     lines = [("images", f"{look.count:,} ({look.layout})")]
     if look.ignored:
         lines.append(("other files", f"{look.ignored:,}, ignored"))
+    if not look.side:  # none could be read
+        return [*lines, ("unreadable", f"{len(look.unreadable):,}")]
     lines.append(
         ("size", f"half have a shorter side of {look.side} px or more; largest {look.largest[0]}×{look.largest[1]}")
     )

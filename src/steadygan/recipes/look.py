@@ -48,13 +48,24 @@ class Look:
         return not self.classes or imbalance(np.array([*self.classes.values()])) <= MOST_IMBALANCE
 
 
-def look_at(path: str, *, root: str | None = None, progress: Callable[[int, int], None] | None = None) -> Look:
+def look_at(
+    path: str,
+    *,
+    root: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    bits: int | None = None,
+) -> Look:
     """Looks at the images of a folder, an archive, or whatever else `data.path` takes.
+
+    bits: see `data.decoding.eight_bit`.
 
     Raises:
         UserError: there are none, or none can be read.
     """
-    return summary(describe(path, root=root, progress=progress, most=LOOKED_AT), mirror=mirror(path, root=root))
+    return summary(
+        describe(path, root=root, progress=progress, most=LOOKED_AT, bits=bits),
+        mirror=mirror(path, root=root, bits=bits),
+    )
 
 
 def summary(found: dict[str, Any], *, mirror: float) -> Look:
@@ -78,9 +89,9 @@ def summary(found: dict[str, Any], *, mirror: float) -> Look:
     )
 
 
-def mirror(path: str, *, root: str | None = None) -> float:
+def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float:
     """`mirror_accuracy` of up to MIRROR_IMAGES images of a data set, evenly spaced; unreadable ones are left out."""
-    source = open_source(path, size=MIRROR_SIDE, root=root)
+    source = open_source(path, size=MIRROR_SIDE, root=root, bits=bits)
     chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
     read = (source.try_read(index) for index in chosen.tolist())
     images = [image for image in read if isinstance(image, np.ndarray)]

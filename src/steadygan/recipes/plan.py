@@ -117,8 +117,8 @@ def make_plan(
     Raises:
         UserError: there are no images, or too few; an override does not fit.
     """
-    described(list(extra))  # mistakes in what the user wrote come first
-    look = look_at(path, progress=progress)
+    wanted = described(list(extra))  # mistakes in what the user wrote come first
+    look = look_at(path, progress=progress, bits=wanted.data.bits)
     device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
     say("timing a few steps on this machine")
     found, threads = _machine(device, look)

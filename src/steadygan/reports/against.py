@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from steadygan.errors import UserError, nearest, require
+from steadygan.errors import UserError, command_line, nearest, require
 from steadygan.files import write_whole
 from steadygan.reports.curves import wrapped
 from steadygan.reports.grouping import group_seeds, mean_and_sd
@@ -37,7 +37,7 @@ def against(runs: Sequence[str | Path], key: str, *, pick: Pick = "last") -> lis
         raise UserError(
             f"--against {key}: no score was taken by one protocol at two values of {key}; the protocols differ in "
             f"{', '.join(protocol_difference(loaded)) or 'nothing, but runs lack scores'}. Score all runs in the same "
-            "way, against the same images: `steadygan evaluate RUN --protocol NAME`"
+            f"way, against the same images: `{command_line('evaluate', 'RUN', '--protocol', 'NAME')}`"
         )
     rows = []
     for group in groups:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
+ADVERSARIAL, ACCURACY = "/adversarial", "D accuracy"
+FAR_APART = 30
+"""From how many times the median on a panel of penalties has a scale by powers of ten."""
 SMOOTHING = 30
 """The running mean of a curve is over this fraction of it."""
 
@@ -46,10 +49,18 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     columns = _drawn(loaded)
     # A gradient norm is no loss, and far larger than most.
     norms = ["D/grad_norm", "G/grad_norm"]
+    losses = {player: [term for term in _terms(loaded, f"{player}/") if term not in norms] for player in ("D", "G")}
     panels = [
-        ("D losses", [term for term in _terms(loaded, "D/") if term not in norms]),
-        ("G losses", [term for term in _terms(loaded, "G/") if term not in norms]),
-        ("D accuracy", _terms(loaded, "D_accuracy_")),
+        *(
+            (f"adversarial loss of {player}", [term for term in terms if ADVERSARIAL in term])
+            for player, terms in losses.items()
+        ),
+        # Penalties may be a thousandth of the loss, and of one another.
+        *(
+            (f"regularisers of {player}", [term for term in terms if ADVERSARIAL not in term])
+            for player, terms in losses.items()
+        ),
+        *_accuracy_panels(_terms(loaded, "D_accuracy_"), len(groups)),
         ("G diversity, as a share of the reals'", _terms(loaded, "G_diversity")),
         ("gradient norms", [term for term in norms if term in (*_terms(loaded, "D/"), *_terms(loaded, "G/"))]),
     ]
@@ -70,20 +81,29 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
             for term, dash in zip(terms, cycle(DASHES), strict=False):
                 rows = [[row for row in run.metrics if term in row] for run in group.runs]
                 curves = [[(row["step"], number(row[term])) for row in taken] for taken in rows]
-                _draw(axes, merged(curves), colour, dash)
+                _draw(axes, merged(curves), colour, dash, share=title.startswith(ACCURACY))
         _finish(axes, title)
+        if title.startswith(ACCURACY):
+            axes.set_ylim(-0.03, 1.03)
+        elif title.startswith("regularisers"):
+            _spread_out(axes)
         if terms:
             styles = zip(terms, cycle(DASHES), strict=False)
             keys = [Line2D([], [], color="0.3", linestyle=dash, label=term) for term, dash in styles]
             axes.legend(handles=keys, fontsize=8, framealpha=0.7)
 
     for axes, (column, name, identity) in zip(grid[len(panels) :], columns, strict=False):
-        for group, colour in zip(groups, colours, strict=True):
-            if curve := merged([series(run, name, identity) for run in group.runs]):
-                steps, means, sds = zip(*curve, strict=True)
-                bars = sds if any(sds) else None
-                axes.errorbar(steps, means, bars, color=colour, marker="o", markersize=3, capsize=2)
-        _finish(axes, column)
+        taken_scores = [merged([series(run, name, identity) for run in group.runs]) for group in groups]
+        if max(map(len, taken_scores)) > 1:
+            for points, colour in zip(taken_scores, colours, strict=True):
+                if points:
+                    steps, means, sds = zip(*points, strict=True)
+                    bars = sds if any(sds) else None
+                    axes.errorbar(steps, means, bars, color=colour, marker="o", markersize=3, capsize=2)
+            _finish(axes, column)
+        else:
+            _draw_bars(axes, taken_scores, colours)
+            _finish(axes, column, "runs, in the order above")
 
     for axes, part in zip(grid[drawn:], spectra, strict=False):
         instruments.draw(axes, part)
@@ -95,6 +115,13 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     figure.legend(handles=keys, loc="outside upper center", ncols=min(len(keys), 5), frameon=False)
     Path(out_png).parent.mkdir(parents=True, exist_ok=True)
     write_whole(Path(out_png), partial(figure.savefig, format="png"))
+
+
+def _accuracy_panels(terms: list[str], groups: int) -> list[tuple[str, list[str]]]:
+    """One panel, or of many runs one for each kind of image: a dozen lines between 0 and 1 are not to be told apart."""
+    if groups <= 2:
+        return [(ACCURACY, terms)]
+    return [(f"{ACCURACY} ({term.removeprefix('D_accuracy_')})", [term]) for term in terms]
 
 
 def _terms(runs: Sequence[Run], prefix: str) -> list[str]:
@@ -120,22 +147,45 @@ def _label(group: Group) -> str:
     return group.name if len(group.runs) == 1 else f"{group.name} ({len(group.runs)} seeds)"
 
 
-def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash: Any) -> None:
-    """One curve from (step, value, standard deviation)."""
+def _draw_bars(axes: Axes, curves: Sequence[list[tuple[int, float, float]]], colours: Sequence[Any]) -> None:
+    """Scores that each run has once, by groups: a point in a figure of curves would say little."""
+    for place, (curve, colour) in enumerate(zip(curves, colours, strict=True)):
+        for step, mean, sd in curve:
+            axes.bar(place, mean, yerr=sd or None, color=colour, alpha=0.7, width=0.6, capsize=3)
+            axes.annotate(f"{mean:.4g}", (place, mean), ha="center", va="bottom", fontsize=7)
+            axes.annotate(f"step {step}", (place, 0), ha="center", va="bottom", fontsize=6, color="0.2")
+    axes.set_xticks([])
+    axes.margins(y=0.15)
+
+
+def _spread_out(axes: Axes) -> None:
+    """A scale by powers of ten where curves are far apart, as penalties mostly are."""
+    drawn = [np.abs(np.asarray(line.get_ydata(), dtype=float)) for line in axes.get_lines()]
+    values = np.concatenate([part[np.isfinite(part) & (part > 0)] for part in drawn]) if drawn else np.array([])
+    if len(values) and values.max() > FAR_APART * np.median(values):
+        axes.set_yscale("symlog", linthresh=float(np.quantile(values, 0.05)))
+
+
+def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash: Any, *, share: bool = False) -> None:
+    """One curve from (step, value, standard deviation). share: values are of 0 to 1, and so is the band."""
     if not points:
         return
     steps, values, sds = np.array(points, dtype=float).T
-    window = max(1, len(values) // SMOOTHING)
-    if window > 1:
+    window = max(1, len(values) // (SMOOTHING // 4 if share else SMOOTHING))
+    if window > 1 and not share:
         axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
     mean, sd = (np.convolve(curve, np.full(window, 1 / window), mode="valid") for curve in (values, sds))
-    axes.plot(steps[window - 1 :], mean, color=colour, linestyle=dash, linewidth=1.4)
+    alone = "o" if len(mean) == 1 else None  # a line of one point is not to be seen
+    axes.plot(steps[window - 1 :], mean, color=colour, linestyle=dash, linewidth=1.4, marker=alone, markersize=4)
     if sds.any():
-        axes.fill_between(steps[window - 1 :], mean - sd, mean + sd, color=colour, alpha=0.15, linewidth=0)
+        low, high = mean - sd, mean + sd
+        if share:
+            low, high = low.clip(0, 1), high.clip(0, 1)
+        axes.fill_between(steps[window - 1 :], low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _finish(axes: Axes, title: str) -> None:
+def _finish(axes: Axes, title: str, across: str = "step") -> None:
     axes.set_title(wrapped(title), fontsize=10)
-    axes.set_xlabel("step", fontsize=8)
+    axes.set_xlabel(across, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25)

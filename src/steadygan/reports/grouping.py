@@ -53,7 +53,10 @@ def _common_name(names: Sequence[str]) -> str:
     if len(names) == 1:
         return names[0]
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
-    stem = "".join(letters[0] for letters in same).rstrip("0123456789-_. ")
+    stem = "".join(letters[0] for letters in same)
+    if any(name[len(stem) :][:1].isdigit() for name in names):
+        stem = stem.rstrip("0123456789")  # of seeds 10 and 11 it has the first digit
+    stem = stem.rstrip("-_. ")
     return stem.removesuffix("seed").rstrip("-_. ") or names[0]
 
 

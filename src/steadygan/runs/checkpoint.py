@@ -178,14 +178,14 @@ def best_checkpoint(root: Path) -> Path | None:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory.
+    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run, or of its checkpoints/.
 
     A shared generator (`runs.shared`) is one too: its folder, its zip file, or `hub:USER/NAME`.
     """
     path = opened(path)
     if (path / MANIFEST).is_file() or is_shared(path):
         return path
-    root = path / "checkpoints"
+    root = path if path.name == "checkpoints" else path / "checkpoints"
     found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
     if found is None:
         raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
@@ -288,9 +288,8 @@ def licence(path: Path, manifest: Mapping[str, Any]) -> str:
     origin = manifest.get("origin")
     if origin is None:
         try:
-            provenance = json.loads((path.resolve().parents[1] / "provenance.json").read_text(encoding="utf-8"))
-            origin = provenance["init_from"]
-        except (OSError, ValueError, LookupError, TypeError):
+            origin = read_json(path.resolve().parents[1] / "provenance.json").get("init_from")
+        except (UserError, LookupError):
             return ""
     return str(origin.get("licence", "")) if isinstance(origin, Mapping) else ""
 

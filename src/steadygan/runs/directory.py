@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.files import check_folder, lock, make_folder, read_json, write_text, write_whole
 from steadygan.runs.checkpoint import (
     MANIFEST,
@@ -247,13 +247,13 @@ def refuse_existing(path: Path, config_yaml: str | None = None) -> None:
         return
     if checkpoints(path / "checkpoints"):
         raise UserError(
-            f"{path} already holds a run; continue it with `steadygan train {path} --resume`, "
+            f"{path} already holds a run; continue it with `{command_line('train', path, '--resume')}`, "
             "or choose another directory with --out"
         )
     if config_yaml is not None and (path / "config.yaml").read_bytes() != config_yaml.encode():
         raise UserError(
             f"{path} holds a run of other settings that was stopped before its first checkpoint; start that one with "
-            f"`steadygan train {path} --resume`, or choose another directory with --out"
+            f"`{command_line('train', path, '--resume')}`, or choose another directory with --out"
         )
 
 

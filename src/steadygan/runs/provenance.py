@@ -21,7 +21,10 @@ from steadygan.runs.reading import flat, read_config
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic")
 NAMED = 5
 """How many differing settings an error names."""
-
+FIXED = tuple(f"data.{key}" for key in ("size", "channels", "bits", "fraction", "max_images", "seed", "heldout"))
+FIXED += tuple(f"data.{key}" for key in ("domains", "fit", "jitter"))
+FIXED += tuple(f"model.{key}" for key in ("kind", "width", "latent", "prior", "conditional", "directions"))
+"""Settings that a run keeps for good."""
 
 SCHEMA = 1
 
@@ -151,6 +154,26 @@ def check_config(path: Path) -> None:
         "change settings, put it back and give them as key.path=value; to train with the file as it is, add "
         "--accept-config"
     )
+
+
+def check_unchanged(path: Path, config_yaml: str) -> None:
+    """Refuses to resume the run in `path` with settings that make other images or other networks of it.
+
+    Raises:
+        UserError: naming them, with what they were.
+    """
+    known = _recorded(read_provenance(path))
+    now = dict(flat(yaml.safe_load(config_yaml)))
+    changed = [
+        f"{key} is {now.get(key)!r}, was {value!r}"
+        for key, value in known.items()
+        if key in FIXED and key in now and now[key] != value
+    ]
+    if changed:
+        raise UserError(
+            f"{path} cannot be resumed with other images or networks than it has learnt with: {'; '.join(changed)}. "
+            "Leave these as they are, or start a new run with --out"
+        )
 
 
 def _recorded(before: Mapping[str, Any]) -> dict[str, Any]:

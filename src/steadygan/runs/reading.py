@@ -11,10 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
 from steadygan.errors import UserError
-from steadygan.files import read_text
+from steadygan.files import parse_yaml, read_text
 from steadygan.runs.following import Row as Row
 from steadygan.runs.following import last_rows, read_records
 
@@ -66,10 +64,7 @@ def read_config(path: Path) -> Row:
     was. Empty where there is none."""
     if not path.is_file():
         return {}
-    try:
-        tree = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    tree = parse_yaml(read_text(path), path)
     return dict(flat(tree)) if isinstance(tree, dict) else {}
 
 

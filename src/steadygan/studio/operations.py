@@ -58,6 +58,7 @@ class Operations:
             "channels": generator.channels,
             "classes": generator.classes,
             "class_names": list(generator.class_names),
+            "trained_classes": list(generator.trained_classes),
             "latent": generator.latent,
             "device": str(self.device),
         }, b""

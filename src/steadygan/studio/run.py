@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from steadygan.errors import UserError
+from steadygan.files import parse_yaml
 from steadygan.pictures.stamp import read_stamp
 from steadygan.runs.following import Follower, Row, last_rows
 from steadygan.runs.reading import score_names
@@ -22,7 +21,6 @@ from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns
 from steadygan.studio.happenings import happenings
 
-YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LIVE = ("starting", "running", "paused")
 STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
 SILENCE = 90
@@ -65,7 +63,7 @@ class RunFiles:
             else:
                 try:
                     value = read(path)
-                except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+                except (OSError, ValueError, UserError, RecursionError) as error:
                     value = error
             self._kept[key] = (version, value)
         value = self._kept[key][1]
@@ -277,7 +275,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    found = yaml.load(path.read_text(encoding="utf-8"), YAML)
+    found = parse_yaml(path.read_text(encoding="utf-8"), path)
     if not isinstance(found, dict):
         raise ValueError("not a mapping")
     return json.loads(json.dumps(found, default=str))

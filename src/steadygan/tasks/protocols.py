@@ -67,7 +67,7 @@ def real_images(protocol: Protocol, config: Config, images: Images) -> ImageSet:
         )
     else:
         path = config.eval.reals
-    source = open_source(path, size=train.size, channels=train.channels)
+    source = open_source(path, size=train.size, channels=train.channels, bits=config.data.bits)
     if protocol.split == "all" and len(source) == len(train):
         return train
     return load_all(source, config.data.max_unreadable, train.device)

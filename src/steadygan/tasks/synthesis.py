@@ -116,7 +116,7 @@ class Synthesis:
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens, splits and loads the data."""
         config, data = self.config, self.config.data
-        source = open_source(data.path, size=data.size, channels=data.channels, root=data.root)
+        source = open_source(data.path, size=data.size, channels=data.channels, root=data.root, bits=data.bits)
         if config.model.conditional and source.labels is None:
             raise UserError(
                 f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
@@ -138,6 +138,8 @@ class Synthesis:
         """All that is needed to build the generator again, in plain JSON values; kept in every checkpoint."""
         model = self.config.model
         classes = len(images.class_names) if model.conditional else 0
+        trained = [] if images.labels is None else images.labels.unique().tolist()
+        some_empty = {"trained_classes": trained} if 0 < len(trained) < classes else {}
         return {
             "kind": model.kind,
             "size": images.size,
@@ -148,6 +150,7 @@ class Synthesis:
             "options": dict(model.generator),
             "prior": model.prior,
             "class_names": list(images.class_names) if classes else [],
+            **some_empty,
         }
 
     def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
@@ -212,6 +215,7 @@ class Synthesis:
                 protocol,
                 classes=len(images.train.class_names) if state.objective.prior.label_pool is not None else 0,
                 fingerprint=images.train.fingerprint,
+                trained=[] if images.train.labels is None else images.train.labels.unique().tolist(),
                 device=state.device,
             )
             return record, headline(record)

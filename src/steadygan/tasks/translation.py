@@ -120,7 +120,13 @@ class Translation:
         config, data, paired = self.config, self.config.data, self.aligned
         load_size = round(data.size * data.jitter)
         splits = open_domains(
-            data.path, size=data.size, channels=data.channels, paired=paired, fit=data.fit, load_size=load_size
+            data.path,
+            size=data.size,
+            channels=data.channels,
+            paired=paired,
+            fit=data.fit,
+            load_size=load_size,
+            bits=data.bits,
         )
         share = 0.0 if "test" in splits else data.heldout
         train, heldout = choose(

@@ -248,9 +248,11 @@ class Trainer:
         """
         with undisturbed(self.state.device):
             self.monitor.refresh_average(self.state)
-        return self.replicas.lead(partial(self._save, scored))
+        said = self.replicas.lead(partial(self._save, scored))
+        return None if said is None else Collapse(*said)
 
-    def _save(self, scored: bool) -> Collapse | None:
+    def _save(self, scored: bool) -> tuple[int, int, str] | None:
+        """Scores and saves; returns the fields of a `Collapse`, if the score tells of one."""
         assert isinstance(self.run, Writer)
         state, keep = self.state, self.config.train.keep_checkpoints
         record: dict[str, Any] | None = None
@@ -273,7 +275,7 @@ class Trainer:
             name_weights(self.run, state.step, saved)
         except UserError as error:
             self.recovery.notify(str(error))
-        return collapse
+        return None if collapse is None else (collapse.step, collapse.since, collapse.symptom)
 
 
 @contextmanager

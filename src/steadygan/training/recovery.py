@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from steadygan.config import Config
 from steadygan.diagnosis.looking import not_looking
-from steadygan.errors import Collapsed, UserError
+from steadygan.errors import Collapsed, UserError, command_line
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint, mark_best
 from steadygan.runs.directory import RunDirectory, Writer
@@ -100,7 +100,7 @@ class Recovery:
 
     def logged(self, row: Mapping[str, Any], values: Mapping[str, float]) -> bool:
         """Looks at a line that was logged and at the unrounded values in it; true when it rolled the run back."""
-        return self._follow(self.replicas.lead(partial(self._look, row, values)))
+        return self._follow(self._led(partial(self._look, row, values)))
 
     def collapsed(self, collapse: Collapse) -> bool:
         """Does as `train.collapse` says; true when it rolled the run back. Raises UserError to stop it.
@@ -108,7 +108,17 @@ class Recovery:
         Whatever it says, the best checkpoint stays: the one with the best score, or without scores the last from before
         the collapse.
         """
-        return self._follow(self.replicas.lead(partial(self._judge, collapse)))
+        return self._follow(self._led(partial(self._judge, collapse)))
+
+    def _led(self, decide: Callable[[], Rollback | None]) -> Rollback | None:
+        """What the first process decides, for all."""
+
+        def plainly() -> tuple[str, int, int, str] | None:
+            found = decide()
+            return None if found is None else (str(found.target), found.number, found.skipped, found.reason)
+
+        said = self.replicas.lead(plainly)
+        return None if said is None else Rollback(Path(said[0]), *said[1:])
 
     def _look(self, row: Mapping[str, Any], values: Mapping[str, float]) -> Rollback | None:
         if self.watchdog.must_roll_back(int(self.state.skipped), self.state.step):
@@ -136,7 +146,7 @@ class Recovery:
                 f"training collapsed at step {collapse.step}: {collapse.symptom}{_lasting(collapse)}. {self._kept()}. "
                 "Lower optim.d.lr or optim.g.lr, regularise D (objective.terms.r1, gp or bcr), or with few images "
                 "augment what it sees (augment.diffaugment.policy). To go on all the same: "
-                f"`steadygan train {self.run.path} --resume train.collapse=rollback`, or continue"
+                f"`{command_line('train', self.run.path, '--resume', 'train.collapse=rollback')}`, or continue"
             )
         self.notify(f"collapsed at step {collapse.step}: {collapse.symptom}; going on (train.collapse={policy})")
         return None
@@ -153,7 +163,7 @@ class Recovery:
             return "There is no checkpoint from before it"
         score = self.state.best_score
         what = f"the best one, of score {score:.4g}," if math.isfinite(score) else "the last one from before"
-        return f"{best} is {what} and stays; `steadygan sample {self.run.path}` takes it"
+        return f"{best} is {what} and stays; `{command_line('sample', self.run.path)}` takes it"
 
     def _way_back(self, reason: str, target: Path | None) -> Rollback:
         failed = [] if target is None else [row for row in self._rollbacks if row["step"] == checkpoint_step(target)]

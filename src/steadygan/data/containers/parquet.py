@@ -14,6 +14,7 @@ from typing import Any
 
 from steadygan.data.classes import number_classes
 from steadygan.data.containers.base import Container, Listing, check_size, digest_of_files
+from steadygan.data.containers.pages import Footer
 from steadygan.errors import UserError
 
 MAX_GROUP_BYTES = 4 << 30
@@ -38,8 +39,10 @@ class Parquet(Container):
         if len(self._number) < len(self.shards):
             raise UserError(f"several of these files are called {self.shards[0].name}: give those of one folder")
         self._starts: list[list[int]] = []
+        self._footers: list[Footer] = []
         for shard in self.shards:
             try:
+                self._footers.append(Footer(shard))
                 metadata = self._parquet.read_metadata(shard)
                 groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
                 sizes = [(group.num_rows, group.total_byte_size) for group in groups]
@@ -88,9 +91,9 @@ class Parquet(Container):
             return Listing("parquet", names)
         where = f"the column {column} of {self.shards[0].name}"
         values: list[Any] = []
-        for shard in self.shards:
+        for number, shard in enumerate(self.shards):
             try:
-                values += self._read_labels(shard, column)
+                values += self._read_labels(number, column)
             except Exception as error:
                 raise UserError(f"{shard}: the column {column} cannot be read ({error})") from None
         if all(value is None or value == -1 for value in values):  # how the Hub writes a split without labels
@@ -98,11 +101,12 @@ class Parquet(Container):
         labels, class_names = number_classes(values, where, class_labels.get(column))
         return Listing("parquet", names, labels=labels, class_names=class_names)
 
-    def _read_labels(self, shard: Path, column: str) -> list[Any]:
+    def _read_labels(self, number: int, column: str) -> list[Any]:
         """All rows of a column; equal words are one object, however often they are named."""
         values: list[Any] = []
-        with self._parquet.ParquetFile(shard, read_dictionary=[column]) as file:
+        with self._parquet.ParquetFile(self.shards[number], read_dictionary=[column]) as file:
             for group in range(file.num_row_groups):
+                self._footers[number].check(group, column)
                 for chunk in file.read_row_group(group, columns=[column], use_threads=False).column(0).chunks:
                     if hasattr(chunk, "dictionary"):
                         words = chunk.dictionary.to_pylist()
@@ -128,6 +132,7 @@ class Parquet(Container):
         with self._lock:
             if key not in self._groups:
                 column = self._column if self._field is None else f"{self._column}.{self._field}"
+                self._footers[number].check(group, self._column)
                 # As a dictionary, an image that many rows name is in memory once.
                 with self._parquet.ParquetFile(self.shards[number], read_dictionary=[column]) as file:
                     self._groups[key] = file.read_row_group(group, columns=[column], use_threads=False).column(0)
@@ -163,5 +168,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise UserError("reading parquet files needs pyarrow: pip install 'steadygan[parquet]'") from None
+        raise UserError(
+            "reading parquet files needs pyarrow: `pip install pyarrow` (steadygan's extra 'parquet')"
+        ) from None
     return pyarrow.parquet

@@ -1,0 +1,161 @@
+"""Where the images of the published experiments come from, and how to have them in one call."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from steadygan.data.containers.base import PART_BYTES
+from steadygan.data.containers.registry import open_container
+from steadygan.data.domains import image_names
+from steadygan.data.pack import pack
+from steadygan.data.source import open_source
+from steadygan.errors import UserError, nearest
+from steadygan.files import make_folder, write_whole
+
+Progress = Callable[[int, int], None]
+TIMEOUT = 60
+"""Seconds without an answer after which a download fails."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a data set.
+
+    Attributes:
+        source: what it is made of: a `data.path` by name (torchvision, the Hub), which is packed, or an address
+            (https://…), which is downloaded as it is.
+        images: how many images it has to have.
+        size: side of the packed squares, pixels; None: it is not packed.
+    """
+
+    source: str
+    images: int
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A data set as the presets name it: its files by name, and how to get those that no program may fetch."""
+
+    files: Mapping[str, File]
+    by_hand: str = ""
+
+
+def _imagenet(size: int) -> Published:
+    # The Hub asks for a login and for the consent to ImageNet's terms; its client says so.
+    return Published({f"imagenet{size}.zip": File("hf:ILSVRC/imagenet-1k/train", 1_281_167, size)})
+
+
+def _few(name: str, images: int) -> Published:
+    return Published({f"{name}.zip": File(f"https://data-efficient-gans.mit.edu/datasets/{name}.zip", images)})
+
+
+SETS: dict[str, Published] = {
+    "cifar10": Published(
+        {
+            "cifar10_train.zip": File("torchvision:CIFAR10/train", 50_000, 32),
+            "cifar10_test.zip": File("torchvision:CIFAR10/test", 10_000, 32),
+        }
+    ),
+    "cifar100": Published(
+        {
+            "cifar100_train.zip": File("torchvision:CIFAR100/train", 50_000, 32),
+            "cifar100_test.zip": File("torchvision:CIFAR100/test", 10_000, 32),
+        }
+    ),
+    "celeba": Published({"celeba.zip": File("torchvision:CelebA/all", 202_599, 178)}),
+    **{f"imagenet{size}": _imagenet(size) for size in (32, 64, 128, 256, 512)},
+    **{f"100-shot-{name}": _few(f"100-shot-{name}", 100) for name in ("obama", "grumpy_cat", "panda")},
+    "AnimalFace-cat": _few("AnimalFace-cat", 160),
+    "AnimalFace-dog": _few("AnimalFace-dog", 389),
+    "facades": Published(
+        {"facades.tar.gz": File("https://efrosgans.eecs.berkeley.edu/pix2pix/datasets/facades.tar.gz", 606)}
+    ),
+    "ffhq256": Published({}, "FFHQ: github.com/NVlabs/ffhq-dataset has the images; pack the 70,000 with --size 256"),
+    "ffhq64": Published({}, "FFHQ: github.com/NVlabs/ffhq-dataset has the images; pack the 70,000 with --size 64"),
+    "lsuncat256": Published(
+        {}, "LSUN cat: github.com/fyu/lsun downloads an LMDB; export its images, pack with --size 256"
+    ),
+    "celebahq": Published({}, "CelebA-HQ: github.com/tkarras/progressive_growing_of_gans says how its images are made"),
+    "coco-animals": Published({}, "COCO animals: the images of COCO (cocodataset.org) with one of its ten animals"),
+    "cufs_pairs": Published({}, "CUHK faces: mmlab.ie.cuhk.edu.hk, on request; sketches go to A/, photos to B/"),
+}
+
+
+def find_set(name: str) -> Published:
+    """The data set of a name, or the one that a file of the presets (`data/cifar10_train.zip`) belongs to.
+
+    Raises:
+        UserError: there is none, or its images cannot be fetched; it says who has them.
+    """
+    stem = Path(name).name
+    known = [key for key, found in SETS.items() if key == name or stem in found.files or Path(stem).stem == key]
+    if not known:
+        raise UserError(f"no data set {name!r} is known; {nearest(name, SETS)}")
+    found = SETS[known[0]]
+    if not found.files:
+        raise UserError(f"{known[0]} cannot be fetched by a command. {found.by_hand}")
+    return found
+
+
+def get(
+    found: Published,
+    folder: Path,
+    *,
+    root: str | None = None,
+    progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
+) -> Iterator[tuple[Path, int, bool]]:
+    """Fetches and packs the files of a data set that are not in `folder` yet.
+
+    Args:
+        found: the data set.
+        folder: where its files go.
+        root: where torchvision keeps what it downloads (`data.root`).
+        progress: for each file's name what is called with (done, total) meanwhile: images, or bytes of a download.
+
+    Yields:
+        (file, images in it, whether it was there already).
+
+    Raises:
+        UserError: no network, no such data set there any more, or not as many images as it has to have.
+    """
+    make_folder(folder, folder)
+    for name, file in found.files.items():
+        out, there = folder / name, (folder / name).exists()
+        if not there and file.size is None:
+            write_whole(out, lambda target, file=file, name=name: _download(file.source, target, progress(name)))  # type: ignore[misc]
+        elif not there:
+            pack(open_source(file.source, size=file.size or 0, root=root), out, progress=progress(name))
+        images = len(image_names(open_container(str(out))))
+        if images != file.images:
+            raise UserError(
+                f"{out} has {images:,} images, and the papers' data {file.images:,}: remove it to fetch it again, or "
+                "look whether its source has changed"
+            )
+        yield out, images, there
+
+
+def _download(address: str, target: Path, progress: Progress) -> None:
+    """Writes what is at an address into a file."""
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, target.open("wb") as out:
+            total = int(answer.headers.get("Content-Length") or 0)
+            _copy(answer, out, total, progress)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(f"{address} cannot be fetched: {reason}") from None
+
+
+def _copy(answer: IO[bytes], out: IO[bytes], total: int, progress: Progress) -> None:
+    done = 0
+    while part := answer.read(PART_BYTES):
+        out.write(part)
+        done += len(part)
+        progress(done, max(done, total))
+    if done < total:
+        raise ConnectionError(f"it ended after {done:,} of {total:,} bytes")

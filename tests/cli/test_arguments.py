@@ -1,0 +1,103 @@
+"""What every command makes of arguments that mean nothing, and what is always there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import Run
+
+from steadygan import __version__
+from steadygan.cli.terminal import plain, print_scores, show_warning
+
+
+def test_the_version(steadygan: Run) -> None:
+    assert steadygan("--version") == (0, f"steadygan {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["sample", "-h"], ["data", "pack", "-h"]])
+def test_help_has_a_short_name(steadygan: Run, arguments: list[str]) -> None:
+    result = steadygan(*arguments)
+    assert result.status == 0
+    assert "Usage: steadygan" in result.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", ""],
+        ["train", "digits", "--out", ""],
+        ["train", "digits", "--out="],
+        ["data", "info", ""],
+        ["stop", ""],
+    ],
+)
+def test_an_empty_argument_does_not_stand_for_the_current_directory(
+    steadygan: Run, tmp_path: Path, arguments: list[str]
+) -> None:
+    result = steadygan(*arguments)
+    assert result.status == 2
+    assert "is empty: is it a variable that is not set?" in result.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["name=../../x"], "name: is one folder's name below runs/"),
+        (["name=."], "name: is one folder's name below runs/"),
+        (["train.seed=99999999999999999999999"], "train.seed: Input should be less than"),
+        (["train.hours=1e400"], "train.hours: Input should be a finite number"),
+        (["data.size=99999"], "data.size: Input should be less than or equal to 4096"),
+        (["train.accumulate=7"], "train: accumulate must divide batch_size (16)\n"),
+        (["objective.terms.r1=10"], "write objective.terms.r1.OPTION=…"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_short_line(steadygan: Run, overrides: list[str], message: str) -> None:
+    result = steadygan("train", "digits", *overrides, "--dry-run")
+    assert result.status == 2
+    assert message in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+def test_a_long_seed_is_not_rounded(steadygan: Run) -> None:
+    from steadygan import config as configuration
+
+    assert configuration.load("digits", [f"train.seed={2**63 - 1}"]).train.seed == 2**63 - 1
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert plain("a\x1b[31mred\r.png\n") == "a\\x1b[31mred\\r.png\n"
+
+
+def test_a_warning_that_comes_twice_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("the images are dark", "the images are dark", "something else"):
+        show_warning(text, UserWarning, "file.py", 1)
+    assert capsys.readouterr().err == "warning: the images are dark\nwarning: something else\n"
+
+
+@pytest.mark.parametrize(("name", "classes", "shown"), [("squeezenet", 0, False), ("squeezenet", 10, True),
+                                                        ("studiogan", 0, True)])  # fmt: skip
+def test_the_inception_score_is_shown_where_it_says_something(
+    capsys: pytest.CaptureFixture[str], name: str, classes: int, shown: bool
+) -> None:
+    from steadygan.cli.terminal import make_console
+
+    record = {"FD-squeezenet": 3.0, "IS-squeezenet": 2.0, "protocol": {"name": name, "classes": classes}}
+    print_scores(make_console(), record)
+    assert ("IS-squeezenet" in capsys.readouterr().out) == shown
+
+
+def test_scores_stay_in_one_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    from steadygan.cli.terminal import make_console
+
+    names = [f"a-rather-long-name-{number}" for number in range(20)]
+    print_scores(make_console(), {**dict.fromkeys(names, 1.0), "protocol": {"name": "mine"}})
+    assert all(name in capsys_line for capsys_line in [capsys.readouterr().out.splitlines()[0]] for name in names)
+
+
+def test_a_word_that_no_preset_has_is_answered_in_a_line(steadygan: Run) -> None:
+    result = steadygan("presets", "nothing-like-this-at-all")
+    assert result.status == 2
+    assert "no preset has 'nothing-like-this-at-all'" in result.err
+    assert len(result.err) < 200
