@@ -181,7 +181,7 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
         if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
             raise UserError(
                 f"{path}: this file system has no locks ({getattr(error, 'strerror', None) or error}), so that two "
-                "writers could not notice each other; use a folder on another one"
+                "writers would not notice each other; use a folder on another file system"
             ) from error
         raise UserError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
     return found

@@ -194,7 +194,7 @@ def train_run(
             if choice:
                 trainer.recovery.notify(choice)
             if notice:
-                trainer.recovery.notify(f"resumed where rounding may differ from before: {notice}")
+                trainer.recovery.notify(f"resumed on a machine where rounding may differ: {notice}")
             if on_ready is not None:
                 on_ready(state, images)
             try:
@@ -256,20 +256,20 @@ def refuse_run(source: str | Path) -> None:
 
 
 def refuse_finished(path: Path, config: Config, step: int) -> None:
-    """A run that has taken all its steps has nothing to go on with."""
+    """Refuses to resume a run that has reached its last step."""
     if step >= config.train.steps:
         raise UserError(
-            f"{path} has already reached step {step}; to go on, raise train.steps, e.g. "
+            f"{path} has already reached step {step}; to continue, raise train.steps, e.g. "
             f"`steadygan train {path} --resume train.steps={2 * step}`"
         )
 
 
 def refuse_spent(path: Path, config: Config, seconds: float, run: RunDirectory) -> None:
-    """A run that has used its time up has nothing to go on with either."""
+    """Refuses to resume a run that has used up its time."""
     clock = Clock.of(config.train, run.records("metrics.jsonl"), seconds)
     if clock.budget is not None and clock.spent >= clock.budget:
         hours = 2 * clock.budget / 3600
         raise UserError(
-            f"{path} has used its time up; to go on, raise train.hours, e.g. "
+            f"{path} has used up its time; to continue, raise train.hours, e.g. "
             f"`steadygan train {path} --resume train.hours={hours:g}`"
         )

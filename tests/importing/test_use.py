@@ -97,7 +97,7 @@ def test_weights_without_a_training_state_are_not_resumed(tmp_path: Path) -> Non
         load_checkpoint(None, imported("stylegan2-ada", tmp_path))  # type: ignore[arg-type]
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_training_goes_on_from_an_import_with_its_lower_blocks_at_rest(tmp_path: Path) -> None:
     path = imported("stylegan2-ada", tmp_path)
     data = photographs(tmp_path / "data", 16, 3)

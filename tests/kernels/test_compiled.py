@@ -25,7 +25,7 @@ BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
 SEVEN = "int seven(void) { return 7; }"
 with building():
     OBSTACLE = native.obstacle()
-needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no machine code: {OBSTACLE}")
+needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no compiled kernels: {OBSTACLE}")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ def stop(run: RunPath) -> None:
     from steadygan.runs.requests import ask
 
     ask(run, "stop")
-    typer.echo(f"asked       {run} ends with a checkpoint at its next step")
+    typer.echo(f"asked       {run} writes a checkpoint at its next step and ends")
 
 
 def pause(run: RunPath) -> None:
@@ -25,7 +25,7 @@ def pause(run: RunPath) -> None:
     from steadygan.runs.requests import ask
 
     ask(run, "pause")
-    typer.echo(f"asked       {run} waits from its next step on; `steadygan resume {run}` ends the pause")
+    typer.echo(f"asked       {run} pauses at its next step; `steadygan resume {run}` ends the pause")
 
 
 def resume(run: RunPath) -> None:
@@ -33,7 +33,7 @@ def resume(run: RunPath) -> None:
     from steadygan.runs.requests import ask
 
     ask(run, "resume")
-    typer.echo(f"asked       {run} goes on")
+    typer.echo(f"asked       {run} continues")
 
 
 def branch(
@@ -47,5 +47,5 @@ def branch(
 
     out = out or run.with_name(f"{run.resolve().name}-{'newest' if at is None else at}")
     step = split_off(run, out, step=at, overrides=overrides or [])
-    typer.echo(f"branched    {out} has what {run} was at step {step}")
+    typer.echo(f"branched    {out} starts where {run} was at step {step}")
     typer.echo(f"train       steadygan train {out} --resume")

@@ -59,7 +59,7 @@ def data_info(
 
 
 def _tell(found: dict[str, Any], root: str | None) -> None:
-    """A summary to read, with advice and the command to go on with."""
+    """A summary to read, with advice and the next command."""
     from steadygan.recipes.advice import advice, command, summary_lines
     from steadygan.recipes.look import mirror, summary
 
@@ -69,7 +69,7 @@ def _tell(found: dict[str, Any], root: str | None) -> None:
     for name, reason in look.unreadable.items():
         console.print(f"            {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
     for line in advice(look):
-        console.print(f"[yellow]mind[/]        {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note[/]        {escape(line)}", highlight=False, soft_wrap=True)
     proposal = found["proposal"]
     for part, sides in proposal.get("domains", {}).items():
         how = "pairs of one name" if sides["paired"] else "not in pairs"
@@ -77,18 +77,18 @@ def _tell(found: dict[str, Any], root: str | None) -> None:
     for folder, count in proposal.get("splits", {}).items():
         console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
     going_on = proposal.get("command") or command(look)
-    console.print(f"go on with  [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
+    console.print(f"next        [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")
 def data_pack(
     src: Where,
     out: Annotated[Path, typer.Argument(help="the zip to write", show_default=False)],
-    size: Annotated[int, typer.Option(min=1, help="side of the images, pixels", show_default=False)],
+    size: Annotated[int, typer.Option(min=1, help="side of the images, in pixels", show_default=False)],
     crop: Annotated[Crop, typer.Option(help="center: the centre square; none: whole images")] = Crop.CENTER,
     format: Annotated[Format, typer.Option(help="both lossless")] = Format.PNG,
     channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3", show_default="as the images")] = None,
-    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="share from which on it fails")] = 0.01,
+    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="largest share of unreadable images")] = 0.01,
     force: Annotated[bool, typer.Option("--force", help="replace OUT if it exists")] = False,
     root: Root = None,
     threads: Threads = None,

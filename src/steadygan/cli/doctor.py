@@ -16,7 +16,10 @@ OPTIONAL = {
     "imageio_ffmpeg": "interpolations as MP4",
 }
 WEIGHTS = {
-    "Inception": ("STEADYGAN_INCEPTION_WEIGHTS", "FID, IS and KID; absent, torch-fidelity's own download at first use"),
+    "Inception": (
+        "STEADYGAN_INCEPTION_WEIGHTS",
+        "FID, IS and KID; if absent, torch-fidelity downloads them at first use",
+    ),
     "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
     "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
 }
@@ -54,7 +57,9 @@ def examine() -> list[Finding]:
         Finding(
             "processor",
             f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
-            "more threads: OMP_NUM_THREADS" if torch.get_num_threads() < (os.cpu_count() or 1) else "all cores in use",
+            "set OMP_NUM_THREADS to use more threads"
+            if torch.get_num_threads() < (os.cpu_count() or 1)
+            else "all cores in use",
         ),
         _memory(),
     ]
@@ -98,8 +103,8 @@ def _memory() -> Finding:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others may not know these names
-        return Finding("memory", "unknown", "this system does not say; --dry-run shows what a run needs")
-    return Finding("memory", f"{total:.0f} GiB", "data sets up to a quarter of the free part stay in memory")
+        return Finding("memory", "unknown", "unknown on this system; --dry-run shows what a run needs")
+    return Finding("memory", f"{total:.0f} GiB", "data sets of up to a quarter of the free memory stay in memory")
 
 
 def _bfloat16() -> Finding:
@@ -125,10 +130,10 @@ def doctor() -> None:
     with building():
         reason = obstacle()
     if reason:
-        meaning = "convolutions on the CPU are slower (train.winograd is off); CC names a compiler"
+        meaning = "convolutions on the CPU are slower (train.winograd is off); set CC to a compiler"
         findings.append(Finding("C compiler", reason, meaning))
     else:
-        findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))
+        findings.append(Finding("C compiler", "works", "train.winograd uses compiled kernels"))
     sheet = Table("", "what", "found", "which means", box=None)
     for finding in findings:
         sheet.add_row("[green]✓[/]" if finding.ok else "[yellow]![/]", *(escape(text) for text in finding[:3]))

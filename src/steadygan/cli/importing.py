@@ -21,9 +21,9 @@ def import_weights(
     files: Annotated[list[Path], typer.Argument(help="weights that belong together: a .pkl or .pt, or G.pth D.pth …")],
     out: Annotated[Path, typer.Option(help="the folder for the checkpoint, which must not exist yet")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="what the file cannot say itself: name=value, more than once")
+        list[str] | None, typer.Option("--set", help="what the file does not say: name=value, may be repeated")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="whose file it is, if that is not recognised")] = None,
+    family: Annotated[str | None, typer.Option(help="the program that wrote the file, if it is not recognised")] = None,
 ) -> None:
     """Turn weights of other programs into a checkpoint. Nothing in the files is run.
 

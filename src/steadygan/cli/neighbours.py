@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def neighbours(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
     num: Annotated[int, typer.Option(help="how many samples")] = 8,
-    nearest: Annotated[int, typer.Option(help="training images a sample")] = 5,
+    nearest: Annotated[int, typer.Option(help="training images per sample")] = 5,
     features: Annotated[
         str | None, typer.Option(help="an extractor, or your own module:Class  [default: the one for the data]")
     ] = None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steadygan.recipes.plan import Plan
 
 Hours = Annotated[float | None, typer.Option(min=0.001, help="how long to train", show_default="half an hour on a CPU")]
-Size = Annotated[int | None, typer.Option(min=1, help="side of the pictures, pixels", show_default="as time allows")]
+Size = Annotated[int | None, typer.Option(min=1, help="side of the images, in pixels", show_default="as time allows")]
 
 
 def plan(

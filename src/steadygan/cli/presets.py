@@ -10,7 +10,8 @@ import typer
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(help="print this one's YAML, or list those with this in their row")
+        str | None,
+        typer.Argument(help="a preset, to print its YAML; or a word, to list the presets with it in their row"),
     ] = None,
 ) -> None:
     """List the presets with the paper, table row and published score they reproduce."""

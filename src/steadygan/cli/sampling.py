@@ -20,7 +20,8 @@ def sample(
     seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
     seeds: Annotated[str | None, typer.Option(help="one image a seed: 3,17,100-120")] = None,
     moves: Annotated[
-        str | None, typer.Option(help="with --seeds: towards the latents of other seeds, in right angles: 7:0.3,9:-0.1")
+        str | None,
+        typer.Option(help="with --seeds: move towards the latents of other seeds (seed:distance), e.g. 7:0.3,9:-0.1"),
     ] = None,
     truncation: TruncationOption = None,
     out: Annotated[

@@ -17,7 +17,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …"
 RunOrCheckpoint = Annotated[Path, typer.Argument(help="a run directory or a checkpoint", show_default=False)]
 MaxUnreadable = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="share of unreadable images from which on it fails  [default: 0.01, or the run's]"),
+    typer.Option(min=0, max=1, help="largest share of unreadable images  [default: 0.01, or the run's]"),
 ]
 Data = Annotated[
     str | None, typer.Option(help="where the run's images are now, if they moved  [default: where they were]")

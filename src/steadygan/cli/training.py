@@ -34,7 +34,9 @@ def train(
     accept_config: Annotated[
         bool, typer.Option("--accept-config", help="with --resume: use a config.yaml that was edited")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show sizes and a time estimate, then stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print parameters, memory and a time estimate, then stop")
+    ] = False,
 ) -> None:
     """Train a GAN. With your images every setting is chosen; with a preset or YAML file you decide.
 
@@ -53,7 +55,7 @@ def train(
     from steadygan.parallel.processes import joined, restarted
 
     if accept_config and not resume:
-        raise UserError("--accept-config is for --resume: a new run takes its settings from SOURCE as they are")
+        raise UserError("--accept-config is for --resume: a new run always takes its settings from SOURCE")
     if resume and (out is not None or dry_run):
         raise UserError("--resume continues the run in SOURCE: leave out --out and --dry-run")
     config: Config | None
@@ -61,7 +63,7 @@ def train(
     with joined() as replicas:
         with replicas.together():
             if dry_run and replicas.size > 1:
-                raise UserError("--dry-run tries one process; call it without torchrun")
+                raise UserError("--dry-run runs in one process; call it without torchrun")
             if not resume:
                 _refuse_run(source)
             own = not resume and planning.is_images(source)

@@ -66,7 +66,7 @@ class Cache:
                 os.posix_fadvise(self.file, start, length, os.POSIX_FADV_WILLNEED)
         for place, start in zip(places, starts, strict=True):
             if _read_at(self.file, place, start) != length:
-                raise UserError(f"{self.path} was cut short while in use: start again, and it is made anew")
+                raise UserError(f"{self.path} was truncated while in use: start again, and it is rebuilt")
         return images
 
     def read(self, indices: np.ndarray) -> list[np.ndarray | UnreadableImage]:
@@ -122,7 +122,7 @@ def open_cache(
     except OSError as error:
         raise UserError(
             f"{root}: the cache of decoded images cannot be written ({error.strerror}): set STEADYGAN_CACHE to "
-            "another folder, or data.cache=false to decode at each use"
+            "another folder, or data.cache=false to decode each batch"
         ) from error
 
 
@@ -207,7 +207,7 @@ def _check_room(source: Source, root: Path) -> None:
     if needed > free:
         raise UserError(
             f"the decoded images take {needed / 2**30:.1f} GiB, but {root} has room for {free / 2**30:.1f}: set "
-            "STEADYGAN_CACHE to a folder with room, or data.cache=false to decode at each use"
+            "STEADYGAN_CACHE to a folder with room, or data.cache=false to decode each batch"
         )
 
 

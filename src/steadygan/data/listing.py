@@ -71,7 +71,7 @@ def list_images(files: Container, path: str) -> Listing:
         )
     if others:
         warnings.warn(
-            f"{path}: {len(others)} images are left out, next to {len(images)} that are used, as their kinds are not "
+            f"{path}: {len(others)} images are skipped and {len(images)} are used, as their formats are not "
             f"read, {_some(others)}: convert them to PNG or JPEG",
             stacklevel=2,
         )
@@ -148,7 +148,7 @@ def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
         return Listing("nested folders", images, ignored)
     if strays:
         warnings.warn(
-            f"{path}: {len(strays)} images are left out, as they lie in none of the {len(classes)} class folders, "
+            f"{path}: {len(strays)} images are skipped, as they are in none of the {len(classes)} class folders: "
             f"{_some(strays)}: move them into one",
             stacklevel=3,
         )

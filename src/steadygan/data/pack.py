@@ -61,7 +61,9 @@ def pack(
     """
     if Image.MAX_IMAGE_PIXELS is not None and source.size**2 > Image.MAX_IMAGE_PIXELS:
         largest = math.isqrt(Image.MAX_IMAGE_PIXELS)
-        raise UserError(f"images of {source.size} pixels square could not be read again: --size is {largest} at most")
+        raise UserError(
+            f"images of {source.size} pixels square could not be read again: --size can be {largest} at most"
+        )
     if out.exists() and not force:
         raise UserError(f"{out} exists: choose another name, or --force to replace it")
     failures: list[UnreadableImage] = []

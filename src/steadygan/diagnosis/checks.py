@@ -13,7 +13,7 @@ from steadygan.diagnosis.verdict import Verdict
 Check = Callable[[Records], Verdict | None]
 
 EXPLODED = 20.0
-"""A loss so many times what an undecided D pays is beyond wavering."""
+"""A loss so many times its value at chance is more than a fluctuation."""
 SKIPPED = 0.1
 """Share of steps whose gradient was not finite."""
 SATURATED = 0.02
@@ -63,7 +63,7 @@ def _exploding(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "diverging",
-        f"Training diverges: D pays {paid:.3g}, where one that takes no side pays {level:.3g}.",
+        f"Training diverges: D's loss is {paid:.3g}; at chance it is {level:.3g}.",
         {"D/adversarial": paid},
         since(values, lambda value: value > EXPLODED * level),
         calmer(records),
@@ -124,7 +124,7 @@ def leaks(records: Records) -> Verdict | None:
 
 
 def memorises(records: Records) -> Verdict | None:
-    """D that knows its training images by heart, or G that repeats them."""
+    """D that memorises its training images, or G that copies them."""
     copied = next((row for row in reversed(records.scores) if "copies_low" in row), None)
     if copied is not None and copied["copies_low"] > COPIES:
         return Verdict(
@@ -233,7 +233,7 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "nothing is learnt",
-        f"Nothing is learnt: D has paid what one that takes no side pays all along ({paid:.3g} of {level:.3g}){told}.",
+        f"Nothing is learnt: D's loss has been at chance all along ({paid:.3g} of {level:.3g}){told}.",
         {"D/adversarial": paid},
         records.lines[0]["step"],
         livelier(records),
@@ -273,6 +273,6 @@ def improved(scores: list[tuple[int, float]]) -> bool:
 
 
 def at_chance(records: Records) -> bool:
-    """Whether D pays what one that takes no side pays."""
+    """Whether D's loss is at chance."""
     level, paid = records.undecided, records.tail("D/adversarial")
     return level is not None and paid is not None and abs(paid - level) < CHANCE * level

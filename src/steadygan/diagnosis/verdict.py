@@ -1,4 +1,4 @@
-"""What is said of a run."""
+"""The verdict on a run."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the description of the generator is incomplete or damaged: {error}") from error
     if any(value > 1 << 16 for value in sizes.values()) or prior not in get_args(PriorKind):
-        raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
+        raise UserError("the description of the generator is damaged: its sizes or its prior are invalid")
     classes = sizes["classes"]
     pool = torch.arange(classes) if classes else None
     _refuse_unknown_code(kind)

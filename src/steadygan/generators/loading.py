@@ -32,7 +32,7 @@ def load(
 
     def read(checkpoint: Path) -> Generator:
         if is_translation(checkpoint):
-            raise UserError(f"{path} makes images of images: use `steadygan translate`, or load_translator in Python")
+            raise UserError(f"{path} is a translation: use `steadygan translate`, or load_translator in Python")
         return Generator(checkpoint, choose_device(device), weights, winograd=winograd)
 
     return use_checkpoint(Path(path), read)
@@ -52,7 +52,7 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
 
     def read(checkpoint: Path) -> Translator:
         if not is_translation(checkpoint):
-            raise UserError(f"{path} is not of a translation: use `steadygan sample`, or load in Python")
+            raise UserError(f"{path} is not a translation: use `steadygan sample`, or load in Python")
         return Translator(checkpoint, choose_device(device), weights)
 
     return use_checkpoint(Path(path), read)

@@ -130,7 +130,7 @@ def origin(imported: Imported, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def write(imported: Imported, paths: Sequence[Path], out: Path) -> None:
-    """An ordinary checkpoint, without a training state, as there is none to go on from."""
+    """An ordinary checkpoint, without a training state, as the files have none."""
     description = {"class_names": [], "prior": "normal", **imported.generator}
     description["class_names"] = description["class_names"] or [str(i) for i in range(description["classes"])]
     with whole_directory(out) as temporary:

@@ -24,7 +24,7 @@ from steadygan.importing.values import Refused
 
 
 class Layout(NamedTuple):
-    """A family: whether files are of it, and what becomes of them. Both take all files at once."""
+    """A family: whether files belong to it, and how they are converted. Both take all files at once."""
 
     name: str
     matches: Callable[[Sequence[Part]], bool]

@@ -116,7 +116,7 @@ def possible(sides: Any) -> bool:
 def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
     """A tensor as a file describes it. Raises Refused where that does not lie within its storage, once."""
     if not isinstance(storage, Storage) or not possible(shape) or not possible(stride) or not possible((offset,)):
-        raise Refused("a tensor is described in no known or possible way: the file is damaged")
+        raise Refused("a tensor has an invalid description: the file is damaged")
     if len(shape) != len(stride):
         raise Refused(f"a tensor of shape {shape} with strides {stride}")
     numel = math.prod(shape)

@@ -40,7 +40,7 @@ _loaded: dict[str, ctypes.CDLL] = {}
 
 
 class BuildError(Exception):
-    """There is no machine code here; the message says why."""
+    """Kernels cannot be compiled here; the message says why."""
 
 
 class NotBuiltError(BuildError):

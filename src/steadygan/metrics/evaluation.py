@@ -130,10 +130,10 @@ def _score_sides(
 ) -> dict[str, Any]:
     """classes: of the labels that both sides have and the extractor tells apart; 0: none are looked at."""
     if classes not in (0, extractor.classes):
-        raise UserError(f"{extractor.name!r} tells {extractor.classes} classes apart, not {classes}")
+        raise UserError(f"{extractor.name!r} has {extractor.classes} classes, not {classes}")
     wanted = {name: find_metric(name) for name in protocol.scores}
     if not extractor.imagenet and (barred := [name for name, metric in wanted.items() if "imagenet" in metric.needs]):
-        raise UserError(f"{', '.join(barred)} needs ImageNet's classes, which {extractor.name!r} does not tell apart")
+        raise UserError(f"{', '.join(barred)} needs ImageNet's classes, which {extractor.name!r} does not have")
     fewest = max(metric.least(protocol) for metric in wanted.values())
     if min(fakes.count, reals.count) < fewest:
         raise UserError(

@@ -95,7 +95,7 @@ class LeakMeter:
         if not augmentations:
             raise UserError("nothing can leak: the run has no augmentation")
         if len(held_out) < FEWEST:
-            raise UserError(f"a leak is measured against {FEWEST} or more held-out images, here are {len(held_out)}")
+            raise UserError(f"measuring a leak needs {FEWEST} held-out images or more; there are {len(held_out)}")
         self.names = tuple(augmentations)
         self._apply = tuple(augmentations.values())
         self._generator = torch.Generator().manual_seed(seed)

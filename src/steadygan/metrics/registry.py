@@ -195,5 +195,5 @@ def find_metric(name: str) -> Metric:
     """
     metric = find(name, METRICS, where="protocol scores", noun="metric")
     if not isinstance(metric, Metric):
-        raise UserError(f"protocol scores: {name} is no steadygan.metrics.registry.Metric")
+        raise UserError(f"protocol scores: {name} is not a steadygan.metrics.registry.Metric")
     return metric

@@ -92,7 +92,7 @@ def attention_after(
     for side in wanted:
         if side not in sides:
             known = ", ".join(map(str, sorted(set(sides))))
-            raise UserError(f"attention can be at sides {known} here (0: nowhere), got {side!r}")
+            raise UserError(f"attention is possible at sides {known} here (0: none), got {side!r}")
     order = list(sides)
     places = {len(order) - 1 - order[::-1].index(side) if last else order.index(side) for side in wanted}
     return nn.ModuleList(

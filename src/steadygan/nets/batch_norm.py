@@ -163,7 +163,7 @@ class MinibatchStddev(OfBatch, nn.Module):
         return torch.cat([x, stddev.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
 
     def _stddev(self, x: Tensor) -> Tensor:
-        """What each image is told (N,). Image i is member i // num of group i % num; some may lack the last member."""
+        """Each image's deviation (N,). Image i is member i // num of group i % num; the last member may be missing."""
         num = -(-len(x) // self.group_size)
         size = -(-len(x) // num)
         lacking = num * size - len(x)

@@ -74,7 +74,7 @@ def initialise(network: nn.Module, init: str) -> None:
     Raises UserError for an `init` that does not exist.
     """
     if init not in INITIALISERS:
-        raise UserError(f"init: no initialisation is called {init!r}; {nearest(str(init), INITIALISERS)}")
+        raise UserError(f"init: unknown initialisation {init!r}; {nearest(str(init), INITIALISERS)}")
     draw = INITIALISERS[init]
     with torch.no_grad():
         for layer in network.modules():

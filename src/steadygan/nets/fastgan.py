@@ -293,4 +293,4 @@ def quarters_of(x: Tensor) -> list[Tensor]:
 
 def _refuse_classes(classes: int) -> None:
     if classes:
-        raise UserError("these networks know no classes; set model.conditional=false")
+        raise UserError("this backbone is unconditional; set model.conditional=false")

@@ -86,7 +86,7 @@ class Generator(Shaped):
         super().__init__(shape)
         size, channels, width = shape.size, shape.channels, shape.width
         if shape.classes or shape.latent:
-            raise UserError("images are made of images; set model.conditional=false")
+            raise UserError("a translation is unconditional; set model.conditional=false")
         blocks = (9 if size >= 256 else 6) if blocks is None else blocks
         if blocks < 0:
             raise UserError(f"blocks must be at least 0, got {blocks}")

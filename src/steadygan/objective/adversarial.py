@@ -137,5 +137,5 @@ def find_loss(name: str) -> AdversarialLoss:
     """
     loss = find(name, LOSSES, where="objective.loss", noun="adversarial loss")
     if not isinstance(loss, AdversarialLoss):
-        raise UserError(f"objective.loss: {name} must be an AdversarialLoss, and is a {type(loss).__name__}")
+        raise UserError(f"objective.loss: {name} must be an AdversarialLoss, not a {type(loss).__name__}")
     return loss

@@ -83,7 +83,7 @@ def check_together(builders: Mapping[str, Callable[..., object]]) -> None:
     for builder in builders.values():
         for other, reason in declaration(builder).excludes.items():
             if other in builders:
-                raise UserError(f"objective.terms: {reason}; take one of them out (objective.terms.{other}=null)")
+                raise UserError(f"objective.terms: {reason}; remove one of them (objective.terms.{other}=null)")
 
 
 def check_needs(name: str, builder: Callable[..., object], options: Mapping[str, Any], game: Game) -> None:
@@ -118,7 +118,7 @@ def _uniform_prior(game: Game) -> str | None:
 def _mapping(game: Game) -> str | None:
     if game.nets is None or isinstance(game.nets[game.fake.net], Mapped):
         return None
-    return "needs a generator with mapped latents, which this one has not; set model.kind=stylegan2"
+    return "needs a generator with mapped latents, which this one does not have; set model.kind=stylegan2"
 
 
 @torch.no_grad()
@@ -135,7 +135,7 @@ def _pixels(game: Game) -> str | None:
     critic.train(training)
     if score.pixels is not None:
         return None
-    return "needs a critic that judges pixels, and this one judges whole images only; set model.kind=unet"
+    return "needs a discriminator that scores pixels, and this one scores whole images only; set model.kind=unet"
 
 
 def _inverse(game: Game) -> str | None:

@@ -117,7 +117,7 @@ def _rewritten(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> Game:
         changed = rewrite(game, **options)
         if changed.fake != game.fake:
             if first is not None:
-                raise UserError(f"objective.terms: {first} and {name} both change what fakes are made of; keep one")
+                raise UserError(f"objective.terms: {first} and {name} both change the latent of the fakes; keep one")
             first = name
         game = changed
     return game

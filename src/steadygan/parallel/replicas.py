@@ -57,7 +57,7 @@ class Replicas:
         import torch
 
         if asked not in ("auto", "cuda"):
-            raise UserError(f"train.device={asked} is one device, and there are {self.size} processes; set it to auto")
+            raise UserError(f"train.device={asked} is one device for {self.size} processes; set it to auto")
         if asked == "auto" and not torch.cuda.is_available():
             return "cpu"
         local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()

@@ -145,9 +145,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # Readers raise nearly anything on other bytes, torch even KeyError.
-        raise UserError(f"{path} is not a sound file of weights: get it anew") from None
+        raise UserError(f"{path} is not a valid file of weights: download it again") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds more than weights by name: save the network's state_dict() alone")
+        raise UserError(f"{path} holds more than named weights: save the network's state_dict() alone")
     return state
 
 

@@ -46,7 +46,7 @@ def extractor_type(name: str) -> type[Extractor]:
     except (ImportError, ValueError, AttributeError) as error:
         raise UserError(f"the extractor {name} cannot be imported ({error}); is it on PYTHONPATH?") from error
     if not (isinstance(kind, type) and issubclass(kind, Extractor)):
-        raise UserError(f"{name} is no subclass of steadygan.metrics.Extractor")
+        raise UserError(f"{name} is not a subclass of steadygan.metrics.Extractor")
     if kind.name in EXTRACTORS and kind is not EXTRACTORS[kind.name]:
         raise UserError(f"{name} calls itself {kind.name!r}, which is another extractor: rename it")
     return kind

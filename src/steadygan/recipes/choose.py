@@ -81,7 +81,7 @@ def choose(
     table = table or rules()
     if look.count - len(look.unreadable) < 8:
         raise UserError(
-            f"{look.path} has {look.count} images: too few to learn from; 8 is the least, thousands are good"
+            f"{look.path} has {look.count} images: too few to learn from; use 8 at least, thousands if you can"
         )
     plenty = table.hours.get(device, table.hours["cpu"])
     budget = 3600 * (plenty.value if hours is None else hours)

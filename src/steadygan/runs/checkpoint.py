@@ -224,7 +224,7 @@ def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, A
         if not file.is_file() or sha256(file) != sums[name]:
             raise UserError(
                 f"{file}: missing or changed since it was written (its SHA-256 is not the manifest's); "
-                "remove this checkpoint to resume from the one before"
+                "remove this checkpoint to resume from the previous one"
             )
     return manifest
 

@@ -94,9 +94,9 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     ]
     young = [folder for folder, run in zip(folders, runs, strict=True) if not run.metrics]
     if len(young) == len(runs):
-        raise UserError(f"{young[0]}: the run has not reached its first report yet")
+        raise UserError(f"{young[0]}: the run has no log line yet")
     if young:
-        warnings.warn(f"not reached its first report yet: {', '.join(map(str, young))}", stacklevel=2)
+        warnings.warn(f"without a log line yet: {', '.join(map(str, young))}", stacklevel=2)
     return [run for run in runs if run.metrics]
 
 

@@ -60,7 +60,7 @@ class Status:
             write_text(self.path, json.dumps(content) + "\n", durable=False)
         except UserError as error:
             if not self._warned:
-                warnings.warn(f"{error}; training goes on", stacklevel=2)
+                warnings.warn(f"{error}; training continues", stacklevel=2)
             self._warned = True
 
 

@@ -58,7 +58,7 @@ RECIPES = [
     {
         "preset": "celeba64-dcgan-icr",
         "title": "Few images",
-        "why": "the same with DiffAugment, which keeps D from learning few images by heart; from about 100 images on",
+        "why": "the same with DiffAugment, which keeps D from memorising few images; from about 100 images on",
         "settings": {"data.size": 64, "augment.diffaugment.policy": ["color", "translation", "cutout"]},
         "from": 0,
     },
@@ -120,7 +120,7 @@ def routes(studio: Any) -> list[Route]:
 
     def permitted() -> None:
         if not studio.allowed:
-            raise Refused("this studio only looks: start it with --control to start and steer runs")
+            raise Refused("this studio is read-only: start it with --control to start and steer runs")
 
     def options(request: Request) -> Any:
         permitted()

@@ -69,7 +69,7 @@ def task_of(config: Config) -> Task:
     if translates != (config.model.kind in TRANSLATORS):
         raise UserError(
             f"model.kind={config.model.kind} and data.domains={config.data.domains or 'null'} do not fit: "
-            f"{' or '.join(TRANSLATORS)} goes with domains, paired or unpaired, and every other kind with none"
+            f"{' or '.join(TRANSLATORS)} needs data.domains=paired or unpaired, every other kind data.domains=null"
         )
     return Translation(config) if translates else Synthesis(config)
 

@@ -102,14 +102,18 @@ class Translation:
         if config.model.conditional:
             raise UserError("model.conditional: the images of a translation have no classes; set it to false")
         if config.train.freeze_critic or config.train.adapt != "all":
-            raise UserError("train.freeze_critic and train.adapt are not for translations (data.domains); leave them")
+            raise UserError(
+                "train.freeze_critic and train.adapt are not available for translations (data.domains); remove them"
+            )
         if config.model.features is not None:
-            raise UserError("model.features is not for translations (data.domains), whose D judges patches; drop it")
+            raise UserError(
+                "model.features is not available for translations (data.domains), whose D scores patches; remove it"
+            )
         for name, section in (("ada", augment.ada), ("apa", augment.apa)):
             if section is not None:
-                raise UserError(f"augment.{name} is not for translations (data.domains); set it to null")
+                raise UserError(f"augment.{name} is not available for translations (data.domains); set it to null")
         if self.sees_input and not self.aligned:
-            raise UserError("model.critic.images=2 judges an image beside its input; set data.domains=paired")
+            raise UserError("model.critic.images=2 scores an image together with its input; set data.domains=paired")
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens and loads both domains; held out is the test split, or a share of the training images."""
@@ -199,8 +203,7 @@ class Translation:
         """
         if share.size > 1:
             raise UserError(
-                "a translation (data.domains) trains in one process, and there are "
-                f"{share.size}; start it without torchrun"
+                f"a translation (data.domains) trains in one process; there are {share.size}; start it without torchrun"
             )
         train = self.config.train
         return PairLoader(images, batch_size=train.batch, seed=train.seed, flip=self.config.data.flip)

@@ -12,7 +12,7 @@ from steadygan.objective.adversarial import AdversarialLoss
 LEAST_DIVERSITY = 0.1
 """Fakes whose spread is below this share of the reals' look all alike."""
 SATURATED_LOSS = 0.02
-"""D has nothing left to learn when its loss is below this share of what an undecided D pays."""
+"""D has nothing left to learn when its loss is below this share of its value at chance."""
 SCORE_JUMP = 5.0
 """A score so many times worse than the best one has not merely wavered."""
 LINES, STEPS = 10, 500
@@ -52,7 +52,7 @@ class Lasting:
 class CollapseDetector:
     """Is shown every line of metrics.jsonl and says when training has collapsed.
 
-    loss: the run's, which says what an undecided D pays (Wasserstein's has no such value: D cannot be saturated). With
+    loss: the run's, which gives D's loss at chance (Wasserstein's has no such value: D cannot be saturated). With
     a loss that compares reals with fakes, D's loss alone decides, with others its accuracies too. What it says depends
     on the lines alone, so that one shown those of a resumed run behaves as if it had never stopped.
     """

@@ -116,7 +116,7 @@ def _cloned(given: Given) -> Given:
 
 
 def cuda_capture(generator: torch.Generator) -> Capture:
-    """Records CUDA graphs in one pool of memory; random numbers go on from replay to replay.
+    """Records CUDA graphs in one pool of memory; random numbers advance from replay to replay.
 
     Raises UserError for an update that cannot be recorded.
     """

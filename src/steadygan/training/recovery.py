@@ -48,7 +48,7 @@ class Recovery:
         self.begin()
 
     def begin(self) -> None:
-        """Goes on from what the directory remembers of symptoms and rollbacks, right after a checkpoint was loaded."""
+        """Restores symptoms and rollbacks from the directory, right after a checkpoint was loaded."""
         last = self.replicas.lead(self._remember)
         if last is not None and last["step"] == self.state.step:
             # What follows this checkpoint has failed: other random numbers from here on. What was skipped is counted.
@@ -135,10 +135,12 @@ class Recovery:
             raise Collapsed(
                 f"training collapsed at step {collapse.step}: {collapse.symptom}{_lasting(collapse)}. {self._kept()}. "
                 "Lower optim.d.lr or optim.g.lr, regularise D (objective.terms.r1, gp or bcr), or with few images "
-                "augment what it sees (augment.diffaugment.policy). To go on all the same: "
+                "augment what it sees (augment.diffaugment.policy). To continue nevertheless: "
                 f"`steadygan train {self.run.path} --resume train.collapse=rollback`, or continue"
             )
-        self.notify(f"collapsed at step {collapse.step}: {collapse.symptom}; going on (train.collapse={policy})")
+        self.notify(
+            f"collapsed at step {collapse.step}: {collapse.symptom}; training continues (train.collapse={policy})"
+        )
         return None
 
     def _healthy(self, collapse: Collapse) -> Path | None:

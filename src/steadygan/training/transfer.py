@@ -65,9 +65,9 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
     except ValueError as error:
         raise UserError(f"train.init_from={path}: {error}") from error
     if absent:
-        warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
+        warnings.warn(f"{path} has no {', '.join(absent)}: initialised at random", stacklevel=2)
     if terms := licence(checkpoint, manifest):
-        warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
+        warnings.warn(f"images of {path} are under the licence of its weights: {terms}", stacklevel=2)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),
         "step": manifest_step(checkpoint, manifest),

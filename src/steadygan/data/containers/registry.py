@@ -127,7 +127,7 @@ def _open_file(place: Path) -> Container:
         raise
     except Exception as error:  # zipfile and tarfile raise nearly anything on damaged bytes.
         raise UserError(
-            f"{place} is neither a folder nor a sound zip, tar or parquet file ({error}): give one of them"
+            f"{place} is neither a folder nor a valid zip, tar or parquet file ({error}): give one of them"
         ) from None
 
 

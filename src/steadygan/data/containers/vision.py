@@ -26,7 +26,7 @@ class Vision(Container):
     def __init__(self, data: Any, name: str) -> None:
         self._data, self.name = data, name
         if not isinstance(data[0][0], Image.Image):
-            raise UserError(f"{name} holds {type(data[0][0]).__name__}s instead of images: it cannot be trained on")
+            raise UserError(f"{name} holds {type(data[0][0]).__name__}s instead of images: these cannot be trained on")
 
     def names(self) -> Iterator[str]:
         return (f"{index:08}" for index in range(len(self._data)))

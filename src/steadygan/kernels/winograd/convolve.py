@@ -203,7 +203,7 @@ def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tu
 def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = False) -> Tensor:
     """form.factors, (P, C, C') if turned and (P, C', C) if not.
 
-    Those of a kernel that is not trained are kept for as long as it is; not of a parameter, which would be for ever.
+    Those of a kernel that is not trained are kept for as long as it is; not of a parameter, which would never end.
     """
     keep = not (kernel.requires_grad or kernel.is_inference() or isinstance(kernel, Parameter))
     version, made = _KEPT.get(kernel, (None, {})) if keep else (None, {})

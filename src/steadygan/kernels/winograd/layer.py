@@ -24,7 +24,7 @@ class Winograd(nn.Module):
 
 
 def pays(device: torch.device) -> bool:
-    """Whether fewer products are quicker there: on a CPU with machine code that spreads and merges.
+    """Whether Winograd convolution is faster there: on a CPU with compiled kernels for its transforms.
 
     Graphics processors multiply faster than they could spread, and torch's operators take about what is saved.
     """

@@ -1,4 +1,4 @@
-"""Sums of neighbouring lines along both axes of images: all that spreading and merging are made of.
+"""Sums of neighbouring lines along both axes of images: the Winograd transforms are made of these.
 
 An image is cut into tiles, seen as (n, tiles down, tiles across, lines down, lines across, C) whatever its layout in
 memory; a line is C numbers.
