@@ -378,5 +378,5 @@ def test_impossible_networks_are_refused_with_the_way_out() -> None:
         create_critic("biggan", **shape, init="orthogonl")
     with pytest.raises(UserError, match="biggan: size must be one of 32, 64, 128, 256, 512, got 48"):
         create_critic("biggan", **{**shape, "size": 48})
-    with pytest.raises(UserError, match="attention can be at sides 4, 8, 16, 32, 64 here"):
+    with pytest.raises(UserError, match="attention is possible at sides 4, 8, 16, 32, 64 here"):
         create_critic("biggan", **shape, attention=128)
