@@ -33,7 +33,7 @@ def compare(
     ] = None,
     at: Annotated[str, typer.Option(help="with --against: a run's last score, or its best")] = "last",
 ) -> None:
-    """Put runs side by side: a table here, loss and score curves in a PNG."""
+    """Compare runs: a table here, curves in a PNG."""
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import curves as comparison
     from steadygan.reports import tables

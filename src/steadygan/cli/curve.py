@@ -29,7 +29,7 @@ def curve(
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
+    """Score a run at several truncations: quality against diversity."""
     from steadygan.evaluation.run import truncation_curve
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables

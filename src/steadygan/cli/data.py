@@ -1,4 +1,4 @@
-"""`steadygan data`: look at data before training on it, and pack it."""
+"""`steadygan data`: check images before training, and pack them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from steadygan.cli.terminal import escape, images_bar, make_console
 
-data_app = typer.Typer(help="Look at data before training on it, and pack it.", no_args_is_help=True)
+data_app = typer.Typer(help="Check images before training, and pack them.", no_args_is_help=True)
 
 Where = Annotated[
     str, typer.Argument(help="digits, a folder, zip, tar or parquet, a glob of shards, torchvision:NAME, hf:USER/NAME")
@@ -38,7 +38,7 @@ def data_info(
     root: Root = None,
     threads: Threads = None,
 ) -> None:
-    """Say what the images are (count, sizes, classes, duplicates, unreadable files), what to mind and what to do."""
+    """Report on images: count, sizes, classes, duplicates, unreadable files, and advice."""
     from steadygan.data.containers.registry import is_name
     from steadygan.data.describe import contact_sheet, describe
     from steadygan.data.ordered import THREADS
@@ -93,7 +93,7 @@ def data_pack(
     root: Root = None,
     threads: Threads = None,
 ) -> None:
-    """Decode, crop and resize once: any data as one StyleGAN-style zip, the same byte for byte each time."""
+    """Pack images into one zip, decoded, cropped and resized, reproducibly."""
     from steadygan.data.containers.registry import is_name
     from steadygan.data.ordered import THREADS
     from steadygan.data.pack import pack

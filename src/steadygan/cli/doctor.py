@@ -1,4 +1,4 @@
-"""`steadygan doctor`: what this machine has, and what that means for training."""
+"""`steadygan doctor`: a report on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ APPLE = (
 
 
 class Finding(NamedTuple):
-    """One line of `steadygan doctor`: what was looked at, what is there, what that means; ok False marks a problem."""
+    """One line of `steadygan doctor`: subject, finding, meaning; ok False marks a problem."""
 
     subject: str
     found: str
@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Everything about this machine that training depends on."""
+    """The properties of this machine that training depends on."""
     import torch
 
     import steadygan
@@ -120,7 +120,7 @@ def _bfloat16() -> Finding:
 
 
 def doctor() -> None:
-    """Say what this machine has, and what that means for training."""
+    """Report on this machine, and what it means for training."""
     from rich.table import Table
 
     from steadygan.kernels.compiled import building
@@ -134,7 +134,7 @@ def doctor() -> None:
         findings.append(Finding("C compiler", reason, meaning))
     else:
         findings.append(Finding("C compiler", "works", "train.winograd uses compiled kernels"))
-    sheet = Table("", "what", "found", "which means", box=None)
+    sheet = Table("", "subject", "found", "meaning", box=None)
     for finding in findings:
         sheet.add_row("[green]✓[/]" if finding.ok else "[yellow]![/]", *(escape(text) for text in finding[:3]))
     make_console().print(sheet)

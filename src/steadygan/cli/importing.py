@@ -25,7 +25,7 @@ def import_weights(
     ] = None,
     family: Annotated[str | None, typer.Option(help="the program that wrote the file, if it is not recognised")] = None,
 ) -> None:
-    """Turn weights of other programs into a checkpoint. Nothing in the files is run.
+    """Import a public checkpoint, executing nothing in it.
 
     StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN and BigGAN-deep, U-Net GAN, StudioGAN, CycleGAN and pix2pix.
     """

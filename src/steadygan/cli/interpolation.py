@@ -30,7 +30,7 @@ def interpolate(
     weights: Weights = "ema",
     device: Device = "auto",
 ) -> None:
-    """Walk between latents, between classes, or both, with a trained generator."""
+    """Interpolate between latents, classes, or both."""
     from steadygan.files import check_folder, make_folder
     from steadygan.generators.loading import load
     from steadygan.generators.remaking import stamp_for

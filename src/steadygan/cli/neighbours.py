@@ -29,7 +29,7 @@ def neighbours(
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
+    """Find the training images nearest to samples, in pixels and in features."""
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.runs.outputs import check_output

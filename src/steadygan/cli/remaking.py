@@ -17,7 +17,7 @@ def remake(
     out: Annotated[Path | None, typer.Option(help="a .png  [default: NAME-remade.png]")] = None,
     device: Device = "auto",
 ) -> None:
-    """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
+    """Generate an image again from the metadata in its file."""
     from steadygan.files import check_apart, write_whole
     from steadygan.generators.generator import Generator
     from steadygan.generators.remaking import find_weights

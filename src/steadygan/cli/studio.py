@@ -23,7 +23,7 @@ def studio(
     device: Annotated[str, typer.Option(help="the device that generates images: cpu, cuda, …")] = "cpu",
     memory: Annotated[float, typer.Option(min=0.5, help="memory limit for generating images, in GiB")] = 8.0,
 ) -> None:
-    """Watch, understand, steer and play with runs in a browser."""
+    """Watch, steer and play with runs in a browser."""
     try:
         import uvicorn
 

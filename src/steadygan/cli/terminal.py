@@ -93,7 +93,7 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """What the command line has in the place of `warnings.showwarning`: the message alone, in one line."""
+    """Replaces `warnings.showwarning` on the command line: prints the message alone, in one line."""
     complain("warning", " ".join(str(message).split()), style="bold yellow")
 
 

@@ -27,7 +27,7 @@ def translate(
         float, typer.Option(min=0, max=1, help="largest share of images that cannot be read or are too small")
     ] = 0.5,
 ) -> None:
-    """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
+    """Translate images to the other domain. Images keep their size."""
     from steadygan.data.decoding import UnreadableImage, check_unreadable
     from steadygan.data.domains import open_whole
     from steadygan.files import check_apart, check_folder, make_folder, write_whole
