@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-"""What file systems answer that have no locks."""
+"""Errors of file systems without locks."""
 PROBE_BYTES = 4 << 20
 CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
-"""What makes a folder a checkpoint."""
+"""The files that make a folder a checkpoint."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:

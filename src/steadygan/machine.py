@@ -1,4 +1,4 @@
-"""What this machine can do, and the settings that make it quick."""
+"""Devices and precisions of this machine, and the settings that make it fast."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
 def prepare(
     device: torch.device, *, tf32: bool, autotune: bool, threads: int | None = None, allocator: bool = True
 ) -> None:
-    """Makes this process quick at training on a device, whose memory and kernels it arranges.
+    """Prepares this process for fast training on a device: memory allocator and kernels.
 
     Args:
         device: what is trained on.

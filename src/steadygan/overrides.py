@@ -65,7 +65,7 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
 
 
 def _section(kind: Any) -> type[BaseModel] | None:
-    """The section that an annotation such as `ADAConfig | None` stands for."""
+    """The section in an annotation such as `ADAConfig | None`."""
     found = [part for part in _parts(kind) if isinstance(part, type) and issubclass(part, BaseModel)]
     # A number that may be a schedule is no section.
     return found[0] if found and not {int, float, str} & set(_parts(kind)) else None

@@ -156,7 +156,7 @@ def train_run(
         )
         with replicas.together():
             state, monitor = build_state(config, images.train, device, replicas.share), task.monitor(images)
-            # What networks with inner noise (StyleGAN2) draw from while they train.
+            # The random numbers of networks with inner noise (StyleGAN2) in training.
             torch.manual_seed(config.train.seed)
             precision = str(state.execution.autocast or torch.float32).removeprefix("torch.")
             now = circumstances(device, replicas.size, f"{precision}; {state.execution.mode}")
@@ -217,7 +217,7 @@ def choose_batch(config: Config, images: Images, device: torch.device, replicas:
 
 @contextmanager
 def reporting(status: Status | None) -> Iterator[None]:
-    """Writes status.json as a run starts, and what it ended with if that was an error."""
+    """Writes status.json when a run starts, and if it ends with an error."""
     if status is None:
         yield
         return
@@ -239,7 +239,7 @@ def reporting(status: Status | None) -> Iterator[None]:
 
 
 def how_to_go_on(run: RunDirectory) -> str:
-    """What to do after a process was lost."""
+    """The advice after a process was lost."""
     found = checkpoints(run.checkpoints)
     if not found:
         return "there is no checkpoint yet: start it again with the same command"
@@ -247,7 +247,7 @@ def how_to_go_on(run: RunDirectory) -> str:
 
 
 def refuse_run(source: str | Path) -> None:
-    """What names a run to start a new one from is a run to resume."""
+    """Refuses a run directory as the source of a new run, and says how to resume it."""
     if (Path(source) / "config.yaml").is_file():
         raise UserError(
             f"{source} is a run directory: to train it further add --resume (in Python resume=True); to start another "

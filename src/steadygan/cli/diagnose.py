@@ -1,4 +1,4 @@
-"""`steadygan diagnose`: what a run's records say about it, and what to change."""
+"""`steadygan diagnose`: the verdict on a run from its records, and what to change."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ WEIGHTS = {
     "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
     "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
 }
-"""Of feature extractors: the variable that names the file, and what it is for."""
+"""Of feature extractors: the environment variable that names the file, and its purpose."""
 
 
 APPLE = (
@@ -102,7 +102,7 @@ def _weights(name: str, variable: str, purpose: str) -> Finding:
 def _memory() -> Finding:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others may not know these names
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf; other systems may lack these names
         return Finding("memory", "unknown", "unknown on this system; --dry-run shows what a run needs")
     return Finding("memory", f"{total:.0f} GiB", "data sets of up to a quarter of the free memory stay in memory")
 

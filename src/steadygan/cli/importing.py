@@ -47,7 +47,7 @@ def import_weights(
 
 
 def summary(imported: Imported) -> list[str]:
-    """What was imported, in a few lines."""
+    """The result of an import in a few lines."""
     made = imported.generator
     shape = f"{made['channels']}×{made['size']}×{made['size']}"
     classes = f", {made['classes']} classes" if made["classes"] else ""

@@ -1,4 +1,4 @@
-"""What the commands share: arguments, the console, and how numbers are written."""
+"""Shared by the commands: arguments, the console, and formats of numbers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def complain(word: str, text: str, *, style: str) -> None:
     console = make_console(stderr=True)
     with console.capture() as captured:
         console.print(f"[{style}]{word}:[/] {escape(text)}", highlight=False, soft_wrap=True)
-    sys.stderr.write(captured.get())  # a console writes past a progress bar's stand-in for stderr, into the bar
+    sys.stderr.write(
+        captured.get()
+    )  # a console would bypass the progress bar's replacement of stderr and write into the bar
 
 
 def show_warning(

@@ -36,7 +36,7 @@ PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
 
 
 class DamagedCache(Exception):
-    """The file does not hold what was written into it."""
+    """The file's content is not what was written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Cache:
 
 
 def cache_key(source: Source) -> str:
-    """What a cache of `source` is kept under: SHA-256 over every stored byte, the names, and how they are decoded.
+    """The cache key of `source`: SHA-256 over every stored byte, the names, and how they are decoded.
 
     Sizes and times of files are no part of it: whatever changes a byte gives another key, whatever only moves or
     touches the data gives the same.
@@ -127,7 +127,7 @@ def open_cache(
 
 
 def _read_at(file: int, place: np.ndarray, start: int) -> int:
-    """Fills an array with what a file has from a position on; how many bytes there were."""
+    """Fills an array from a position of a file; returns the number of bytes read."""
     if hasattr(os, "preadv"):
         return os.preadv(file, [place.data], start)
     with _SEEKING:  # elsewhere a descriptor has one position for all threads
@@ -213,7 +213,7 @@ def _check_room(source: Source, root: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the others wait, and then find what it has built."""
+    """A lock held by one process at a time; the others wait, then find the file it has built."""
     held = lock(path, seconds=-1)
     assert held is not None
     try:

@@ -24,7 +24,7 @@ Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
 
 def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
-    """What StyleGAN's dataset.json says: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
+    """Reads StyleGAN's dataset.json: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
     try:
         manifest = json.loads(_text(files, name, where))
     except json.JSONDecodeError as error:
@@ -56,7 +56,7 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
 
 
 def table_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
-    """What a CSV with the columns `file` and `label` says; files are named from the CSV's own folder."""
+    """Reads a CSV with the columns `file` and `label`; paths are relative to the CSV's folder."""
     rows, base = csv.reader(io.StringIO(_text(files, name, where), newline=""), strict=True), name.removesuffix(TABLE)
     labels: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -106,7 +106,7 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
 
 
 def _text(files: Container, name: str, where: str) -> str:
-    """A text file of a container. Raises UserError with the line and column of what is no UTF-8."""
+    """A text file of a container. Raises UserError with line and column where it is not UTF-8."""
     try:
         data = files.read(name)
     except Exception as error:  # Containers raise nearly anything on damaged bytes.
@@ -123,7 +123,7 @@ def _text(files: Container, name: str, where: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    """What JSON calls the kind of a value."""
+    """The name of a value's type in JSON."""
     names: dict[type, str] = {dict: "object", list: "list", str: "text"}
     return names.get(type(value), json.dumps(value)[:20])
 
@@ -144,7 +144,7 @@ def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, other
 
 
 def key(name: str) -> str:
-    """What WebDataset groups the files of one sample by: the name up to its first dot."""
+    """The key by which WebDataset groups files of one sample: the name up to its first dot."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 

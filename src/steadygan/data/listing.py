@@ -45,7 +45,7 @@ NAMED = 5
 def list_images(files: Container, path: str) -> Listing:
     """The images of a container, sorted by name, and their labels.
 
-    Labels come from `dataset.json`, else `labels.csv`, else WebDataset's `.cls` or `.json` beside the images, else
+    Labels come from `dataset.json`, else `labels.csv`, else WebDataset's `.cls` or `.json` next to the images, else
     class folders, if every image lies exactly one folder down and there are at least two. Raises UserError.
     """
     known = files.listing()
@@ -90,7 +90,7 @@ def hidden(name: str) -> bool:
 
 
 def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, path: str) -> str | None:
-    """The file of that name with images beside or below it."""
+    """The file of that name with images next to it or below it."""
     found = sorted((name for name in visible if posixpath.basename(name) == file), key=lambda name: name.count("/"))
     found = [name for name in found if any(image.startswith(name.removesuffix(file)) for image in images)]
     if len(found) > 1 and found[0].count("/") == found[1].count("/"):

@@ -32,7 +32,7 @@ DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Packed:
-    """What went into a zip, and the images that could not be read and are not in it, by name and reason."""
+    """The result of packing: images in the zip, and unreadable ones by name and reason."""
 
     count: int
     bytes: int

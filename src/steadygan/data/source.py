@@ -85,7 +85,7 @@ class Source:
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """What, beside size and channels, `read` makes of the same file otherwise than another source would."""
+        """Whatever besides size and channels changes how `read` decodes a file."""
         return ()
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What to change in a configuration, by what is wrong with its run."""
+"""Settings to change, by the problem of the run."""
 
 from __future__ import annotations
 

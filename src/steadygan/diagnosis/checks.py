@@ -1,4 +1,4 @@
-"""What can go wrong with a run, each a function of its records; the order in which they are asked is their rank."""
+"""Checks of a run, each a function of its records; they are tried in order of priority."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from steadygan.diagnosis.verdict import Verdict
 Check = Callable[[Records], Verdict | None]
 
 EXPLODED = 20.0
-"""A loss so many times its value at chance is more than a fluctuation."""
+"""A loss this many times its value at chance is more than a fluctuation."""
 SKIPPED = 0.1
 """Share of steps whose gradient was not finite."""
 SATURATED = 0.02
-"""D has nothing left to learn when it pays less than this share of what an undecided D does."""
+"""D has nothing left to learn when its loss is below this share of its value at chance."""
 WORSE = 2.0
-"""A score so many times its best, twice in a row, has turned."""
+"""A score this many times its best, twice in a row, is getting worse."""
 GAP = 0.25
-"""D takes so many more of its training images for real than of held-out ones, as a share of all."""
+"""D memorises when it classifies this share more training images as real than held-out ones."""
 COPIES = 0.05
 LEAK = 0.05
 ALIKE, LOST = 0.3, 0.5
-"""G's images spread less than this share of the reals', or than this share of what they did at their best."""
+"""Samples lack diversity below this share of the reals', or of their own best value."""
 CHANCE = 0.06
-"""D is at chance when it pays within this share of what an undecided D does."""
+"""D is at chance when its loss is within this share of its value at chance."""
 IMPROVED = 0.8
 """A score has improved when it is below this share of the first."""
 

@@ -83,7 +83,7 @@ def middle(values: Sequence[float]) -> float | None:
 def since(series: Sequence[tuple[int, float]], shows: Any) -> int | None:
     """The first step from which on `shows(value)` has held in every line but one in ten, None when it does not last.
 
-    Looked for from the end, so that what is said is about the run as it stands.
+    Searched from the end, so that the verdict is on the current state of the run.
     """
     first, missed = None, 0
     for seen, (step, value) in enumerate(reversed(series), start=1):

@@ -13,7 +13,7 @@ from steadygan.importing.values import STORAGES, Array, Budget, Made, Refused, S
 
 
 class Machine(Protocol):
-    """What a call asks of the reader that met it.
+    """What a call requests from its reader.
 
     legacy: reads a file of torch's own inside the file, None where there can be none.
     """

@@ -24,7 +24,7 @@ from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
 
 MOST_PARAMETERS = 1 << 31
 HUGGING_FACE = "pytorch_model.bin"
-"""What a folder of weights has in it, beside its config.json."""
+"""The weights in a folder with a config.json."""
 
 
 def import_files(
@@ -71,7 +71,7 @@ def check(imported: Imported) -> None:
 
 
 class Unfilled(TorchFunctionMode):
-    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler for the rest."""
+    """A context without initialisation: only shapes are needed, and initialising would load torch's compiler."""
 
     FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
     SCALES = ("div", "__truediv__", "true_divide")

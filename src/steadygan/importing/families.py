@@ -56,7 +56,7 @@ def read_files(paths: Sequence[Path], given: Mapping[str, str], family: str | No
     """The networks in `paths`, which belong together, in our own layout.
 
     given: options of the family, as text; family: a name in `LAYOUTS` instead of what the files look like. Raises
-    UserError for what is not understood, naming it.
+    UserError: a file that is not recognised, by name.
     """
     parts = [Part(path, read_file(path)) for path in paths]
     layout = _choose(parts, family)
@@ -84,7 +84,7 @@ def _choose(parts: Sequence[Part], family: str | None) -> Layout:
 
 
 def _look(value: Any) -> str:
-    """A few words on what a file holds."""
+    """A few words on a file's content."""
     if isinstance(value, dict):
         keys = [key for key in value if isinstance(key, str)]
         return "it has " + ", ".join(f"{key!r:.60}" for key in keys[:6]) + (", …" if len(keys) > 6 else "")

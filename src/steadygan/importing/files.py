@@ -67,7 +67,7 @@ def described_storage(identifier: Any) -> tuple[Storage, str]:
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """What `torch.save` wrote before its zip format, and still writes inside other pickles."""
+    """The format of `torch.save` before its zip format, still used inside other pickles."""
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -95,7 +95,7 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
 
 
 def read_zip(data: memoryview, path: Path) -> Any:
-    """What `torch.save` writes: a zip of stored entries, with one pickle and one entry for each storage."""
+    """The format of `torch.save`: a zip of stored entries, with one pickle and one entry for each storage."""
     entries = _entries(data, path)
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if any(name.split("/", 1)[-1].startswith(("code/", "constants.pkl")) for name in entries):

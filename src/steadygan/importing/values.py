@@ -1,4 +1,4 @@
-"""What a file of weights is read into: inert values that nothing in the file can make do anything."""
+"""Values read from a file of weights; they are inert: nothing in the file can execute anything."""
 
 from __future__ import annotations
 

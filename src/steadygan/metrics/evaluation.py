@@ -109,7 +109,7 @@ def score_images(
 
 
 def headline(record: Mapping[str, Any]) -> float:
-    """What checkpoints are ranked by, lower is better: the Fréchet distance, else the first score with a direction."""
+    """The value that ranks checkpoints, lower is better: the Fréchet distance, else the first directed score."""
     for name, value in record.items():
         if name == "FID" or name.startswith("FD-"):
             return float(value)

@@ -44,7 +44,7 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a metric is computed from.
+    """The inputs of a metric.
 
     Attributes:
         extractor: the network that read both sides; `extractor.score_name("FD")` is `FID` or `FD-<extractor>`.

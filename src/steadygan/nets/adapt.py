@@ -1,4 +1,4 @@
-"""Which parameters of a network rest while the others adapt to new data: FreezeD and scale/shift, for every family."""
+"""The parameters that stay frozen in fine-tuning: FreezeD and scale/shift, for every family."""
 
 from __future__ import annotations
 

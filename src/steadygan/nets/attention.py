@@ -1,4 +1,4 @@
-"""Self-attention over the positions of a feature map, and where in a network it goes."""
+"""Self-attention over the positions of a feature map, and its place in a network."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def attention_after(
     last: bool = False,
     spectral: Spectral,
 ) -> nn.ModuleList:
-    """What follows each block of a network: `Attention` where it is wanted, the identity elsewhere.
+    """The layer after each block of a network: `Attention` where requested, else the identity.
 
     attention: the side or sides, in pixels, of the maps that get one; 0 or an empty list for none. sides, widths:
     of the blocks' outputs. Of several blocks with one side the first has it, or the `last`.

@@ -189,7 +189,7 @@ class Generator(Shaped):
         initialise(self, init)
 
     def conditions(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Sequence[Tensor | None]]:
-        """What the linear layer sees, (N, latent or chunk), and what each block's norms see besides their input."""
+        """The inputs of the linear layer, (N, latent or chunk), and of each block's norms."""
         blocks = len(self.blocks)
         if self.embedding is None:
             return z, [z if self.modulated else y] * blocks

@@ -262,7 +262,7 @@ class Critic(Shaped):
         return Score(self.head2(F.leaky_relu(self.head_norm(self.head1(last)), SLOPE)))
 
     def reconstruct(self, x: Tensor, small: Tensor, quarter: Tensor) -> Reconstruction:
-        """What D's features still know of x (N, channels, size, size) and of it at the smaller side.
+        """Reconstructions of x (N, channels, size, size) from D's features, and of its smaller version.
 
         quarter: (1,) int64, 0 to 3: top left, top right, bottom left, bottom right.
         """

@@ -30,7 +30,7 @@ class Frozen(nn.Module):
         return self.network(*args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What `.to`, `.cuda`, `.double` and the like go through."""
+        """Called by `.to`, `.cuda`, `.double` and the like."""
         self.network._apply(fn, recurse)
         return super()._apply(fn, recurse)
 

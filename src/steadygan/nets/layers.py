@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Score(NamedTuple):
-    """What a critic says of N images.
+    """The discriminator's output for N images.
 
     logit: (N,), or (N, 1, h, w) of a critic of patches, unbounded, before any sigmoid. features: (N, F), what the last
     linear layer sees. pixels: (N, 1, H, W), one logit per pixel, of critics that have them.
@@ -44,7 +44,7 @@ class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
         self._start_spectral_norm(spectral)
 
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
-        """rectify: relu(x) is convolved, which may be quicker than to be given relu(x)."""
+        """rectify: convolve relu(x), which may be faster than passing relu(x)."""
         if self.winograd and (form := winograd.form_for(x)):
             return winograd.convolve(form, x, self.kernel(), self.bias, rectify=rectify)
         return self._conv_forward(F.relu(x) if rectify else x, self.kernel(), self.bias)

@@ -1,4 +1,4 @@
-"""What the rest of the package asks of a network: two protocols, and what a network may also be able to do.
+"""The interfaces of networks: two protocols that all have, and optional abilities.
 
 A network is an `nn.Module` and needs no base class (`nets.shape.Shaped` sets the attributes). What is optional is a
 protocol of its own, so that whoever needs it asks with `isinstance`.
@@ -68,7 +68,7 @@ class Mixing(Protocol):
 
 @runtime_checkable
 class Staged(Protocol):
-    """A critic made of blocks, of which `train.freeze_critic` can freeze the first."""
+    """A discriminator of blocks, of which `train.freeze_critic` can freeze the first."""
 
     def stages(self) -> Stages:
         """The blocks in the order an image meets them, each as the modules it consists of.

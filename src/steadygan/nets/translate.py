@@ -24,7 +24,7 @@ CriticNorm = Literal["instance", "batch", "none", "spectral"]
 
 SLOPE = 0.2
 STRIDE = 4
-"""How many pixels of the image one of the generator's innermost features stands for, along each side."""
+"""The stride of the generator's innermost features, in pixels of the image."""
 LEAST_SIDE = 2 * STRIDE
 """Below it there is nothing to mirror at the edges of the innermost features."""
 

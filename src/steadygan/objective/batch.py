@@ -20,7 +20,7 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 """A hashable `T(x, generator) -> x'`: x float (N, C, H, W), fresh per-sample randomness from `generator`."""
 
 Origin = Literal["real", "fake"]
-"""What an image is made of: "real" when no network had a part in it, "fake" when one had."""
+"""The origin of an image: "real" if no network was involved, "fake" if one was."""
 
 ORIGINS: frozenset[Origin] = frozenset(("real", "fake"))
 
@@ -78,7 +78,7 @@ class View:
     """An expression over one batch. Two equal expressions are one tensor."""
 
     def inputs(self) -> tuple[View, ...]:
-        """The views this one is made of."""
+        """The views that this one is computed from."""
         values = (getattr(self, field.name) for field in fields(self))
         return tuple(value for value in values if isinstance(value, View))
 
@@ -109,7 +109,7 @@ class View:
 
 
 def walk(views: Iterable[View]) -> Iterator[View]:
-    """Every view these are made of, inputs before what uses them, each once."""
+    """All views that these depend on, in order of computation, each once."""
     seen: set[View] = set()
 
     def visit(view: View) -> Iterator[View]:

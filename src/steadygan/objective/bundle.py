@@ -160,7 +160,7 @@ class Bundle:
             self._gradients[critic, view] = gradient
 
     def _fast(self, name: str, x: Tensor, y: Tensor | None, **options: bool) -> Any:
-        """A network's output, by the quickest way that no one differentiates twice."""
+        """A network's output, by the fastest way without a second derivative."""
         net = self.nets[name]
         rounding = torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
         # Said aloud where no one differentiates at all: a compiler may not look at what parameters require.

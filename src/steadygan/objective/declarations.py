@@ -54,7 +54,7 @@ def declaration(builder: Callable[..., object]) -> Declaration:
 
 
 def needs(*always: Need, **by_option: Mapping[Any, Need]) -> Callable[[Builder], Builder]:
-    """Marks a builder that works only in games that have these; see `_REASONS` for what each stands for.
+    """Marks a builder that works only in games that have these; see `_REASONS` for their meaning.
 
     by_option: what some values of an option need, such as `target={"bare": "diffaugment"}`.
     """

@@ -56,7 +56,7 @@ class Game:
         nets: Mapping[str, nn.Module] | None = None,
         prior: Prior | None = None,
     ) -> Game:
-        """Reals against what network `G` makes of a latent."""
+        """The game of reals against network `G`'s images of a latent."""
         loss = find_loss(loss) if isinstance(loss, str) else loss
         return cls(Real(), Gen("G", Latent()), loss, augment=augment, pre_d=pre_d, nets=nets, prior=prior)
 

@@ -55,8 +55,8 @@ def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: i
     nothing detached. All weights are 1 in the authors' code. The fakes in the mix have the labels of their reals, as
     there.
 
-    `warmup` > 0: during so many training steps the three grow as r/(1 - r), r = ½·min(1, step/warmup). That is how
-    strong they are on average, beside the ordinary losses, in the authors' full-batch mode, in which a step is
+    `warmup` > 0: during these training steps the three grow as r/(1 - r), r = ½·min(1, step/warmup). That is how
+    strong they are on average, next to the ordinary losses, in the authors' full-batch mode, in which a step is
     with probability r a CutMix step and otherwise an ordinary one.
 
     Args:

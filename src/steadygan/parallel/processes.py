@@ -51,5 +51,5 @@ def joined() -> Iterator[Replicas]:
 
 
 def restarted() -> bool:
-    """Whether torchrun (--max-restarts) started this command anew after a process was lost."""
+    """Whether torchrun (--max-restarts) restarted this command after a process was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -86,7 +86,7 @@ class Replicas:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Goes on when all have come to the block's end; a `UserError` in one ends all, told by the first to have it.
+        """Continues when all have reached the block's end; a `UserError` in one ends all and is reported by the first.
 
         Nothing may be exchanged inside.
         """
@@ -165,7 +165,7 @@ class Replicas:
     def lead(self, work: Callable[[], T]) -> T:
         """What `work` returns in the first process, for all; the others wait, however long it takes, and `help`.
 
-        They know that the first is at work by a sign of life from time to time. An error of its ends all.
+        The first one sends a heartbeat meanwhile. Its errors end all.
         """
         if self.size == 1:
             return work()
@@ -177,7 +177,7 @@ class Replicas:
         try:
             value = work()
         except BaseException as error:
-            with suppress(LostProcess):  # then the others know already
+            with suppress(LostProcess):  # then the others have already seen the error
                 self._finish(done, alive, ("failed", str(error)))
             raise
         self._finish(done, alive, ("done", value))
@@ -203,7 +203,7 @@ class Replicas:
         return torch.cat(everyones)[: len(wanted)]
 
     def _mine(self, num: int, labels: Tensor | None, seed: int, wanted: Tensor) -> Tensor:
-        """This process's equal share of the wanted images; the last one's may begin anew."""
+        """This process's equal share of the images; the last one may wrap around."""
         import torch
 
         assert self.helper is not None

@@ -38,7 +38,7 @@ class Share:
     ) -> Tensor:
         """`draw(shape, **options)`, where dimension `dim` is this share of a batch: its rows of what the whole draws.
 
-        views: the batch is so many equal consecutive batches, of each of which this is a share.
+        views: number of equal consecutive batches in the batch; this is a share of each.
         """
         if self.size == 1:
             return draw(tuple(shape), **options)

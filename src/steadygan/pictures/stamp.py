@@ -1,4 +1,4 @@
-"""Seeds that last: what an image was made of, written into its file.
+"""Stamps: how an image was generated, written into its file.
 
 PNG carries it as text (`steadygan`, JSON; `Description`, a sentence) and as EXIF; WebP and JPEG as EXIF; GIF as its
 comment. A folder of images also has `images.json`, for tools that strip what they don't know.

@@ -1,4 +1,4 @@
-"""A discriminator that also judges what a pretrained network makes of the image.
+"""A discriminator that also scores a pretrained network's features of the image.
 
 Kumari et al., Ensembling Off-the-shelf Models for GAN Training, CVPR 2022: next to the discriminator that learns from
 pixels stand small ones that learn from the features of frozen networks. Their heads read several scales, as in Sauer et

@@ -24,7 +24,7 @@ from steadygan.files import sha256
 
 
 class Features(NamedTuple):
-    """What an extractor makes of N images: `features` (N, F) and class `logits` (N, K), float32; K may be 0."""
+    """An extractor's output for N images: `features` (N, F) and class `logits` (N, K), float32; K may be 0."""
 
     features: Tensor
     logits: Tensor

@@ -32,7 +32,7 @@ class InceptionNet(nn.Module):
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise UserError(f"FID, IS and KID need torch-fidelity ({error}): pip install 'steadygan[fid]'") from None
-        # torch-fidelity would unpickle the file with code execution: it gets the tensors alone, written anew.
+        # torch-fidelity would unpickle the file with code execution: it gets the tensors alone, in a new file.
         tensors = io.BytesIO()
         torch.save(read_state(path), tensors)
         tensors.seek(0)

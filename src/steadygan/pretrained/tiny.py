@@ -70,7 +70,7 @@ class TinyNet(nn.Module):
 
 
 class TinyMaps(nn.Module):
-    """What `TinyNet` makes of images on the way, for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
+    """Intermediate feature maps of `TinyNet` for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
 
     The image is first averaged down until its side is below 64. channels, sides: of the maps, from fine to coarse.
     """

@@ -1,4 +1,4 @@
-"""What the choice of settings depends on, of somebody's images."""
+"""The properties of the user's images that the choice of settings depends on."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def mirror(path: str, *, root: str | None = None) -> float:
 
 
 def mirror_accuracy(images: np.ndarray) -> float:
-    """How often a linear classifier tells an image it has not seen from its mirror image: 0.5 if images are symmetric.
+    """Accuracy of a linear classifier between unseen images and their mirror images: 0.5 if images are symmetric.
 
     It is a ridge regression of +1 on what changes sign when an image is mirrored, x − mirror(x), by two-fold
     cross-validation; the mirror image's own answer is the opposite one, so that no other class is needed.

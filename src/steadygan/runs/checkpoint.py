@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Checkpointed(Protocol):
-    """What a checkpoint is written from, and brings back."""
+    """The state that a checkpoint saves and restores."""
 
     step: int
     images: int
@@ -165,7 +165,7 @@ def _as_oserror(folder: Path) -> Iterator[None]:
 
 
 def checkpoints(root: Path) -> list[Path]:
-    """The checkpoints in a directory, oldest first. What only looks like one (a copy under another name) is left be."""
+    """The checkpoints in a directory, oldest first. Copies under other names are ignored."""
     found = [path for path in root.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir()]
     return sorted(found, key=checkpoint_step)
 
@@ -178,7 +178,7 @@ def best_checkpoint(root: Path) -> Path | None:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run directory."""
+    """The checkpoint of a path: itself, or the best (else the newest) of a run directory."""
     if (path / MANIFEST).is_file():
         return path
     root = path / "checkpoints"
@@ -189,7 +189,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
-    """What `use` makes of the checkpoint that a path stands for (`find_checkpoint`).
+    """Applies `use` to the checkpoint of a path (`find_checkpoint`).
 
     Where the run's own process removes that one meanwhile, the one that is best or newest by then is used.
     """
@@ -308,7 +308,7 @@ def _form(tensor: Tensor) -> str:
 
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:
-    """Brings a state back to what it was when the checkpoint was written."""
+    """Restores a state from a checkpoint."""
     if STATE not in read_manifest(path)["sha256"]:
         raise UserError(f"{path} has weights but no training state to resume from; start from it with train.init_from")
     try:

@@ -61,7 +61,7 @@ class RunDirectory:
         return best_checkpoint(self.checkpoints)
 
     def close(self) -> None:
-        """Gives back what it holds, which is nothing but a `Writer`'s lock."""
+        """Releases its resources: a `Writer`'s lock."""
 
 
 class Writer(RunDirectory):
@@ -92,7 +92,7 @@ class Writer(RunDirectory):
             run.forget_after(0)
             run.make_folders()
             run.write_provenance(provenance)
-            run.write_config(config_yaml)  # the last: what has a config.yaml is a run
+            run.write_config(config_yaml)  # last, as a directory with a config.yaml counts as a run
         except BaseException:
             run.close()
             raise
@@ -131,7 +131,7 @@ class Writer(RunDirectory):
         append_record(self.path, name, row)
 
     def tidy(self) -> None:
-        """Removes what a killed writer left half written, and finishes what it had begun."""
+        """Removes incomplete files of a killed writer, and completes what it had begun."""
         for aside in sorted(self.checkpoints.glob(".step-*-old")):  # replaced, by one that is not there
             target = self.checkpoints / re.sub(r"^\.(step-\d{8,})-.*", r"\1", aside.name)
             if not target.exists() and (aside / MANIFEST).is_file():
@@ -173,7 +173,7 @@ class Writer(RunDirectory):
             warnings.warn(f"{path}: {count} moved to {name}.damaged", stacklevel=3)
 
     def _settle_score(self) -> None:
-        """Does what a writer killed after a scored checkpoint had still to do: name it the best, record its score."""
+        """Completes the work of a writer killed after a scored checkpoint: names it the best, records its score."""
         newest = self.newest_checkpoint()
         try:
             scored = {} if newest is None else read_json(newest / MANIFEST).get("scored") or {}
@@ -188,7 +188,7 @@ class Writer(RunDirectory):
             self.append("scores.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        """Drops what was recorded or saved after `step`, so that a run resumed from there has no step twice."""
+        """Drops records and files from after `step`, so that a run resumed from there repeats no step."""
         for checkpoint in reversed(checkpoints(self.checkpoints)):
             if checkpoint_step(checkpoint) > step:
                 remove_checkpoint(checkpoint)
@@ -221,7 +221,7 @@ class Writer(RunDirectory):
         Args:
             state: what is saved.
             generator: describes the generator for `steadygan.load` (plain JSON values).
-            keep: how many of the newest checkpoints stay, beside the best.
+            keep: number of newest checkpoints to keep, besides the best.
             record: the score of these weights.
             best: whether that is the best score so far.
         """

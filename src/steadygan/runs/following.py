@@ -97,7 +97,7 @@ def record(line: bytes) -> Row | None:
 
 
 def schema_of(line: bytes) -> int:
-    """The version of a line's form; 0 where it has none."""
+    """The schema version of a line; 0 if it has none."""
     found = (_parsed(line) or {}).get("schema") if b'"schema"' in line else 0
     return found if type(found) is int else 0
 

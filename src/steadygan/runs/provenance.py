@@ -32,7 +32,7 @@ def config_digest(config_yaml: str) -> str:
 
 
 def circumstances(device: torch.device, processes: int, execution: str) -> dict[str, Any]:
-    """What a run is trained with and on, which may differ each time it is resumed.
+    """The machine and software of a run, which may differ each time it is resumed.
 
     Args:
         device: what it trains on.
@@ -108,7 +108,7 @@ def branched(before: Mapping[str, Any], config_yaml: str, source: Mapping[str, A
 
 
 def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In what a resumed run may differ in rounding from one that was never stopped; empty when in nothing known."""
+    """Known reasons why a resumed run may round differently from one that was never stopped."""
     last = _resumes(before)[-1] if _resumes(before) else before
     compared = {key: (last.get(key), now[key]) for key in ("device", "processes", "threads", "execution")}
     versions = last.get("versions")

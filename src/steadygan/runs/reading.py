@@ -1,4 +1,4 @@
-"""What run directories say: metrics and scores, read back from their files."""
+"""Metrics and scores, read back from run directories."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _protocols(runs: Sequence[Run]) -> dict[str, Row]:
 
 
 def protocol_difference(runs: Sequence[Run]) -> list[str]:
-    """What the protocols in use differ in, by key."""
+    """The differences between the protocols in use, by key."""
     protocols = list(_protocols(runs).values())
     keys = dict.fromkeys(key for protocol in protocols for key in protocol)
     return [key for key in keys if any(protocol.get(key) != protocols[0].get(key) for protocol in protocols)]

@@ -1,4 +1,4 @@
-"""What a run is doing, in one small file that its process keeps up to date: for whoever watches."""
+"""The state of a run, in one small file that its process keeps up to date."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Status:
 
 
 def read_status(run: Path) -> dict[str, Any] | None:
-    """What a run last said of itself; None where it has said nothing that can be read."""
+    """The last state that a run wrote; None if there is none that can be read."""
     try:
         found = read_json(run / FILE)
     except UserError:

@@ -1,4 +1,4 @@
-"""Health in a sentence: what `steadygan diagnose` says of a run. The only place that knows where that comes from."""
+"""Health in a sentence, from `steadygan diagnose`. The studio's only link to the diagnosis."""
 
 from __future__ import annotations
 

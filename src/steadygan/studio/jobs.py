@@ -18,7 +18,7 @@ FORECAST_SECONDS = 180
 
 @dataclass
 class Job:
-    """One process: what it was asked, and what it prints."""
+    """One process: its command and its output."""
 
     run: Path
     command: list[str]
@@ -26,7 +26,7 @@ class Job:
     began: float = field(default_factory=time.time)
 
     def told(self) -> dict[str, Any]:
-        """state: running, or ended with its status; the end of what it printed."""
+        """state: running, or ended with its status; the end of its output."""
         status = self.process.poll()
         return {
             "run": self.run.name,
@@ -46,7 +46,7 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(self, command: list[str], run: Path) -> Job:
-        """`steadygan COMMAND`, which writes what it prints into the run's directory."""
+        """`steadygan COMMAND`, with its output in the run's directory."""
         run.mkdir(parents=True, exist_ok=True)
         with (run / LOG).open("ab") as log:
             process = subprocess.Popen(
@@ -74,7 +74,7 @@ class Jobs:
 
 
 def forecast(command: list[str]) -> list[list[str]]:
-    """What `steadygan train … --dry-run` prints, as (what, text)."""
+    """The output of `steadygan train … --dry-run`, as (subject, text)."""
     from steadygan.errors import UserError
 
     try:

@@ -1,4 +1,4 @@
-"""What the process that makes images can do. Paths come from the server's table of runs, never from a page."""
+"""Operations of the process that generates images. Paths come from the server's table of runs, not from a page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Operations:
         return self._generators[key]
 
     def describe(self, checkpoint: str, weights: str = "ema") -> Answer:
-        """What can be asked of a generator."""
+        """The properties of a generator."""
         generator = self.generator(checkpoint, weights)
         return {
             "size": generator.size,
@@ -208,7 +208,7 @@ def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: 
 
 
 def _manifest(generator: Generator) -> dict[str, Any]:
-    """What the checkpoint says of itself, which `Generator` has checked."""
+    """The checkpoint's manifest, which `Generator` has checked."""
     found: dict[str, Any] = json.loads((generator.path / "manifest.json").read_text(encoding="utf-8"))
     return found
 

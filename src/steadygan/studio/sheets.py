@@ -1,4 +1,4 @@
-"""Sheets of samples: what a page shows of them, and one latent cut out of many."""
+"""Sheets of samples for a page, and one latent cut out of many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Damaged(Exception):
 
 
 class Cache:
-    """The newest results by key, up to so many bytes; safe to use from several threads."""
+    """The newest results by key, up to a number of bytes; thread-safe."""
 
     def __init__(self, size: int = CACHE) -> None:
         self._size, self._held = size, 0

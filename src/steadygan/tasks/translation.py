@@ -35,7 +35,7 @@ PROBED = 32
 
 
 class TranslationMonitor:
-    """What the loop shows of generators that make images of images.
+    """The monitor of generators of images from images.
 
     train, heldout: the two domains; directions: those that are trained; beside: whether critics see the input too.
     """
@@ -167,7 +167,7 @@ class Translation:
         return {**dict(generator.items()), **critics}
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """What the terms are written from, for each direction."""
+        """The games that terms are built from, one for each direction."""
         directions = self.config.model.directions
         d_weight, g_weight = TranslationGame.weights(game.loss)
         return tuple(
@@ -213,14 +213,14 @@ class Translation:
         return frozenset()
 
     def monitor(self, images: Images) -> TranslationMonitor:
-        """What the loop asks for grids and instruments."""
+        """The monitor of the training loop: grids and instruments."""
         train, heldout = images.train, images.heldout
         assert isinstance(train, PairSet)
         assert heldout is None or isinstance(heldout, PairSet)
         return TranslationMonitor(train, heldout, self.describe(train), self.config.model.directions, self.sees_input)
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """What scores the averaged weights of this run: on aligned held-out pairs, where there are any."""
+        """The function that scores the averaged weights of this run on aligned held-out pairs, if there are any."""
         test = images.heldout
         if not isinstance(test, PairSet) or not test.aligned:
             return None

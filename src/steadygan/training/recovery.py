@@ -1,4 +1,4 @@
-"""What is done when training goes wrong by itself: rolling back, stopping with the best checkpoint kept, going on."""
+"""Recovery when training fails: roll back, stop with the best checkpoint kept, or continue."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rollback:
 
 
 class Recovery:
-    """Watches one run, by what is logged, and acts on its state and its directory.
+    """Watches the logged values of one run, and acts on its state and directory.
 
     Everything it remembers is in metrics.jsonl: a rollback is a line with `event`, the `step` it went back to, the step
     it came `from`, its `number` in the run and the `reason`. notice: what happened last, in one line, until taken.
@@ -57,7 +57,7 @@ class Recovery:
         self.watchdog.begin(int(self.state.skipped), self.state.step)
 
     def _remember(self) -> dict[str, Any] | None:
-        """Reads what was logged; returns the last rollback."""
+        """Reads the log; returns the last rollback."""
         rows = self.run.records("metrics.jsonl")
         self._detector = CollapseDetector(self.state.objective.loss)
         for row in rows:
@@ -90,12 +90,12 @@ class Recovery:
         events.clear()
 
     def take_notice(self) -> str:
-        """What has happened since the last call, empty when nothing has."""
+        """Notices since the last call, empty if there are none."""
         notice, self._notice = self._notice, ""
         return notice
 
     def notify(self, text: str) -> None:
-        """Something that went wrong and was taken care of, or that the user should know; for the next report."""
+        """Adds a notice for the next report: a problem that was handled, or something the user should know."""
         self._notice = f"{self._notice}; {text}" if self._notice else text
 
     def logged(self, row: Mapping[str, Any], values: Mapping[str, float]) -> bool:

@@ -19,11 +19,11 @@ SETTINGS = {
     "width": "model.width",
     "options": "model.generator",
 }
-"""Where a configuration sets what a checkpoint says of its generator."""
+"""The setting behind each entry of a checkpoint's description of its generator."""
 
 
 def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> dict[str, Any]:
-    """Loads G, D and the averaged G of another run, so that training fine-tunes them; everything else starts afresh.
+    """Loads G, D and the averaged G of another run, so that training fine-tunes them; everything else starts fresh.
 
     Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. path: a checkpoint, or
     a run for its best (else newest) one; generator: what this run's checkpoints say of its generator. Returns what

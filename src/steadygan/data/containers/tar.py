@@ -98,7 +98,7 @@ class Tar(Container):
                         "again with a name for each image"
                     )
                 self._places[name] = _Place(number, member.offset_data, member.size)
-            # tarfile takes a damaged header for the end, which would silently leave out the rest.
+            # tarfile treats a damaged header as the end, which would silently drop the rest.
             file.seek(archive.offset)
             if any(file.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")

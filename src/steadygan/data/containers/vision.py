@@ -73,7 +73,7 @@ def open_vision(path: str, root: Path) -> Vision:
         raise UserError(f"{path}: {name} has no split {split!r}; give train or test")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # what it says of downloads is no part of a command's output
+        with contextlib.redirect_stdout(sys.stderr):  # its messages about downloads do not belong in a command's output
             data = kind(**{key: value for key, value in options.items() if key in parameters})
         return Vision(data, path)
     except (RuntimeError, ValueError, TypeError, LookupError, OSError, ImportError) as error:

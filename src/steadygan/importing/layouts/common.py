@@ -1,4 +1,4 @@
-"""What the families' layouts share: tensors taken by name and accounted for, and the result of an import."""
+"""Shared by the families' layouts: tensors by name, each accounted for, and the result of an import."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Imported:
 
 
 class Options:
-    """What the user says of a file that cannot say it itself. Each family takes what it knows; the rest is an error."""
+    """Settings from the user that a file lacks. Each family takes the ones it has; others are an error."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = dict(given)

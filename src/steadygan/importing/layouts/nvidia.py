@@ -49,7 +49,7 @@ def convert(value: dict[Any, Any], options: Options) -> Imported:
 
 
 def arguments(module: Made) -> Any:
-    """What the network was made with."""
+    """The arguments that the network was built with."""
     return plain({"args": module.state.get("_init_args", ()), **_dictionary(module.state.get("_init_kwargs", {}))})
 
 

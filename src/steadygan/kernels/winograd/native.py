@@ -38,7 +38,7 @@ def run(
     rectify: bool = False,
     mask: Tensor | None = None,
 ) -> None:
-    """What `stencil` does, called with the rest; the target may be of another type than the source."""
+    """Applies `stencil` to the other arguments; the target may have another dtype than the source."""
     kinds, options = (source.dtype, target.dtype), (rectify, bias is not None, mask is not None)
     code = _code((stencil, kinds, options)) if suits(source, target, mask) else None
     if code is None:
