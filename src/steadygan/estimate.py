@@ -44,7 +44,7 @@ class Cost(NamedTuple):
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within, counts the bytes of tensors that operators have made and something still holds: `now` and `peak`."""
+    """A context that counts the bytes of live tensors made by operators: `now` and `peak`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 class Arithmetic(TorchDispatchMode):
-    """Within, counts the floating-point operations of products and convolutions, an addition being one.
+    """A context that counts the floating-point operations of products and convolutions, with additions.
 
     Where torch's own `FlopCounterMode` follows modules, and so fails under a gradient with respect to a leaf, this does
     not.

@@ -34,7 +34,7 @@ def prepare(
     """Prepares this process for fast training on a device: memory allocator and kernels.
 
     Args:
-        device: what is trained on.
+        device: the device of the training.
         tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits.
         autotune: cuDNN times its ways to carry out a convolution when it first meets a shape, and keeps to the
             quickest.

@@ -12,7 +12,7 @@ from steadygan.errors import UserError
 
 MAX_CLASSES, NAMED = 1_000_000, 5
 MISSING = ("", "nan", "null", "none", "n/a")
-"""How tables write that there is no label; in small letters."""
+"""Spellings of a missing label in tables; lower case."""
 
 
 def number_classes(

@@ -38,7 +38,7 @@ OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
 TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
 STRAYS = 0.1
-"""Up to this share of images outside class folders are strays; with more, the folders are no classes."""
+"""Up to this share of images outside class folders are strays; with more, the folders are not classes."""
 NAMED = 5
 
 

@@ -171,7 +171,7 @@ def modes_are_going(records: Records) -> Verdict | None:
     now = records.tail("G_diversity")
     if now is not None and len(spreads) >= 5:
         peak = max(value for _, value in spreads[len(spreads) // 10 :])
-        # An untrained G is uniform, too: only what was once varied can lose it.
+        # An untrained G is uniform, too: only diversity that was once there can be lost.
         if peak >= ALIKE and now < max(ALIKE, LOST * min(peak, 1.0)):
             return Verdict(
                 "modes are going",

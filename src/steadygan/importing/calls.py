@@ -13,7 +13,7 @@ from steadygan.importing.values import STORAGES, Array, Budget, Made, Refused, S
 
 
 class Machine(Protocol):
-    """What a call requests from its reader.
+    """A call's requests to its reader.
 
     legacy: reads a file of torch's own inside the file, None where there can be none.
     """
@@ -153,7 +153,7 @@ def _parameter(machine: Machine, data: Any = None, *_: Any) -> Array:
 
 
 def _storage_bytes(machine: Machine, raw: Any = None) -> Any:
-    """A storage with a file of its own inside the file, as plain pickles of tensors have them."""
+    """A storage with its own file inside the file, as in plain pickles of tensors."""
     if not isinstance(raw, Span) or machine.legacy is None:
         raise Refused("a storage that has no bytes")
     value = machine.legacy(raw.read(), machine.budget)

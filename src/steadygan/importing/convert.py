@@ -1,4 +1,4 @@
-"""From files of other programs to a checkpoint of ours: checked, filled whole, with a note of where it came from."""
+"""From other programs' files to a steadygan checkpoint: checked, complete, with its origin recorded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HUGGING_FACE = "pytorch_model.bin"
 def import_files(
     paths: Sequence[Path], out: Path, given: Mapping[str, str] | None = None, family: str | None = None
 ) -> Imported:
-    """Reads weights of another program, which belong together, and writes them as a checkpoint of ours at `out`.
+    """Reads another program's weights and writes them as a steadygan checkpoint at `out`.
 
     Nothing in the files is run. given, family: see `families.read_files`. Raises UserError, and writes nothing, for a
     file that is not understood in every tensor, or where something is at `out` already.

@@ -1,4 +1,4 @@
-"""Which family a file is of, and what of ours it becomes."""
+"""Recognition of the family of a file, and its conversion."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Array:
         return math.prod(self.shape)
 
     def tensor(self) -> Tensor:
-        """The numbers, in a tensor of its own."""
+        """The numbers in a new tensor."""
         if self.storage.span is None:
             raise Refused("a tensor's numbers are not in the file: it is cut short or damaged")
         if self.numel == 0:
@@ -154,7 +154,7 @@ MOST_OPCODES = 1_000_000
 
 @dataclass
 class Budget:
-    """What is left of the opcodes, and of the entries copied by them, that a file with all pickles in it may have."""
+    """The remaining budget of opcodes, and of the entries they copy, for a file with all pickles in it."""
 
     opcodes: int = MOST_OPCODES
 

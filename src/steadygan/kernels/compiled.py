@@ -53,7 +53,7 @@ class WrongCodeError(BuildError):
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Within, in this thread, a library that is not kept is compiled, which takes seconds."""
+    """A context in which, in this thread, a missing library is compiled, which takes seconds."""
     before = _building.set(True)
     try:
         yield
@@ -123,7 +123,7 @@ def _processor() -> str:
 
 
 def _folder() -> Path | None:
-    """Where libraries are kept; None where there is no such place, or others can write to it."""
+    """The folder of compiled libraries; None if there is none, or if other users can write to it."""
     try:
         folder = cache_root() / "code"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def _compile(source: str, command: tuple[str, ...], folder: Path | None, key: st
             made = Path(name) / "code.so"
             made.with_suffix(".c").write_text(source)
             _run([*command, *FLAGS, "-c", str(made.with_suffix(".c")), "-o", str(made.with_suffix(".o"))])
-            # Linked without -fopenmp: torch has loaded an OpenMP, and a second one would have threads of its own.
+            # Linked without -fopenmp: torch has loaded an OpenMP, and a second one would start its own threads.
             _run([*command, "-shared", str(made.with_suffix(".o")), "-o", str(made)])
             code = made.read_bytes()
             if place is not None:

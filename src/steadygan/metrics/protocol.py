@@ -125,7 +125,7 @@ PROTOCOLS = {
         Protocol("fid50k_full", "inception", 50_000, scores=("fd",), split="all", labels="random"),
         # PyTorch-StudioGAN with its default resizer, `-ref train` and CIFAR's 50,000 images.
         Protocol("studiogan", "inception-pytorch", 50_000, scores=("fd", "is", "prdc"), labels="random", is_splits=1),
-        # No paper's: for images that have no protocol of their own, small enough to be taken while a run trains. Sides
+        # No paper's: for images without a protocol of their own, small enough to be taken while a run trains. Sides
         # over 64 pixels are read at 64, below 32 at 32 (the extractor's resize).
         Protocol("tiny", "tiny", 2_000, 5_000, at_most=True, scores=("fd", "prdc")),
         # No paper's: for machines without the Inception weights.
@@ -136,7 +136,7 @@ PROTOCOLS = {
 }
 
 DEFAULTS = ("digits", "stacked-digits")
-"""Data sets that have a protocol of their own name, taken when none is asked for."""
+"""Data sets with a protocol of the same name, used by default."""
 
 
 def get_protocol(name: str) -> Protocol:

@@ -66,7 +66,7 @@ _once: ContextVar[bool] = ContextVar("differentiated_once", default=False)
 
 @contextmanager
 def differentiated_once() -> Iterator[None]:
-    """Within, networks may use kernels that have no second derivative, which R1 and WGAN-GP need."""
+    """A context in which networks may use kernels without a second derivative, which R1 and WGAN-GP need."""
     before = _once.set(True)
     try:
         yield

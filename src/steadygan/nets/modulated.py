@@ -92,7 +92,7 @@ class Resample(nn.Module):
         return self._filter(x, 4, 2, 1, (0, 0))
 
     def _filter(self, x: Tensor, gain: float, *way: Any) -> Tensor:
-        """What `Filter` does, rounded as autocast rounds a convolution."""
+        """`Filter`, rounded as autocast rounds a convolution."""
         x = rounded(x)
         with without_autocast(x):
             return Filter.apply(x, self.kernel * gain, *way)
@@ -209,7 +209,7 @@ class ModulatedConv2d(SameSizeConv2d):
         self.resample = Resample() if up else None
 
     def scale_and_shift(self) -> Iterable[nn.Parameter]:
-        """What makes the style of w."""
+        """The affine layer from w to the style."""
         return self.affine.parameters()
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The interfaces of networks: two protocols that all have, and optional abilities.
 
 A network is an `nn.Module` and needs no base class (`nets.shape.Shaped` sets the attributes). What is optional is a
-protocol of its own, so that whoever needs it asks with `isinstance`.
+separate protocol, checked with `isinstance`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GeneratorNet(Protocol):
 
 
 class CriticNet(Protocol):
-    """D(x (N, channels, size, size) in [-1, 1], y (N,) int64 or None) → `Score`, `pixels` of it where D judges them."""
+    """D(x (N, channels, size, size) in [-1, 1], y (N,) int64 or None) → `Score`, with `pixels` if D scores them."""
 
     size: int
     channels: int

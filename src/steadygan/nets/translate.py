@@ -123,7 +123,7 @@ class Critic(Shaped):
     pixels. Raises UserError for a size that leaves no patches, or an invalid option.
 
     Args:
-        images: images judged together, stacked along channels (2 in pix2pix, whose D sees the input too).
+        images: images scored together, stacked along channels (2 in pix2pix, whose D sees the input too).
         layers: convolutions of stride 2; with 3, a logit sees 70×70 pixels.
         norm: instance, batch, none or spectral.
     """
@@ -170,5 +170,5 @@ def generator_name(direction: str) -> str:
 
 
 def critic_name(direction: str) -> str:
-    """`D_b` of a2b: who judges what it makes."""
+    """`D_b` of a2b: the discriminator of a direction."""
     return f"D_{direction[-1]}"

@@ -1,6 +1,6 @@
-"""Views and batches: what a view is, what it may ask of its batch, and what a loss may ask of it.
+"""Views and batches: the interfaces between views, losses and the batch.
 
-`Batch` and `ScoredBatch` are the surface for views and terms of one's own (docs/extending.md); `Bundle` implements
+`Batch` and `ScoredBatch` are the interface for third-party views and terms (docs/extending.md); `Bundle` implements
 both.
 """
 
@@ -57,7 +57,7 @@ class Batch(Protocol):
         """The view as a critic sees it: after DiffAugment, if there is any. The same draw for all who ask."""
 
     def before_critic(self, image: Tensor, origin: Origin, /) -> Tensor:
-        """An image (N, C, H, W) of that origin after a DiffAugment draw of its own, if there is any."""
+        """An image (N, C, H, W) of that origin after a separate DiffAugment draw, if DiffAugment is on."""
 
     def generate(self, views: Iterable[View], /) -> None:
         """Computes every generated image that these views need, those of one network in one call."""
@@ -91,7 +91,7 @@ class View:
         raise KeyError(f"{self} is not part of this batch")
 
     def seen(self, b: Batch) -> Tensor:
-        """What a critic sees of it: the tensor after DiffAugment, on a draw of its own."""
+        """The view as D sees it: the tensor after DiffAugment, with its own random draw."""
         return b.before_critic(b[self], self.origin())
 
     def labels(self, b: Batch) -> Tensor | None:
@@ -99,11 +99,11 @@ class View:
         return b.labels(self.inputs()[0])
 
     def memory(self) -> nn.Module | None:
-        """A fresh one of what it keeps from batch to batch, part of every checkpoint; None: each batch is by itself."""
+        """New state that it keeps from batch to batch, part of every checkpoint; None: it has no state."""
         return None
 
     def leaf(self, b: Batch) -> tuple[Tensor, Tensor]:
-        """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
+        """The tensor that D's score is differentiated with respect to, and the tensor that D sees: here the same."""
         seen = b.seen(self).detach().requires_grad_()
         return seen, seen
 

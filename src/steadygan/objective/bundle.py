@@ -80,7 +80,7 @@ class Bundle:
         return _ScoredBy(self, critic)
 
     def D(self, view: View, critic: str = "D") -> Score:
-        """What the critic says of the view; a term must have declared it in `score` or `grads`."""
+        """D's output for the view; a term must have declared it in `score` or `grads`."""
         return self._lookup(self._scores, view, critic, "score")
 
     def grad(self, view: View, critic: str = "D") -> Tensor:
@@ -144,7 +144,7 @@ class Bundle:
         self._scores.update(zip([(critic, view) for view in views], scores, strict=True))
 
     def _differentiate(self, critic: str, views: Sequence[View]) -> None:
-        """Apart from the joint pass: leaves of their own, and a graph of the gradient."""
+        """Scored apart from the joint pass, with separate leaves and a graph of the gradient."""
         if not views:
             return
         leaves, images = zip(*(view.leaf(self) for view in views), strict=True)

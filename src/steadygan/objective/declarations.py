@@ -1,6 +1,6 @@
-"""What a term builder declares about itself: what it needs, what it excludes, and how it changes the game.
+"""Declarations of a term builder: its needs, exclusions, and changes to the game.
 
-Declarations are decorators, so that terms of one's own are checked as those of the package are.
+Declarations are decorators, so third-party terms are checked like the package's.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Declaration:
 
 
 def declaration(builder: Callable[..., object]) -> Declaration:
-    """What the builder declares; nothing, when it has no decorator."""
+    """The builder's declaration; empty without a decorator."""
     return getattr(builder, "declaration", Declaration())
 
 

@@ -1,4 +1,4 @@
-"""A game: one generator against one critic. It is what every term is written from."""
+"""A game: one generator against one discriminator. Every term is built from one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a term or a view remembers from phase to phase."""
+"""State that a term or a view keeps from phase to phase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""U-Net GAN: a critic that also judges every pixel (Schönfeld et al., CVPR 2020; code: boschresearch/unetgan)."""
+"""U-Net GAN: D also scores every pixel (Schönfeld et al., CVPR 2020; code: boschresearch/unetgan)."""
 
 from __future__ import annotations
 

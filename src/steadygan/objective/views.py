@@ -59,7 +59,7 @@ class Gen(View):
 
 @dataclass(frozen=True)
 class Small(View):
-    """The smaller image that the network of `source` gives next to it (FastGAN), made in the same call."""
+    """The smaller image that the network of `source` generates in the same call (FastGAN)."""
 
     source: Gen
 
@@ -126,7 +126,7 @@ class Detach(View):
 
 @dataclass(frozen=True)
 class Beside(View):
-    """`image` with what it was made from or belongs to, stacked along channels: (N, C_condition + C_image, H, W).
+    """`image` with its input or partner, stacked along channels: (N, C_condition + C_image, H, W).
 
     The input of pix2pix's D (Isola et al., CVPR 2017, eq. 1). A `pre_d` treats the two alike when it knows how
     many images there are (`DiffAugment.images`).

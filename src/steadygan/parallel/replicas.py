@@ -24,9 +24,9 @@ START_SECONDS = 1800
 
 
 class Replicas:
-    """This process among those of its run: number `rank` of `size`, each on a device of its own.
+    """This process among those of its run: number `rank` of `size`, each on its own device.
 
-    Alone (size 1) every method does at once what is asked and nothing is exchanged. With others, all must call the same
+    Alone (size 1) every method runs locally and nothing is exchanged. With others, all must call the same
     methods in the same order.
     """
 
@@ -45,7 +45,7 @@ class Replicas:
 
     @property
     def share(self) -> Share:
-        """What this process has of every batch, once connected."""
+        """This process's share of every batch, once connected."""
         from steadygan.parallel.share import WHOLE
 
         return self._share or WHOLE
@@ -108,7 +108,7 @@ class Replicas:
             raise UserError(f"{where}{error}") from error
 
     def agree(self, facts: Mapping[str, str]) -> None:
-        """Raises `UserError` where processes differ in what must be the same for all, by what it is called."""
+        """Raises `UserError` if values that must be the same in all processes differ, naming them."""
         if self.size == 1:
             return
         everyones = self._gather_objects(dict(facts))
@@ -163,7 +163,7 @@ class Replicas:
         return dict(zip(values, (stacked / self.size).tolist(), strict=True))
 
     def lead(self, work: Callable[[], T]) -> T:
-        """What `work` returns in the first process, for all; the others wait, however long it takes, and `help`.
+        """The result of `work` in the first process, for all; the others wait, however long it takes, and `help`.
 
         The first one sends a heartbeat meanwhile. Its errors end all.
         """

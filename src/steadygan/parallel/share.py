@@ -128,7 +128,7 @@ def set_share(module: nn.Module, share: Share) -> None:
 
 @contextmanager
 def unshared(module: nn.Module) -> Iterator[None]:
-    """What `module` is called with inside is a batch by itself, whatever other processes do."""
+    """A context in which `module` treats its input as a separate batch, independent of other processes."""
     shares = [(part, part.share) for part in module.modules() if isinstance(part, Sharing)]
     set_share(module, WHOLE)
     try:

@@ -75,7 +75,7 @@ class FeatureCritic(Shaped):
     def __init__(self, shape: Shape, plain: nn.Module, features: str) -> None:
         """plain: the critic that learns from pixels, with one logit an image.
 
-        features: a name out of `FEATURES`, or a class of one's own like them (`Maps`) as `module:NAME`.
+        features: a name from `FEATURES`, or your own class like them (`Maps`) as `module:NAME`.
         """
         super().__init__(shape)
         kind = find(features, FEATURES, where="model.features", noun="pretrained network")

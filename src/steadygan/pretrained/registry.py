@@ -63,6 +63,6 @@ def get_extractor(
     kind = extractor_type(name)
     extractor = kind(device, (weights or {}).get(kind.name))
     if ":" in name and (source := getattr(sys.modules[kind.__module__], "__file__", None)):
-        # Another `prepare` is another extractor, and what was cached with the one before is stale.
+        # Another `prepare` is another extractor, so cached statistics are stale.
         extractor.sha256 = hashlib.sha256((extractor.sha256 + sha256(Path(source))).encode()).hexdigest()
     return extractor

@@ -58,7 +58,7 @@ def look_at(path: str, *, root: str | None = None, progress: Callable[[int, int]
 
 
 def summary(found: dict[str, Any], *, mirror: float) -> Look:
-    """What `data.describe.describe` found, as far as settings depend on it."""
+    """The findings of `data.describe.describe` that settings depend on."""
     modes, count = found["pixel_modes"], found["count"]
     looked_at = max(1, sum(modes.values()))
     return Look(

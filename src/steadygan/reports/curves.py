@@ -44,7 +44,7 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     groups = group_seeds(loaded) if seeds else singles(loaded)
     colours = [colormaps["tab10"](index % 10) for index in range(len(groups))]
     columns = _drawn(loaded)
-    # A gradient norm is no loss, and far larger than most.
+    # Gradient norms are not losses, and far larger than most.
     norms = ["D/grad_norm", "G/grad_norm"]
     panels = [
         ("D losses", [term for term in _terms(loaded, "D/") if term not in norms]),

@@ -76,7 +76,7 @@ def merged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, flo
 
 
 def merge_rows(rows: Sequence[Row], groups: Sequence[Group], scores: Sequence[str]) -> list[Row]:
-    """One row a group out of one row a run: means, and beside each of the columns `scores` its standard deviation.
+    """One row per group from one row per run: means, and next to each of the columns `scores` its standard deviation.
 
     A group lacks what one of its runs lacks.
     """

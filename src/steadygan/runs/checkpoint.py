@@ -5,8 +5,8 @@ step-00001000/
   state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
   manifest.json          format, step, SHA-256 of each file and network, and what is needed to rebuild the generator
 
-Resuming needs all three. A generator needs no `state.pt`, which imported weights have not, and of the weights only its
-own network's.
+Resuming needs all three. A generator needs no `state.pt`, which imported weights do not have, and of the weights only
+its own network's.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def save_checkpoint(
     before `best` names it, and only then old ones go.
 
     Args:
-        state: what is saved.
+        state: the state to save.
         root: the folder of the run's checkpoints.
         generator: describes the generator for `steadygan.load` (plain JSON values).
         keep: how many of the newest checkpoints stay.
@@ -156,7 +156,7 @@ def checkpoint_step(path: Path) -> int:
 
 @contextmanager
 def _as_oserror(folder: Path) -> Iterator[None]:
-    """On a full disk safetensors and torch raise errors of their own, which do not say so."""
+    """Reports a full disk, which the errors of safetensors and torch do not mention."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:

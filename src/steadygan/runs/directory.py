@@ -149,7 +149,7 @@ class Writer(RunDirectory):
         self._settle_score()
 
     def _set_damage_aside(self, name: str) -> None:
-        """Moves lines that are no records to `NAME.damaged`; says so, but for a last line cut short by a crash."""
+        """Moves damaged lines to `NAME.damaged`, with a warning, except for a last line truncated by a crash."""
         path = self.path / name
         with _appending(self.path):
             data = path.read_bytes() if path.is_file() else b""
@@ -216,10 +216,10 @@ class Writer(RunDirectory):
     ) -> Path:
         """Writes a checkpoint, then names it the best if it is, then removes old ones, then records its score.
 
-        A kill at any moment loses nothing of it: the checkpoint brings its score, and `tidy` finishes what is left.
+        A kill at any moment loses nothing of it: the checkpoint holds its score, and `tidy` completes the rest.
 
         Args:
-            state: what is saved.
+            state: the state to save.
             generator: describes the generator for `steadygan.load` (plain JSON values).
             keep: number of newest checkpoints to keep, besides the best.
             record: the score of these weights.

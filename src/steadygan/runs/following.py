@@ -88,7 +88,7 @@ def write_record(row: Mapping[str, Any]) -> bytes:
 
 
 def record(line: bytes) -> Row | None:
-    """The object in a line; None when the line is no object with a whole number as its `step`."""
+    """The object in a line; None if it is not an object with a whole number as its `step`."""
     row = _parsed(line)
     if row is None or type(row.get("step")) is not int:
         return None

@@ -35,7 +35,7 @@ def circumstances(device: torch.device, processes: int, execution: str) -> dict[
     """The machine and software of a run, which may differ each time it is resumed.
 
     Args:
-        device: what it trains on.
+        device: the device of the training.
         processes: how many train together.
         execution: how phases are carried out, in words: precision, compiled kernels, graphs.
     """
@@ -78,7 +78,7 @@ def resumed(
     overrides: Sequence[str],
     circumstances: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """provenance.json of a run that is resumed: what it was, and one more entry of `resumes`.
+    """provenance.json of a resumed run: the previous content and a new entry of `resumes`.
 
     `config` and `config_sha256` are of the configuration as it is from now on; each entry has, under `changed`, what
     was set to something else by it: `key: [before, after]`.

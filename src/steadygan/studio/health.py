@@ -14,7 +14,7 @@ ROWS, BYTES = 20_000, 8 << 20
 
 
 def diagnose() -> Callable[..., Any] | None:
-    """The function that gives the verdict; None in an installation without it."""
+    """The function that returns the verdict; None in an installation without it."""
     try:
         from steadygan.diagnosis import diagnose as found  # type: ignore[import-not-found,unused-ignore]
     except ImportError:

@@ -1,4 +1,4 @@
-"""Trainings that the studio started: processes of their own, which outlive it."""
+"""Trainings that the studio started: separate processes, which outlive it."""
 
 from __future__ import annotations
 

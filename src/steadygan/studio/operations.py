@@ -179,7 +179,7 @@ class Operations:
 
 
 def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
-    """Each operation by the name that a question gives."""
+    """Each operation by its name in a question."""
     operations = Operations(device)
 
     def neighbours(checkpoint: str, weights: str, **arguments: Any) -> Answer:

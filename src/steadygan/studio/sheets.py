@@ -17,7 +17,7 @@ THUMB_WIDTH = 480
 
 
 class Damaged(Exception):
-    """A file that is no image, not a whole one, or one larger than is ever shown."""
+    """A file that is not an image, is truncated, or is too large to show."""
 
 
 class Cache:

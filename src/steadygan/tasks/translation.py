@@ -93,7 +93,7 @@ class Translation:
 
     @property
     def sees_input(self) -> bool:
-        """Whether discriminators judge an image next to its input (pix2pix)."""
+        """Whether discriminators score an image together with its input (pix2pix)."""
         return bool(self.config.model.critic.get("images", 1) > 1)
 
     def check(self) -> None:

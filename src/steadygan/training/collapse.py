@@ -21,7 +21,7 @@ LINES, STEPS = 10, 500
 
 @dataclass(frozen=True)
 class Collapse:
-    """What happened at `step`: the symptom in words, with its numbers. since: the last step at which it didn't show."""
+    """A collapse at `step`: the symptom in words, with its numbers. since: the last step without it."""
 
     step: int
     since: int

@@ -97,7 +97,7 @@ class Graphs:
         return {name: value.clone() for name, value in replay().items()}
 
     def _warm_up(self, work: Callable[[], Values]) -> Values:
-        """On a stream beside the main one, as what is to be recorded must have run before; on a CPU just so.
+        """Warms a phase up on a side stream, as CUDA graphs require; on a CPU it simply runs.
 
         It is the same stream for all: the allocator keeps the memory freed in one stream for that one.
         """

@@ -28,8 +28,8 @@ def start_from(state: TrainState, path: Path, generator: Mapping[str, Any]) -> d
     Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. path: a checkpoint, or
     a run for its best (else newest) one; generator: what this run's checkpoints say of its generator. Returns what
     provenance records: path, step and SHA-256 of the weights. Raises UserError for another architecture, naming the
-    first tensor that differs, and for another number of classes: what one class has learnt is of no use to another. A
-    critic that the source has not (imported weights may be of a generator alone) starts afresh; that, and the licence
+    first tensor that differs, and for another number of classes, as classes cannot be mapped to each other. A
+    discriminator missing from the source (imported weights may be a generator alone) is new; that, and the licence
     of imported weights, is said as a warning.
     """
     checkpoint = find_checkpoint(path)

@@ -102,7 +102,7 @@ def plain_name(name: str) -> str:
 
 
 def check_entry(name: str, path: Path, *, link: bool = False, special: bool = False) -> None:
-    """Refuses an archive with an entry that would reach outside of it, or that is no plain file or folder.
+    """Refuses an archive with an entry that would reach outside of it, or that is not a regular file or folder.
 
     Nothing is ever extracted, so none could do harm here; but an archive that tries is not one to train on, and
     a link would silently lose an image. Raises UserError.

@@ -1,7 +1,7 @@
 """CycleGAN and pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix), and CSGAN, which took their networks over.
 
 Files are bare state dicts: `latest_net_G.pth`, or `latest_net_G_A.pth` with `…_G_B.pth`, `…_D_A.pth`, `…_D_B.pth`.
-Which is which is in their names alone. G_A makes B of A, and D_A judges what it makes.
+Which is which is in their names alone. G_A translates A to B, and D_A scores its output.
 """
 
 from __future__ import annotations

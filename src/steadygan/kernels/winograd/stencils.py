@@ -92,7 +92,7 @@ def of_matrix(rows: Sequence[Sequence[float]], *, step: int, margin: int) -> Ste
 
 
 def _own_first(terms: Sequence[TermOfSum]) -> tuple[TermOfSum, ...]:
-    """What the tile itself gives first, and of that what is taken once."""
+    """Terms of the tile itself first, and of those the ones with factor 1."""
     return tuple(sorted(terms, key=lambda term: (term[0] != 0, term[2] != 1)))
 
 
