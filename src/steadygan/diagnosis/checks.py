@@ -45,7 +45,7 @@ def _not_finite(records: Records) -> Verdict | None:
     broken = [name for name, value in last.items() if value is None and "/" in name]
     if not broken and not rollbacks and skipped < SKIPPED:
         return None
-    lost = f"{broken[0]} is no longer a number" if broken else "gradients are no longer finite"
+    lost = f"{broken[0]} is no longer finite" if broken else "gradients are no longer finite"
     first = next((row["step"] for row in lines if row.get("skipped") or any(v is None for v in row.values())), None)
     return Verdict(
         "diverging",
@@ -79,7 +79,7 @@ def _won(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "diverging",
-        f"D has won: it tells all reals from all fakes and pays {paid:.2g}; G gets no usable gradient any more.",
+        f"D has won: it separates all reals from all fakes (loss {paid:.2g}); G gets no usable gradient.",
         {"D/adversarial": paid, "D_accuracy_train": real, "D_accuracy_fake": fake},
         since(records.series("D/adversarial"), lambda value: value < SATURATED * level),
         weaker_critic(records),
@@ -96,7 +96,7 @@ def turned(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "diverging",
-        f"The score has turned: {scores[-1][1]:.4g} now, {best:.4g} at step {at}; the best checkpoint is kept.",
+        f"The score is getting worse: {scores[-1][1]:.4g} now, {best:.4g} at step {at}; the best checkpoint is kept.",
         {"best": best, "last": scores[-1][1]},
         at,
         calmer(records),
@@ -129,7 +129,7 @@ def memorises(records: Records) -> Verdict | None:
     if copied is not None and copied["copies_low"] > COPIES:
         return Verdict(
             "memorises",
-            f"G repeats training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of "
+            f"G copies training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of "
             "the reals are to each other.",
             {name: float(copied[name]) for name in ("copies", "copies_low", "copies_high")},
             copied["step"],
@@ -146,8 +146,8 @@ def memorises(records: Records) -> Verdict | None:
     ]
     return Verdict(
         "memorises",
-        f"D memorises its images: it takes {train:.0%} of those it trains on for real, and {held_out:.0%} of those it "
-        "has never seen.",
+        f"D memorises its images: it classifies {train:.0%} of its training images as real, and {held_out:.0%} of "
+        "images it has never seen.",
         {"D_accuracy_train": train, "D_accuracy_heldout": held_out},
         since(gaps, lambda gap: gap > GAP / 2),
         more_images(records),
@@ -174,8 +174,8 @@ def modes_are_going(records: Records) -> Verdict | None:
         # An untrained G is uniform, too: only diversity that was once there can be lost.
         if peak >= ALIKE and now < max(ALIKE, LOST * min(peak, 1.0)):
             return Verdict(
-                "modes are going",
-                f"Modes are going: G's images spread {now:.0%} as far as the reals do, {peak:.0%} at their best.",
+                "mode collapse",
+                f"Mode collapse: the diversity of G's images is {now:.0%} of the reals', {peak:.0%} at its best.",
                 {"G_diversity": now, "G_diversity_best": peak},
                 since(spreads, lambda value: value < max(ALIKE, LOST * min(peak, 1.0))),
                 more_modes(records),
@@ -198,8 +198,8 @@ def _modes_by_score(records: Records) -> Verdict | None:
         now, best = values[-1][1], min(best, 1.0) if name == "diversity" else best
         if best > 0.1 and now < LOST * best and max(value for _, value in values[-2:]) < 0.75 * best:
             return Verdict(
-                "modes are going",
-                f"Modes are going: {words.format(now=now)}, {best:.3g} at step {at}.",
+                "mode collapse",
+                f"Mode collapse: {words.format(now=now)}, {best:.3g} at step {at}.",
                 {name: now, f"{name}_best": best},
                 at,
                 more_modes(records),
@@ -218,8 +218,8 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
         widest = max(value for _, value in spreads)
         return Verdict(
             "nothing is learnt",
-            f"Nothing is learnt: G's images have been nearly alike all along (their spread is at most {widest:.0%} of "
-            f"the reals'){told}.",
+            f"Nothing is learnt: G's images have been nearly alike all along (their diversity is at most {widest:.0%} "
+            f"of the reals'){told}.",
             {"G_diversity_best": widest},
             records.lines[0]["step"],
             livelier(records),
@@ -260,8 +260,9 @@ def fine(records: Records) -> Verdict | None:
     if len(scores) < 2 and 0.5 <= diversity <= 2 and not at_chance(records) and real >= 0.55:
         return Verdict(
             "fine",
-            f"Fine, as far as it shows without scores: D pays {paid:.3g} of {level:.3g}, takes {real:.0%} of its "
-            f"images for real, and G's images spread {diversity:.0%} as far as the reals do.",
+            f"Fine, as far as can be seen without scores: D's loss is {paid:.3g} ({level:.3g} at chance), it "
+            f"classifies {real:.0%} of its images as real, and the diversity of G's images is {diversity:.0%} of the "
+            "reals'.",
             {"D/adversarial": paid, "D_accuracy_train": real, "G_diversity": diversity},
         )
     return None

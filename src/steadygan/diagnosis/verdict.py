@@ -10,7 +10,7 @@ Kind = Literal[
     "fine",
     "memorises",
     "ignores images",
-    "modes are going",
+    "mode collapse",
     "augmentations leak",
     "nothing is learnt",
     "diverging",
