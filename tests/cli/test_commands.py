@@ -192,7 +192,7 @@ def test_too_many_unreadable_images_pass_by_the_option_that_the_error_names(
     assert "1 of 12 (under 1 % are skipped; to change that, give --max-unreadable" in refused.err
     passed = steadygan(*arguments, "--max-unreadable", "0.1")
     assert passed.status == 0
-    assert re.search(r"^(warning: damaged: not scored, .*|skipped )0\.png", passed.err, re.MULTILINE)
+    assert re.search(r"^(warning: damaged: skipped, .*|skipped )0\.png", passed.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
