@@ -21,7 +21,7 @@ def neighbours(
     features: Annotated[
         str | None, typer.Option(help="an extractor, or your own module:Class  [default: the one for the data]")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
+    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same samples")] = 0,
     truncation: TruncationOption = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="settings as key.path=value …", show_default=False)]
 RunOrCheckpoint = Annotated[Path, typer.Argument(help="a run directory or a checkpoint", show_default=False)]
 MaxUnreadable = Annotated[
     float | None,
