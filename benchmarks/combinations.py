@@ -89,7 +89,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """A spectrally normalised critic with pixels."""
+    """A spectrally normalised discriminator with pixels."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ def test_parameters_are_those_published_for_imagenet(
     # At 256² the published generator attends at 128², where there are 192 channels, and not at 64² with 384.
     attention = {width: width * (2 * (width // 8) + 2 * (width // 2)) for width in (192, 384)}
     assert generator - published[0] == (attention[384] - attention[192] if size == 256 else 0)
-    # compare_gan's critic has no shortcut at all where a block keeps its channels, not even one that pools.
+    # compare_gan's discriminator has no shortcut at all where a block keeps its channels, not even one that pools.
     shortcut = {width: width * width + width for width in (96, 768)}
     missing = {128: 0, 256: shortcut[768], 512: shortcut[96] + shortcut[768]}[size]
     assert critic - published[1] == missing

@@ -92,7 +92,7 @@ class Unfilled(TorchFunctionMode):
 
 
 def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Shape and type of every tensor of the generator ("G") or critic ("D"), which takes no memory to find out."""
+    """Shape and type of every tensor of the generator ("G") or discriminator ("D"), without allocating memory."""
     description = dict(imported.critic or {}) if player == "D" else dict(imported.generator)
     description = {
         key: value for key, value in description.items() if key not in ("prior", "class_names", "directions")

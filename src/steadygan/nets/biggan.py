@@ -1,6 +1,6 @@
 """BigGAN: Brock, Donahue and Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019.
 
-Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for the critic at 512²). With the
+Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for D at 512²). With the
 parts that make it BigGAN switched off these are the networks of SAGAN (Zhang, Goodfellow, Metaxas and Odena,
 Self-Attention Generative Adversarial Networks, ICML 2019): no shared embedding or latent chunks but per-class tables in
 the conditional batch norms, and Glorot initialisation, as in the authors' code for 128²
@@ -43,7 +43,7 @@ GENERATOR_WIDTHS = {
 }
 # StudioGAN's at 64², which is the SNGAN's.
 NARROW_WIDTHS = {**GENERATOR_WIDTHS, 64: (16, 8, 4, 2, 1)}
-# ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
+# ... and the output of each block of D, with the number of blocks, from the first, that halve the side.
 CRITIC_WIDTHS = {
     32: ((4, 4, 4, 4), 2),
     64: ((1, 2, 4, 8, 16), 4),

@@ -164,7 +164,7 @@ def create_critic(
     rng: torch.Generator | None = None,
     **options: object,
 ) -> nn.Module:
-    """A critic D(x (N, channels, size, size), y (N,) int64 or None) → Score.
+    """A discriminator D(x (N, channels, size, size), y (N,) int64 or None) → Score.
 
     Arguments and errors as for `create_generator`; options such as sn_critic.
     """

@@ -139,10 +139,10 @@ class Critic(Shaped):
         super().__init__(shape)
         size, width = shape.size, shape.width
         if layers < 1:
-            raise UserError(f"the critic's layers must be at least 1, got {layers}")
+            raise UserError(f"the discriminator's layers must be at least 1, got {layers}")
         if size < 3 << layers:
             raise UserError(
-                f"translate: a critic of {layers} layers needs images of at least {3 << layers} pixels, got {size}; "
+                f"translate: D with {layers} layers needs images of at least {3 << layers} pixels, got {size}; "
                 "raise data.size or lower model.critic.layers"
             )
         spectral = Spectral(norm == "spectral")

@@ -1,5 +1,5 @@
 """The U-Net that makes images of images in pix2pix: Isola et al., Image-to-Image Translation with Conditional
-Adversarial Networks, CVPR 2017, app. 6.1. Its critic is the PatchGAN of `translate`.
+Adversarial Networks, CVPR 2017, app. 6.1. Its discriminator is the PatchGAN of `translate`.
 """
 
 from __future__ import annotations

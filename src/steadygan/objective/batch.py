@@ -54,7 +54,7 @@ class Batch(Protocol):
         """The labels (N,) int64 that belong to the view, None when there are none."""
 
     def seen(self, view: View, /) -> Tensor:
-        """The view as a critic sees it: after DiffAugment, if there is any. The same draw for all who ask."""
+        """The view as a discriminator sees it: after DiffAugment, if there is any. The same draw for all who ask."""
 
     def before_critic(self, image: Tensor, origin: Origin, /) -> Tensor:
         """An image (N, C, H, W) of that origin after a separate DiffAugment draw, if DiffAugment is on."""
@@ -67,10 +67,10 @@ class ScoredBatch(Batch, Protocol):
     """A batch after generation and scoring, as the loss of a term sees it; scores are those of the term's critic."""
 
     def D(self, view: View, /) -> Score:
-        """The critic's `.logit` (N, …), `.pixels` and `.features` of a view in the term's `score` or `grads`."""
+        """D's `.logit` (N, …), `.pixels` and `.features` of a view in the term's `score` or `grads`."""
 
     def grad(self, view: View, /) -> Tensor:
-        """∂(sum of logits)/∂(view as the critic sees it), with a graph, of a view in the term's `grads`."""
+        """∂(sum of logits)/∂(view as D sees it), with a graph, of a view in the term's `grads`."""
 
 
 @dataclass(frozen=True)

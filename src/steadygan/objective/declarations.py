@@ -123,7 +123,7 @@ def _mapping(game: Game) -> str | None:
 
 @torch.no_grad()
 def _pixels(game: Game) -> str | None:
-    """Asks the critic about one grey image, in evaluation mode, which changes nothing in it."""
+    """Asks D about one grey image, in evaluation mode, which changes nothing in it."""
     if game.nets is None:
         return None
     critic = game.nets[game.critic]
@@ -179,7 +179,7 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     "mapping": _mapping,
     "image_logit": _unless(
         lambda game: not isinstance(game, TranslationGame),
-        "needs one logit for each image or pixel, and a translation's critic has one for each patch; "
+        "needs one logit for each image or pixel, and a translation's discriminator has one for each patch; "
         "take it out ({term}=null)",
     ),
     "pixels": _pixels,

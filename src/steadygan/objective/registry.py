@@ -93,7 +93,7 @@ def refuse_twice(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 
 
 def _written(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> list[Term]:
-    """The terms of one game, with its critic and its suffix."""
+    """The terms of one game, with its discriminator and its suffix."""
     for name, options in terms.items():
         check_needs(name, _builder(name), options, game)
     if game.loss.needs_reals and game.conditional:

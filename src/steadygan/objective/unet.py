@@ -48,7 +48,7 @@ def unet(game: Game, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Ter
 
 @needs("image_logit", "pixels", "separate_sides")
 def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: int = 0) -> tuple[Term, ...]:
-    """CutMix images of reals and fakes for a critic with pixels; the mask M is 1 on the real.
+    """CutMix images of reals and fakes for a discriminator with pixels; the mask M is 1 on the real.
 
     Three terms for D. Encoder (`augment`): the mix is a fake as a whole. Decoder (`augment`): each of its pixels is
     what M says. Consistency (`weight`): ‖dec(mix) - [M·dec(x) + (1 - M)·dec(g)]‖² on logits, averaged over pixels,

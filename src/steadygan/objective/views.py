@@ -86,7 +86,7 @@ class Aug(View):
 
 @dataclass(frozen=True)
 class Bare(View):
-    """`source` as it is, which a critic sees without `pre_d`, with the source's labels."""
+    """`source` as it is, which a discriminator sees without `pre_d`, with the source's labels."""
 
     source: View
 
@@ -264,5 +264,5 @@ class CutMix(View):
         return torch.where(b[self.mask] > 0.5, b[self.a], b[self.b])
 
     def seen(self, b: Batch) -> Tensor:
-        """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that the critic sees."""
+        """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that D sees."""
         return torch.where(b[self.mask] > 0.5, b.seen(self.a), b.seen(self.b))

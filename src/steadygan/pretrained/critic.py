@@ -66,14 +66,14 @@ class Head(nn.Module):
 
 
 class FeatureCritic(Shaped):
-    """Image → Score of a critic and of heads on frozen features: logits (N, 1, 2, k), a row of each, of equal weight.
+    """Image → Score of D and of heads on frozen features: logits (N, 1, 2, k), a row of each, of equal weight.
 
-    The first row repeats the critic's own logit, the second has those of the heads. `features` and `pixels` are the
-    critic's own.
+    The first row repeats D's own logit, the second has those of the heads. `features` and `pixels` are the
+    discriminator's own.
     """
 
     def __init__(self, shape: Shape, plain: nn.Module, features: str) -> None:
-        """plain: the critic that learns from pixels, with one logit an image.
+        """plain: the discriminator that learns from pixels, with one logit per image.
 
         features: a name from `FEATURES`, or your own class like them (`Maps`) as `module:NAME`.
         """

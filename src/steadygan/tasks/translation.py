@@ -37,7 +37,8 @@ PROBED = 32
 class TranslationMonitor:
     """The monitor of generators of images from images.
 
-    train, heldout: the two domains; directions: those that are trained; beside: whether critics see the input too.
+    train, heldout: the two domains; directions: those that are trained; beside: whether discriminators see the input
+    too.
     """
 
     scores_itself = False
@@ -64,7 +65,7 @@ class TranslationMonitor:
 
     @torch.no_grad()
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
-        """The share of real images, or of patches of them, that the critics take for real."""
+        """The share of real images, or of patches of them, that the discriminators take for real."""
         accuracy: dict[str, float] = {}
         if boundary is None:
             return accuracy

@@ -117,7 +117,7 @@ class TrainState:
         for term in self.objective.terms:
             if term.player not in self.objective.players or term.critic not in self.nets:
                 raise UserError(
-                    f"objective.terms: {term.name} is for player {term.player!r} and critic {term.critic!r}; "
+                    f"objective.terms: {term.name} is for player {term.player!r} and discriminator {term.critic!r}; "
                     f"there are players {', '.join(self.objective.players)} and networks {', '.join(self.nets)}"
                 )
         for memory in (*self.memories.values(), *self.scales.values()):

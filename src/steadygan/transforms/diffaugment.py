@@ -1,4 +1,4 @@
-"""Differentiable augmentation of everything the critic sees (Zhao et al., DiffAugment, NeurIPS 2020)."""
+"""Differentiable augmentation of everything D sees (Zhao et al., DiffAugment, NeurIPS 2020)."""
 
 from __future__ import annotations
 

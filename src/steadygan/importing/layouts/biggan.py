@@ -72,7 +72,7 @@ def arguments_of(value: Any) -> dict[str, Any]:
 
 
 class Reader:
-    """Makes ours of a generator's and a critic's tensors; run: the arguments of the run, where they are known."""
+    """Converts a generator's and a discriminator's tensors; run: the arguments of the run, where known."""
 
     family = FAMILY
 
