@@ -82,6 +82,6 @@ def _remedy(row: Mapping[str, Any], label: bool) -> str:
             "steps: 2000}): they charge D for what it says of the image and not for what it says of the label"
         )
     settings.append(
-        "a discriminator that preserves the image: model.critic.sn_gain=2 (dcgan, resnet), or model.kind=resnet at 32 px"
+        "a D that preserves the image: model.critic.sn_gain=2 (dcgan, resnet), or model.kind=resnet at 32 px"
     )
     return "try " + "; then ".join(settings)
