@@ -41,7 +41,9 @@ def evaluate(
     weights: Weights = "ema",
     device: Device = "auto",
     data: Data = None,
-    lpips: Annotated[Path | None, typer.Option(help="translations: AlexNet's weights, to score LPIPS too")] = None,
+    lpips: Annotated[
+        Path | None, typer.Option(help="translations: AlexNet's weights, to compute LPIPS as well")
+    ] = None,
 ) -> None:
     """Score a run, or two folders of images. Of a run, the best (else newest) checkpoint is scored and recorded."""
     from steadygan.data.decoding import MAX_UNREADABLE

@@ -82,7 +82,7 @@ class Recovery:
         for event in events:
             size = self.state.loader.batch_size // event["accumulate"]
             self.notify(
-                f"out of memory in a phase of {event['player']} at step {event['step']}: going on in micro-batches of "
+                f"out of memory in a phase of {event['player']} at step {event['step']}: continuing with micro-batches of "
                 f"{size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of a batch "
                 f"are of {size} images"
             )
