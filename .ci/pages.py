@@ -94,7 +94,7 @@ def default_of(param: Any) -> str:
     shown = getattr(param, "show_default", None)
     if isinstance(shown, str):
         return shown
-    return "" if param.default in (None, False, ()) else f"`{param.default}`"
+    return "" if param.default is None or param.default is False or param.default == () else f"`{param.default}`"
 
 
 def presets() -> str:

@@ -89,7 +89,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """A spectrally normalised critic with pixels."""
+    """A spectrally normalised discriminator with pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ def without(method: str) -> TrainState:
 
 
 def requirements() -> list[str]:
-    """What is said of each needy method without what it needs. Raises ValueError when one is not refused."""
+    """The message of each method without what it needs. Raises ValueError when one is not refused."""
     said = []
     for method in NEEDY:
         try:

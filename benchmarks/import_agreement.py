@@ -1,11 +1,12 @@
 """Do imported weights compute what they computed in the program they come from?
 
 For each family that `steadygan import` reads, the family's own public code makes networks with random weights, writes
-them in its own format and evaluates them; the files are imported, and the outputs of generator and critic and their
-derivatives with respect to latent and image are compared, in float32 (after the whole way to a checkpoint) and, where
-the peer's code can, in float64 (after the layout's mapping alone). A difference is the largest absolute one, divided
-by the largest absolute value of the peer's. A float32 gradient jumps where rounding moves a rectifier's input past 0,
-or another pixel to the maximum, which says nothing of the weights: gradients are bounded in float64, and shown in both.
+them in its own format and evaluates them; the files are imported, and the outputs of generator and discriminator and
+their derivatives with respect to latent and image are compared, in float32 (after the whole way to a checkpoint) and,
+where the peer's code can, in float64 (after the layout's mapping alone). A difference is the largest absolute one,
+divided by the largest absolute value of the peer's. A float32 gradient jumps where rounding moves a rectifier's input
+past 0, or another pixel to the maximum, which says nothing of the weights: gradients are bounded in float64, and shown
+in both.
 
     python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
 

@@ -8,7 +8,7 @@ CR whose augmentation has a cutout of growing size, bCR with the same (Zhao et a
 ICR, and DiffAugment of the reals alone, its ablation: on 1,000 and on 100 faces at 32 pixels, three seeds. A row for
 each augmentation of each run: the leak meter's share of 2,000 generated images that show it and its interval of 95 %,
 what the reader finds in held-out faces without and with it, the share of copies, and FD-tiny. Rows go to the CSV as
-runs end; a run that the file has is not made again, and one whose directory is in --runs goes on from there.
+runs end; a run that the file has is not repeated, and one whose directory is in --runs is resumed.
 """
 
 from __future__ import annotations

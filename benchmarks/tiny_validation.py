@@ -84,7 +84,7 @@ def compared(fakes: dict[str, Tensor], reals: dict[str, Tensor]) -> Row:
 
 
 def subsets(labels: Tensor, count: int) -> Iterator[tuple[str, float, Tensor]]:
-    """(damage, level, which images) of what is told by classes; the first is all of them alike."""
+    """(damage, level, which images) of damages by class; the first is all classes alike."""
     yield "none", 0, picked(labels, torch.ones(10), count)
     for kept in KEPT:
         yield "classes kept", kept, picked(labels, (torch.arange(10) < kept).float(), count)

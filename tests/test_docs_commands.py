@@ -104,6 +104,26 @@ def test_a_steadygan_command_parses(page: str, inline: bool, words: list[str]) -
         assert known or re.search(r"[/.:…A-Z]|^…$", source), f"{page}: {source!r} is no preset"
 
 
+def every_command(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from every_command(inner, f"{name} {word}")
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    known = list(every_command(typer.main.get_command(app), "steadygan"))
+    assert len(known) > 20
+    assert [name for name, command in known if not command.help] == []
+    without = [
+        f"{name} {param.name}"
+        for name, command in known
+        for param in command.params
+        if param.name != "help" and not getattr(param, "help", None)
+    ]
+    assert without == []
+
+
 def test_other_commands_are_known() -> None:
     unknown = []
     for page, _, words in COMMANDS:

@@ -161,5 +161,5 @@ def test_an_inherited_transform_is_switched_off(modules: Path) -> None:
 
 
 def test_what_is_no_adversarial_loss_is_refused(modules: Path) -> None:
-    with pytest.raises(UserError, match=r"objective\.loss: my_losses:math must be an AdversarialLoss, and is a module"):
+    with pytest.raises(UserError, match=r"objective\.loss: my_losses:math must be an AdversarialLoss, not a module"):
         find_loss("my_losses:math")

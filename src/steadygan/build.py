@@ -78,7 +78,7 @@ def build_critic(config: Config, description: Mapping[str, Any]) -> nn.Module:
 
 
 def build_controllers(config: Config) -> dict[str, Controller]:
-    """What steers the adaptive augmentations that are on, by name."""
+    """The controllers of the adaptive augmentations that are on, by name."""
     augment, batch_size = config.augment, config.train.batch
     on = {name: section for name, section in (("ada", augment.ada), ("apa", augment.apa)) if section is not None}
     if "ada" in on and augment.diffaugment.placement != "both":
@@ -104,7 +104,7 @@ def build_pre_d(config: Config, controller: Controller | None, own: Iterable[Tra
 def build_terms_and_transforms(
     config: Config, loss: AdversarialLoss, nets: Mapping[str, nn.Module], prior: Prior
 ) -> tuple[tuple[Term, ...], Transform | None]:
-    """What the players minimise, and what everything D sees passes through."""
+    """The objective: the terms of both players and the augmentation of everything D sees."""
     consistency = Consistency(**config.augment.consistency.model_dump())
     active = consistency.flip or consistency.shift or consistency.cutout
     controllers = build_controllers(config)
@@ -214,7 +214,7 @@ def phase_sizes(train: TrainConfig, terms: Iterable[Term], share: Share) -> dict
 
 
 def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable[nn.Module]) -> str:
-    """Lets convolutions be Winograd's where that is quicker; returns what it chose, in words.
+    """Switches Winograd convolutions on where they are faster; returns the choice in words.
 
     Not on a GPU, which multiplies faster than it transforms, nor under a compiler with its own convolutions, nor where
     torch's operators would do the transforms, which takes longer than the products that are saved.

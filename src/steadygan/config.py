@@ -206,7 +206,7 @@ class OptimConfig(Section):
         return self
 
     def rate(self, player: PlayerConfig, steps: int) -> float | Schedule:
-        """The learning rate of a player in a run of so many steps."""
+        """The learning rate of a player in a run of `steps` steps."""
         if self.schedule == "constant" or isinstance(player.lr, Schedule):
             return player.lr
         decay = max(1, steps - self.decay_from)

@@ -1,4 +1,4 @@
-"""What a step of a run will cost in memory and arithmetic, found out without paying it.
+"""Estimates memory and arithmetic of a step without running one.
 
 Two steps of the run are carried out on tensors that have shapes and no numbers, in a few seconds for networks of any
 size, while every storage is counted from when it is made to when nothing holds it any more.
@@ -44,7 +44,7 @@ class Cost(NamedTuple):
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within, counts the bytes of tensors that operators have made and something still holds: `now` and `peak`."""
+    """A context that counts the bytes of live tensors made by operators: `now` and `peak`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def note(self, tensors: Any) -> None:
-        """Counts what is there already; `tensors` in any nesting."""
+        """Counts existing tensors, `tensors` in any nesting."""
         for tensor in tree_leaves(tensors):
             if isinstance(tensor, Tensor) and (key := tensor.untyped_storage()._cdata) not in self._alive:
                 storage = tensor.untyped_storage()
@@ -71,7 +71,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 class Arithmetic(TorchDispatchMode):
-    """Within, counts the floating-point operations of products and convolutions, an addition being one.
+    """A context that counts the floating-point operations of products and convolutions, with additions.
 
     Where torch's own `FlopCounterMode` follows modules, and so fails under a gradient with respect to a leaf, this does
     not.
@@ -90,7 +90,7 @@ class Arithmetic(TorchDispatchMode):
 
 @building()
 def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.device) -> Cost:
-    """What a run of `config` on these images will take on `device`; builds the networks, but no batch.
+    """The cost of a run of `config` on these images on `device`; builds the networks, but no batch.
 
     Not counted are what libraries take for themselves (workspaces, the CUDA context, Python: some hundred MiB) and
     the gaps of an allocator. Compilation and CUDA graphs are left aside.

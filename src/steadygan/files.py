@@ -52,7 +52,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
             temporary.touch(exist_ok=False)
             mode = temporary.stat().st_mode
             write(temporary)
-            temporary.chmod(mode)  # a library that renames a file of its own into place has another
+            temporary.chmod(mode)  # a library that renames its own temporary file into place has another
             if durable:
                 _sync(temporary)
             temporary.replace(path)
@@ -106,7 +106,7 @@ def sha256(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises `UserError` where it cannot be read or is no such file."""
+    """A UTF-8 file. Raises `UserError` if it cannot be read or is missing."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -207,7 +207,7 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
     """A lock on `path`, which ends with this process at the latest; None while another holder has it.
 
     Args:
-        path: a file of its own for the lock, made if it is not there.
+        path: a separate file for the lock, created if missing.
         seconds: how long to wait for the other holder.
 
     Raises:
@@ -224,7 +224,7 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
         if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
             raise UserError(
                 f"{path}: this file system has no locks ({getattr(error, 'strerror', None) or error}), so that two "
-                "writers could not notice each other; use a folder on another one"
+                "writers would not notice each other; use a folder on another file system"
             ) from error
         raise UserError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
     return found
@@ -233,7 +233,7 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
 def write_failure(folder: Path) -> str | None:
     """Why nothing more can be written into a folder, in the system's words; None when something can.
 
-    Libraries that write files themselves hide that the disk is full behind messages of their own.
+    Libraries that write files themselves report a full disk with unclear messages.
     """
     probe = folder / f".probe-{secrets.token_hex(4)}"
     try:

@@ -1,4 +1,4 @@
-"""What this machine can do, and the settings that make it quick."""
+"""Devices and precisions of this machine, and the settings that make it fast."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def keep_freed_memory() -> bool:
 def prepare(
     device: torch.device, *, tf32: bool, autotune: bool, threads: int | None = None, allocator: bool = True
 ) -> None:
-    """Makes this process quick at training on a device, whose memory and kernels it arranges.
+    """Prepares this process for fast training on a device: memory allocator and kernels.
 
     Args:
-        device: what is trained on.
+        device: the device of the training.
         tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits.
         autotune: cuDNN times its ways to carry out a convolution when it first meets a shape, and keeps to the
             quickest.

@@ -1,7 +1,7 @@
 """Keyword options of whatever a configuration names: checked by name and type against a signature.
 
 Terms, adversarial losses and networks, ours and third parties', are callables whose keyword-only parameters are their
-options. The signature is the one place that says which there are, of which type, and what they are when left out.
+options. The signature alone defines their names, types and defaults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def resolve(
         build: a function, class or `functools.partial` of one.
         given: options as they come from YAML or the command line; "false" is a `bool`, "3" an `int`.
         where: the key of the options in the configuration, such as `model.critic`, for messages.
-        set_by: parameters that the run sets itself, with the key that sets each: they are no options.
+        set_by: parameters that the run sets itself, with the key that sets each: they are not options.
 
     Raises:
         UserError: an unknown option, one that is set elsewhere, a value of the wrong type, or one that is missing.
@@ -67,11 +67,11 @@ def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
-    """What a configuration calls `name`: an entry of `known`, or a module's attribute written as `module:NAME`.
+    """The object that a configuration calls `name`: an entry of `known`, or a module's attribute as `module:NAME`.
 
     Args:
         where: the key that holds the name, such as `objective.loss`, for messages.
-        noun: what is looked for, such as "adversarial loss", for messages.
+        noun: its kind, such as "adversarial loss", for messages.
 
     Raises:
         UserError: there is no such entry, module or attribute.

@@ -24,8 +24,8 @@ def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
     `10_000`, a list `a,b` or `[a, b]`, a section or table as a YAML mapping, or `null` for its defaults.
 
     Raises:
-        UserError: an override of another form, an unknown key, or a text that is no value of the key's type; it shows
-            the right spelling.
+        UserError: an override of another form, an unknown key, or a text that is not a value of the key's type; it
+            shows the right spelling.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -89,9 +89,9 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
 
 
 def _section(kind: Any) -> type[BaseModel] | None:
-    """The section that an annotation such as `ADAConfig | None` stands for."""
+    """The section in an annotation such as `ADAConfig | None`."""
     found = [part for part in _parts(kind) if isinstance(part, type) and issubclass(part, BaseModel)]
-    # A number that may be a schedule is no section.
+    # A number that may be a schedule is not a section.
     return found[0] if found and not {int, float, str} & set(_parts(kind)) else None
 
 

@@ -163,7 +163,7 @@ def train_run(
         )
         with replicas.together():
             state, monitor = build_state(config, images.train, device, replicas.share), task.monitor(images)
-            # What networks with inner noise (StyleGAN2) draw from while they train.
+            # The random numbers of networks with inner noise (StyleGAN2) in training.
             torch.manual_seed(config.train.seed)
             precision = str(state.execution.autocast or torch.float32).removeprefix("torch.")
             now = circumstances(device, replicas.size, f"{precision}; {state.execution.mode}")
@@ -202,7 +202,7 @@ def train_run(
             if choice:
                 trainer.recovery.notify(choice)
             if notice:
-                trainer.recovery.notify(f"resumed where rounding may differ from before: {notice}")
+                trainer.recovery.notify(f"resumed on a machine where rounding may differ: {notice}")
             if on_ready is not None:
                 on_ready(state, images)
             if replicas.first:
@@ -227,7 +227,7 @@ def choose_batch(config: Config, images: Images, device: torch.device, replicas:
 
 @contextmanager
 def reporting(status: Status | None) -> Iterator[None]:
-    """Writes status.json as a run starts, and what it ended with if that was an error."""
+    """Writes status.json when a run starts, and if it ends with an error."""
     if status is None:
         yield
         return
@@ -249,7 +249,7 @@ def reporting(status: Status | None) -> Iterator[None]:
 
 
 def how_to_go_on(run: RunDirectory) -> str:
-    """What to do after a process was lost."""
+    """The advice after a process was lost."""
     found = checkpoints(run.checkpoints)
     if not found:
         return "there is no checkpoint yet: start it again with the same command"
@@ -258,7 +258,7 @@ def how_to_go_on(run: RunDirectory) -> str:
 
 
 def refuse_run(source: str | Path) -> None:
-    """What names a run to start a new one from is a run to resume."""
+    """Refuses a run directory as the source of a new run, and says how to resume it."""
     if (Path(source) / "config.yaml").is_file():
         raise UserError(
             f"{source} is a run directory: to train it further add --resume (in Python resume=True); to start another "
@@ -267,7 +267,7 @@ def refuse_run(source: str | Path) -> None:
 
 
 def refuse_finished(path: Path, config: Config, step: int) -> None:
-    """A run that has taken all its steps has nothing to go on with."""
+    """Refuses to resume a run that has reached its last step."""
     if step >= config.train.steps:
         raise UserError(
             f"{path} has already reached step {step}; to go on, raise train.steps, e.g. "
@@ -276,7 +276,7 @@ def refuse_finished(path: Path, config: Config, step: int) -> None:
 
 
 def refuse_spent(path: Path, config: Config, seconds: float, run: RunDirectory) -> None:
-    """A run that has used its time up has nothing to go on with either."""
+    """Refuses to resume a run that has used up its time."""
     clock = Clock.of(config.train, run.records("metrics.jsonl"), seconds)
     if clock.budget is not None and clock.spent >= clock.budget:
         hours = 2 * clock.budget / 3600

@@ -188,7 +188,7 @@ def _options(build: Callable[..., Any], path: str, group: str) -> Iterator[Setti
 
 
 def _whole(build: Any) -> Any:
-    """What a `functools.partial` is one of."""
+    """The function or class inside a `functools.partial`."""
     while hasattr(build, "func") and hasattr(build, "keywords"):
         build = build.func
     return build

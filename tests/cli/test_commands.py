@@ -158,7 +158,7 @@ def test_a_warning_is_one_line_without_the_place_in_the_source(
     a, b = folder(tmp_path / "a [b]", 101, damaged=1), folder(tmp_path / "b", 12)
     result = steadygan("evaluate", a, b, "--features", "digits")
     assert result.status == 0
-    assert result.err == "warning: a [b]: not scored, as they cannot be read (1 of 101): 0.png\n"
+    assert result.err == "warning: a [b]: skipped, as they cannot be read (1 of 101): 0.png\n"
 
     def examine() -> list[object]:
         warnings.warn("two\n  lines", stacklevel=1)
@@ -192,7 +192,7 @@ def test_too_many_unreadable_images_pass_by_the_option_that_the_error_names(
     assert "1 of 12 (under 1 % are skipped; to change that, give --max-unreadable" in refused.err
     passed = steadygan(*arguments, "--max-unreadable", "0.1")
     assert passed.status == 0
-    assert re.search(r"^(warning: damaged: not scored, .*|skipped )0\.png", passed.err, re.MULTILINE)
+    assert re.search(r"^(warning: damaged: skipped, .*|skipped )0\.png", passed.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])

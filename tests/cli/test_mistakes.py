@@ -30,7 +30,7 @@ ERRORS = {
     "damaged images": (["train", "digits", "data.path=damaged"], ["3 of 16", "data.max_unreadable", "0.png"]),
     "data is a file": (
         ["train", "digits", "data.path=texts/a.txt"],
-        ["texts/a.txt is neither a folder nor a sound zip"],
+        ["texts/a.txt is neither a folder nor a valid zip"],
     ),
     "batch too large": (["train", "digits", "train.batch_size=5000"], ["train.batch_size is 5000", "at most 1617"]),
     "no labels": (["train", "digits", "data.path=flat"], ["model.conditional", "flat has none"]),

@@ -135,7 +135,7 @@ def test_a_damaged_cache_is_noticed_and_built_again(folder: Path, root: Path, da
 def test_a_cache_cut_short_while_in_use_is_an_error(folder: Path, root: Path) -> None:
     images = mapped(folder, root)
     os.truncate(next(root.glob("*/" + cache.PIXELS)), 100)
-    with pytest.raises(UserError, match="was cut short while in use"):
+    with pytest.raises(UserError, match="was truncated while in use"):
         images.take([COUNT - 1])
 
 

@@ -221,7 +221,7 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
         open_image(data[:scan] + last * MAX_SCANS + data[-2:])
 
 
-# What is told of bad input
+# Messages about bad input
 
 
 def test_a_wrong_extension_is_no_complaint_if_the_content_is_an_image(tmp_path: Path) -> None:

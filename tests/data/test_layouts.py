@@ -122,7 +122,7 @@ def test_a_wrong_dataset_json_is_explained(tmp_path: Path, manifest: str, compla
 def test_one_stray_file_costs_no_label(tmp_path: Path, pack: Packing) -> None:
     files = {f"{kind}/{index}.png": png(index) for kind in ("cat", "dog") for index in range(5)}
     path = pack(tmp_path, files | {"logo.png": png(99)})
-    with pytest.warns(UserWarning, match=r"1 images are left out, .*none of the 2 class folders, logo\.png"):
+    with pytest.warns(UserWarning, match=r"1 images are skipped, .*none of the 2 class folders: logo\.png"):
         source = open_source(str(path), size=8)
     assert source.labels is not None
     assert (source.class_names, source.labels.tolist(), source.ignored) == (("cat", "dog"), [0] * 5 + [1] * 5, 1)
@@ -147,7 +147,7 @@ def test_only_the_training_part_is_read(tmp_path: Path, pack: Packing, wrapper: 
 
 def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     files = {"a.png": png(0), **{f"IMG_{index}.HEIC": b"?" for index in range(3)}}
-    with pytest.warns(UserWarning, match=r"3 images are left out, next to 1 .*IMG_0\.HEIC, IMG_1\.HEIC, IMG_2"):
+    with pytest.warns(UserWarning, match=r"3 images are skipped and 1 .*IMG_0\.HEIC, IMG_1\.HEIC, IMG_2"):
         open_source(str(as_data_folder(tmp_path, files)), size=8)
     (tmp_path / "data/a.png").unlink()
     with pytest.raises(UserError, match=r"3 of them images of kinds that are not read, IMG_0\.HEIC"):
@@ -228,7 +228,7 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK but not really")
-    with pytest.raises(UserError, match="neither a folder nor a sound zip"):
+    with pytest.raises(UserError, match="neither a folder nor a valid zip"):
         open_source(str(tmp_path / "a.zip"), size=8)
 
 

@@ -132,7 +132,7 @@ def test_a_pack_is_there_whole_or_not_at_all(folder: Path, tmp_path: Path) -> No
 def test_a_size_that_nothing_could_read_again_is_refused_before_it_takes_the_memory(
     folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"--size is 9459 at most"):
+    with pytest.raises(UserError, match=r"--size can be 9459 at most"):
         pack(open_source(str(folder), size=9460), tmp_path / "out.zip")
     assert not (tmp_path / "out.zip").exists()
 

@@ -23,7 +23,7 @@ FITS: tuple[Fit, ...] = ("crop", "squash")
 
 
 def picture(value: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """An image that is told by its colour; brighter to the right and down, so that a flip or a cut shows."""
+    """An image that is recognised by its colour; brighter to the right and down, so that a flip or a cut shows."""
     x = np.arange(size[0])[None, :, None] + 3 * np.arange(size[1])[:, None, None]
     return Image.fromarray((x + np.array([value, value, 0])).astype(np.uint8))
 

@@ -106,7 +106,7 @@ def test_parquet_of_more_rows_than_bytes_is_refused(tmp_path: Path) -> None:
     table = pyarrow.table({"image": pyarrow.nulls(200_000, pyarrow.binary())})
     pyarrow.parquet.write_table(table, path)
     assert path.stat().st_size < 200_000
-    with pytest.raises(UserError, match="claims 200,000 rows, more than it has bytes"):
+    with pytest.raises(UserError, match="declares 200,000 rows, more than it has bytes"):
         open_source(str(path), size=8)
 
 
@@ -127,7 +127,7 @@ def test_damaged_parquet_and_parquet_without_images_are_explained(tmp_path: Path
     with pytest.raises(UserError, match=r"no column of images \(its columns: x\)"):
         open_source(str(tmp_path / "a.parquet"), size=8)
     (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(UserError, match=r"b\.parquet is not a sound parquet file"):
+    with pytest.raises(UserError, match=r"b\.parquet is not a valid parquet file"):
         open_source(str(tmp_path / "b.parquet"), size=8)
 
 

@@ -93,14 +93,14 @@ def test_a_damaged_tar_is_refused_rather_than_read_in_part(tmp_path: Path, where
     else:
         content = content[: second + 600]
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.tar is not a sound tar"):
+    with pytest.raises(UserError, match=r"a\.tar is not a valid tar"):
         open_source(str(path), size=8)
 
 
 def test_a_truncated_compressed_tar_is_refused(tmp_path: Path) -> None:
     path = as_tar(tmp_path / "a.tar.gz", CLASS_FOLDERS, "w:gz")
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(UserError, match=r"a\.tar\.gz is not a sound tar"):
+    with pytest.raises(UserError, match=r"a\.tar\.gz is not a valid tar"):
         open_source(str(path), size=8)
 
 

@@ -59,7 +59,7 @@ def test_a_split_of_the_hub_is_read_by_name(hub: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("hf:name", "not understood"),
+        ("hf:name", "is invalid"),
         ("hf:user/gone", "cannot be fetched: 404 Client Error$"),
         ("hf:user/name/validation", "no parquet files of a split 'validation'"),
     ],

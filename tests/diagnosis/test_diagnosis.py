@@ -18,7 +18,7 @@ RUNS = Path(__file__).with_name("runs")
 REALLY = {
     "fine": "fine",
     "memorises": "memorises",
-    "modes": "modes are going",
+    "modes": "mode collapse",
     "asleep": "nothing is learnt",
     "won": "diverging",
     "crushed": "nothing is learnt",
@@ -177,10 +177,10 @@ def test_a_leak_counts_only_when_its_whole_interval_does() -> None:
 
 def test_modes_are_going_by_the_spread_of_images_and_by_scores() -> None:
     found = verdict_on(rows(G_diversity=lambda k: 0.9 if k < 10 else 0.3))
-    assert found.kind == "modes are going"
+    assert found.kind == "mode collapse"
     assert found.since_step == 110
     falling = [{**row, "recall": 0.5 - 0.15 * k} for k, row in enumerate(scores(30, 20, 19, 18))]
-    assert verdict_on(rows(), falling).kind == "modes are going"
+    assert verdict_on(rows(), falling).kind == "mode collapse"
 
 
 def test_a_network_that_has_not_learnt_yet_is_not_losing_modes() -> None:

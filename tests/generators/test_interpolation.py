@@ -169,7 +169,7 @@ def test_the_batch_size_changes_no_path() -> None:
     ("options", "message"),
     [
         ({"rows": 0}, "at least one path"),
-        ({"steps": 1}, "at least two images"),
+        ({"steps": 1}, "one path of two images"),
         ({"between": "pixels"}, "between must be latents, classes, both, not 'pixels'"),
         ({"between": "classes", "total": 0}, "no two classes"),
         ({"between": "classes", "classes": 1}, "name at least two"),

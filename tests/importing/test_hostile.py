@@ -106,7 +106,7 @@ def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
             twin.CRC = info.CRC
             archive.filelist.append(twin)
         archive._didModify = True
-    with pytest.raises(Refused, match="more than the file has"):
+    with pytest.raises(Refused, match="more bytes than the file has"):
         import_files([path], tmp_path / "out")
 
 

@@ -97,7 +97,7 @@ def test_weights_without_a_training_state_are_not_resumed(tmp_path: Path) -> Non
         load_checkpoint(None, imported("stylegan2-ada", tmp_path))  # type: ignore[arg-type]
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_training_goes_on_from_an_import_with_its_lower_blocks_at_rest(tmp_path: Path) -> None:
     path = imported("stylegan2-ada", tmp_path)
     data = photographs(tmp_path / "data", 16, 3)
@@ -126,6 +126,6 @@ def test_a_critic_that_is_not_in_the_file_starts_afresh(tmp_path: Path) -> None:
     import_files(written.files[:1], tmp_path / "model")
     data = photographs(tmp_path / "data", 32, 3)
     overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", "train.device=cpu"]
-    with pytest.warns(UserWarning, match="has no D: it starts afresh"):
+    with pytest.warns(UserWarning, match="has no D: initialised at random"):
         run = package.train(tmp_path / "model" / "finetune.yaml", overrides, out=tmp_path / "run")
     assert any(key.startswith("D.") for key in read_weights(next((run.path / "checkpoints").glob("step-*"))))

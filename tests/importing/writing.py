@@ -28,7 +28,7 @@ class Written:
 
 
 def make(kind: str, *, size: int, classes: int, latent: int, g: dict[str, Any], d: dict[str, Any] | None) -> list[Any]:
-    """A generator and, unless `d` is None, a critic, whose tensors all have values of their own."""
+    """A generator and, unless `d` is None, a discriminator, whose tensors all have values of their own."""
     torch.manual_seed(0)
     sizes = {"size": size, "channels": 3, "classes": classes}
     nets = [create_generator(kind, **sizes, latent=latent, **g)]

@@ -25,7 +25,7 @@ BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
 SEVEN = "int seven(void) { return 7; }"
 with building():
     OBSTACLE = native.obstacle()
-needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no machine code: {OBSTACLE}")
+needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no compiled kernels: {OBSTACLE}")
 
 
 @pytest.fixture(autouse=True)
@@ -251,7 +251,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
 @needs_code
 def test_code_that_computes_something_else_is_noticed_at_first_use(wrong: Callable[[str, str], None]) -> None:
     wrong("2.0f *", "2.01f *")
-    with pytest.warns(UserWarning, match=r"by torch operators: compiled code is wrong by .* CC names another"):
+    with pytest.warns(UserWarning, match=r"torch's operators: compiled code is wrong by .* CC names another"):
         assert blurred_as_by_torch()
     assert blurred_as_by_torch()  # and said once
 
@@ -259,14 +259,14 @@ def test_code_that_computes_something_else_is_noticed_at_first_use(wrong: Callab
 @needs_code
 def test_code_without_its_function_is_noticed(wrong: Callable[[str, str], None]) -> None:
     wrong("void stencil(", "void stensil(")
-    with pytest.warns(UserWarning, match="by torch operators: the compiled code has no function stencil"):
+    with pytest.warns(UserWarning, match="torch's operators: the compiled code has no function stencil"):
         assert blurred_as_by_torch()
 
 
 @needs_code
 def test_code_that_alone_cannot_be_built_is_warned_of(wrong: Callable[[str, str], None]) -> None:
     wrong("void stencil(", "this is not C (")
-    with pytest.warns(UserWarning, match=r"slower, by torch operators: .*failed: .*error"):
+    with pytest.warns(UserWarning, match=r"slower, as they use torch's operators: .*failed: .*error"):
         assert blurred_as_by_torch()
     assert native.obstacle() is None
 

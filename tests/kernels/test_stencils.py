@@ -1,4 +1,4 @@
-"""Machine code of stencils does what torch's operators do, and these do it where no code can be made."""
+"""Compiled stencils compute what torch's operators do, and these replace them where nothing can be compiled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steadygan.kernels.winograd.stencils import Stencil, of_matrix
 BLUR = Stencil(1, (((0, 0, 2.0), (-1, 0, 1.0), (1, 0, 1.0)),))
 with building():
     OBSTACLE = native.obstacle()
-needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no machine code: {OBSTACLE}")
+needs_code = pytest.mark.skipif(OBSTACLE is not None, reason=f"no compiled kernels: {OBSTACLE}")
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

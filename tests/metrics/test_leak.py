@@ -81,5 +81,5 @@ def test_a_meter_without_augmentations_or_held_out_images_says_what_is_missing()
     train, held_out, _ = reals()
     with pytest.raises(UserError, match="no augmentation"):
         LeakMeter(train, held_out, {})
-    with pytest.raises(UserError, match="20 or more held-out images, here are 5"):
+    with pytest.raises(UserError, match="20 held-out images or more; there are 5"):
         LeakMeter(train, held_out[:5], AUGMENTATIONS)

@@ -211,7 +211,7 @@ def test_impossible_protocols_are_refused(tmp_path: Path) -> None:
         replace(SMALL, num_fake=1)
     with pytest.raises(UserError, match="has 1797"):
         run(tmp_path, replace(SMALL, num_real=5000))
-    with pytest.raises(UserError, match="10 classes apart, not 7"):
+    with pytest.raises(UserError, match="10 classes, not 7"):
         run(tmp_path, classes=7)
 
 

@@ -14,7 +14,7 @@ Counter = Callable[..., tuple[int, int]]
 
 @pytest.fixture
 def published_counts(monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """(parameters of the generator, of the critic) of networks too large to fill, on the meta device.
+    """(parameters of the generator, of D) of networks too large to fill, on the meta device.
 
     Called with a kind, the arguments of both networks, and `latent`; `generator`, `critic`: options of one of them.
     """

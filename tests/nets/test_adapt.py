@@ -14,7 +14,7 @@ from steadygan.nets.registry import create_critic, create_generator
 
 SIZES = {"size": 32, "channels": 3, "classes": 3, "width": 4}
 BLOCKS = {"dcgan": 7, "resnet": 4, "sagan": 4, "biggan": 4, "biggan-deep": 6, "unet": 3, "stylegan2": 3}
-"""How many blocks a critic of 32 pixels has."""
+"""How many blocks a discriminator of 32 pixels has."""
 
 
 def critic(kind: str) -> nn.Module:
@@ -52,7 +52,7 @@ def test_an_image_passes_frozen_blocks_before_others(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_more_blocks_than_there_are_is_refused_with_their_number(kind: str) -> None:
-    with pytest.raises(UserError, match=rf"train\.freeze_critic: the critic has {BLOCKS[kind]} blocks"):
+    with pytest.raises(UserError, match=rf"train\.freeze_critic: the discriminator has {BLOCKS[kind]} blocks"):
         lower_blocks(kind, critic(kind), BLOCKS[kind] + 1)
 
 

@@ -117,5 +117,5 @@ def test_attention_goes_after_the_blocks_of_the_wanted_sides(
 
 @pytest.mark.parametrize("attention", [12, [16, 12], "16", None])
 def test_attention_at_a_side_that_is_not_there_is_refused(attention: object) -> None:
-    with pytest.raises(UserError, match="attention can be at sides 8, 16 here"):
+    with pytest.raises(UserError, match="attention is possible at sides 8, 16 here"):
         attention_after(attention, [8, 16], [2, 4], spectral=PLAIN)

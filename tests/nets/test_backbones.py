@@ -1,4 +1,4 @@
-"""DCGAN and ResNet: shapes and parameter counts of the published networks, and what every critic promises."""
+"""DCGAN and ResNet: shapes and parameter counts of the published networks, and what every discriminator promises."""
 
 from __future__ import annotations
 

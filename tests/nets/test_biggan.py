@@ -52,7 +52,7 @@ def test_parameters_are_those_published_for_imagenet(
     # At 256² the published generator attends at 128², where there are 192 channels, and not at 64² with 384.
     attention = {width: width * (2 * (width // 8) + 2 * (width // 2)) for width in (192, 384)}
     assert generator - published[0] == (attention[384] - attention[192] if size == 256 else 0)
-    # compare_gan's critic has no shortcut at all where a block keeps its channels, not even one that pools.
+    # compare_gan's discriminator has no shortcut at all where a block keeps its channels, not even one that pools.
     shortcut = {width: width * width + width for width in (96, 768)}
     missing = {128: 0, 256: shortcut[768], 512: shortcut[96] + shortcut[768]}[size]
     assert critic - published[1] == missing
@@ -378,5 +378,5 @@ def test_impossible_networks_are_refused_with_the_way_out() -> None:
         create_critic("biggan", **shape, init="orthogonl")
     with pytest.raises(UserError, match="biggan: size must be one of 32, 64, 128, 256, 512, got 48"):
         create_critic("biggan", **{**shape, "size": 48})
-    with pytest.raises(UserError, match="attention can be at sides 4, 8, 16, 32, 64 here"):
+    with pytest.raises(UserError, match="attention is possible at sides 4, 8, 16, 32, 64 here"):
         create_critic("biggan", **shape, attention=128)

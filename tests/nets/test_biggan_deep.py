@@ -237,5 +237,5 @@ def test_errors_name_this_family() -> None:
     shape = {"size": 48, "channels": 1, "classes": 0, "width": 1}
     with pytest.raises(UserError, match="biggan-deep: size must be one of 32, 64, 128, 256, 512, got 48"):
         create_critic("biggan-deep", **shape)
-    with pytest.raises(UserError, match="biggan-deep: attention can be at sides 4, 8, 16, 32 here"):
+    with pytest.raises(UserError, match="biggan-deep: attention is possible at sides 4, 8, 16, 32 here"):
         create_generator("biggan-deep", **{**shape, "size": 32}, latent=4, attention=64)

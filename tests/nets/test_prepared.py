@@ -34,7 +34,7 @@ def critic(kind: str) -> nn.Module:
 
 @pytest.mark.parametrize("kind", ["dcgan", "resnet", "biggan", "biggan-deep", "unet", "stylegan2"])
 def test_two_passes_and_a_penalty_have_the_gradients_of_unprepared_layers(kind: str) -> None:
-    """The penalty differentiates the critic twice; two backward passes stand for two micro-batches."""
+    """The penalty differentiates D twice; two backward passes stand for two micro-batches."""
     plain = critic(kind)
     once = copy.deepcopy(plain)
     x, y = torch.randn(4, 3, 32, 32), torch.randint(3, (4,))

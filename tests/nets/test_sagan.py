@@ -115,7 +115,7 @@ def test_errors_name_this_family() -> None:
     shape = {"size": 48, "channels": 1, "classes": 0, "width": 1}
     with pytest.raises(UserError, match="sagan: size must be"):
         create_critic("sagan", **shape)
-    with pytest.raises(UserError, match="sagan: attention can be at"):
+    with pytest.raises(UserError, match="sagan: attention is possible at"):
         create_generator("sagan", **{**shape, "size": 32}, latent=4, attention=12)
     with pytest.raises(UserError, match=r"model\.generator\.warm: unknown option"):
         create_generator("sagan", **{**shape, "size": 32}, latent=4, warm=True)

@@ -1,4 +1,4 @@
-"""The gain of spectrally normalised convolutions: what it multiplies, and what a deep critic sees with it."""
+"""The gain of spectrally normalised convolutions: what it multiplies, and what a deep discriminator sees with it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ REAL, FAKE = np.array([-3.0, -0.5, 0.0, 0.25, 1.0, 4.0]), np.array([-5.0, -1.0, 
 
 
 class Readout(nn.Module):
-    """A critic of 1×1 images, whose only pixel is the logit."""
+    """A discriminator of 1×1 images, whose only pixel is the logit."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         return Score(x.flatten(1).squeeze(1))

@@ -66,7 +66,7 @@ class Painter(nn.Module):
 
 
 class Judge(nn.Module):
-    """A linear critic with features and pixels; remembers what it was called with."""
+    """A linear discriminator with features and pixels; remembers what it was called with."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -88,7 +88,7 @@ def test_what_only_translations_have_is_refused_elsewhere_with_that_reason(name:
 
 def test_asking_the_critic_for_pixels_leaves_its_mode_as_it_was() -> None:
     critic = Plain().train()
-    with pytest.raises(UserError, match="judges pixels"):
+    with pytest.raises(UserError, match="scores pixels"):
         check_needs("mine", needs("pixels")(lambda game: ()), {}, Game.of(nets={"D": critic}))
     assert critic.training
 
@@ -121,7 +121,7 @@ def test_declarations_add_up_on_one_builder() -> None:
 
     with pytest.raises(UserError, match="translation has none"):
         check_needs("mine", mine, {}, TRANSLATION)
-    with pytest.raises(UserError, match="no; take one"):
+    with pytest.raises(UserError, match="no; remove one"):
         check_together({"mine": mine, "r1": TERMS["r1"]})
 
 

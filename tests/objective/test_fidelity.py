@@ -40,7 +40,7 @@ class Rolled:
 
 
 class NormalisedCritic(nn.Module):
-    """A critic whose batch norm makes the score of one image depend on the others."""
+    """A discriminator whose batch norm makes the score of one image depend on the others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ def test_a_critic_with_batch_statistics_sees_each_view_by_itself() -> None:
 
 
 def naive_critic_in_order(D: nn.Module, b: Bundle, terms: tuple[Term, ...]) -> dict[str, Tensor]:
-    """The critic's terms from one call for each view, in the order in which the terms name them."""
+    """D's terms from one call for each view, in the order in which the terms name them."""
     logits: dict[View, Tensor] = {}
     for view in dict.fromkeys(view for term in terms if term.player == "D" for view in term.score):
         logits[view] = D(b[view].detach()).logit

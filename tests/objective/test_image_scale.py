@@ -1,6 +1,6 @@
 """Code whose images are in [0, 1]: the settings that are the same here, where images are in [-1, 1].
 
-The references below are compare_gan's formulas on u = (x + 1)/2, for a critic that is given 2u - 1.
+The references below are compare_gan's formulas on u = (x + 1)/2, for a discriminator that is given 2u - 1.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ GAME = Game.of()
 
 
 class Readout(nn.Module):
-    """A critic of 1×1 images, whose only pixel is the logit."""
+    """A discriminator of 1×1 images, whose only pixel is the logit."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
         return Score(x.flatten(1).squeeze(1))

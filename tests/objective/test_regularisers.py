@@ -1,4 +1,4 @@
-"""CR, bCR, zCR, R1 and WGAN-GP in closed form: a linear critic, an affine generator, transforms without chance."""
+"""CR, bCR, zCR, R1 and WGAN-GP in closed form: a linear D, an affine generator, deterministic transforms."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_a_term_can_change_the_fakes_of_all_others_whatever_their_order(module: 
 
 def test_two_terms_that_change_the_fakes_are_refused(module: Callable[[str], str]) -> None:
     key = f"{module(REWRITING)}:shake"
-    with pytest.raises(UserError, match=r"logan and .*:shake both change what fakes are made of; keep one"):
+    with pytest.raises(UserError, match=r"logan and .*:shake both change the latent of the fakes; keep one"):
         build_terms(GAME, terms={"logan": {}, key: {}})
 
 

@@ -40,7 +40,7 @@ class Scale(nn.Module):
 
 
 class Patches(nn.Module):
-    """A critic whose logit of a patch is a multiple of the mean of its 2×2 pixels."""
+    """A discriminator whose logit of a patch is a multiple of the mean of its 2×2 pixels."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def test_the_other_direction_is_the_same_formula_with_domains_exchanged() -> Non
 
 @pytest.mark.parametrize(("loss", "fake_side"), [("least-squares", 2.0), ("hinge", 1.0), ("non-saturating", 1.0)])
 def test_the_adversarial_pair_has_the_public_codes_weights(loss: str, fake_side: float) -> None:
-    """MSE(D(b), 1)/2 + MSE(D(fake), 0)/2 for the critic and MSE(D(fake), 1) for G, on maps of patches."""
+    """MSE(D(b), 1)/2 + MSE(D(fake), 0)/2 for D and MSE(D(fake), 1) for G, on maps of patches."""
     d_weight, g_weight = TranslationGame.weights(LOSSES[loss])
     game = replace(directions(loss=LOSSES[loss])[0], d_weight=d_weight, g_weight=g_weight)
     critic, generator = build_terms(game, terms={})

@@ -42,7 +42,7 @@ class Painter(nn.Module):
 
 
 class Judge(nn.Module):
-    """A critic with pixels, each of which looks at its neighbours."""
+    """A discriminator with pixels, each of which looks at its neighbours."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -173,7 +173,7 @@ def test_an_extractor_of_ones_own_is_named_as_module_and_class(tmp_path: Path, m
     for wrong in ("nowhere:Mine", "own_one:Nothing"):
         with pytest.raises(UserError, match="cannot be imported"):
             get_extractor(wrong)
-    with pytest.raises(UserError, match="no subclass of"):
+    with pytest.raises(UserError, match="is not a subclass of"):
         get_extractor("own_one:Corner")
 
 
@@ -191,11 +191,11 @@ def test_files_that_are_no_weights_are_refused_without_unpickling_them(tmp_path:
             return pytest.fail, ("code in a weights file was run",)
 
     path = saved(tmp_path, {"conv1.weight": np.array([Bomb()], dtype=object)})
-    with pytest.raises(UserError, match=r"weights\.npz is not a sound file"):
+    with pytest.raises(UserError, match=r"weights\.npz is not a valid file"):
         read_state(path)
     for text in ("hello", "<html>not found</html>", ""):
         (tmp_path / "weights.pth").write_text(text)
-        with pytest.raises(UserError, match=r"weights\.pth is not a sound file"):
+        with pytest.raises(UserError, match=r"weights\.pth is not a valid file"):
             read_state(tmp_path / "weights.pth")
     wrong = saved(tmp_path, {"conv1.weight": np.zeros(3, np.float32)}, "wrong.npz")
     with pytest.raises(UserError, match=r"wrong\.npz holds the weights of another network"):

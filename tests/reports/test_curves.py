@@ -90,7 +90,7 @@ def test_missing_and_empty_runs_are_errors_that_name_the_directory(tmp_path: Pat
     with pytest.raises(UserError, match="nowhere is not a run directory"):
         tables.table([tmp_path / "nowhere"])
     (tmp_path / "metrics.jsonl").touch()
-    with pytest.raises(UserError, match="has not reached its first report"):
+    with pytest.raises(UserError, match="has no log line yet"):
         compare.plot([tmp_path], tmp_path / "out.png")
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     (tmp_path / "scores.jsonl").write_text('{"step": 1, "FD-digits": 3.0}\n')

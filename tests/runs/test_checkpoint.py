@@ -81,7 +81,7 @@ def test_a_damaged_file_is_named(saved: tuple[TrainState, Path], name: str, dama
     else:
         data[len(data) // 2] ^= 1
         file.write_bytes(data[: len(data) // 2] if damage == "truncated" else data)
-    with pytest.raises(UserError, match="the one before") as caught:
+    with pytest.raises(UserError, match="the previous one") as caught:
         load_checkpoint(state, path)
     assert str(file) in str(caught.value)
 

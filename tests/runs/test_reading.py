@@ -45,7 +45,7 @@ def test_a_young_run_among_others_is_left_out_with_a_warning(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("name: run\n")
     (tmp_path / "old/metrics.jsonl").write_text('{"step": 1}\n')
-    with pytest.warns(UserWarning, match="first report yet: .*young"):
+    with pytest.warns(UserWarning, match="without a log line yet: .*young"):
         assert [run.name for run in read_runs([tmp_path / "old", tmp_path / "young"])] == ["old"]
 
 

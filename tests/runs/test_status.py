@@ -62,7 +62,7 @@ def test_it_is_written_every_few_seconds_at_most_and_at_once_in_a_new_state(tmp_
 
 def test_a_file_that_cannot_be_written_is_warned_of_once(tmp_path: Path) -> None:
     status = Status(tmp_path / "gone", steps=1)
-    with pytest.warns(UserWarning, match=r"status\.json: cannot be written.*training goes on"):
+    with pytest.warns(UserWarning, match=r"status\.json: cannot be written.*training continues"):
         status.say("running")
     status.say("finished")
 

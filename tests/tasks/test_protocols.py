@@ -203,7 +203,7 @@ def test_images_that_cannot_be_read_are_named_when_the_score_is_taken_without_th
     images = digits()[0][:201]
     a, b = folder(tmp_path / "a", images), folder(tmp_path / "b", images)
     (b / "007.png").write_bytes(b"")
-    with pytest.warns(UserWarning, match=r"b: not scored, as they cannot be read \(1 of 201\): 007\.png"):
+    with pytest.warns(UserWarning, match=r"b: skipped, as they cannot be read \(1 of 201\): 007\.png"):
         record = steadygan.evaluate_images(a, b, features="digits")
     assert (record["protocol"]["num_fake"], record["protocol"]["num_real"]) == (201, 200)
     with pytest.raises(UserError, match=r"1 of 201 .*--max-unreadable"):

@@ -124,7 +124,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """A smooth critic with pixels, with minibatch standard deviation or without."""
+    """A smooth discriminator with pixels, with minibatch standard deviation or without."""
 
     def __init__(self, classes: int = 0, *, stddev: int = 0) -> None:
         super().__init__()

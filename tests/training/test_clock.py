@@ -92,7 +92,7 @@ def test_hours_end_a_run_and_carry_its_learning_rate_to_nought(tmp_path: Path, m
     assert rates[-1] < 0.4
     assert rows[-1]["spent"] >= 1800 > rows[-2]["spent"]
     assert (tmp_path / f"run/checkpoints/step-{rows[-1]['step']:08d}").is_dir()
-    with pytest.raises(UserError, match=r"has used its time up.*train\.hours=1"):
+    with pytest.raises(UserError, match=r"has used up its time.*train\.hours=1"):
         steadygan.train(tmp_path / "run", resume=True)
 
 

@@ -182,7 +182,7 @@ def test_the_default_objective_is_no_false_alarm(tmp_path: Path) -> None:
 
 @pytest.fixture
 def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Scores to be taken one after the other; the last one for ever."""
+    """Scores to be returned one after the other, the last one repeatedly."""
     values = [10.0, 2.0, 10.1, 3.0]
     monkeypatch.setattr(
         "steadygan.tasks.synthesis.Synthesis.scorer",

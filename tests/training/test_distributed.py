@@ -342,7 +342,7 @@ def test_alone_nothing_is_exchanged() -> None:
 
 
 def test_a_device_by_number_is_refused_for_several_processes() -> None:
-    with pytest.raises(UserError, match="is one device, and there are 2 processes"):
+    with pytest.raises(UserError, match="is one device for 2 processes"):
         Replicas(1, 2).device_name("cuda:1")
 
 

@@ -116,7 +116,7 @@ def state() -> TrainState:
 
 
 def test_fakes_are_looked_at_without_a_trace(state: TrainState) -> None:
-    """Even in a generator with inner noise, style mixing and a running average, and a critic with batch statistics."""
+    """Even in a generator with inner noise, style mixing and a running average, and a D with batch statistics."""
     before = {key: value.clone() for key, value in state.weights().items()}
     rng, own = torch.get_rng_state(), state.generator.get_state()
     looks = [look_at_fakes(state, seed=0, boundary=0.0, reals_spread=torch.tensor(2.0)) for _ in range(2)]

@@ -135,7 +135,7 @@ def test_a_run_says_so_and_goes_on_so_when_it_is_resumed(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(update_step, "update", fail_once)
     run = steadygan.train("digits", TINY, out=tmp_path / "run", on_step=stopped).path
-    told = "out of memory in a phase of D at step 2: going on in micro-batches of 4, as with train.accumulate=2"
+    told = "out of memory in a phase of D at step 2: continuing with micro-batches of 4, as with train.accumulate=2"
     assert [told in notice for notice in notices] == [False, True, False, False, False, False]
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (event,) = (row for row in rows if "event" in row)

@@ -1,4 +1,4 @@
-"""Going on with a run is the same as never having stopped, bit for bit."""
+"""Resuming a run is the same as never having stopped, bit for bit."""
 
 from __future__ import annotations
 

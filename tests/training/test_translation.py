@@ -97,7 +97,7 @@ def test_every_kind_trains_one_player_at_a_time(pairs: Path, terms: dict[str, An
 
 
 def test_a_step_calls_each_network_as_often_as_it_must(pairs: Path) -> None:
-    """G's phase: fakes with identities, then cycles; D's phase: fakes alone. One call of each critic a phase."""
+    """G's phase: fakes with identities, then cycles; D's phase: fakes alone. One call of each discriminator a phase."""
     state = make(pairs)
     calls: Counter[str] = Counter()
     for name, net in state.nets.items():

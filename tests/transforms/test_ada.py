@@ -118,7 +118,7 @@ def test_the_law_of_geometry() -> None:
 
 
 def color_of(op: str, p: float = 1.0, n: int = 20000) -> Tensor:
-    """What becomes of red, green, blue and black pixels (N, colour, pixel)."""
+    """The transformed red, green, blue and black pixels (N, colour, pixel)."""
     pixels = torch.cat([torch.eye(3), torch.zeros(3, 1)], 1).view(1, 3, 2, 2).expand(n, -1, -1, -1)
     return apply(pixels, {op: 1}, p).flatten(2)
 
@@ -131,7 +131,7 @@ def test_the_law_of_colour() -> None:
     assert float(contrast[:, 0, 0].log2().std()) == pytest.approx(0.5, rel=0.02)
     assert float(contrast[:, :, 3].abs().max()) == 0
     flipped = color_of("lumaflip", 0.5)
-    grey = flipped[:, :, :3].sum(2)  # what becomes of white: 1, or -1 where the luma is flipped
+    grey = flipped[:, :, :3].sum(2)  # the transformed white: 1, or -1 where the luma is flipped
     torch.testing.assert_close(grey.abs(), torch.ones_like(grey))
     assert float((grey[:, 0] < 0).double().mean()) == pytest.approx(0.25, abs=0.01)
     hue = color_of("hue")

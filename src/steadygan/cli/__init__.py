@@ -93,7 +93,7 @@ def main() -> NoReturn:
     """Runs the command line; a `UserError` becomes a message and exit status 2, a Python warning one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that knows no × shows ?, and ends no training
+            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and training continues
     try:
         _refuse_empty(sys.argv[1:])
         with warnings.catch_warnings(), _ended_in_order():
@@ -106,7 +106,7 @@ def main() -> NoReturn:
         if isinstance(error, LostProcess):
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(2)  # tidying up may wait for a device, and that for the lost process
+            os._exit(2)  # cleaning up may wait for a device, and that for the lost process
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -132,7 +132,7 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end the command as an error does: what it has half written is removed first."""
+    """A context in which SIGTERM and SIGHUP end the command like an error: half-written files are removed first."""
     previous: dict[int, Any] = {}
 
     def leave(number: int, frame: FrameType | None) -> None:

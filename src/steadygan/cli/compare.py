@@ -18,18 +18,22 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="run directories", show_default=False)],
     out: Annotated[
         list[Path] | None,
-        typer.Option(help="a .png for the curves, a .md or .csv for the table; again for more  [default: compare.png]"),
+        typer.Option(
+            help="a .png for the curves, a .md or .csv for the table; may be repeated  [default: compare.png]"
+        ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="table, markdown or csv, printed here")] = "table",
+    form: Annotated[
+        str, typer.Option("--format", help="format of the printed table: table, markdown or csv")
+    ] = "table",
     group_seeds: Annotated[
-        bool, typer.Option("--group-seeds", help="runs that differ only in train.seed as one: mean ± sd")
+        bool, typer.Option("--group-seeds", help="group runs that differ only in train.seed: mean ± standard deviation")
     ] = False,
     against: Annotated[
-        str | None, typer.Option(help="draw scores against a key, seeds merged: data.fraction", metavar="KEY")
+        str | None, typer.Option(help="draw scores against a setting, over seeds, e.g. data.fraction", metavar="KEY")
     ] = None,
     at: Annotated[str, typer.Option(help="with --against: a run's last score, or its best")] = "last",
 ) -> None:
-    """Put runs side by side: a table here, loss and score curves in a PNG."""
+    """Compare runs: a table here, curves in a PNG."""
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import curves as comparison
     from steadygan.reports import tables

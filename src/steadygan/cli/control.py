@@ -14,15 +14,15 @@ RunPath = Annotated[Path, typer.Argument(help="a run directory", show_default=Fa
 
 
 def stop(run: RunPath) -> None:
-    """Ask a training to write a checkpoint at its next step and end."""
+    """Save a checkpoint at the next step and end a run."""
     from steadygan.runs.requests import ask
 
     ask(run, "stop")
-    typer.echo(f"asked       {run} ends with a checkpoint at its next step")
+    typer.echo(f"asked       {run} writes a checkpoint at its next step and ends")
 
 
 def pause(run: RunPath) -> None:
-    """Ask a training to wait at its next step."""
+    """Pause a run at its next step."""
     from steadygan.runs.requests import ask
 
     ask(run, "pause")
@@ -30,11 +30,11 @@ def pause(run: RunPath) -> None:
 
 
 def resume(run: RunPath) -> None:
-    """End a pause. (`steadygan train RUN --resume` takes up a training that has ended.)"""
+    """Continue a paused run. To continue one that has ended: `steadygan train RUN --resume`."""
     from steadygan.runs.requests import ask
 
     ask(run, "resume")
-    typer.echo(f"asked       {run} goes on")
+    typer.echo(f"asked       {run} continues")
 
 
 def branch(
@@ -43,7 +43,7 @@ def branch(
     at: Annotated[int | None, typer.Option(help="the step of a checkpoint  [default: the newest]")] = None,
     out: Annotated[Path | None, typer.Option(help="the new run directory  [default: RUN-STEP]")] = None,
 ) -> None:
-    """Make a new run that starts from a checkpoint of another, with changed settings."""
+    """Start a new run from another's checkpoint, with changed settings."""
     from steadygan.runs.branching import branch as split_off
 
     out = out or run.with_name(f"{run.resolve().name}-{'newest' if at is None else at}")

@@ -27,18 +27,18 @@ def curve(
         str, typer.Option(help="values such as 0.5 or scaled:0.5, comma-separated; off: none")
     ] = "0.2,0.5,1,2,off",
     protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
-    num_fake: Annotated[int | None, typer.Option(help="fakes a score  [default: the protocol's]")] = None,
+    num_fake: Annotated[int | None, typer.Option(help="fakes per score  [default: the protocol's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
     max_unreadable: MaxUnreadable = None,
     out: Annotated[
         list[Path] | None,
-        typer.Option(help="a .png, a .csv; again for more  [default: truncation.png and truncation.csv in PATH]"),
+        typer.Option(help="a .png or .csv; may be repeated  [default: truncation.png and truncation.csv in PATH]"),
     ] = None,
     weights: Weights = "ema",
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Score a run at several truncations, and draw what is gained in quality against what is lost in variety."""
+    """Score a run at several truncations: quality against diversity."""
     from steadygan.evaluation.run import truncation_curve
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables

@@ -1,4 +1,4 @@
-"""`steadygan data`: look at data before training on it, and pack it."""
+"""`steadygan data`: check images before training, and pack them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def data_info(
     bits: Bits = None,
     threads: Threads = None,
 ) -> None:
-    """Say what the images are (count, sizes, classes, duplicates, unreadable files), what to mind and what to do."""
+    """Report on images: count, sizes, classes, duplicates, unreadable files, and advice."""
     from steadygan.data.containers.registry import is_name
     from steadygan.data.describe import contact_sheet, describe
     from steadygan.data.ordered import THREADS
@@ -74,7 +74,7 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
     for name, reason in look.unreadable.items():
         console.print(f"            {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
     for line in advice(look):
-        console.print(f"[yellow]mind[/]        {escape(line)}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note[/]        {escape(line)}", highlight=False, soft_wrap=True)
     proposal = found["proposal"]
     for part, sides in proposal.get("domains", {}).items():
         how = "pairs of one name" if sides["paired"] else "not in pairs"
@@ -90,17 +90,17 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
 def data_pack(
     src: Where,
     out: Annotated[Path, typer.Argument(help="the zip to write", show_default=False)],
-    size: Annotated[int, typer.Option(min=1, help="side of the images, pixels", show_default=False)],
+    size: Annotated[int, typer.Option(min=1, help="side of the images, in pixels", show_default=False)],
     crop: Annotated[Crop, typer.Option(help="center: the centre square; none: whole images")] = Crop.CENTER,
     format: Annotated[Format, typer.Option(help="both lossless")] = Format.PNG,
     channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3", show_default="as the images")] = None,
-    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="share from which on it fails")] = 0.01,
+    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="largest share of unreadable images")] = 0.01,
     force: Annotated[bool, typer.Option("--force", help="replace OUT if it exists")] = False,
     root: Root = None,
     bits: Bits = None,
     threads: Threads = None,
 ) -> None:
-    """Decode, crop and resize once: any data as one StyleGAN-style zip, the same byte for byte each time."""
+    """Pack images into one zip, decoded, cropped and resized, reproducibly."""
     from steadygan.data.containers.registry import is_name
     from steadygan.data.ordered import THREADS
     from steadygan.data.pack import pack

@@ -1,4 +1,4 @@
-"""`steadygan doctor`: what this machine has, and what that means for training."""
+"""`steadygan doctor`: a report on this machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ OPTIONAL = {
     "imageio_ffmpeg": "interpolations as MP4",
 }
 WEIGHTS = {
-    "Inception": ("STEADYGAN_INCEPTION_WEIGHTS", "FID, IS and KID; absent, torch-fidelity's own download at first use"),
+    "Inception": (
+        "STEADYGAN_INCEPTION_WEIGHTS",
+        "FID, IS and KID; if absent, torch-fidelity downloads them at first use",
+    ),
     "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
     "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
 }
-"""Of feature extractors: the variable that names the file, and what it is for."""
+"""Of feature extractors: the environment variable that names the file, and its purpose."""
 
 
 APPLE = (
@@ -31,7 +34,7 @@ APPLE = (
 
 
 class Finding(NamedTuple):
-    """One line of `steadygan doctor`: what was looked at, what is there, what that means; ok False marks a problem."""
+    """One line of `steadygan doctor`: subject, finding, meaning; ok False marks a problem."""
 
     subject: str
     found: str
@@ -41,7 +44,7 @@ class Finding(NamedTuple):
 
 
 def examine() -> list[Finding]:
-    """Everything about this machine that training depends on."""
+    """The properties of this machine that training depends on."""
     import torch
 
     import steadygan
@@ -55,7 +58,9 @@ def examine() -> list[Finding]:
         Finding(
             "processor",
             f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
-            "more threads: OMP_NUM_THREADS" if torch.get_num_threads() < (os.cpu_count() or 1) else "all cores in use",
+            "set OMP_NUM_THREADS to use more threads"
+            if torch.get_num_threads() < (os.cpu_count() or 1)
+            else "all cores in use",
         ),
         _memory(),
     ]
@@ -99,9 +104,9 @@ def _weights(name: str, variable: str, purpose: str) -> Finding:
 def _memory() -> Finding:
     try:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others may not know these names
-        return Finding("memory", "unknown", "this system does not say; --dry-run shows what a run needs")
-    return Finding("memory", f"{total:.0f} GiB", "data sets up to a quarter of the free part stay in memory")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf; other systems may lack these names
+        return Finding("memory", "unknown", "unknown on this system; --dry-run shows what a run needs")
+    return Finding("memory", f"{total:.0f} GiB", "data sets of up to a quarter of the free memory stay in memory")
 
 
 def _bfloat16() -> Finding:
@@ -117,7 +122,7 @@ def _bfloat16() -> Finding:
 
 
 def doctor() -> None:
-    """Say what this machine has, and what that means for training."""
+    """Report on this machine, and what it means for training."""
     from rich.table import Table
 
     from steadygan.kernels.compiled import building
@@ -130,8 +135,8 @@ def doctor() -> None:
         meaning = "convolutions on the CPU are slower (train.winograd is off); CC names a compiler"
         findings.append(Finding("C compiler", reason, meaning, None))
     else:
-        findings.append(Finding("C compiler", "works", "train.winograd spreads and merges by machine code"))
-    sheet = Table("", "what", "found", "which means", box=None)
+        findings.append(Finding("C compiler", "works", "train.winograd uses compiled kernels"))
+    sheet = Table("", "subject", "found", "meaning", box=None)
     for finding in findings:
         mark = {True: "[green]✓[/]", False: "[yellow]![/]", None: "[dim]–[/]"}[finding.ok]
         sheet.add_row(mark, *(escape(text) for text in finding[:3]))

@@ -21,11 +21,11 @@ def import_weights(
     files: Annotated[list[Path], typer.Argument(help="weights that belong together: a .pkl or .pt, or G.pth D.pth …")],
     out: Annotated[Path, typer.Option(help="the folder for the checkpoint, which must not exist yet")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="what the file cannot say itself: name=value, more than once")
+        list[str] | None, typer.Option("--set", help="what the file does not say: name=value, may be repeated")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="whose file it is, if that is not recognised")] = None,
+    family: Annotated[str | None, typer.Option(help="the program that wrote the file, if it is not recognised")] = None,
 ) -> None:
-    """Turn weights of other programs into a checkpoint. Nothing in the files is run.
+    """Import a public checkpoint, executing nothing in it.
 
     StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN and BigGAN-deep, U-Net GAN, StudioGAN, CycleGAN and pix2pix.
     """
@@ -47,7 +47,7 @@ def import_weights(
 
 
 def summary(imported: Imported) -> list[str]:
-    """What was imported, in a few lines."""
+    """The result of an import in a few lines."""
     made = imported.generator
     shape = f"{made['channels']}×{made['size']}×{made['size']}"
     classes = f", {made['classes']} classes" if made["classes"] else ""

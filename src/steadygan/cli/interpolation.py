@@ -15,11 +15,11 @@ def interpolate(
     path: RunOrCheckpoint,
     between: Annotated[str, typer.Option(help="latents, classes or both")] = "latents",
     rows: Annotated[int, typer.Option(help="how many paths")] = 4,
-    steps: Annotated[int, typer.Option(help="images a path, ends included")] = 8,
-    classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
+    steps: Annotated[int, typer.Option(help="images per path, both ends included")] = 8,
+    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same paths")] = 0,
     truncation: TruncationOption = None,
-    fps: Annotated[float, typer.Option(help="images a second, where it moves")] = 12,
+    fps: Annotated[float, typer.Option(help="frames per second of an animation")] = 12,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -30,7 +30,7 @@ def interpolate(
     weights: Weights = "ema",
     device: Device = "auto",
 ) -> None:
-    """Walk between latents, between classes, or both, with a trained generator."""
+    """Interpolate between latents, classes, or both."""
     from steadygan.files import check_folder, make_folder
     from steadygan.generators.loading import load
     from steadygan.generators.remaking import stamp_for

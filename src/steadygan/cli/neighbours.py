@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def neighbours(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
     num: Annotated[int, typer.Option(help="how many samples")] = 8,
-    nearest: Annotated[int, typer.Option(help="training images a sample")] = 5,
+    nearest: Annotated[int, typer.Option(help="training images per sample")] = 5,
     features: Annotated[
         str | None, typer.Option(help="an extractor, or your own module:Class  [default: the one for the data]")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
+    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same samples")] = 0,
     truncation: TruncationOption = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
@@ -38,7 +38,7 @@ def neighbours(
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Look for training images that samples are copies of: the nearest in pixels and in an extractor's features."""
+    """Find the training images nearest to samples, in pixels and in features."""
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.runs.outputs import check_output

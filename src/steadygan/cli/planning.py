@@ -1,4 +1,4 @@
-"""`steadygan plan`, and what `steadygan train` does with somebody's images in place of a preset."""
+"""`steadygan plan`, and `steadygan train` on the user's own images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from steadygan.recipes.plan import Plan
 
 Hours = Annotated[float | None, typer.Option(min=0.001, help="how long to train", show_default="half an hour on a CPU")]
-Size = Annotated[int | None, typer.Option(min=1, help="side of the pictures, pixels", show_default="as time allows")]
+Size = Annotated[int | None, typer.Option(min=1, help="side of the images, in pixels", show_default="as time allows")]
 
 
 def plan(
@@ -26,7 +26,7 @@ def plan(
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="also write the choice to this YAML file")] = None,
 ) -> None:
-    """Choose settings for your images, this machine and the time there is, each with its reason; start nothing."""
+    """Choose settings for your images with reasons; start nothing."""
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists: choose another name")
     if out is not None and out.suffix not in (".yaml", ".yml"):
@@ -45,7 +45,7 @@ def on_device(device: str) -> list[str]:
 
 
 def make(source: str, overrides: list[str], hours: float | None, size: int | None) -> Plan:
-    """Looks, measures, chooses, and tells of it."""
+    """Looks at images and machine, chooses settings, and prints them with their reasons."""
     from steadygan.recipes.plan import make_plan
 
     console = make_console()
@@ -69,7 +69,7 @@ def make(source: str, overrides: list[str], hours: float | None, size: int | Non
 
 
 def is_images(source: str) -> bool:
-    """Whether what `steadygan train` is given are images, rather than a preset, a YAML file or a run."""
+    """Whether the source of `steadygan train` is images, not a preset, YAML file or run."""
     from steadygan import config as configuration
 
     if source in configuration.preset_names() or Path(source).suffix in (".yaml", ".yml"):
@@ -82,14 +82,14 @@ def is_images(source: str) -> bool:
 
 
 def own(config: Config) -> bool:
-    """Whether a run is on somebody's own images."""
+    """Whether a run trains on the user's own images."""
     from steadygan.recipes.plan import OWN
 
     return config.about.paper == OWN
 
 
 def verdict(path: Path) -> None:
-    """What is to be said of a run at its end, and what to try next."""
+    """Prints the verdict on a finished run, and what to try next."""
     from steadygan.diagnosis.reading import diagnose_run
     from steadygan.recipes.pictures import save_film
     from steadygan.runs.directory import RunDirectory

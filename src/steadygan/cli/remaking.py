@@ -13,11 +13,11 @@ from steadygan.errors import UserError
 
 def remake(
     image: Annotated[Path, typer.Argument(help="an image or a sheet that steadygan wrote", show_default=False)],
-    runs: Annotated[Path, typer.Option(help="where its checkpoint is looked for")] = Path("runs"),
+    runs: Annotated[Path, typer.Option(help="the directory in which its checkpoint is searched")] = Path("runs"),
     out: Annotated[Path | None, typer.Option(help="a .png  [default: NAME-remade.png]")] = None,
     device: Device = "auto",
 ) -> None:
-    """Make an image again from what its file says: checkpoint, seed, index, class, truncation."""
+    """Generate an image again from the metadata in its file."""
     from steadygan.files import check_apart, write_whole
     from steadygan.generators.generator import Generator
     from steadygan.generators.remaking import check, column_names, find_weights
@@ -29,7 +29,7 @@ def remake(
     stamp = read_stamp(image)
     out = out or image.with_name(f"{image.stem}-remade.png")
     if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: what is made again is written as .png")
+        raise UserError(f"--out {out}: the remade image is a .png")
     check_apart(out, image, "the image to make again, which stays as it is")
     typer.echo(f"stamp       {stamp.sentence()}")
     check(stamp)

@@ -16,11 +16,12 @@ from steadygan.errors import UserError
 def sample(
     path: RunOrCheckpoint,
     num: Annotated[int, typer.Option(help="how many images")] = 64,
-    classes: Annotated[str | None, typer.Option(help="numbers or names, taken in turn: 3 or cat,dog")] = None,
+    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
-    seeds: Annotated[str | None, typer.Option(help="one image a seed: 3,17,100-120")] = None,
+    seeds: Annotated[str | None, typer.Option(help="one image per seed: 3,17,100-120")] = None,
     moves: Annotated[
-        str | None, typer.Option(help="with --seeds: towards the latents of other seeds, in right angles: 7:0.3,9:-0.1")
+        str | None,
+        typer.Option(help="with --seeds: move towards the latents of other seeds (seed:distance), e.g. 7:0.3,9:-0.1"),
     ] = None,
     truncation: TruncationOption = None,
     out: Annotated[

@@ -42,9 +42,11 @@ def evaluate(
     weights: Weights = "ema",
     device: Device = "auto",
     data: Data = None,
-    lpips: Annotated[Path | None, typer.Option(help="translations: AlexNet's weights, to score LPIPS too")] = None,
+    lpips: Annotated[
+        Path | None, typer.Option(help="translations: AlexNet's weights, to compute LPIPS as well")
+    ] = None,
 ) -> None:
-    """Score a run's best (else newest) checkpoint and record it, or compare two folders or zips of images."""
+    """Score a run, or two folders of images. Of a run, the best (else newest) checkpoint is scored and recorded."""
     from steadygan.data.decoding import MAX_UNREADABLE
     from steadygan.evaluation.images import evaluate_images
     from steadygan.evaluation.run import evaluate as evaluate_run

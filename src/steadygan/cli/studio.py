@@ -18,14 +18,12 @@ def studio(
     data: Annotated[
         list[Path] | None, typer.Option(help="with --control: images to start from; may be given several times")
     ] = None,
-    host: Annotated[str, typer.Option(help="another address than this machine's own; then a token is needed")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free")] = 8000,
-    device: Annotated[str, typer.Option(help="on what images are made: cpu, cuda, …")] = "cpu",
-    memory: Annotated[float, typer.Option(min=0.5, help="GiB that making images may take")] = 8.0,
+    host: Annotated[str, typer.Option(help="another address than 127.0.0.1; then a token is needed")] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="the port; 0: any free one")] = 8000,
+    device: Annotated[str, typer.Option(help="the device that generates images: cpu, cuda, …")] = "cpu",
+    memory: Annotated[float, typer.Option(min=0.5, help="memory limit for generating images, in GiB")] = 8.0,
 ) -> None:
-    """Watch, understand, steer and play with runs in a browser."""
+    """Watch, steer and play with runs in a browser."""
     try:
         import uvicorn
 
@@ -49,9 +47,9 @@ def studio(
     link = f"http://{shown}:{listener.getsockname()[1]}/" + ("" if token is None else f"?token={token}")
     typer.echo(f"studio      {link}")
     if token is not None:
-        typer.echo("            whoever has this link sees these runs; the connection is not encrypted")
+        typer.echo("            anyone with this link can see these runs; the connection is not encrypted")
     if not control:
-        typer.echo("            it only looks; --control also starts and steers runs")
+        typer.echo("            read-only; --control also starts and steers runs")
     app = create_app(shared, token, (host.lower(),))
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=3, server_header=False
@@ -74,7 +72,5 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(100)  # whoever follows the link before the server is ready waits for it
     except OSError as error:
         listener.close()
-        raise UserError(
-            f"{host}:{port} cannot be listened on ({error.strerror}); choose another with --port"
-        ) from error
+        raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from error
     return listener

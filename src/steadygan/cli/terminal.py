@@ -1,4 +1,4 @@
-"""What the commands share: arguments, the console, and how numbers are written."""
+"""Shared by the commands: arguments, the console, and formats of numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RunOrCheckpoint = Annotated[
 ]
 MaxUnreadable = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="share of unreadable images from which on it fails  [default: 0.01, or the run's]"),
+    typer.Option(min=0, max=1, help="largest share of unreadable images  [default: 0.01, or the run's]"),
 ]
 Data = Annotated[
     str | None, typer.Option(help="where the run's images are now, if they moved  [default: where they were]")
@@ -95,7 +95,9 @@ def complain(word: str, text: str, *, style: str) -> None:
     console = make_console(stderr=True)
     with console.capture() as captured:
         console.print(f"[{style}]{word}:[/] {escape(text)}", highlight=False, soft_wrap=True)
-    sys.stderr.write(captured.get())  # a console writes past a progress bar's stand-in for stderr, into the bar
+    sys.stderr.write(
+        captured.get()
+    )  # a console would bypass the progress bar's replacement of stderr and write into the bar
 
 
 _last_warning = [""]

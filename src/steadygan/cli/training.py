@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from steadygan.training.state import TrainState
 
 LOGGED_LINES = 20
-"""How often progress is reported where there is no terminal to draw a bar on."""
+"""How many lines of progress are printed where there is no terminal for a progress bar."""
 
 
 def train(
@@ -34,7 +34,9 @@ def train(
     accept_config: Annotated[
         bool, typer.Option("--accept-config", help="with --resume: use a config.yaml that was edited")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show sizes and a time estimate, then stop")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print parameters, memory and a time estimate, then stop")
+    ] = False,
 ) -> None:
     """Train a GAN. With your images every setting is chosen; with a preset or YAML file you decide.
 
@@ -53,7 +55,7 @@ def train(
     from steadygan.parallel.processes import joined, restarted
 
     if accept_config and not resume:
-        raise UserError("--accept-config is for --resume: a new run takes its settings from SOURCE as they are")
+        raise UserError("--accept-config is for --resume: a new run always takes its settings from SOURCE")
     if resume and (out is not None or dry_run):
         raise UserError("--resume continues the run in SOURCE: leave out --out and --dry-run")
     config: Config | None
@@ -61,7 +63,7 @@ def train(
     with joined() as replicas:
         with replicas.together():
             if dry_run and replicas.size > 1:
-                raise UserError("--dry-run tries one process; call it without torchrun")
+                raise UserError("--dry-run runs in one process; call it without torchrun")
             if not resume:
                 _refuse_run(source)
             own = not resume and planning.is_images(source)
@@ -90,7 +92,7 @@ def train(
             return
         path = Path(source) if config is None else out or Path("runs") / config.name
         if config is not None and restarted() and (path / "config.yaml").is_file():
-            config = None  # overrides are those the run was started with
+            config = None  # the overrides are already part of the run
         _train(config, path, overrides, replicas, accept_config)
 
 
@@ -103,7 +105,7 @@ def source_of(overrides: list[str]) -> str | None:
 
 
 def _as_overrides(hours: float | None, size: int | None) -> list[str]:
-    """What --hours and --size mean to a preset."""
+    """--hours and --size as overrides of a preset."""
     given = {"train.hours": hours, "data.size": size}
     return [f"{key}={value}" for key, value in given.items() if value is not None]
 
@@ -139,7 +141,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                     console.print(f"{picture.stem:<11} {escape(str(picture))}", highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
-            with suppress(OSError):  # a terminal that was closed ends no training
+            with suppress(OSError):  # training continues if the terminal was closed
                 show(now)
 
         def show(now: Progress) -> None:
@@ -151,7 +153,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                 if name.startswith(("D/adversarial", "G/adversarial"))
             )
             note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
-            # Steps end a run, or the time, when their number is of no interest.
+            # A run ends by steps or by time; by time, the number of steps is not shown.
             count = f"{now.step}/{now.steps}" if now.moment == now.step else f"{now.step}"
             bar.newest = f"samples     {now.grid}" if now.grid else ""
             bar.update(training, completed=now.moment, total=now.steps, count=count, note=note, visible=True)
@@ -190,7 +192,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
 
 
 def _facts(state: TrainState, images: Images) -> list[str]:
-    """What is about to be trained, in a few lines."""
+    """The run in a few lines: data, networks, objective, phases, precision, execution."""
     import torch
 
     train = images.train
@@ -222,7 +224,7 @@ def _facts(state: TrainState, images: Images) -> list[str]:
 
 
 def _size(state: TrainState, net: str) -> str:
-    """How many parameters a network has, and how many of them do not learn."""
+    """The number of parameters of a network, and how many of them are frozen."""
     from steadygan.nets.frozen import frozen_parameters
     from steadygan.nets.registry import count_parameters
 

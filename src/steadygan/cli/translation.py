@@ -15,17 +15,19 @@ from steadygan.errors import UserError
 def translate(
     path: RunOrCheckpoint,
     source: Annotated[Path, typer.Option("--input", help="a folder or zip of images, or one image")],
-    out: Annotated[Path, typer.Option(help="the folder for what is made of them, PNG under the same names")],
+    out: Annotated[Path, typer.Option(help="the folder for the translated images, PNG under the same names")],
     direction: Annotated[str, typer.Option(help="a2b or b2a")] = "a2b",
-    tile: Annotated[int, typer.Option(help="larger images go through in overlapping tiles of this side")] = 1024,
-    overlap: Annotated[int, typer.Option(help="by how many pixels tiles overlap")] = 128,
+    tile: Annotated[
+        int, typer.Option(help="process larger images in overlapping tiles of this side, in pixels")
+    ] = 1024,
+    overlap: Annotated[int, typer.Option(help="overlap of tiles, in pixels")] = 128,
     weights: Weights = "ema",
     device: Device = "auto",
     max_unreadable: Annotated[
-        float, typer.Option(min=0, max=1, help="share of images, bad or too small, from which on it fails")
+        float, typer.Option(min=0, max=1, help="largest share of images that cannot be read or are too small")
     ] = 0.5,
 ) -> None:
-    """Turn images of one domain into the other's, with a trained translation. Images keep their size."""
+    """Translate images to the other domain. Images keep their size."""
     from steadygan.data.decoding import UnreadableImage, check_unreadable
     from steadygan.data.domains import open_whole
     from steadygan.files import check_apart, check_folder, check_picture, make_folder, write_whole

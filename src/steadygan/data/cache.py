@@ -36,7 +36,7 @@ PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
 
 
 class DamagedCache(Exception):
-    """The file does not hold what was written into it."""
+    """The file's content is not what was written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Cache:
                 os.posix_fadvise(self.file, start, length, os.POSIX_FADV_WILLNEED)
         for place, start in zip(places, starts, strict=True):
             if _read_at(self.file, place, start) != length:
-                raise UserError(f"{self.path} was cut short while in use: start again, and it is made anew")
+                raise UserError(f"{self.path} was truncated while in use: start again, and it is rebuilt")
         return images
 
     def read(self, indices: np.ndarray) -> list[np.ndarray | UnreadableImage]:
@@ -82,7 +82,7 @@ class Cache:
 
 
 def cache_key(source: Source) -> str:
-    """What a cache of `source` is kept under: SHA-256 over every stored byte, the names, and how they are decoded.
+    """The cache key of `source`: SHA-256 over every stored byte, the names, and how they are decoded.
 
     Sizes and times of files are no part of it: whatever changes a byte gives another key, whatever only moves or
     touches the data gives the same.
@@ -122,12 +122,12 @@ def open_cache(
     except OSError as error:
         raise UserError(
             f"{root}: the cache of decoded images cannot be written ({error.strerror}): set STEADYGAN_CACHE to "
-            "another folder, or data.cache=false to decode at each use"
+            "another folder, or data.cache=false to decode each batch"
         ) from error
 
 
 def _read_at(file: int, place: np.ndarray, start: int) -> int:
-    """Fills an array with what a file has from a position on; how many bytes there were."""
+    """Fills an array from a position of a file; returns the number of bytes read."""
     if hasattr(os, "preadv"):
         return os.preadv(file, [place.data], start)
     with _SEEKING:  # elsewhere a descriptor has one position for all threads
@@ -207,13 +207,13 @@ def _check_room(source: Source, root: Path) -> None:
     if needed > free:
         raise UserError(
             f"the decoded images take {needed / 2**30:.1f} GiB, but {root} has room for {free / 2**30:.1f}: set "
-            "STEADYGAN_CACHE to a folder with room, or data.cache=false to decode at each use"
+            "STEADYGAN_CACHE to a folder with room, or data.cache=false to decode each batch"
         )
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the others wait, and then find what it has built."""
+    """A lock held by one process at a time; the others wait, then find the file it has built."""
     held = lock(path, seconds=-1)
     assert held is not None
     try:

@@ -12,7 +12,7 @@ from steadygan.errors import UserError
 
 MAX_CLASSES, NAMED = 1_000_000, 5
 MISSING = ("", "nan", "null", "none", "n/a")
-"""How tables write that there is no label; in small letters."""
+"""Spellings of a missing label in tables; lower case."""
 
 
 def number_classes(
@@ -40,7 +40,7 @@ def number_classes(
         place = {name: label for label, name in enumerate(names)}
         return np.array([place[value] for value in values], np.int64), names
     wrong = next(value for value in values if not isinstance(value, str) or value.strip().lower() in MISSING)
-    raise UserError(f"{where}: {wrong!r} is no label; expected class numbers from 0, or names, for every image")
+    raise UserError(f"{where}: {wrong!r} is not a label; expected class numbers from 0, or names, for every image")
 
 
 def warn_of_empty(labels: np.ndarray, names: Sequence[str], where: str) -> None:

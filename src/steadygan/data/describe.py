@@ -1,4 +1,4 @@
-"""What `steadygan data info` tells, without ever holding more than a few images."""
+"""The report of `steadygan data info`, without ever holding more than a few images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Look(NamedTuple):
 
 @dataclass
 class _Tally:
-    """What is left of the images seen so far."""
+    """Statistics of the images seen so far."""
 
     channels: int
     modes: Counter[str] = field(default_factory=Counter)

@@ -86,7 +86,7 @@ class ImageSet:
         return [self._pool.submit(self._read, part) for part in np.array_split(numbers, self._threads) if len(part)]
 
     def gather(self, parts: Sequence[Future[Tensor]]) -> Tensor:
-        """What `submit` began: (B, C, H, W) uint8 on the device."""
+        """The batch that `submit` started: (B, C, H, W) uint8 on the device."""
         read = [part.result() for part in parts]
         if not read:
             read = [torch.empty((0, self.channels, self.size, self.size), dtype=torch.uint8)]

@@ -24,26 +24,26 @@ Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
 
 def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
-    """What StyleGAN's dataset.json says: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
+    """Reads StyleGAN's dataset.json: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
     try:
         manifest = json.loads(_text(files, name, where))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise UserError(f"{where} is not understood: {place}: {error.msg[:1].lower()}{error.msg[1:]}") from None
+        raise UserError(f"{where} is invalid: {place}: {error.msg[:1].lower()}{error.msg[1:]}") from None
     except RecursionError:
-        raise UserError(f"{where} is not understood: it is nested too deep") from None
+        raise UserError(f"{where} is invalid: it is nested too deep") from None
     if not isinstance(manifest, dict):
-        raise UserError(f"{where} is not understood: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
+        raise UserError(f"{where} is invalid: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
     pairs, classes, base = manifest.get("labels"), manifest.get("classes"), name.removesuffix(MANIFEST)
     if pairs is None:
         return None, ()
     if not isinstance(pairs, list):
-        raise UserError(f'{where} is not understood: "labels" is a {_kind(pairs)}; {MANIFEST_FORM}')
+        raise UserError(f'{where} is invalid: "labels" is a {_kind(pairs)}; {MANIFEST_FORM}')
     if not isinstance(classes, list | None):
-        raise UserError(f'{where} is not understood: "classes" is a {_kind(classes)}; {MANIFEST_FORM}')
+        raise UserError(f'{where} is invalid: "classes" is a {_kind(classes)}; {MANIFEST_FORM}')
     labels: dict[str, int] = {}
     for number, pair in enumerate(pairs, 1):
-        entry = f'{where} is not understood: entry {number} of "labels" '
+        entry = f'{where} is invalid: entry {number} of "labels" '
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UserError(f"{entry}is {json.dumps(pair)[:80]}; {MANIFEST_FORM}")
         if type(pair[1]) is not int or pair[1] < 0:
@@ -56,7 +56,7 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
 
 
 def table_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
-    """What a CSV with the columns `file` and `label` says; files are named from the CSV's own folder."""
+    """Reads a CSV with the columns `file` and `label`; paths are relative to the CSV's folder."""
     rows, base = csv.reader(io.StringIO(_text(files, name, where), newline=""), strict=True), name.removesuffix(TABLE)
     labels: dict[str, str] = {}
     lines: dict[str, int] = {}
@@ -64,7 +64,7 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
         header = [column.strip() for column in next(rows, [])]
         file, label = _columns(header, where)
         for row in rows:
-            line = f"{where} is not understood: line {rows.line_num}"
+            line = f"{where} is invalid: line {rows.line_num}"
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) <= max(file, label):
@@ -79,7 +79,7 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
                                 "remove the line and the image")  # fmt: skip
             labels[image], lines[image] = value, rows.line_num
     except csv.Error as error:
-        raise UserError(f"{where} is not understood: line {rows.line_num}: {error}") from None
+        raise UserError(f"{where} is invalid: line {rows.line_num}: {error}") from None
     return number_classes(_matched(labels, images, where, f"remove {name}"), where)
 
 
@@ -94,10 +94,10 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
     """Where a table's columns `file` and `label` are. Raises UserError, saying what is there instead."""
     wanted = "expected a first line `file,label`"
     if not any(header):
-        raise UserError(f"{where} is not understood: line 1 is empty; {wanted}")
+        raise UserError(f"{where} is invalid: line 1 is empty; {wanted}")
     if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
         raise UserError(
-            f"{where} is not understood: line 1, column {header[0].index(marks[0]) + 1}: its columns are divided by "
+            f"{where} is invalid: line 1, column {header[0].index(marks[0]) + 1}: its columns are divided by "
             f"{marks[0]!r}; {wanted}, with commas"
         )
     for column in ("file", "label"):
@@ -106,14 +106,14 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
             problem = "no column" if column not in header else "several columns"
             hint = next((f" ({entry!r}, in small letters)" for entry in header if entry.lower() == column), "")
             raise UserError(
-                f"{where} is not understood: line 1 has {problem} {column!r}, but {found}; {wanted}"
+                f"{where} is invalid: line 1 has {problem} {column!r}, but {found}; {wanted}"
                 + (hint if column not in header else "")
             )
     return header.index("file"), header.index("label")
 
 
 def _text(files: Container, name: str, where: str) -> str:
-    """A text file of a container. Raises UserError with the line and column of what is no UTF-8."""
+    """A text file of a container. Raises UserError with line and column where it is not UTF-8."""
     try:
         data = files.read(name)
     except Exception as error:  # Containers raise nearly anything on damaged bytes.
@@ -124,13 +124,13 @@ def _text(files: Container, name: str, where: str) -> str:
         before = error.object[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
         raise UserError(
-            f"{where} is not understood: line {line}, column {column}: byte 0x{error.object[error.start]:02x} is no "
+            f"{where} is invalid: line {line}, column {column}: byte 0x{error.object[error.start]:02x} is no "
             "UTF-8; save it as UTF-8 text"
         ) from None
 
 
 def _kind(value: Any) -> str:
-    """What JSON calls the kind of a value."""
+    """The name of a value's type in JSON."""
     names: dict[type, str] = {dict: "object", list: "list", str: "text"}
     return names.get(type(value), json.dumps(value)[:20])
 
@@ -140,7 +140,7 @@ def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, other
     if missing := sorted(labels.keys() - set(images)):
         raise UserError(
             f"{where} names {len(missing)} files that are not there or are no images, such as {missing[0]}: "
-            "add the files or take their lines out"
+            "add the files or remove their lines"
         )
     if unlabelled := sorted(set(images) - labels.keys()):
         raise UserError(
@@ -151,7 +151,7 @@ def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, other
 
 
 def key(name: str) -> str:
-    """What WebDataset groups the files of one sample by: the name up to its first dot."""
+    """The key by which WebDataset groups files of one sample: the name up to its first dot."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 

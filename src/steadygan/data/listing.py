@@ -38,14 +38,14 @@ OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
 TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
 STRAYS = 0.1
-"""Up to this share of images outside class folders are strays; with more, the folders are no classes."""
+"""Up to this share of images outside class folders are strays; with more, the folders are not classes."""
 NAMED = 5
 
 
 def list_images(files: Container, path: str) -> Listing:
     """The images of a container, sorted by name, and their labels.
 
-    Labels come from `dataset.json`, else `labels.csv`, else WebDataset's `.cls` or `.json` beside the images, else
+    Labels come from `dataset.json`, else `labels.csv`, else WebDataset's `.cls` or `.json` next to the images, else
     class folders, if every image lies exactly one folder down and there are at least two. Raises UserError.
     """
     known = files.listing()
@@ -71,7 +71,7 @@ def list_images(files: Container, path: str) -> Listing:
         )
     if others:
         warnings.warn(
-            f"{path}: {len(others)} images are left out, next to {len(images)} that are used, as their kinds are not "
+            f"{path}: {len(others)} images are skipped and {len(images)} are used, as their formats are not "
             f"read, {_some(others)}: convert them to PNG or JPEG",
             stacklevel=2,
         )
@@ -90,7 +90,7 @@ def hidden(name: str) -> bool:
 
 
 def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, path: str) -> str | None:
-    """The file of that name with images beside or below it."""
+    """The file of that name with images next to it or below it."""
     found = sorted((name for name in visible if posixpath.basename(name) == file), key=lambda name: name.count("/"))
     found = [name for name in found if any(image.startswith(name.removesuffix(file)) for image in images)]
     if len(found) > 1 and found[0].count("/") == found[1].count("/"):
@@ -148,7 +148,7 @@ def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
         return Listing("nested folders", images, ignored)
     if strays:
         warnings.warn(
-            f"{path}: {len(strays)} images are left out, as they lie in none of the {len(classes)} class folders, "
+            f"{path}: {len(strays)} images are skipped, as they are in none of the {len(classes)} class folders: "
             f"{_some(strays)}: move them into one",
             stacklevel=3,
         )

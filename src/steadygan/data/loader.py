@@ -119,7 +119,7 @@ class Loader:
         self.position = state["position"]
 
     def close(self) -> None:
-        """Drops what was decoded ahead and waits for what is being decoded; `next()` would start afresh."""
+        """Drops prefetched images and waits for those being decoded; `next()` would start again."""
         while self._ahead:
             for part in self._ahead.popleft()[2]:
                 if not part.cancel():

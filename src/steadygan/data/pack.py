@@ -32,7 +32,7 @@ DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True)
 class Packed:
-    """What went into a zip, and the images that could not be read and are not in it, by name and reason."""
+    """The result of packing: images in the zip, and unreadable ones by name and reason."""
 
     count: int
     bytes: int
@@ -61,7 +61,9 @@ def pack(
     """
     if Image.MAX_IMAGE_PIXELS is not None and source.size**2 > Image.MAX_IMAGE_PIXELS:
         largest = math.isqrt(Image.MAX_IMAGE_PIXELS)
-        raise UserError(f"images of {source.size} pixels square could not be read again: --size is {largest} at most")
+        raise UserError(
+            f"images of {source.size} pixels square could not be read again: --size can be {largest} at most"
+        )
     if out.exists() and not force:
         raise UserError(f"{out} exists: choose another name, or --force to replace it")
     failures: list[UnreadableImage] = []

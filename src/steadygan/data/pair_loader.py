@@ -52,7 +52,7 @@ class PairLoader:
         return batch
 
     def _places(self, seed: int, position: int, side: int) -> np.ndarray:
-        """Top and left (B, 2) of what is cut out of this rank's next images."""
+        """Top and left (B, 2) of the crops of this rank's next images."""
         share = self.batch_size // self.world_size
         numbers = np.random.default_rng((seed, position, 1))
         places = numbers.integers(side - self.images.size + 1, size=(self.batch_size, 2))

@@ -12,7 +12,7 @@ from steadygan.errors import command_line
 
 
 def propose(files: Container, path: str) -> dict[str, Any]:
-    """What `data info` says of a layout of several parts.
+    """The report of `data info` on a layout of several parts.
 
     Returns:
         domains: {split: {a, b, paired}} of the two domains of a translation, with how many images each has; splits:

@@ -72,7 +72,7 @@ class Source:
         """Raises UserError for an image in colour where one channel was chosen by looking at others."""
         if self.guessed_grey and in_colour(image):
             raise UserError(
-                f"{self.name}: {name} is in colour, but the images that were looked at first are grey, so that colour "
+                f"{self.name}: {name} is in colour, but the first images are grey, so colour "
                 "would be dropped: set data.channels=3, or data.channels=1 to make all of them grey"
             )
 

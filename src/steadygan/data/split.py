@@ -24,7 +24,7 @@ def split(
     """
     count = heldout if isinstance(heldout, int) else round(n * heldout)
     if not 0 <= count < n:
-        raise UserError(f"holding out {heldout} of {n} images leaves none to train on: lower data.heldout")
+        raise UserError(f"holding out {heldout} of {n} images leaves no training images: lower data.heldout")
     if not 0 < fraction <= 1:
         raise UserError(f"data.fraction must be over 0 and at most 1, not {fraction}")
     kept = min(round(fraction * (n - count)), n if max_images is None else max_images)

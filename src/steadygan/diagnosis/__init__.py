@@ -1,4 +1,4 @@
-"""What is to be said of a run, and what to change, from its records alone."""
+"""The verdict on a run and what to change, from its records alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHECKS: tuple[Check, ...] = (
 def diagnose(
     rows: Sequence[Row], scores: Sequence[Row], status: str = "", *, config: Mapping[str, Any] | None = None
 ) -> Verdict:
-    """The verdict on a run, from what it recorded; a pure function.
+    """The verdict on a run from its records; a pure function.
 
     Args:
         rows: the lines of metrics.jsonl, events included, by rising step.

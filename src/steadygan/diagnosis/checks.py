@@ -1,4 +1,4 @@
-"""What can go wrong with a run, each a function of its records; the order in which they are asked is their rank."""
+"""Checks of a run, each a function of its records; they are tried in order of priority."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from steadygan.diagnosis.verdict import Verdict
 Check = Callable[[Records], Verdict | None]
 
 EXPLODED = 20.0
-"""A loss so many times what an undecided D pays is beyond wavering."""
+"""A loss this many times its value at chance is more than a fluctuation."""
 SKIPPED = 0.1
 """Share of steps whose gradient was not finite."""
 SATURATED = 0.02
-"""D has nothing left to learn when it pays less than this share of what an undecided D does."""
+"""D has nothing left to learn when its loss is below this share of its value at chance."""
 WORSE = 2.0
-"""A score so many times its best, twice in a row, has turned."""
+"""A score this many times its best, twice in a row, is getting worse."""
 GAP = 0.25
-"""D takes so many more of its training images for real than of held-out ones, as a share of all."""
+"""D memorises when it classifies this share more training images as real than held-out ones."""
 COPIES = 0.05
 LEAK = 0.05
 ALIKE, LOST = 0.3, 0.5
-"""G's images spread less than this share of the reals', or than this share of what they did at their best."""
+"""Samples lack diversity below this share of the reals', or of their own best value."""
 CHANCE = 0.06
-"""D is at chance when it pays within this share of what an undecided D does."""
+"""D is at chance when its loss is within this share of its value at chance."""
 IMPROVED = 0.8
 """A score has improved when it is below this share of the first."""
 
@@ -45,7 +45,7 @@ def _not_finite(records: Records) -> Verdict | None:
     broken = [name for name, value in last.items() if value is None and "/" in name]
     if not broken and not rollbacks and skipped < SKIPPED:
         return None
-    lost = f"{broken[0]} is no longer a number" if broken else "gradients are no longer finite"
+    lost = f"{broken[0]} is no longer finite" if broken else "gradients are no longer finite"
     first = next((row["step"] for row in lines if row.get("skipped") or any(v is None for v in row.values())), None)
     return Verdict(
         "diverging",
@@ -63,7 +63,7 @@ def _exploding(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "diverging",
-        f"Training diverges: D pays {paid:.3g}, where one that takes no side pays {level:.3g}.",
+        f"Training diverges: D's loss is {paid:.3g}; at chance it is {level:.3g}.",
         {"D/adversarial": paid},
         since(values, lambda value: value > EXPLODED * level),
         calmer(records),
@@ -79,7 +79,7 @@ def _won(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "diverging",
-        f"D has won: it tells all reals from all fakes and pays {paid:.2g}; G gets no usable gradient any more.",
+        f"D has won: it separates all reals from all fakes (loss {paid:.2g}); G gets no usable gradient.",
         {"D/adversarial": paid, "D_accuracy_train": real, "D_accuracy_fake": fake},
         since(records.series("D/adversarial"), lambda value: value < SATURATED * level),
         weaker_critic(records),
@@ -96,7 +96,7 @@ def turned(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "diverging",
-        f"The score has turned: {scores[-1][1]:.4g} now, {best:.4g} at step {at}; the best checkpoint is kept.",
+        f"The score is getting worse: {scores[-1][1]:.4g} now, {best:.4g} at step {at}; the best checkpoint is kept.",
         {"best": best, "last": scores[-1][1]},
         at,
         calmer(records),
@@ -124,12 +124,12 @@ def leaks(records: Records) -> Verdict | None:
 
 
 def memorises(records: Records) -> Verdict | None:
-    """D that knows its training images by heart, or G that repeats them."""
+    """D that memorises its training images, or G that copies them."""
     copied = next((row for row in reversed(records.scores) if "copies_low" in row), None)
     if copied is not None and copied["copies_low"] > COPIES:
         return Verdict(
             "memorises",
-            f"G repeats training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of "
+            f"G copies training images: {copied['copies']:.0%} of its images are nearer to one than all but 1 % of "
             "the reals are to each other.",
             {name: float(copied[name]) for name in ("copies", "copies_low", "copies_high")},
             copied["step"],
@@ -146,8 +146,8 @@ def memorises(records: Records) -> Verdict | None:
     ]
     return Verdict(
         "memorises",
-        f"D memorises its images: it takes {train:.0%} of those it trains on for real, and {held_out:.0%} of those it "
-        "has never seen.",
+        f"D memorises its images: it classifies {train:.0%} of its training images as real, and {held_out:.0%} of "
+        "images it has never seen.",
         {"D_accuracy_train": train, "D_accuracy_heldout": held_out},
         since(gaps, lambda gap: gap > GAP / 2),
         more_images(records),
@@ -171,11 +171,11 @@ def modes_are_going(records: Records) -> Verdict | None:
     now = records.tail("G_diversity")
     if now is not None and len(spreads) >= 5:
         peak = max(value for _, value in spreads[len(spreads) // 10 :])
-        # An untrained G is uniform, too: only what was once varied can lose it.
+        # An untrained G is uniform, too: only diversity that was once there can be lost.
         if peak >= ALIKE and now < max(ALIKE, LOST * min(peak, 1.0)):
             return Verdict(
-                "modes are going",
-                f"Modes are going: G's images spread {now:.0%} as far as the reals do, {peak:.0%} at their best.",
+                "mode collapse",
+                f"Mode collapse: the diversity of G's images is {now:.0%} of the reals', {peak:.0%} at its best.",
                 {"G_diversity": now, "G_diversity_best": peak},
                 since(spreads, lambda value: value < max(ALIKE, LOST * min(peak, 1.0))),
                 more_modes(records),
@@ -198,8 +198,8 @@ def _modes_by_score(records: Records) -> Verdict | None:
         now, best = values[-1][1], min(best, 1.0) if name == "diversity" else best
         if best > 0.1 and now < LOST * best and max(value for _, value in values[-2:]) < 0.75 * best:
             return Verdict(
-                "modes are going",
-                f"Modes are going: {words.format(now=now)}, {best:.3g} at step {at}.",
+                "mode collapse",
+                f"Mode collapse: {words.format(now=now)}, {best:.3g} at step {at}.",
                 {name: now, f"{name}_best": best},
                 at,
                 more_modes(records),
@@ -218,8 +218,8 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
         widest = max(value for _, value in spreads)
         return Verdict(
             "nothing is learnt",
-            f"Nothing is learnt: G's images have been nearly alike all along (their spread is at most {widest:.0%} of "
-            f"the reals'){told}.",
+            f"Nothing is learnt: G's images have been nearly alike all along (their diversity is at most {widest:.0%} "
+            f"of the reals'){told}.",
             {"G_diversity_best": widest},
             records.lines[0]["step"],
             livelier(records),
@@ -233,7 +233,7 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
         return None
     return Verdict(
         "nothing is learnt",
-        f"Nothing is learnt: D has paid what one that takes no side pays all along ({paid:.3g} of {level:.3g}){told}.",
+        f"Nothing is learnt: D's loss has been at chance all along ({paid:.3g} of {level:.3g}){told}.",
         {"D/adversarial": paid},
         records.lines[0]["step"],
         livelier(records),
@@ -260,8 +260,9 @@ def fine(records: Records) -> Verdict | None:
     if len(scores) < 2 and 0.5 <= diversity <= 2 and not at_chance(records) and real >= 0.55:
         return Verdict(
             "fine",
-            f"Fine, as far as it shows without scores: D pays {paid:.3g} of {level:.3g}, takes {real:.0%} of its "
-            f"images for real, and G's images spread {diversity:.0%} as far as the reals do.",
+            f"Fine, as far as can be seen without scores: D's loss is {paid:.3g} ({level:.3g} at chance), it "
+            f"classifies {real:.0%} of its images as real, and the diversity of G's images is {diversity:.0%} of the "
+            "reals'.",
             {"D/adversarial": paid, "D_accuracy_train": real, "G_diversity": diversity},
         )
     return None
@@ -273,6 +274,6 @@ def improved(scores: list[tuple[int, float]]) -> bool:
 
 
 def at_chance(records: Records) -> bool:
-    """Whether D pays what one that takes no side pays."""
+    """Whether D's loss is at chance."""
     level, paid = records.undecided, records.tail("D/adversarial")
     return level is not None and paid is not None and abs(paid - level) < CHANCE * level

@@ -15,7 +15,7 @@ CHANCE = 0.2
 LEAST_SPREAD = 0.02
 """A logit that varies less within a class says nothing of the image: losses have their margin at 1."""
 LABEL = 10.0
-"""A logit that varies so many times more between classes than within one is of the label."""
+"""A logit that varies this many times more between classes than within one follows the label."""
 LINES, STEPS = 5, 200
 """In how many last lines, and over how many steps, it must show: D sees little at the very start of every run."""
 CONSISTENCY = ("D/cr", "D/bcr_real", "D/zcr_dis")
@@ -37,7 +37,7 @@ class NotLooking:
 
 
 def not_looking(rows: Sequence[Mapping[str, Any]]) -> NotLooking | None:
-    """What the newest lines say: None when D looks at the image, or when that cannot be told.
+    """Judges the newest lines: None when D looks at the image, or when that is unknown.
 
     rows: lines of metrics.jsonl as they were written. Lines without `D_auc_fake` and `D_spread_within` (events, other
     kinds of run) are passed over. A D that takes no notice of the image is at chance between reals and fakes of the
@@ -82,6 +82,6 @@ def _remedy(row: Mapping[str, Any], label: bool) -> str:
             "steps: 2000}): they charge D for what it says of the image and not for what it says of the label"
         )
     settings.append(
-        "a critic that passes its image on: model.critic.sn_gain=2 (dcgan, resnet), or model.kind=resnet at 32 px"
+        "a D that preserves the image: model.critic.sn_gain=2 (dcgan, resnet), or model.kind=resnet at 32 px"
     )
     return "try " + "; then ".join(settings)

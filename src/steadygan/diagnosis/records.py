@@ -11,9 +11,9 @@ from typing import Any
 Row = Mapping[str, Any]
 
 TAIL, FEWEST = 0.25, 3
-"""What is said of the end of a run is the median over its last quarter of lines, three at least."""
+"""The end of a run is the median over its last quarter of lines, three at least."""
 UNDECIDED = {"hinge": 2.0, "non-saturating": 2 * math.log(2), "least-squares": 0.25, "relativistic": math.log(2)}
-"""What a discriminator that takes no side pays, by loss, as `objective.adversarial` has it; Wasserstein's has no such
+"""D's loss at chance, by adversarial loss, as `objective.adversarial` has it; Wasserstein's has no such
 level."""
 
 
@@ -36,7 +36,7 @@ class Records:
 
     @property
     def undecided(self) -> float | None:
-        """What D pays when it takes no side, or None where the loss has no such level."""
+        """D's loss at chance, or None where the loss has no such level."""
         return UNDECIDED.get(str(self.config.get("objective.loss", "hinge")))
 
     def series(self, name: str) -> list[tuple[int, float]]:
@@ -83,7 +83,7 @@ def middle(values: Sequence[float]) -> float | None:
 def since(series: Sequence[tuple[int, float]], shows: Any) -> int | None:
     """The first step from which on `shows(value)` has held in every line but one in ten, None when it does not last.
 
-    Looked for from the end, so that what is said is about the run as it stands.
+    Searched from the end, so that the verdict is on the current state of the run.
     """
     first, missed = None, 0
     for seen, (step, value) in enumerate(reversed(series), start=1):

@@ -1,4 +1,4 @@
-"""What is said of a run."""
+"""The verdict on a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Kind = Literal[
     "fine",
     "memorises",
     "ignores images",
-    "modes are going",
+    "mode collapse",
     "augmentations leak",
     "nothing is learnt",
     "diverging",
@@ -34,7 +34,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence on a run, and what it rests on.
+    """One sentence on a run, with its evidence.
 
     numbers: what was measured, by the name it has in the records. since_step: from when on it has been so, None where
     that has no meaning. advice: what to change, the most promising first.

@@ -135,5 +135,5 @@ def leaks(config: Config, fakes: Tensor, train: Tensor, held_out: Tensor | None)
 
 
 def _some(images: ImageSet) -> Tensor:
-    """All images, or 10,000 spread evenly over them, uint8 on the CPU."""
+    """All images, or 10,000 evenly spaced ones, uint8 on the CPU."""
     return images.take(np.linspace(0, len(images) - 1, min(len(images), REALS)).astype(int)).cpu()

@@ -1,4 +1,4 @@
-"""What a finished run is asked about: the training images nearest to its samples."""
+"""The training images nearest to a run's samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for
 
 CHUNK_BYTES = 64 << 20
-"""Of training images as float32 at a time: what is held beside the data set, however large that is."""
+"""Bytes of training images as float32 at a time, in addition to the data set."""
 
 
 @dataclass(frozen=True)

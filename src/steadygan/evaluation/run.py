@@ -164,7 +164,7 @@ def truncation_curve(
     images_of_split = real_images(chosen, config, images)
     records = []
     for truncation in (chosen.truncation,) if truncations is None else truncations:
-        # The averaged weights are stored with statistics of their own, the others with those of training.
+        # The averaged weights are stored with their own statistics, the others with those of training.
         stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"
         now = replace(chosen, truncation=truncation, batch_norm="batch" if by_batch else stored)
 

@@ -328,7 +328,7 @@ class Generator:
             UserError: fewer than two seeds, or less than one step.
         """
         if len(seeds) < 2 or steps < 1:
-            raise UserError(f"a walk leads through two seeds at least, in one step or more; got {len(seeds)}, {steps}")
+            raise UserError(f"a walk needs two seeds and one step at least; got {len(seeds)}, {steps}")
         labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
         corners = latents_of(self._prior, seeds, truncation=self._of_z(truncation))
         place = torch.arange((len(seeds) - 1) * steps + 1)

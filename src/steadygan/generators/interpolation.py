@@ -61,7 +61,7 @@ def interpolate(
     Raises UserError for a path that the network doesn't have.
     """
     if rows < 1 or steps < 2:
-        raise UserError(f"{rows} paths of {steps} images: at least one path, of at least two images, can be drawn")
+        raise UserError(f"{rows} paths of {steps} images: at least one path of two images is needed")
     if between not in get_args(Between):
         raise UserError(f"between must be {', '.join(get_args(Between))}, not {between!r}")
     if between != "latents" and total < 2:

@@ -48,7 +48,7 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
         weights: the averaged weights or those of the last step.
 
     Raises:
-        UserError: there is none, it is damaged, or it is no translation's (`load`).
+        UserError: there is none, it is damaged, or it is not a translation's (`load`).
     """
 
     def read(checkpoint: Path) -> Translator:

@@ -19,7 +19,7 @@ from steadygan.runs.checkpoint import MANIFEST, WEIGHTS, weights_digest
 
 DEPTH = 6
 BATCH = 64
-"""Images that `Generator.sample` makes at a time: what is made again alone comes from the same batch, bit for bit."""
+"""Images that `Generator.sample` generates at a time; remaking uses the same batch, for the same bits."""
 
 
 def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str, Any], **more: Any) -> Stamp:

@@ -85,7 +85,7 @@ def sample(
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
-    """Within, batch norms normalise by the batch they are given, as in training, and remember nothing of it."""
+    """A context in which batch norms use the statistics of their batch, as in training, without updating averages."""
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     before = [(layer.training, layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:

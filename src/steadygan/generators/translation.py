@@ -16,7 +16,7 @@ class TooSmall(UserError):
 
 @torch.no_grad()
 def translate(net: nn.Module, images: Tensor, *, batch_size: int = 16) -> Tensor:
-    """What a network in evaluation mode makes of uint8 images (N, C, H, W): as many, of their size, on the CPU.
+    """Translates uint8 images (N, C, H, W) with a network in evaluation mode: same size, on the CPU.
 
     Raises `TooSmall` for images with a side below `LEAST_SIDE`.
     """

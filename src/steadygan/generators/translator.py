@@ -90,4 +90,4 @@ def is_translation(checkpoint: Path) -> bool:
     try:
         return bool(read_manifest(checkpoint, ())["generator"].get("directions"))
     except (UserError, KeyError, AttributeError):
-        return False  # whoever loads it says what is wrong
+        return False  # loading it reports the error

@@ -1,4 +1,4 @@
-"""Weights of other programs, read without running anything in them, as checkpoints of ours."""
+"""Import of other programs' weights, without executing anything in them, as steadygan checkpoints."""
 
 from steadygan.importing.convert import import_files
 from steadygan.importing.layouts.common import Imported

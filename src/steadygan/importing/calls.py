@@ -1,4 +1,4 @@
-"""What the names in a pickle may be, and what is made of them: inert values. Any other name is refused."""
+"""The names that a pickle may contain, and the inert values they become. Any other name is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steadygan.importing.values import STORAGES, Array, Budget, Made, Refused, S
 
 
 class Machine(Protocol):
-    """What a call asks of the reader that met it.
+    """A call's requests to its reader.
 
     legacy: reads a file of torch's own inside the file, None where there can be none.
     """
@@ -56,7 +56,7 @@ def known(module: str, name: str) -> bool:
 
 
 def set_item(target: Any, key: Any, value: Any) -> None:
-    """One entry of a dictionary. Keys are simple: hashing and comparing others could take for ever."""
+    """One entry of a dictionary. Keys are simple: hashing and comparing others might never end."""
     if not isinstance(target, dict):
         raise Refused("an entry of something that is not a dictionary")
     if type(key) not in SIMPLE_KEYS and not (isinstance(key, tuple) and all(type(k) in SIMPLE_KEYS for k in key)):
@@ -137,7 +137,7 @@ def _encode(machine: Machine, text: Any, encoding: Any = "utf-8") -> bytes:
     try:
         return text.encode("latin1")
     except UnicodeEncodeError as error:
-        raise Refused("bytes that are none: the file is damaged") from error
+        raise Refused("invalid bytes: the file is damaged") from error
 
 
 def _tensor(
@@ -148,12 +148,12 @@ def _tensor(
 
 def _parameter(machine: Machine, data: Any = None, *_: Any) -> Array:
     if not isinstance(data, Array):
-        raise Refused("a parameter that is no tensor")
+        raise Refused("a parameter that is not a tensor")
     return data
 
 
 def _storage_bytes(machine: Machine, raw: Any = None) -> Any:
-    """A storage with a file of its own inside the file, as plain pickles of tensors have them."""
+    """A storage with its own file inside the file, as in plain pickles of tensors."""
     if not isinstance(raw, Span) or machine.legacy is None:
         raise Refused("a storage that has no bytes")
     value = machine.legacy(raw.read(), machine.budget)
@@ -181,7 +181,7 @@ def simple_set(machine: Machine, items: Any = ()) -> set[Any]:
 
 def _size(machine: Machine, sides: Any = ()) -> tuple[Any, ...]:
     if not isinstance(sides, list | tuple):
-        raise Refused("a size that is none")
+        raise Refused("an invalid size")
     machine.budget.spend(len(sides))
     return tuple(sides)
 

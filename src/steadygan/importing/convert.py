@@ -1,4 +1,4 @@
-"""From files of other programs to a checkpoint of ours: checked, filled whole, with a note of where it came from."""
+"""From other programs' files to a steadygan checkpoint: checked, complete, with its origin recorded."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
 
 MOST_PARAMETERS = 1 << 31
 HUGGING_FACE = "pytorch_model.bin"
-"""What a folder of weights has in it, beside its config.json."""
+"""The weights in a folder with a config.json."""
 
 
 def import_files(
     paths: Sequence[Path], out: Path, given: Mapping[str, str] | None = None, family: str | None = None
 ) -> Imported:
-    """Reads weights of another program, which belong together, and writes them as a checkpoint of ours at `out`.
+    """Reads another program's weights and writes them as a steadygan checkpoint at `out`.
 
     Nothing in the files is run. given, family: see `families.read_files`. Raises UserError, and writes nothing, for a
     file that is not understood in every tensor, or where something is at `out` already.
@@ -71,7 +71,7 @@ def check(imported: Imported) -> None:
 
 
 def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Shape and type of every tensor of the generator ("G") or critic ("D"), which takes no memory to find out."""
+    """Shape and type of every tensor of the generator ("G") or discriminator ("D"), without allocating memory."""
     description = dict(imported.critic or {}) if player == "D" else dict(imported.generator)
     description = {
         key: value for key, value in description.items() if key not in ("prior", "class_names", "directions")
@@ -109,7 +109,7 @@ def origin(imported: Imported, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def write(imported: Imported, paths: Sequence[Path], out: Path) -> None:
-    """An ordinary checkpoint, without a training state, as there is none to go on from."""
+    """An ordinary checkpoint, without a training state, as the files have none."""
     description = {"class_names": [], "prior": "normal", **imported.generator}
     description["class_names"] = description["class_names"] or [str(i) for i in range(description["classes"])]
     with whole_directory(out) as temporary:

@@ -1,4 +1,4 @@
-"""Which family a file is of, and what of ours it becomes."""
+"""Recognition of the family of a file, and its conversion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from steadygan.importing.values import Refused
 
 
 class Layout(NamedTuple):
-    """A family: whether files are of it, and what becomes of them. Both take all files at once."""
+    """A family: whether files belong to it, and how they are converted. Both take all files at once."""
 
     name: str
     matches: Callable[[Sequence[Part]], bool]
@@ -58,7 +58,7 @@ def read_files(paths: Sequence[Path], given: Mapping[str, str], family: str | No
     """The networks in `paths`, which belong together, in our own layout.
 
     given: options of the family, as text; family: a name in `LAYOUTS` instead of what the files look like. Raises
-    UserError for what is not understood, naming it.
+    UserError: a file that is not recognised, by name.
     """
     parts = [Part(path, read_file(path)) for path in paths]
     layout = _choose(parts, family)
@@ -86,7 +86,7 @@ def _choose(parts: Sequence[Part], family: str | None) -> Layout:
 
 
 def _look(value: Any) -> str:
-    """A few words on what a file holds."""
+    """A few words on a file's content."""
     if isinstance(value, dict):
         keys = [key for key in value if isinstance(key, str)]
         return "it has " + ", ".join(f"{key!r:.60}" for key in keys[:6]) + (", …" if len(keys) > 6 else "")

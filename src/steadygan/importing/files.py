@@ -57,7 +57,7 @@ def _no_storage(identifier: Any) -> Any:
 def described_storage(identifier: Any) -> tuple[Storage, str]:
     """The storage of a persistent id ("storage", kind, key, location, numel, …), and its key."""
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
-        raise Refused("a persistent id that is no storage")
+        raise Refused("a persistent id that is not a storage")
     _, kind, key, _, numel = identifier[:5]
     if not isinstance(kind, Global) or kind.name not in STORAGES or type(key) is not str or type(numel) is not int:
         raise Refused("a storage in no known form")
@@ -67,7 +67,7 @@ def described_storage(identifier: Any) -> tuple[Storage, str]:
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """What `torch.save` wrote before its zip format, and still writes inside other pickles."""
+    """The format of `torch.save` before its zip format, still used inside other pickles."""
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -89,13 +89,13 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
     for key in keys:
         storage = storages[key]
         if machine.number("<q") != storage.numel:
-            raise Refused("a storage has not the size that is said of it: the file is damaged")
+            raise Refused("a storage does not have its declared size: the file is damaged")
         storage.span = machine.span(storage.numel * storage.dtype.itemsize)
     return value
 
 
 def read_zip(data: memoryview, path: Path) -> Any:
-    """What `torch.save` writes: a zip of stored entries, with one pickle and one entry for each storage."""
+    """The format of `torch.save`: a zip of stored entries, with one pickle and one entry for each storage."""
     entries = _entries(data, path)
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if any(name.split("/", 1)[-1].startswith(("code/", "constants.pkl")) for name in entries):
@@ -127,7 +127,7 @@ def _entries(data: memoryview, path: Path) -> dict[str, Span]:
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, IndexError) as error:
         raise Refused(f"a damaged zip: {error}") from error
     if len(infos) > MOST_ENTRIES or sum(info.file_size for info in infos) > len(data):
-        raise Refused("a zip that says it holds more than the file has")
+        raise Refused("a zip that declares more bytes than the file has")
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 0x1:
             raise Refused("a compressed or encrypted zip, which torch never writes")
@@ -140,6 +140,6 @@ def _entries(data: memoryview, path: Path) -> dict[str, Span]:
         begin += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         span = Span(data, begin, info.file_size)
         if begin + info.file_size > len(data) or zlib.crc32(span.read()) != info.CRC:
-            raise Refused(f"{info.filename!r:.80} has not the checksum it was written with: the file is damaged")
+            raise Refused(f"{info.filename!r:.80} does not match its checksum: the file is damaged")
         entries[info.filename] = span
     return entries

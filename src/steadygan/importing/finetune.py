@@ -1,4 +1,4 @@
-"""A configuration that goes on with imported weights on other images: `steadygan train …/finetune.yaml data.path=…`."""
+"""A configuration that fine-tunes imported weights on other images: `steadygan train …/finetune.yaml data.path=…`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADAM: Mapping[str, Mapping[str, float]] = {
 
 
 def configuration(generator: Mapping[str, Any], critic: Mapping[str, Any] | None, out: Path) -> dict[str, Any]:
-    """What `steadygan train` needs to go on from a checkpoint with these networks at `out`."""
+    """The settings with which `steadygan train` fine-tunes a checkpoint with these networks at `out`."""
     kind, translates = generator["kind"], "directions" in generator
     model: dict[str, Any] = {
         "kind": kind,

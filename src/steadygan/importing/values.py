@@ -1,4 +1,4 @@
-"""What a file of weights is read into: inert values that nothing in the file can make do anything."""
+"""Values read from a file of weights; they are inert: nothing in the file can execute anything."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Array:
         return math.prod(self.shape)
 
     def tensor(self) -> Tensor:
-        """The numbers, in a tensor of its own."""
+        """The numbers in a new tensor."""
         if self.storage.span is None:
             raise Refused("a tensor's numbers are not in the file: it is cut short or damaged")
         if self.numel == 0:
@@ -116,7 +116,7 @@ def possible(sides: Any) -> bool:
 def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
     """A tensor as a file describes it. Raises Refused where that does not lie within its storage, once."""
     if not isinstance(storage, Storage) or not possible(shape) or not possible(stride) or not possible((offset,)):
-        raise Refused("a tensor is described in no known or possible way: the file is damaged")
+        raise Refused("a tensor has an invalid description: the file is damaged")
     if len(shape) != len(stride):
         raise Refused(f"a tensor of shape {shape} with strides {stride}")
     numel = math.prod(shape)
@@ -154,7 +154,7 @@ MOST_OPCODES = 1_000_000
 
 @dataclass
 class Budget:
-    """What is left of the opcodes, and of the entries copied by them, that a file with all pickles in it may have."""
+    """The remaining budget of opcodes, and of the entries they copy, for a file with all pickles in it."""
 
     opcodes: int = MOST_OPCODES
 

@@ -1,4 +1,4 @@
-"""C code as a library: compiled once, kept in the cache folder, and loaded only when it is what was compiled.
+"""C code as a library: compiled once, kept in the cache folder, loaded only if it is the compiled file.
 
 A library is code that runs as whoever loads it, so nothing is loaded from a folder or file that somebody else can
 write. Its bytes are read, compared with the SHA-256 in its name, and loaded from a private copy in memory: what another
@@ -40,7 +40,7 @@ _loaded: dict[str, ctypes.CDLL] = {}
 
 
 class BuildError(Exception):
-    """There is no machine code here; the message says why."""
+    """Kernels cannot be compiled here; the message says why."""
 
 
 class NotBuiltError(BuildError):
@@ -48,12 +48,12 @@ class NotBuiltError(BuildError):
 
 
 class WrongCodeError(BuildError):
-    """It was compiled, and does not do what it should."""
+    """The compiled code gives wrong results."""
 
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Within, in this thread, a library that is not kept is compiled, which takes seconds."""
+    """A context in which, in this thread, a missing library is compiled, which takes seconds."""
     before = _building.set(True)
     try:
         yield
@@ -86,7 +86,7 @@ def library(source: str) -> ctypes.CDLL:
 
 
 def forget(source: str) -> None:
-    """Removes what is kept of some C code, which has proved wrong."""
+    """Removes the kept library of C code that gave wrong results."""
     with suppress(BuildError):
         command = compiler()
         whole = "\0".join((source, *command, _identity(command), _processor(), *FLAGS))
@@ -113,7 +113,7 @@ def _identity(command: tuple[str, ...]) -> str:
 
 @cache
 def _processor() -> str:
-    """What `-march=native` depends on."""
+    """The properties of the machine that `-march=native` depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -123,7 +123,7 @@ def _processor() -> str:
 
 
 def _folder() -> Path | None:
-    """Where libraries are kept; None where there is no such place, or others can write to it."""
+    """The folder of compiled libraries; None if there is none, or if other users can write to it."""
     try:
         folder = cache_root() / "code"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def _is_ours(status: os.stat_result) -> bool:
 
 
 def _kept(folder: Path, key: str) -> bytes | None:
-    """The bytes of a kept library if they are those that were compiled; what is damaged is removed."""
+    """The bytes of a kept library if they match the compiled ones; a damaged one is removed."""
     for path in folder.glob(f"{key}-*.so"):
         with suppress(OSError):
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
@@ -162,7 +162,7 @@ def _compile(source: str, command: tuple[str, ...], folder: Path | None, key: st
             made = Path(name) / "code.so"
             made.with_suffix(".c").write_text(source)
             _run([*command, *FLAGS, "-c", str(made.with_suffix(".c")), "-o", str(made.with_suffix(".o"))])
-            # Linked without -fopenmp: torch has loaded an OpenMP, and a second one would have threads of its own.
+            # Linked without -fopenmp: torch has loaded an OpenMP, and a second one would start its own threads.
             _run([*command, "-shared", str(made.with_suffix(".o")), "-o", str(made)])
             code = made.read_bytes()
             if place is not None:

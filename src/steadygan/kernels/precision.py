@@ -1,4 +1,4 @@
-"""What autocast does to a part of a network, switched off or done by hand."""
+"""Autocast for a part of a network, switched off or applied by hand."""
 
 from __future__ import annotations
 

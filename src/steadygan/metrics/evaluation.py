@@ -113,7 +113,7 @@ def score_images(
 
 
 def headline(record: Mapping[str, Any]) -> float:
-    """What checkpoints are ranked by, lower is better: the Fréchet distance, else the first score with a direction."""
+    """The value that ranks checkpoints, lower is better: the Fréchet distance, else the first directed score."""
     for name, value in record.items():
         if name == "FID" or name.startswith("FD-"):
             return float(value)
@@ -134,10 +134,10 @@ def _score_sides(
 ) -> dict[str, Any]:
     """classes: of the labels that both sides have and the extractor tells apart; 0: none are looked at."""
     if classes not in (0, extractor.classes):
-        raise UserError(f"{extractor.name!r} tells {extractor.classes} classes apart, not {classes}")
+        raise UserError(f"{extractor.name!r} has {extractor.classes} classes, not {classes}")
     wanted = {name: find_metric(name) for name in protocol.scores}
     if not extractor.imagenet and (barred := [name for name, metric in wanted.items() if "imagenet" in metric.needs]):
-        raise UserError(f"{', '.join(barred)} needs ImageNet's classes, which {extractor.name!r} does not tell apart")
+        raise UserError(f"{', '.join(barred)} needs ImageNet's classes, which {extractor.name!r} does not have")
     fewest = max(metric.least(protocol) for metric in wanted.values())
     if min(fakes.count, reals.count) < fewest:
         raise UserError(

@@ -57,7 +57,7 @@ class Reader(nn.Module):
 
 @dataclass(frozen=True)
 class Leak:
-    """What the reader says of one augmentation.
+    """The reader's measurement of one augmentation.
 
     leak: share of the fakes that show it, None where it cannot be told from an image whether it was applied.
     found, false, true: fakes, held-out reals without it, held-out reals with it in which the reader sees it.
@@ -95,7 +95,7 @@ class LeakMeter:
         if not augmentations:
             raise UserError("nothing can leak: the run has no augmentation")
         if len(held_out) < FEWEST:
-            raise UserError(f"a leak is measured against {FEWEST} or more held-out images, here are {len(held_out)}")
+            raise UserError(f"measuring a leak needs {FEWEST} held-out images or more; there are {len(held_out)}")
         self.names = tuple(augmentations)
         self._apply = tuple(augmentations.values())
         self._generator = torch.Generator().manual_seed(seed)
@@ -133,7 +133,7 @@ class LeakMeter:
         return prepared(x), shown
 
     def _mistakes(self, held_out: Tensor) -> tuple[list[Count], list[Count]]:
-        """What is found in held-out reals as they are, and in each augmentation of them alone."""
+        """Detections in held-out reals without augmentation, and with each augmentation alone."""
         x = _float(held_out)
         false = self._read(prepared(x))
         true = [self._read(prepared(augment(x, self._generator)))[k] for k, augment in enumerate(self._apply)]
@@ -146,7 +146,7 @@ class LeakMeter:
 
 
 def prepared(x: Tensor) -> Tensor:
-    """Clamped to what an image can be and rounded to 8 bits, as fakes are; reduced to 64 pixels where larger."""
+    """Images clamped and rounded to 8 bits, as fakes are; reduced to 64 pixels where larger."""
     x = ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     return F.interpolate(x, (LARGEST, LARGEST), mode="area") if x.shape[-1] > LARGEST else x
 

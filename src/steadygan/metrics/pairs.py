@@ -53,7 +53,7 @@ def score_pairs(outputs: Tensor, targets: Tensor, *, lpips: LPIPS | None = None)
     if outputs.dtype != torch.uint8 or outputs.shape != targets.shape:
         raise ValueError(f"expected uint8 images of one shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}")
     if min(outputs.shape[2:]) < 11:
-        raise UserError(f"SSIM compares windows of 11×11 pixels; the images are {tuple(outputs.shape[2:])}")
+        raise UserError(f"SSIM needs images of 11×11 pixels or more; these are {tuple(outputs.shape[2:])}")
     sums: dict[str, float] = {}
     for made, wanted in zip(outputs.float().split(BATCH), targets.float().split(BATCH), strict=True):
         values = {

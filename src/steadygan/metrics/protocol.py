@@ -65,7 +65,7 @@ class Protocol:
                 raise UserError(f"protocol {key} is {value}; a distance needs at least 2 images")
 
     def record(self) -> dict[str, Any]:
-        """What a score says of its protocol.
+        """The protocol as recorded with a score.
 
         Fields that came after `FIRST_FIELDS` are left out at their default, so that a new one changes the identity of
         no earlier score; `at_most` too, as num_real says how many there were.
@@ -84,7 +84,7 @@ FIRST_FIELDS = frozenset(
         *("labels", "resize", "per_channel", "is_splits", "kd_subsets", "kd_subset_size", "neighbours", "seed"),
     }
 )
-"""What every record of a score has said of its protocol from the start."""
+"""The fields of the protocol that every record has had from the start."""
 
 EVERYTHING: tuple[str, ...] = ("fd", "kd", "is", "prdc")
 
@@ -125,10 +125,10 @@ PROTOCOLS = {
         Protocol("fid50k_full", "inception", 50_000, scores=("fd",), split="all", labels="random"),
         # PyTorch-StudioGAN with its default resizer, `-ref train` and CIFAR's 50,000 images.
         Protocol("studiogan", "inception-pytorch", 50_000, scores=("fd", "is", "prdc"), labels="random", is_splits=1),
-        # No paper's: for images that have no protocol of their own, small enough to be taken while a run trains. Sides
+        # No paper's: for images without a protocol of their own, small enough to be taken while a run trains. Sides
         # over 64 pixels are read at 64, below 32 at 32 (the extractor's resize).
         Protocol("tiny", "tiny", 2_000, 5_000, at_most=True, scores=("fd", "prdc")),
-        # No paper's: what a machine without the Inception weights can do.
+        # No paper's: for machines without the Inception weights.
         Protocol("squeezenet", "squeezenet", 10_000, scores=EVERYTHING),
         Protocol("squeezenet-test", "squeezenet", 10_000, scores=EVERYTHING, split="test"),
         Protocol("dinov2", "dinov2", 10_000, scores=("fd", "kd", "prdc")),
@@ -136,7 +136,7 @@ PROTOCOLS = {
 }
 
 DEFAULTS = ("digits", "stacked-digits")
-"""Data sets that have a protocol of their own name, taken when none is asked for."""
+"""Data sets with a protocol of the same name, used by default."""
 
 
 def get_protocol(name: str) -> Protocol:

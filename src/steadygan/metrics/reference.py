@@ -1,4 +1,4 @@
-"""What is kept of the reals: computed once for one content and one extractor, and cached by these two."""
+"""Statistics of the reals, computed once per content and extractor, and cached by both."""
 
 from __future__ import annotations
 

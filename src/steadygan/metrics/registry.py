@@ -1,4 +1,4 @@
-"""The metrics that a protocol may ask for, by name. A new one is an entry here, or `module:NAME` of one's own."""
+"""The registry of metrics. A new one is an entry here, or your own as `module:NAME`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a metric is computed from.
+    """The inputs of a metric.
 
     Attributes:
         extractor: the network that read both sides; `extractor.score_name("FD")` is `FID` or `FD-<extractor>`.
@@ -191,9 +191,9 @@ def find_metric(name: str) -> Metric:
     """The metric called `name`, one of `METRICS` or `module:NAME`.
 
     Raises:
-        UserError: there is none, or it is no `Metric`.
+        UserError: there is none, or it is not a `Metric`.
     """
     metric = find(name, METRICS, where="protocol scores", noun="metric")
     if not isinstance(metric, Metric):
-        raise UserError(f"protocol scores: {name} is no steadygan.metrics.registry.Metric")
+        raise UserError(f"protocol scores: {name} is not a steadygan.metrics.registry.Metric")
     return metric

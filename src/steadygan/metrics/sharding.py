@@ -34,7 +34,7 @@ class Shard:
             yield slice(start, min(start + CHUNK, total))
 
     def exchange(self, value: Any) -> list[Any]:
-        """What every process gives, by rank."""
+        """The values of all processes, by rank."""
         if self.world == 1:
             return [value]
         return gather(value)

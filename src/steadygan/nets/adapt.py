@@ -1,4 +1,4 @@
-"""Which parameters of a network rest while the others adapt to new data: FreezeD and scale/shift, for every family."""
+"""The parameters that stay frozen in fine-tuning: FreezeD and scale/shift, for every family."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from steadygan.nets.protocols import Scaled, Staged
 
 
 def lower_blocks(kind: str, critic: nn.Module, count: int) -> frozenset[str]:
-    """Names of the parameters of a critic's first `count` blocks, those nearest to the image.
+    """Names of the parameters of a discriminator's first `count` blocks, those nearest to the image.
 
     Mo et al., Freeze the Discriminator, 2020 (FreezeD). What follows the blocks (StyleGAN2's 4×4 convolution and dense
     layers, U-Net GAN's decoder, the projection) always learns. Raises UserError for more blocks than there are, and for
-    a critic that is not `Staged`.
+    a discriminator that is not `Staged`.
     """
     if not count:
         return frozenset()
     if not isinstance(critic, Staged):
-        raise UserError(f"train.freeze_critic: the critic of model.kind={kind} has no blocks to freeze; set it to 0")
+        raise UserError(
+            f"train.freeze_critic: the discriminator of model.kind={kind} has no blocks to freeze; set it to 0"
+        )
     stages = critic.stages()
     if count > len(stages):
-        raise UserError(f"train.freeze_critic: the critic has {len(stages)} blocks at this size, not {count}")
+        raise UserError(f"train.freeze_critic: the discriminator has {len(stages)} blocks at this size, not {count}")
     resting = [parameter for stage in stages[:count] for module in stage for parameter in module.parameters()]
     return _names(critic, resting)
 

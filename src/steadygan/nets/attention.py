@@ -1,4 +1,4 @@
-"""Self-attention over the positions of a feature map, and where in a network it goes."""
+"""Self-attention over the positions of a feature map, and its place in a network."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _once: ContextVar[bool] = ContextVar("differentiated_once", default=False)
 
 @contextmanager
 def differentiated_once() -> Iterator[None]:
-    """Within, networks may use kernels that have no second derivative, which R1 and WGAN-GP need."""
+    """A context in which networks may use kernels without a second derivative, which R1 and WGAN-GP need."""
     before = _once.set(True)
     try:
         yield
@@ -82,7 +82,7 @@ def attention_after(
     last: bool = False,
     spectral: Spectral,
 ) -> nn.ModuleList:
-    """What follows each block of a network: `Attention` where it is wanted, the identity elsewhere.
+    """The layer after each block of a network: `Attention` where requested, else the identity.
 
     attention: the side or sides, in pixels, of the maps that get one; 0 or an empty list for none. sides, widths:
     of the blocks' outputs. Of several blocks with one side the first has it, or the `last`.
@@ -92,7 +92,7 @@ def attention_after(
     for side in wanted:
         if side not in sides:
             known = ", ".join(map(str, sorted(set(sides))))
-            raise UserError(f"attention can be at sides {known} here (0: nowhere), got {side!r}")
+            raise UserError(f"attention is possible at sides {known} here (0: none), got {side!r}")
     order = list(sides)
     places = {len(order) - 1 - order[::-1].index(side) if last else order.index(side) for side in wanted}
     return nn.ModuleList(

@@ -16,7 +16,7 @@ from steadygan.parallel.share import Sharing
 class OfBatch(Sharing):
     """A layer that looks at the whole batch, or draws random numbers for it.
 
-    groups: the batch is so many equal consecutive batches; share: what this process has of each.
+    groups: number of equal consecutive batches in the batch; share: this process's part of each.
     """
 
     groups: int = 1
@@ -27,7 +27,7 @@ class OfBatch(Sharing):
 
 
 class BatchNorm2d(OfBatch, nn.BatchNorm2d):
-    """torch's BatchNorm2d for batches made of several batches, shared by several processes or not.
+    """torch's BatchNorm2d for batches that consist of several batches, over one or several processes.
 
     In training mode the batch is `groups` equal consecutive chunks, each normalised by its own statistics (those of
     all processes' parts of it), and the running statistics move chunk after chunk: the outcome of one call per chunk,
@@ -163,7 +163,7 @@ class MinibatchStddev(OfBatch, nn.Module):
         return torch.cat([x, stddev.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
 
     def _stddev(self, x: Tensor) -> Tensor:
-        """What each image is told (N,). Image i is member i // num of group i % num; some may lack the last member."""
+        """Each image's deviation (N,). Image i is member i // num of group i % num; the last member may be missing."""
         num = -(-len(x) // self.group_size)
         size = -(-len(x) // num)
         lacking = num * size - len(x)
@@ -179,7 +179,7 @@ class MinibatchStddev(OfBatch, nn.Module):
 def set_batch_groups(module: nn.Module, groups: int) -> None:
     """Tell every layer with batch statistics in `module` that a batch is `groups` equal consecutive batches.
 
-    Raises TypeError when `groups` > 1 and `module` holds a batch norm that knows nothing of groups.
+    Raises TypeError when `groups` > 1 and `module` has a batch norm that does not support groups.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, OfBatch):

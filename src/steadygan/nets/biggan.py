@@ -1,6 +1,6 @@
 """BigGAN: Brock, Donahue and Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019.
 
-Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for the critic at 512²). With the
+Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for D at 512²). With the
 parts that make it BigGAN switched off these are the networks of SAGAN (Zhang, Goodfellow, Metaxas and Odena,
 Self-Attention Generative Adversarial Networks, ICML 2019): no shared embedding or latent chunks but per-class tables in
 the conditional batch norms, and Glorot initialisation, as in the authors' code for 128²
@@ -43,7 +43,7 @@ GENERATOR_WIDTHS = {
 }
 # StudioGAN's at 64², which is the SNGAN's.
 NARROW_WIDTHS = {**GENERATOR_WIDTHS, 64: (16, 8, 4, 2, 1)}
-# ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
+# ... and the output of each block of D, with the number of blocks, from the first, that halve the side.
 CRITIC_WIDTHS = {
     32: ((4, 4, 4, 4), 2),
     64: ((1, 2, 4, 8, 16), 4),
@@ -74,7 +74,7 @@ def initialise(network: nn.Module, init: str) -> None:
     Raises UserError for an `init` that does not exist.
     """
     if init not in INITIALISERS:
-        raise UserError(f"init: no initialisation is called {init!r}; {nearest(str(init), INITIALISERS)}")
+        raise UserError(f"init: unknown initialisation {init!r}; {nearest(str(init), INITIALISERS)}")
     draw = INITIALISERS[init]
     with torch.no_grad():
         for layer in network.modules():
@@ -189,7 +189,7 @@ class Generator(Shaped):
         initialise(self, init)
 
     def conditions(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Sequence[Tensor | None]]:
-        """What the linear layer sees, (N, latent or chunk), and what each block's norms see besides their input."""
+        """The inputs of the linear layer, (N, latent or chunk), and of each block's norms."""
         blocks = len(self.blocks)
         if self.embedding is None:
             return z, [z if self.modulated else y] * blocks

@@ -37,7 +37,7 @@ GENERATOR_WIDTHS = {
     256: (16, 16, 16, 16, 8, 8, 8, 8, 4, 4, 2, 2, 1),
     512: (16, 16, 16, 16, 8, 8, 8, 8, 4, 4, 2, 2, 1, 1, 1),
 }
-# ... and the critic's first convolution and the output of each block, of which the first, third, … halve the side.
+# ... and D's first convolution and the output of each block, of which the first, third, … halve the side.
 CRITIC_WIDTHS = {
     32: (2, 2, 2, 2, 2, 2, 2),
     64: (2, 4, 4, 8, 8, 16, 16, 16, 16),

@@ -1,7 +1,7 @@
 """SN-DCGAN, the "standard CNN" of Miyato et al., Spectral Normalization for GANs, ICLR 2018.
 
 The unconditional network of the consistency papers (CR-GAN, ICR-GAN). With classes: conditional batch norm in
-the generator and a projection critic (Miyato and Koyama, ICLR 2018), which no paper gives for this backbone.
+the generator and a projection discriminator (Miyato and Koyama, ICLR 2018), which no paper gives for this backbone.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 2021.
 
 G is narrow where images are large, and what it knows of a coarse map scales the channels of a fine one (skip-layer
-excitation). It gives the image at two scales. D judges both, as maps of logits, and small decoders make the image again
-out of its features, which it must not throw away (`objective.self_supervised`). All convolutions are spectrally
+excitation). It generates the image at two scales. D scores both, as maps of logits, and small decoders reconstruct the
+image out of its features, which it must not throw away (`objective.self_supervised`). All convolutions are spectrally
 normalised. Details follow the authors' public code (odegeasslbc/FastGAN-pytorch), whose tables are for images of 256²
 and more; at 64² and 128² D's blocks begin at the image's side, and the small scale is half of it.
 
@@ -217,7 +217,7 @@ class Reconstruction(NamedTuple):
 class Critic(Shaped):
     """Image → Score with a map of logits (N, 1, 5, 5): of an image of `size`, or of one of the smaller side.
 
-    The two sides have networks of their own that share nothing. Unconditional.
+    The two scales have separate networks that share nothing. Unconditional.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -262,7 +262,7 @@ class Critic(Shaped):
         return Score(self.head2(F.leaky_relu(self.head_norm(self.head1(last)), SLOPE)))
 
     def reconstruct(self, x: Tensor, small: Tensor, quarter: Tensor) -> Reconstruction:
-        """What D's features still know of x (N, channels, size, size) and of it at the smaller side.
+        """Reconstructions of x (N, channels, size, size) from D's features, and of its smaller version.
 
         quarter: (1,) int64, 0 to 3: top left, top right, bottom left, bottom right.
         """
@@ -293,4 +293,4 @@ def quarters_of(x: Tensor) -> list[Tensor]:
 
 def _refuse_classes(classes: int) -> None:
     if classes:
-        raise UserError("these networks know no classes; set model.conditional=false")
+        raise UserError("this backbone is unconditional; set model.conditional=false")

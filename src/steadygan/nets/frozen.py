@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Frozen(nn.Module):
-    """A pretrained network inside a critic or generator: called like the network, differentiable in its input.
+    """A pretrained network inside a discriminator or generator: called like the network, differentiable in its input.
 
     It hides the network from everything that walks over modules. No phase, optimiser or average finds its parameters;
     `train()` leaves its batch norms in evaluation mode; no checkpoint contains it, and whoever builds the network again
@@ -30,7 +30,7 @@ class Frozen(nn.Module):
         return self.network(*args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What `.to`, `.cuda`, `.double` and the like go through."""
+        """Called by `.to`, `.cuda`, `.double` and the like."""
         self.network._apply(fn, recurse)
         return super()._apply(fn, recurse)
 

@@ -18,10 +18,11 @@ T = TypeVar("T")
 
 
 class Score(NamedTuple):
-    """What a critic says of N images.
+    """The discriminator's output for N images.
 
-    logit: (N,), or (N, 1, h, w) of a critic of patches, unbounded, before any sigmoid. features: (N, F), what the last
-    linear layer sees. pixels: (N, 1, H, W), one logit per pixel, of critics that have them.
+    logit: (N,), or (N, 1, h, w) of a discriminator of patches, unbounded, before any sigmoid. features: (N, F), what
+        the last
+    linear layer sees. pixels: (N, 1, H, W), one logit per pixel, of discriminators that have them.
     """
 
     logit: Tensor
@@ -44,7 +45,7 @@ class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
         self._start_spectral_norm(spectral)
 
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
-        """rectify: relu(x) is convolved, which may be quicker than to be given relu(x)."""
+        """rectify: convolve relu(x), which may be faster than passing relu(x)."""
         if self.winograd and (form := winograd.form_for(x)):
             return winograd.convolve(form, x, self.kernel(), self.bias, rectify=rectify)
         return self._conv_forward(F.relu(x) if rectify else x, self.kernel(), self.bias)
@@ -84,7 +85,7 @@ def set_sn_gain(module: nn.Module, gain: float) -> None:
     Miyato et al. (Spectral Normalization, ICLR 2018) give this reparametrisation with a learnt γ; here it is fixed. A
     normalised convolution passes on about half of what distinguishes its inputs, for
     its largest singular value is far from a typical one and the rectifier after it halves the energy; γ near 2 undoes
-    that, and a deep critic without skips sees its image from the first step on.
+    that, and a deep discriminator without skips sees its image from the first step on.
     """
     if gain <= 0:
         raise UserError(f"sn_gain must be positive, got {gain:g}; 1 is plain spectral norm")
@@ -94,7 +95,7 @@ def set_sn_gain(module: nn.Module, gain: float) -> None:
 
 
 class Projection(nn.Module):
-    """A critic's last layer: w·h + b, plus ⟨e_y, h⟩ when there are classes.
+    """A discriminator's last layer: w·h + b, plus ⟨e_y, h⟩ when there are classes.
 
     Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, eq. 3.
     """

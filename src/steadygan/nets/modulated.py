@@ -1,4 +1,4 @@
-"""What StyleGAN2 is made of: equalised layers, the [1, 3, 3, 1] filter, the modulated convolution.
+"""The layers of StyleGAN2: equalised layers, the [1, 3, 3, 1] filter, the modulated convolution.
 
 Source: Karras et al., Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020 (StyleGAN2). Plain torch
 operations throughout, differentiable as often as wanted. Under autocast only the convolutions are rounded: styles,
@@ -92,7 +92,7 @@ class Resample(nn.Module):
         return self._filter(x, 4, 2, 1, (0, 0))
 
     def _filter(self, x: Tensor, gain: float, *way: Any) -> Tensor:
-        """What `Filter` does, rounded as autocast rounds a convolution."""
+        """`Filter`, rounded as autocast rounds a convolution."""
         x = rounded(x)
         with without_autocast(x):
             return Filter.apply(x, self.kernel * gain, *way)
@@ -102,7 +102,7 @@ class Filter(torch.autograd.Function):
     """(x (N, C, H, W), kernel (1, 1, k, k)) → x with every channel convolved, or, given `more`, the transpose of that.
 
     more: pixels at the lower and right edge that the convolution did not reach. The two are each other's derivative. A
-    second derivative of torch's own would convolve channel by channel, for a kernel's gradient that nobody wants.
+    torch's own second derivative would convolve channel by channel, for a kernel gradient that is not needed.
     """
 
     @staticmethod
@@ -209,7 +209,7 @@ class ModulatedConv2d(SameSizeConv2d):
         self.resample = Resample() if up else None
 
     def scale_and_shift(self) -> Iterable[nn.Parameter]:
-        """What makes the style of w."""
+        """The affine layer from w to the style."""
         return self.affine.parameters()
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Normalise(torch.autograd.Function):
 
 @contextmanager
 def prepared(nets: Iterable[nn.Module], *, keep: bool = True) -> Iterator[None]:
-    """Within, every pass of these networks multiplies with kernels made once; at the end parameters get gradients.
+    """A context in which all passes of these networks share prepared kernels; at its end parameters get gradients.
 
     keep: let the kernels of a frozen network serve until its weights change, which tensors count. Where they change
     uncounted (the replay of a CUDA graph), kernels must not be kept.
@@ -72,7 +72,7 @@ def prepared(nets: Iterable[nn.Module], *, keep: bool = True) -> Iterator[None]:
 
 
 def make_kernels(layers: Sequence[SpectralNorm]) -> list[Tensor]:
-    """What each layer multiplies with, with a graph where its weight is trained."""
+    """The effective weight of each layer, with a graph if the weight is trained."""
     weights = {layer: layer.weight for layer in layers}
     for trained in (True, False):  # one call for each: what one input needs, all outputs of a call have
         group = [layer for layer in layers if layer.spectral_norm and layer.weight.requires_grad is trained]

@@ -1,7 +1,7 @@
-"""What the rest of the package asks of a network: two protocols, and what a network may also be able to do.
+"""The interfaces of networks: two protocols that all have, and optional abilities.
 
 A network is an `nn.Module` and needs no base class (`nets.shape.Shaped` sets the attributes). What is optional is a
-protocol of its own, so that whoever needs it asks with `isinstance`.
+separate protocol, checked with `isinstance`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GeneratorNet(Protocol):
 
 
 class CriticNet(Protocol):
-    """D(x (N, channels, size, size) in [-1, 1], y (N,) int64 or None) → `Score`, `pixels` of it where D judges them."""
+    """D(x (N, channels, size, size) in [-1, 1], y (N,) int64 or None) → `Score`, with `pixels` if D scores them."""
 
     size: int
     channels: int
@@ -68,7 +68,7 @@ class Mixing(Protocol):
 
 @runtime_checkable
 class Staged(Protocol):
-    """A critic made of blocks, of which `train.freeze_critic` can freeze the first."""
+    """A discriminator of blocks, of which `train.freeze_critic` can freeze the first."""
 
     def stages(self) -> Stages:
         """The blocks in the order an image meets them, each as the modules it consists of.

@@ -34,7 +34,7 @@ SIZES = (8, 16, 32, 64, 128, 256, 512)
 SEED = 4
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
-"""What a leaky ReLU takes from the root mean square of its input (He et al., ICCV 2015)."""
+"""The factor of a leaky ReLU on the root mean square of its input (He et al., ICCV 2015)."""
 FULL = 16
 """Channels of full stages in units of `width`."""
 
@@ -141,7 +141,7 @@ class DiscriminativeBasis(nn.Module):
         _normal(self.linear.weight, 1.0)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """What the linear layer sees (N, C)."""
+        """The input of the linear layer (N, C)."""
         return (x * self.basis).sum((2, 3))
 
 

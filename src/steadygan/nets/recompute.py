@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class Again:
-    """Within, a block is as it was when this was made, and its running statistics stay as they are."""
+    """A context that restores a block's earlier state and freezes its running statistics."""
 
     def __init__(self, block: nn.Module) -> None:
         norms = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]

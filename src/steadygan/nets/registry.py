@@ -76,7 +76,7 @@ SET_BY: Mapping[str, str] = MappingProxyType(
         "width": "model.width",
     }
 )
-"""What a `Shape` holds is no option of a network, and set elsewhere."""
+"""The fields of a `Shape` are not options of a network; these keys set them."""
 
 
 def find_family(kind: str) -> Family:
@@ -88,7 +88,7 @@ def find_family(kind: str) -> Family:
 
 
 def typed_options(role: Role, kind: str, given: Mapping[str, object]) -> dict[str, Any]:
-    """The given options of a network in the types it declares; a critic may have a `width` of its own.
+    """The given options of a network in the types it declares; a discriminator may have its own `width`.
 
     Raises:
         UserError: for an option that does not exist, is part of the run's shape, or is not of its type.
@@ -101,7 +101,7 @@ def typed_options(role: Role, kind: str, given: Mapping[str, object]) -> dict[st
 
 
 def _width(*, width: Annotated[int, Field(ge=1)]) -> None:
-    """The signature of what a critic may set of its shape."""
+    """The signature of the shape options of a discriminator."""
 
 
 def build_network(
@@ -164,7 +164,7 @@ def create_critic(
     rng: torch.Generator | None = None,
     **options: object,
 ) -> nn.Module:
-    """A critic D(x (N, channels, size, size), y (N,) int64 or None) → Score.
+    """A discriminator D(x (N, channels, size, size), y (N,) int64 or None) → Score.
 
     Arguments and errors as for `create_generator`; options such as sn_critic.
     """

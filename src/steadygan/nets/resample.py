@@ -37,7 +37,7 @@ def spread(kernel: Tensor) -> Tensor:
 def folded(kernel: Tensor) -> Tensor:
     """Of the convolution after a doubling (C', C, 3, 3): the kernel (C, C', 4, 4) of both together, transposed.
 
-    In channels-last if the kernel is, as torch gives images that format by what they are convolved with.
+    In channels-last if the kernel is, as torch chooses the format of images by their kernel.
     """
     both = spread(4 * kernel.flip(2, 3)).transpose(0, 1)
     last = kernel.is_contiguous(memory_format=torch.channels_last)

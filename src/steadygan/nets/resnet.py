@@ -28,7 +28,7 @@ BATCH_NORM_EPS = 2e-5
 
 # Multiples of `width`: the generator's seed and the output of each block (all of them double the side) ...
 GENERATOR_WIDTHS = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
-# ... and the output of each critic block, with the number of blocks, from the first, that halve the side.
+# ... and the output of each block of D, with the number of blocks, from the first, that halve the side.
 CRITIC_WIDTHS = {32: ((2, 2, 2, 2), 2), 64: ((1, 2, 4, 8, 16), 5), 128: ((1, 2, 4, 8, 16, 16), 5)}
 
 
@@ -78,7 +78,7 @@ class DownBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): ReLU, conv3, ReLU, conv3, mean pooling, plus a 1×1 shortcut, pooled.
 
     Without `down` there is no pooling, and with equal channels the shortcut is then the identity. The middle
-    has as many channels as the input, or as the output in a `wide` block (SAGAN's and BigGAN's). The critic's
+    has as many channels as the input, or as the output in a `wide` block (SAGAN's and BigGAN's). D's
     `first` block, which sees the image, has no ReLU before its first convolution and is always wide.
     """
 

@@ -1,4 +1,4 @@
-"""What every backbone is built from, apart from its own options."""
+"""The arguments that all backbones share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Shape:
 
 
 class Shaped(nn.Module):
-    """A network that says what it was built for: `size`, `channels`, `classes` and `latent`."""
+    """A network with the attributes of its shape: `size`, `channels`, `classes` and `latent`."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

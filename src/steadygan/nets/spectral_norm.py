@@ -76,7 +76,7 @@ class SpectralNorm(nn.Module):
         return weight
 
     def kernel(self) -> Tensor:
-        """What the layer multiplies with: made now, or once for the whole phase (`prepared.prepared`)."""
+        """The effective weight: computed now, or once for the whole phase (`prepared.prepared`)."""
         return self.shaped(self.normalised_weight()) if self.prepared is None else self.prepared
 
 

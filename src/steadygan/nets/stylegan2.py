@@ -136,7 +136,7 @@ class SynthesisLayer(OfBatch, Block):
 class Generator(OfBatch, Shaped):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1].
 
-    Nothing bounds the image, as there is no tanh: values may stand out of [−1, 1], and are clamped only when turned
+    Nothing bounds the image, as there is no tanh: values may leave [−1, 1], and are clamped only when converted
     into uint8. A learned 4×4 constant passes through two `SynthesisLayer`s per doubling (one at 4×4); the image is the
     sum of what each resolution contributes in colour, the smaller ones doubled with the filter.
 

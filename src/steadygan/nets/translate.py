@@ -24,7 +24,7 @@ CriticNorm = Literal["instance", "batch", "none", "spectral"]
 
 SLOPE = 0.2
 STRIDE = 4
-"""How many pixels of the image one of the generator's innermost features stands for, along each side."""
+"""The stride of the generator's innermost features, in pixels of the image."""
 LEAST_SIDE = 2 * STRIDE
 """Below it there is nothing to mirror at the edges of the innermost features."""
 
@@ -86,7 +86,7 @@ class Generator(Shaped):
         super().__init__(shape)
         size, channels, width = shape.size, shape.channels, shape.width
         if shape.classes or shape.latent:
-            raise UserError("images are made of images; set model.conditional=false")
+            raise UserError("a translation is unconditional; set model.conditional=false")
         blocks = (9 if size >= 256 else 6) if blocks is None else blocks
         if blocks < 0:
             raise UserError(f"blocks must be at least 0, got {blocks}")
@@ -123,7 +123,7 @@ class Critic(Shaped):
     pixels. Raises UserError for a size that leaves no patches, or an invalid option.
 
     Args:
-        images: images judged together, stacked along channels (2 in pix2pix, whose D sees the input too).
+        images: images scored together, stacked along channels (2 in pix2pix, whose D sees the input too).
         layers: convolutions of stride 2; with 3, a logit sees 70×70 pixels.
         norm: instance, batch, none or spectral.
     """
@@ -139,10 +139,10 @@ class Critic(Shaped):
         super().__init__(shape)
         size, width = shape.size, shape.width
         if layers < 1:
-            raise UserError(f"the critic's layers must be at least 1, got {layers}")
+            raise UserError(f"the discriminator's layers must be at least 1, got {layers}")
         if size < 3 << layers:
             raise UserError(
-                f"translate: a critic of {layers} layers needs images of at least {3 << layers} pixels, got {size}; "
+                f"translate: D with {layers} layers needs images of at least {3 << layers} pixels, got {size}; "
                 "raise data.size or lower model.critic.layers"
             )
         spectral = Spectral(norm == "spectral")
@@ -170,5 +170,5 @@ def generator_name(direction: str) -> str:
 
 
 def critic_name(direction: str) -> str:
-    """`D_b` of a2b: who judges what it makes."""
+    """`D_b` of a2b: the discriminator of a direction."""
     return f"D_{direction[-1]}"

@@ -1,6 +1,6 @@
 """U-Net GAN's critic: Schönfeld, Schiele and Khoreva, A U-Net Based Discriminator for GANs, CVPR 2020.
 
-BigGAN's critic becomes the encoder of a U-Net, whose decoder says of every pixel whether it is real. Tables and
+BigGAN's discriminator becomes the encoder of a U-Net, whose decoder says of every pixel whether it is real. Tables and
 details from the authors' code (boschresearch/unetgan) for 128² and 256²; those of 64² and 32² follow their pattern.
 The generator is BigGAN's, in their runs without attention.
 """
@@ -34,7 +34,7 @@ ENCODER_WIDTHS = {
 
 
 class Unnormalised(nn.Module):
-    """In the place of a batch norm, which a critic must not have."""
+    """Replaces a batch norm, which D must not have."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return x

@@ -1,5 +1,5 @@
 """The U-Net that makes images of images in pix2pix: Isola et al., Image-to-Image Translation with Conditional
-Adversarial Networks, CVPR 2017, app. 6.1. Its critic is the PatchGAN of `translate`.
+Adversarial Networks, CVPR 2017, app. 6.1. Its discriminator is the PatchGAN of `translate`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Generator(Shaped):
         super().__init__(shape)
         size, channels, width = shape.size, shape.channels, shape.width
         if shape.classes or shape.latent:
-            raise UserError("images are made of images; set model.conditional=false")
+            raise UserError("a translation is unconditional; set model.conditional=false")
         depth = size.bit_length() - 1 if depth is None else depth
         if depth < 2 or size < 1 << depth:
             raise UserError(f"depth must be between 2 and log2 of the size, got {depth} at {size} pixels")

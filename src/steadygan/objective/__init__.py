@@ -1,4 +1,4 @@
-"""What the players minimise: sums of terms over views."""
+"""The objective: sums of terms over views."""
 
 from __future__ import annotations
 

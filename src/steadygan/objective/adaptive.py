@@ -41,7 +41,7 @@ class Deceived(View):
 
 
 def deceived(game: Game, controller: Controller) -> Game:
-    """The game in which D is shown some fakes among the reals, made of latents of their own for the reals' classes."""
+    """The game in which D sees some fakes among the reals, with their own latents and the reals' classes."""
     latent: View = Latent(draw=2)
     if game.conditional:
         latent = Relabel(latent, game.real)
@@ -61,7 +61,7 @@ def watch(
     if adaptive.needs_margin and loss.boundary is None and not loss.needs_reals:
         fixed = f" or set augment.{key}.p to a number" if isinstance(adaptive, Controller) else ""
         raise UserError(
-            f"augment.{key} adapts to the sign of D's logit on reals, which says nothing with this "
+            f"augment.{key} adapts to the sign of D's logit on reals, which means nothing with this "
             f"objective.loss; choose another{fixed}"
         )
     pair = next((term.score for term in terms if (term.player, term.name) == ("D", "adversarial")), None)

@@ -31,7 +31,7 @@ class AdversarialLoss(NamedTuple):
         boundary: the logit above which D takes an image for real, None when its scale has no such point.
         undecided: D's loss when every logit is at the boundary, None when D's loss has no lower bound.
         needs_reals: whether each real is compared with a fake.
-        sides: D's loss in two parts, for terms that judge one kind of image by itself, None when it has none.
+        sides: D's loss in two parts, for terms on one kind of image alone, None if it cannot be split.
         halved: whether the ½ that public translation code multiplies D's loss by is part of the formula already.
         about: the formula and its source, for `steadygan settings`.
     """
@@ -137,5 +137,5 @@ def find_loss(name: str) -> AdversarialLoss:
     """
     loss = find(name, LOSSES, where="objective.loss", noun="adversarial loss")
     if not isinstance(loss, AdversarialLoss):
-        raise UserError(f"objective.loss: {name} must be an AdversarialLoss, and is a {type(loss).__name__}")
+        raise UserError(f"objective.loss: {name} must be an AdversarialLoss, not a {type(loss).__name__}")
     return loss

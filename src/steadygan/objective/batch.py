@@ -1,6 +1,6 @@
-"""Views and batches: what a view is, what it may ask of its batch, and what a loss may ask of it.
+"""Views and batches: the interfaces between views, losses and the batch.
 
-`Batch` and `ScoredBatch` are the surface for views and terms of one's own (docs/extending.md); `Bundle` implements
+`Batch` and `ScoredBatch` are the interface for third-party views and terms (docs/extending.md); `Bundle` implements
 both.
 """
 
@@ -20,7 +20,7 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 """A hashable `T(x, generator) -> x'`: x float (N, C, H, W), fresh per-sample randomness from `generator`."""
 
 Origin = Literal["real", "fake"]
-"""What an image is made of: "real" when no network had a part in it, "fake" when one had."""
+"""The origin of an image: "real" if no network was involved, "fake" if one was."""
 
 ORIGINS: frozenset[Origin] = frozenset(("real", "fake"))
 
@@ -54,10 +54,10 @@ class Batch(Protocol):
         """The labels (N,) int64 that belong to the view, None when there are none."""
 
     def seen(self, view: View, /) -> Tensor:
-        """The view as a critic sees it: after DiffAugment, if there is any. The same draw for all who ask."""
+        """The view as a discriminator sees it: after DiffAugment, if there is any. The same draw for all who ask."""
 
     def before_critic(self, image: Tensor, origin: Origin, /) -> Tensor:
-        """An image (N, C, H, W) of that origin after a DiffAugment draw of its own, if there is any."""
+        """An image (N, C, H, W) of that origin after a separate DiffAugment draw, if DiffAugment is on."""
 
     def generate(self, views: Iterable[View], /) -> None:
         """Computes every generated image that these views need, those of one network in one call."""
@@ -67,10 +67,10 @@ class ScoredBatch(Batch, Protocol):
     """A batch after generation and scoring, as the loss of a term sees it; scores are those of the term's critic."""
 
     def D(self, view: View, /) -> Score:
-        """The critic's `.logit` (N, …), `.pixels` and `.features` of a view in the term's `score` or `grads`."""
+        """D's `.logit` (N, …), `.pixels` and `.features` of a view in the term's `score` or `grads`."""
 
     def grad(self, view: View, /) -> Tensor:
-        """∂(sum of logits)/∂(view as the critic sees it), with a graph, of a view in the term's `grads`."""
+        """∂(sum of logits)/∂(view as D sees it), with a graph, of a view in the term's `grads`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class View:
     """An expression over one batch. Two equal expressions are one tensor."""
 
     def inputs(self) -> tuple[View, ...]:
-        """The views this one is made of."""
+        """The views that this one is computed from."""
         values = (getattr(self, field.name) for field in fields(self))
         return tuple(value for value in values if isinstance(value, View))
 
@@ -91,7 +91,7 @@ class View:
         raise KeyError(f"{self} is not part of this batch")
 
     def seen(self, b: Batch) -> Tensor:
-        """What a critic sees of it: the tensor after DiffAugment, on a draw of its own."""
+        """The view as D sees it: the tensor after DiffAugment, with its own random draw."""
         return b.before_critic(b[self], self.origin())
 
     def labels(self, b: Batch) -> Tensor | None:
@@ -99,17 +99,17 @@ class View:
         return b.labels(self.inputs()[0])
 
     def memory(self) -> nn.Module | None:
-        """A fresh one of what it keeps from batch to batch, part of every checkpoint; None: each batch is by itself."""
+        """New state that it keeps from batch to batch, part of every checkpoint; None: it has no state."""
         return None
 
     def leaf(self, b: Batch) -> tuple[Tensor, Tensor]:
-        """With respect to what a critic's score of it is differentiated, and what the critic sees: here the same."""
+        """The tensor that D's score is differentiated with respect to, and the tensor that D sees: here the same."""
         seen = b.seen(self).detach().requires_grad_()
         return seen, seen
 
 
 def walk(views: Iterable[View]) -> Iterator[View]:
-    """Every view these are made of, inputs before what uses them, each once."""
+    """All views that these depend on, in order of computation, each once."""
     seen: set[View] = set()
 
     def visit(view: View) -> Iterator[View]:

@@ -1,4 +1,4 @@
-"""A bundle: one batch in one phase, in which every view is computed once and the critic is called once."""
+"""A bundle: one batch in one phase, in which every view is computed once and D is called once."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Bundle:
 
     nets: networks by name; prior: where latents and labels come from; generator: the source of all randomness, on
     the batch's device; size: samples in the batch; given: values (and labels) of views that come from outside, such
-    as `Real()`; pre_d: a transform through which images pass on their way into a critic (DiffAugment, Zhao et al.,
-    NeurIPS 2020); pre_d_on: which images do, by origin; joint: score all views in one pass (wrong for a critic with
-    batch statistics, which must see each view by itself); autocast: to what networks are rounded when they make images
-    and scores (None: not at all); compiled: what to call for these in place of some of `nets`; memories: of views that
-    remember earlier batches (`View.memory`). Gradients that are differentiated again always come from the plain
-    networks in full precision, as do images and logits.
+    as `Real()`; pre_d: a transform through which images pass on their way into a discriminator (DiffAugment, Zhao et
+    al., NeurIPS 2020); pre_d_on: which images do, by origin; joint: score all views in one pass (wrong for a
+    discriminator with batch statistics, which must see each view by itself); autocast: to what networks are rounded
+    when they make images and scores (None: not at all); compiled: what to call for these in place of some of `nets`;
+    memories: of views that remember earlier batches (`View.memory`). Gradients that are differentiated again always
+    come from the plain networks in full precision, as do images and logits.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class Bundle:
         return _ScoredBy(self, critic)
 
     def D(self, view: View, critic: str = "D") -> Score:
-        """What the critic says of the view; a term must have declared it in `score` or `grads`."""
+        """D's output for the view; a term must have declared it in `score` or `grads`."""
         return self._lookup(self._scores, view, critic, "score")
 
     def grad(self, view: View, critic: str = "D") -> Tensor:
-        """∂(sum of logits)/∂(view as the critic sees it, see `View.leaf`), with a graph; a term must have declared it
+        """∂(sum of logits)/∂(view as D sees it, see `View.leaf`), with a graph; a term must have declared it
         in `grads`.
         """
         return self._lookup(self._gradients, view, critic, "grads")
 
     def seen(self, view: View) -> Tensor:
-        """The view as a critic sees it: behind `pre_d`, as the view itself says."""
+        """The view as a discriminator sees it: behind `pre_d`, as the view itself says."""
         if self.pre_d is None:
             return self[view]
         if view not in self._seen:
@@ -102,7 +102,7 @@ class Bundle:
         return image if self.pre_d is None or origin not in self.pre_d_on else self.pre_d(image, self.generator)
 
     def prepare(self, terms: Iterable[Term]) -> None:
-        """Computes what the terms need: one call per generator and level, one critic pass, one more for gradients."""
+        """Computes what the terms need: one call per generator and level, one D pass, one more for gradients."""
         terms = list(terms)
         self.generate(view for term in terms for view in term.needs)
         for critic in dict.fromkeys(term.critic for term in terms):
@@ -144,7 +144,7 @@ class Bundle:
         self._scores.update(zip([(critic, view) for view in views], scores, strict=True))
 
     def _differentiate(self, critic: str, views: Sequence[View]) -> None:
-        """Apart from the joint pass: leaves of their own, and a graph of the gradient."""
+        """Scored apart from the joint pass, with separate leaves and a graph of the gradient."""
         if not views:
             return
         leaves, images = zip(*(view.leaf(self) for view in views), strict=True)
@@ -160,7 +160,7 @@ class Bundle:
             self._gradients[critic, view] = gradient
 
     def _fast(self, name: str, x: Tensor, y: Tensor | None, **options: bool) -> Any:
-        """A network's output, by the quickest way that no one differentiates twice."""
+        """A network's output, by the fastest way without a second derivative."""
         net = self.nets[name]
         rounding = torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
         # Said aloud where no one differentiates at all: a compiler may not look at what parameters require.
@@ -181,7 +181,7 @@ class Bundle:
 
 
 class _ScoredBy:
-    """A bundle as the losses of one critic see it."""
+    """A bundle as the losses of one discriminator see it."""
 
     def __init__(self, bundle: Bundle, critic: str) -> None:
         self.nets, self.prior, self.generator = bundle.nets, bundle.prior, bundle.generator

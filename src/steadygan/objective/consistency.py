@@ -86,9 +86,9 @@ def zcr(game: Game, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03
 
 
 def squared_difference(a: View, b: View) -> Callable[[ScoredBatch], Tensor]:
-    """The loss mean (D(a) - D(b))² over the batch, of the critic of its term.
+    """The loss mean (D(a) - D(b))² over the batch, with D of the term.
 
-    A map of logits counts as its mean: an augmentation moves what a patch shows to another patch.
+    A map of logits counts as its mean: an augmentation moves image content to other patches.
     """
     return lambda bundle: F.mse_loss(_whole(bundle.D(b).logit), _whole(bundle.D(a).logit))
 

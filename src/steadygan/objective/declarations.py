@@ -1,6 +1,6 @@
-"""What a term builder declares about itself: what it needs, what it excludes, and how it changes the game.
+"""Declarations of a term builder: its needs, exclusions, and changes to the game.
 
-Declarations are decorators, so that terms of one's own are checked as those of the package are.
+Declarations are decorators, so third-party terms are checked like the package's.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Declaration:
 
 
 def declaration(builder: Callable[..., object]) -> Declaration:
-    """What the builder declares; nothing, when it has no decorator."""
+    """The builder's declaration; empty without a decorator."""
     return getattr(builder, "declaration", Declaration())
 
 
 def needs(*always: Need, **by_option: Mapping[Any, Need]) -> Callable[[Builder], Builder]:
-    """Marks a builder that works only in games that have these; see `_REASONS` for what each stands for.
+    """Marks a builder that works only in games that have these; see `_REASONS` for their meaning.
 
     by_option: what some values of an option need, such as `target={"bare": "diffaugment"}`.
     """
@@ -83,7 +83,7 @@ def check_together(builders: Mapping[str, Callable[..., object]]) -> None:
     for builder in builders.values():
         for other, reason in declaration(builder).excludes.items():
             if other in builders:
-                raise UserError(f"objective.terms: {reason}; take one of them out (objective.terms.{other}=null)")
+                raise UserError(f"objective.terms: {reason}; remove one of them (objective.terms.{other}=null)")
 
 
 def check_needs(name: str, builder: Callable[..., object], options: Mapping[str, Any], game: Game) -> None:
@@ -118,12 +118,12 @@ def _uniform_prior(game: Game) -> str | None:
 def _mapping(game: Game) -> str | None:
     if game.nets is None or isinstance(game.nets[game.fake.net], Mapped):
         return None
-    return "needs a generator with mapped latents, which this one has not; set model.kind=stylegan2"
+    return "needs a generator with mapped latents, which this one does not have; set model.kind=stylegan2"
 
 
 @torch.no_grad()
 def _pixels(game: Game) -> str | None:
-    """Asks the critic about one grey image, in evaluation mode, which changes nothing in it."""
+    """Asks D about one grey image, in evaluation mode, which changes nothing in it."""
     if game.nets is None:
         return None
     critic = game.nets[game.critic]
@@ -135,7 +135,7 @@ def _pixels(game: Game) -> str | None:
     critic.train(training)
     if score.pixels is not None:
         return None
-    return "needs a critic that judges pixels, and this one judges whole images only; set model.kind=unet"
+    return "needs a discriminator that scores pixels, and this one scores whole images only; set model.kind=unet"
 
 
 def _inverse(game: Game) -> str | None:
@@ -179,7 +179,7 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     "mapping": _mapping,
     "image_logit": _unless(
         lambda game: not isinstance(game, TranslationGame),
-        "needs one logit for each image or pixel, and a translation's critic has one for each patch; "
+        "needs one logit for each image or pixel, and a translation's discriminator has one for each patch; "
         "take it out ({term}=null)",
     ),
     "pixels": _pixels,

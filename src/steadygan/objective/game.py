@@ -1,4 +1,4 @@
-"""A game: one generator against one critic. It is what every term is written from."""
+"""A game: one generator against one discriminator. Every term is built from one."""
 
 from __future__ import annotations
 
@@ -56,23 +56,23 @@ class Game:
         nets: Mapping[str, nn.Module] | None = None,
         prior: Prior | None = None,
     ) -> Game:
-        """Reals against what network `G` makes of a latent."""
+        """The game of reals against network `G`'s images of a latent."""
         loss = find_loss(loss) if isinstance(loss, str) else loss
         return cls(Real(), Gen("G", Latent()), loss, augment=augment, pre_d=pre_d, nets=nets, prior=prior)
 
     @property
     def critic_sees_real(self) -> View:
-        """The reals as the critic is given them, in both phases."""
+        """The reals as D is given them, in both phases."""
         return self.real if self.deception is None else self.deception
 
     @property
     def critic_sees_fake(self) -> View:
-        """The fakes as the critic is given them in its own phase."""
+        """The fakes as D is given them in its own phase."""
         return self.generator_is_judged_on
 
     @property
     def generator_is_judged_on(self) -> View:
-        """The fakes as the critic is given them in the generator's phase."""
+        """The fakes as D is given them in the generator's phase."""
         return self.fake
 
     @property
@@ -87,8 +87,8 @@ class TranslationGame(Game):
 
     Attributes:
         inverse: the generator of the opposite direction, if there is one.
-        history: how many earlier fakes the critic's phase draws from (0: only this batch's).
-        critic_sees_input: whether the critic is given each image together with its input (pix2pix).
+        history: how many earlier fakes D's phase draws from (0: only this batch's).
+        critic_sees_input: whether D is given each image together with its input (pix2pix).
         aligned: whether the two domains' images of a batch belong together, one by one.
     """
 

@@ -1,4 +1,4 @@
-"""LeCam regularisation: D's predictions are anchored at what they were on average for the other kind of image."""
+"""LeCam regularisation: D's predictions are anchored at their average for the other kind of image."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Climb(View):
 
     source: z (N, latent); net, critic: G and D; method: Δz = α·g ("gd") or α·g/(β + ‖g‖²) ("ngd"), where g (N, latent)
     is the gradient of the logit with respect to the elements that are moved: a random `fraction` of each sample's,
-    drawn once; steps: how often. Image and critic are those of training, `pre_d` included. Δz is not detached: z'
-    depends on the weights of both networks, with second-order terms. Raises UserError for an option out of range.
+    drawn once; steps: how often. Image and discriminator are those of training, `pre_d` included. Δz is not detached:
+    z' depends on the weights of both networks, with second-order terms. Raises UserError for an option out of range.
     """
 
     source: View

@@ -1,4 +1,4 @@
-"""What a term or a view remembers from phase to phase."""
+"""State that a term or a view keeps from phase to phase."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Average(Sharing, nn.Module):
 
 
 class History(nn.Module):
-    """The history buffer of fakes (Shrivastava et al., CVPR 2017, §2.3), by the law of CycleGAN's code.
+    """The history buffer of fakes (Shrivastava et al., CVPR 2017, §2.3), with the rule of CycleGAN's code.
 
     Until it holds `size` images, each is stored and handed on. After that each, one after the other, is handed on with
     probability ½; otherwise it takes the place of a stored one, drawn uniformly, which is handed on instead. (The paper

@@ -28,7 +28,7 @@ def path_length(
     w (N, L, w_dim) is the mapped latent, v an image of N(0, 1) / √(H·W), ‖·‖ the root of the squares summed over w_dim
     and averaged over the L layers, a the running average of the lengths, from 0, with this batch in it. As in the
     authors' code the gradient flows through a too, w is mixed of two latents where G mixes styles in training, and the
-    defaults are weight 2, decay 0.99, on 1/`shrink` of a batch of latents of its own (at least one), every 4th phase.
+    defaults are weight 2, decay 0.99, on 1/`shrink` of a separate batch of latents (at least one), every 4th phase.
     The generator has `map` and `synthesise`, and `styles` where it mixes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Gradient penalties: terms that read the critic's gradient with respect to its input image."""
+"""Gradient penalties: terms that read D's gradient with respect to its input image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def r1(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
     """(γ/2)·E_x ‖∇D(x)‖² on reals (Mescheder et al., ICML 2018, eq. 9).
 
     `every` = 16 is StyleGAN2's lazy schedule (Karras et al., CVPR 2020, §3.1). The gradient is that of the summed
-    logits. Under DiffAugment, A, it is taken with respect to A(x), the image as the critic sees it, or `through` A with
+    logits. Under DiffAugment, A, it is taken with respect to A(x), the image as D sees it, or `through` A with
     respect to x. The official code of DiffAugment (Zhao et al., NeurIPS 2020) has both: the one for CIFAR and FFHQ, the
     other for low-shot data.
 

@@ -1,4 +1,4 @@
-"""From a configuration's terms to an objective: which terms there are, and what every one of them is checked for.
+"""From a configuration's terms to an objective: the registry of terms, and their checks.
 
 A term builder is a function `name(game, *, option=default, ...) -> tuple[Term, ...]`. Those below are known by
 name; any other is named in a configuration as `module:NAME`.
@@ -72,7 +72,7 @@ def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
 
 
 def build_terms(*games: Game, terms: Mapping[str, Mapping[str, Any] | None]) -> tuple[Term, ...]:
-    """All terms of an objective: of each game the adversarial pair and what is added to it. Those of weight 0 are none.
+    """All terms of an objective: of each game the adversarial pair and its regularisers, without those of weight 0.
 
     Raises:
         UserError: what `resolve_options` raises, a term whose needs a game does not meet, or two terms of one name.
@@ -93,11 +93,11 @@ def refuse_twice(terms: tuple[Term, ...]) -> tuple[Term, ...]:
 
 
 def _written(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> list[Term]:
-    """The terms of one game, with its critic and its suffix."""
+    """The terms of one game, with its discriminator and its suffix."""
     for name, options in terms.items():
         check_needs(name, _builder(name), options, game)
     if game.loss.needs_reals and game.conditional:
-        # A real is compared with a fake of its own class.
+        # A real is compared with a fake of the same class.
         game = replace(game, fake=Gen(game.fake.net, Relabel(game.fake.source, game.real)))
     game = _rewritten(game, terms)
     added = [term for name, options in terms.items() for term in _builder(name)(game, **options)]
@@ -117,7 +117,7 @@ def _rewritten(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> Game:
         changed = rewrite(game, **options)
         if changed.fake != game.fake:
             if first is not None:
-                raise UserError(f"objective.terms: {first} and {name} both change what fakes are made of; keep one")
+                raise UserError(f"objective.terms: {first} and {name} both change the latent of the fakes; keep one")
             first = name
         game = changed
     return game

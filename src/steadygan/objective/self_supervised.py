@@ -20,7 +20,7 @@ from steadygan.schedules import Weight
 
 @dataclass(frozen=True)
 class Shrunk(View):
-    """`source` at `side`² pixels by nearest neighbours; a critic sees it behind the same draw of `pre_d`."""
+    """`source` at `side`² pixels by nearest neighbours; a discriminator sees it behind the same draw of `pre_d`."""
 
     source: View
     side: int

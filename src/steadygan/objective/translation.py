@@ -1,6 +1,6 @@
 """Image-to-image translation: CSGAN, CycleGAN and pix2pix as terms over the views of two domains.
 
-A direction, such as a2b, is a game of its own: G_ab makes b's images out of a's, D_b judges them. Each builder below
+Each direction, such as a2b, is a separate game: G_ab translates a's images to b, D_b scores them. Each builder below
 writes the terms of one direction, from a in `game.fake.source` to b in `game.real`; the names of its terms end in
 `_a2b`. Distances between images are L1, averaged over pixels, channels and the batch.
 """
@@ -51,7 +51,7 @@ def synthesised(game: TranslationGame, *, weight: Weight = 30.0, detach: bool = 
 
 @needs("translation")
 def identity(game: TranslationGame, *, weight: Weight = 5.0) -> tuple[Term, ...]:
-    """‖G_ab(b) - b‖₁: what is of the target's domain already stays as it is (CycleGAN, §5.2).
+    """‖G_ab(b) - b‖₁: an image that is already of the target's domain stays unchanged (CycleGAN, §5.2).
 
     The default is half of the cycle's weight, as for the paper's paintings; CSGAN's formula has no such term.
 

@@ -1,4 +1,4 @@
-"""U-Net GAN: a critic that also judges every pixel (Schönfeld et al., CVPR 2020; code: boschresearch/unetgan)."""
+"""U-Net GAN: D also scores every pixel (Schönfeld et al., CVPR 2020; code: boschresearch/unetgan)."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def unet(game: Game, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Ter
 
 @needs("image_logit", "pixels", "separate_sides")
 def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: int = 0) -> tuple[Term, ...]:
-    """CutMix images of reals and fakes for a critic with pixels; the mask M is 1 on the real.
+    """CutMix images of reals and fakes for a discriminator with pixels; the mask M is 1 on the real.
 
     Three terms for D. Encoder (`augment`): the mix is a fake as a whole. Decoder (`augment`): each of its pixels is
     what M says. Consistency (`weight`): ‖dec(mix) - [M·dec(x) + (1 - M)·dec(g)]‖² on logits, averaged over pixels,
     nothing detached. All weights are 1 in the authors' code. The fakes in the mix have the labels of their reals, as
     there.
 
-    `warmup` > 0: during so many training steps the three grow as r/(1 - r), r = ½·min(1, step/warmup). That is how
-    strong they are on average, beside the ordinary losses, in the authors' full-batch mode, in which a step is
+    `warmup` > 0: during these training steps the three grow as r/(1 - r), r = ½·min(1, step/warmup). That is how
+    strong they are on average, next to the ordinary losses, in the authors' full-batch mode, in which a step is
     with probability r a CutMix step and otherwise an ordinary one.
 
     Args:

@@ -1,6 +1,6 @@
 """Views: values that name a tensor of this batch.
 
-Every regulariser of the field is *which tensors it looks at* and *what scalar it makes of them*. A view is the first
+Every regulariser is *which tensors it looks at* and *what scalar it computes from them*. A view is the first
 half: a frozen, hashable expression. Equal expressions are the same tensor, computed once per batch, however many
 terms ask for it. A new kind of view is a new subclass of `View` with a `compute`; nothing else changes.
 """
@@ -41,7 +41,7 @@ class Latent(View):
 
 @dataclass(frozen=True)
 class Gen(View):
-    """The image that network `net` makes of `source`: (N, C, H, W) in [-1, 1], with the source's labels.
+    """The image that network `net` generates from `source`: (N, C, H, W) in [-1, 1], with the source's labels.
 
     All independent `Gen` views of one network are made in one call of it, with batch-norm statistics per view.
     """
@@ -59,7 +59,7 @@ class Gen(View):
 
 @dataclass(frozen=True)
 class Small(View):
-    """The smaller image that the network of `source` gives next to it (FastGAN), made in the same call."""
+    """The smaller image that the network of `source` generates in the same call (FastGAN)."""
 
     source: Gen
 
@@ -86,7 +86,7 @@ class Aug(View):
 
 @dataclass(frozen=True)
 class Bare(View):
-    """`source` as it is, which a critic sees without `pre_d`, with the source's labels."""
+    """`source` as it is, which a discriminator sees without `pre_d`, with the source's labels."""
 
     source: View
 
@@ -99,7 +99,7 @@ class Bare(View):
 
 @dataclass(frozen=True)
 class Through(View):
-    """`source`, whose critic gradient goes on through a draw of `pre_d` to the image itself."""
+    """`source`, with D's gradient propagated through a draw of `pre_d` to the image itself."""
 
     source: View
 
@@ -126,9 +126,9 @@ class Detach(View):
 
 @dataclass(frozen=True)
 class Beside(View):
-    """`image` with what it was made from or belongs to, stacked along channels: (N, C_condition + C_image, H, W).
+    """`image` with its input or partner, stacked along channels: (N, C_condition + C_image, H, W).
 
-    What the critic of pix2pix judges (Isola et al., CVPR 2017, eq. 1). A `pre_d` treats the two alike when it knows how
+    The input of pix2pix's D (Isola et al., CVPR 2017, eq. 1). A `pre_d` treats the two alike when it knows how
     many images there are (`DiffAugment.images`).
     """
 
@@ -143,7 +143,7 @@ class Beside(View):
 class Pool(View):
     """`source` or, from a history of `size` images, an earlier one (Shrivastava et al., CVPR 2017, §2.3).
 
-    Its law is that of `History`, its images are constants. For critics only, and for images without labels.
+    It follows the rule of `History`; its images are constants. For D only, and for images without labels.
     """
 
     source: View
@@ -264,5 +264,5 @@ class CutMix(View):
         return torch.where(b[self.mask] > 0.5, b[self.a], b[self.b])
 
     def seen(self, b: Batch) -> Tensor:
-        """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that the critic sees."""
+        """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that D sees."""
         return torch.where(b[self.mask] > 0.5, b.seen(self.a), b.seen(self.b))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def joined() -> Iterator[Replicas]:
     """The processes that torchrun started with this command; without it, this one alone.
 
-    A process group that is there already is used and left. An error is told by one process: in the others it is a
+    An existing process group is used and kept. An error is reported by one process: in the others it is a
     `SaidElsewhere`, which they raise when that one has ended, or after a few seconds.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -51,5 +51,5 @@ def joined() -> Iterator[Replicas]:
 
 
 def restarted() -> bool:
-    """Whether torchrun (--max-restarts) started this command anew after a process was lost."""
+    """Whether torchrun (--max-restarts) restarted this command after a process was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0

@@ -24,9 +24,9 @@ START_SECONDS = 1800
 
 
 class Replicas:
-    """This process among those of its run: number `rank` of `size`, each on a device of its own.
+    """This process among those of its run: number `rank` of `size`, each on its own device.
 
-    Alone (size 1) every method does at once what is asked and nothing is exchanged. With others, all must call the same
+    Alone (size 1) every method runs locally and nothing is exchanged. With others, all must call the same
     methods in the same order.
     """
 
@@ -45,7 +45,7 @@ class Replicas:
 
     @property
     def share(self) -> Share:
-        """What this process has of every batch, once connected."""
+        """This process's share of every batch, once connected."""
         from steadygan.parallel.share import WHOLE
 
         return self._share or WHOLE
@@ -57,7 +57,7 @@ class Replicas:
         import torch
 
         if asked not in ("auto", "cuda"):
-            raise UserError(f"train.device={asked} is one device, and there are {self.size} processes; set it to auto")
+            raise UserError(f"train.device={asked} is one device for {self.size} processes; set it to auto")
         if asked == "auto" and not torch.cuda.is_available():
             return "cpu"
         local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
@@ -86,7 +86,7 @@ class Replicas:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Goes on when all have come to the block's end; a `UserError` in one ends all, told by the first to have it.
+        """Continues when all have reached the block's end; a `UserError` in one ends all and is reported by the first.
 
         Nothing may be exchanged inside.
         """
@@ -108,7 +108,7 @@ class Replicas:
             raise UserError(f"{where}{error}") from error
 
     def agree(self, facts: Mapping[str, str]) -> None:
-        """Raises `UserError` where processes differ in what must be the same for all, by what it is called."""
+        """Raises `UserError` if values that must be the same in all processes differ, naming them."""
         if self.size == 1:
             return
         everyones = self._gather_objects(dict(facts))
@@ -163,7 +163,7 @@ class Replicas:
         return dict(zip(values, (stacked / self.size).tolist(), strict=True))
 
     def lead(self, work: Callable[[], T]) -> T:
-        """What `work` returns in the first process, for all; the others wait, however long it takes, and `help`.
+        """The result of `work` in the first process, for all; the others wait, however long it takes, and `help`.
 
         That is a plain value or a tensor (`parallel.messages`). They know that the first is at work by a sign of life
         from time to time. An error of its ends all.
@@ -178,7 +178,7 @@ class Replicas:
         try:
             value = work()
         except BaseException as error:
-            with suppress(LostProcess):  # then the others know already
+            with suppress(LostProcess):  # then the others have already seen the error
                 self._finish(done, alive, ("failed", str(error)))
             raise
         self._finish(done, alive, ("done", value))
@@ -204,7 +204,7 @@ class Replicas:
         return torch.cat(everyones)[: len(wanted)]
 
     def _mine(self, num: int, labels: Tensor | None, seed: int, wanted: Tensor) -> Tensor:
-        """This process's equal share of the wanted images; the last one's may begin anew."""
+        """This process's equal share of the images; the last one may wrap around."""
         import torch
 
         assert self.helper is not None

@@ -38,7 +38,7 @@ class Share:
     ) -> Tensor:
         """`draw(shape, **options)`, where dimension `dim` is this share of a batch: its rows of what the whole draws.
 
-        views: the batch is so many equal consecutive batches, of each of which this is a share.
+        views: number of equal consecutive batches in the batch; this is a share of each.
         """
         if self.size == 1:
             return draw(tuple(shape), **options)
@@ -128,7 +128,7 @@ def set_share(module: nn.Module, share: Share) -> None:
 
 @contextmanager
 def unshared(module: nn.Module) -> Iterator[None]:
-    """What `module` is called with inside is a batch by itself, whatever other processes do."""
+    """A context in which `module` treats its input as a separate batch, independent of other processes."""
     shares = [(part, part.share) for part in module.modules() if isinstance(part, Sharing)]
     set_share(module, WHOLE)
     try:

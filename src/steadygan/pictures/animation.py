@@ -30,9 +30,9 @@ def save_animation(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATED:
-        raise UserError(f"{path}: an animation is written as {', '.join(ANIMATED)}")
+        raise UserError(f"{path}: an animation must be {', '.join(ANIMATED)}")
     if not 0 < fps <= 50:
-        raise UserError(f"{fps} frames a second cannot be shown; take a rate over 0 and up to 50")
+        raise UserError(f"{fps} frames per second: choose a rate over 0 and up to 50")
     if suffix == ".mp4":
         encoder = _encoder()
         write_whole(path, lambda temporary: _write_mp4(encoder, frames, temporary, fps))

@@ -1,7 +1,7 @@
-"""Seeds that last: what an image was made of, written into its file.
+"""Stamps: how an image was generated, written into its file.
 
 PNG carries it as text (`steadygan`, JSON; `Description`, a sentence) and as EXIF; WebP and JPEG as EXIF; GIF as its
-comment. A folder of images also has `images.json`, for tools that strip what they don't know.
+comment. A folder of images also has `images.json`, for tools that strip unknown metadata.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CALLS = ("sample", "from_seeds", "walk", "interpolate", "sheet")
 
 @dataclass(frozen=True)
 class Stamp:
-    """What makes an image again: a generator and a call of it.
+    """The recipe of an image: a generator and a call of it.
 
     steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors, empty where none was written of
     that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
@@ -81,7 +81,7 @@ def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
 def read_stamp(path: Path) -> Stamp:
     """The stamp of an image file, or the one its folder's `images.json` has for it.
 
-    Raises `UserError` when the file is no image or carries none.
+    Raises `UserError` if the file is not an image or has no stamp.
     """
     try:
         with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""A discriminator that also judges what a pretrained network makes of the image.
+"""A discriminator that also scores a pretrained network's features of the image.
 
 Kumari et al., Ensembling Off-the-shelf Models for GAN Training, CVPR 2022: next to the discriminator that learns from
 pixels stand small ones that learn from the features of frozen networks. Their heads read several scales, as in Sauer et
@@ -66,16 +66,16 @@ class Head(nn.Module):
 
 
 class FeatureCritic(Shaped):
-    """Image → Score of a critic and of heads on frozen features: logits (N, 1, 2, k), a row of each, of equal weight.
+    """Image → Score of D and of heads on frozen features: logits (N, 1, 2, k), a row of each, of equal weight.
 
-    The first row repeats the critic's own logit, the second has those of the heads. `features` and `pixels` are the
-    critic's own.
+    The first row repeats D's own logit, the second has those of the heads. `features` and `pixels` are the
+    discriminator's own.
     """
 
     def __init__(self, shape: Shape, plain: nn.Module, features: str) -> None:
-        """plain: the critic that learns from pixels, with one logit an image.
+        """plain: the discriminator that learns from pixels, with one logit per image.
 
-        features: a name out of `FEATURES`, or a class of one's own like them (`Maps`) as `module:NAME`.
+        features: a name from `FEATURES`, or your own class like them (`Maps`) as `module:NAME`.
         """
         super().__init__(shape)
         kind = find(features, FEATURES, where="model.features", noun="pretrained network")

@@ -1,7 +1,7 @@
-"""What a feature extractor is: a fixed network through which scores see images.
+"""The interface of feature extractors: fixed networks whose features scores compare.
 
-The ones that come with the package are modules beside this one, by name in `registry.py`; any other is a subclass of
-`Extractor` in a module of one's own.
+The package's own are modules next to this one, by name in `registry.py`; any other is a subclass of
+`Extractor` in your own module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from steadygan.files import sha256
 
 
 class Features(NamedTuple):
-    """What an extractor makes of N images: `features` (N, F) and class `logits` (N, K), float32; K may be 0."""
+    """An extractor's output for N images: `features` (N, F) and class `logits` (N, K), float32; K may be 0."""
 
     features: Tensor
     logits: Tensor
@@ -38,7 +38,7 @@ class Extractor(ABC):
     whether these are `imagenet`'s; which network it is (`build`), and how uint8 becomes what that was trained
     on (`prepare`). Its weights are a file: `weights` in the package, or the one given, or the one that the
     environment `variable` names; `where` says where to get it. A network without a file has neither. `cpu_batch`
-    images at a time keep what a large network makes of them in a CPU's cache.
+    images at a time keep a large network's activations in a CPU's cache.
 
     Attributes: name, for messages and names of scores; sha256, of the weights file, else of the weights.
     """
@@ -81,7 +81,7 @@ class Extractor(ABC):
 
     @classmethod
     def absent(cls) -> Path | None:
-        """What `find` answers when no file was named."""
+        """The result of `find` when no file was named."""
         if cls.variable is None:
             return None
         raise UserError(
@@ -90,7 +90,7 @@ class Extractor(ABC):
         )
 
     def score_name(self, kind: str) -> str:
-        """What a score by these features is called: `kind` FD, KD or IS, and the extractor's name."""
+        """The name of a score by these features: `kind` FD, KD or IS, and the extractor's name."""
         return f"{kind}-{self.name}"
 
     @torch.no_grad()
@@ -145,9 +145,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # Readers raise nearly anything on other bytes, torch even KeyError.
-        raise UserError(f"{path} is not a sound file of weights: get it anew") from None
+        raise UserError(f"{path} is not a valid file of weights: download it again") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} holds more than weights by name: save the network's state_dict() alone")
+        raise UserError(f"{path} holds more than named weights: save the network's state_dict() alone")
     return state
 
 

@@ -86,9 +86,9 @@ class Inception(Extractor):
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=SHA256, progress=sys.stderr.isatty())
             except (OSError, RuntimeError) as error:
                 raise UserError(
-                    f"the Inception weights are not here and cannot be downloaded ({error}). Get {url}, and name the "
+                    f"the Inception weights are missing and cannot be downloaded ({error}). Get {url}, and name the "
                     f"file by {cls.option} or {cls.variable}. Extractors that work without: 'digits'; 'squeezenet' and "
-                    "'dinov2' with the files of theirs; their distances are called FD, not FID"
+                    "'dinov2' with their own files; their distances are called FD, not FID"
                 ) from None
         if sha256(path) != SHA256:
             raise UserError(f"{path} is damaged: its SHA-256 is not {SHA256[:8]}…; delete it and try again")

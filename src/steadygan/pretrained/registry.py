@@ -46,7 +46,7 @@ def extractor_type(name: str) -> type[Extractor]:
     except (ImportError, ValueError, AttributeError) as error:
         raise UserError(f"the extractor {name} cannot be imported ({error}); is it on PYTHONPATH?") from error
     if not (isinstance(kind, type) and issubclass(kind, Extractor)):
-        raise UserError(f"{name} is no subclass of steadygan.metrics.Extractor")
+        raise UserError(f"{name} is not a subclass of steadygan.metrics.Extractor")
     if kind.name in EXTRACTORS and kind is not EXTRACTORS[kind.name]:
         raise UserError(f"{name} calls itself {kind.name!r}, which is another extractor: rename it")
     return kind
@@ -63,6 +63,6 @@ def get_extractor(
     kind = extractor_type(name)
     extractor = kind(device, (weights or {}).get(kind.name))
     if ":" in name and (source := getattr(sys.modules[kind.__module__], "__file__", None)):
-        # Another `prepare` is another extractor, and what was cached with the one before is stale.
+        # Another `prepare` is another extractor, so cached statistics are stale.
         extractor.sha256 = hashlib.sha256((extractor.sha256 + sha256(Path(source))).encode()).hexdigest()
     return extractor

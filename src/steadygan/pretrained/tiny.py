@@ -50,7 +50,7 @@ class TinyNet(nn.Module):
 
     Input (N, 3, H, W) float in [-1, 1]. The features are the average over the image of the last block's output.
     Trained by benchmarks/tiny_extractor.py under one more block, to name the classes of CIFAR-10 and of Imagenette.
-    That block is left out: what it adds says which class an image is of, and too little of how it looks.
+    That block is left out: it encodes the class of an image more than its appearance.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class TinyNet(nn.Module):
 
 
 class TinyMaps(nn.Module):
-    """What `TinyNet` makes of images on the way, for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
+    """Intermediate feature maps of `TinyNet` for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
 
     The image is first averaged down until its side is below 64. channels, sides: of the maps, from fine to coarse.
     """

@@ -1,4 +1,4 @@
-"""What is to be said about somebody's images before training on them."""
+"""Advice on the user's images before training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TINY_SIDE = 32
 
 
 def advice(look: Look) -> list[str]:
-    """What could be better about the images, one thing a line; empty when nothing could."""
+    """Possible improvements of the images, one per line; empty if there are none."""
     said = []
     if look.count < VERY_FEW:
         said.append(f"{look.count:,} images are few: expect copies of them; a few thousand are better")

@@ -1,4 +1,4 @@
-"""The choice itself: a function of what was seen and measured, with nothing to wait for."""
+"""The choice of settings: a pure function of the images and the measurements."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def choose(
     table = table or rules()
     if look.count - len(look.unreadable) < 8:
         raise UserError(
-            f"{look.path} has {look.count} images: too few to learn from; 8 is the least, thousands are good"
+            f"{look.path} has {look.count} images: too few to learn from; use 8 at least, thousands if you can"
         )
     plenty = table.hours.get(device, table.hours["cpu"])
     budget = 3600 * (plenty.value if hours is None else hours)
@@ -117,7 +117,7 @@ def own_name(path: str) -> str:
 
 
 def described(overrides: list[str]) -> Config:
-    """The configuration that a choice stands for."""
+    """The configuration of a choice."""
     return configuration.load(PRESET, overrides)
 
 
@@ -181,7 +181,7 @@ def _of_the_network(network: Network, why: str) -> list[Choice]:
 
 
 def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
-    """What happens when; `steps` are forecast."""
+    """Intervals of logs, grids and checkpoints; `steps` are forecast."""
     schedule, average = table.schedule, table.average
     grids = max(FIRST_GRID, round(steps * GRID_SHARE))
     every = max(1, round(LOG_SECONDS / step))

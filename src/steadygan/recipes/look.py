@@ -1,4 +1,4 @@
-"""What the choice of settings depends on, of somebody's images."""
+"""The properties of the user's images that the choice of settings depends on."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def look_at(
 
 
 def summary(found: dict[str, Any], *, mirror: float) -> Look:
-    """What `data.describe.describe` found, as far as settings depend on it."""
+    """The findings of `data.describe.describe` that settings depend on."""
     modes, count = found["pixel_modes"], found["count"]
     looked_at = max(1, sum(modes.values()))
     return Look(
@@ -99,7 +99,7 @@ def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> fl
 
 
 def mirror_accuracy(images: np.ndarray) -> float:
-    """How often a linear classifier tells an image it has not seen from its mirror image: 0.5 if images are symmetric.
+    """Accuracy of a linear classifier between unseen images and their mirror images: 0.5 if images are symmetric.
 
     It is a ridge regression of +1 on what changes sign when an image is mirrored, x − mirror(x), by two-fold
     cross-validation; the mirror image's own answer is the opposite one, so that no other class is needed.

@@ -32,7 +32,7 @@ def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
     """Writes samples/reals.png, training images as D sees them, and samples/augmented.png, those it is shown instead.
 
     A column is a class, up to ten of them, or nothing in particular. No random number of the run is drawn. Where D is
-    shown them as they are, there is no second sheet. Returns what was written.
+    shown them unchanged, there is no second sheet. Returns the files written.
     """
     train = images.train
     assert isinstance(train, ImageSet)

@@ -1,4 +1,4 @@
-"""A plan: what was chosen for somebody's images, what it will cost, and the configuration it stands for."""
+"""A plan: the settings chosen for the user's images, their cost, and the configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from steadygan.recipes.look import Look, look_at
 from steadygan.recipes.speed import Machine, machine
 
 OWN = "your own images"
-"""What `about.paper` says of a run on them."""
+"""`about.paper` of a run on the user's own images."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def make_plan(
         hours, size: see `choose`.
         extra: overrides by the user.
         progress: called with the number of images looked at and their total.
-        say: called with what is being done.
+        say: called with each activity, for progress.
 
     Raises:
         UserError: there are no images, or too few; an override does not fit.

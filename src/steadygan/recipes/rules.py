@@ -74,7 +74,7 @@ class Average(Justified):
 
 
 class Expectation(Row):
-    """What to expect from `share` times the images that the chosen network needs."""
+    """The expected outcome with `share` times the images that the chosen network needs."""
 
     share: float
     words: str

@@ -1,4 +1,4 @@
-"""How quickly this machine trains, measured by a few steps of the real thing."""
+"""The training speed of this machine, measured with a few real steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from steadygan.estimate import estimate_cost, seconds_per_step
 SECONDS = 1.0
 """For each measurement, if three steps do not take longer."""
 GAIN = 1.1
-"""More threads are taken where they make a step quicker by this factor."""
+"""More threads are used if they make a step faster by this factor."""
 
 
 class Speed(NamedTuple):

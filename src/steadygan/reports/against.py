@@ -35,7 +35,7 @@ def against(runs: Sequence[str | Path], key: str, *, pick: Pick = "last") -> lis
         if len(_values(loaded, key)) < 2:
             raise UserError(f"--against {key}: all runs have the same, {loaded[0].config[key]!r}")
         raise UserError(
-            f"--against {key}: no score was taken by one protocol at two values of {key}; the protocols differ in "
+            f"--against {key}: no two values of {key} were scored by the same protocol; the protocols differ in "
             f"{', '.join(protocol_difference(loaded)) or 'nothing, but runs lack scores'}. Score all runs in the same "
             f"way, against the same images: `{command_line('evaluate', 'RUN', '--protocol', 'NAME')}`"
         )

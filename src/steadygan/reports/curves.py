@@ -47,7 +47,7 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     groups = group_seeds(loaded) if seeds else singles(loaded)
     colours = [colormaps["tab10"](index % 10) for index in range(len(groups))]
     columns = _drawn(loaded)
-    # A gradient norm is no loss, and far larger than most.
+    # Gradient norms are not losses, and far larger than most.
     norms = ["D/grad_norm", "G/grad_norm"]
     losses = {player: [term for term in _terms(loaded, f"{player}/") if term not in norms] for player in ("D", "G")}
     panels = [

@@ -1,4 +1,4 @@
-"""Runs that are one experiment: the same but for the seed, told by mean and standard deviation."""
+"""Groups of runs that differ only in their seed, summarised by mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from steadygan.runs.reading import Row, Run
 SEED = "train.seed"
 IMMATERIAL: tuple[str, ...] = ("name", "about.", "eval.", "train.device", "train.keep_checkpoints")
 IMMATERIAL += ("train.log_every", "train.sample_every", "train.checkpoint_every")
-"""Keys, or beginnings of keys, that say how a run is called, watched and kept, and not what is trained."""
+"""Keys, or prefixes of keys, for names, logging and checkpoints, which do not affect training."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs to be told as one."""
+    """Runs that are summarised as one."""
 
     name: str
     runs: tuple[Run, ...]
@@ -49,7 +49,7 @@ def group_seeds(runs: Sequence[Run], but: str = SEED) -> list[Group]:
 
 
 def _common_name(names: Sequence[str]) -> str:
-    """What `digits-seed0` and `digits-seed1` have in common: `digits`."""
+    """The common part of `digits-seed0` and `digits-seed1`: `digits`."""
     if len(names) == 1:
         return names[0]
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
@@ -79,7 +79,7 @@ def merged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, flo
 
 
 def merge_rows(rows: Sequence[Row], groups: Sequence[Group], scores: Sequence[str]) -> list[Row]:
-    """One row a group out of one row a run: means, and beside each of the columns `scores` its standard deviation.
+    """One row per group from one row per run: means, and next to each of the columns `scores` its standard deviation.
 
     A group lacks what one of its runs lacks.
     """

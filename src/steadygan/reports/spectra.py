@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMED = 4
-"""Of how many layers the legend gives the names: those that have grown most."""
+"""The number of layers in the legend: those that have grown most."""
 
 
 class Spectra(NamedTuple):

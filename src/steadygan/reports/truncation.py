@@ -14,7 +14,7 @@ from steadygan.runs.reading import Row, cost, score_names
 
 OFF = "off"
 TRADES = (("IS", ("FID", "FD-")), ("class_agreement", ("FID", "FD-")), ("precision", ("recall",)))
-"""What is drawn against what, by how names begin, the first that was scored: quality against distance or variety."""
+"""Axes by prefixes of score names, the first that was scored: quality against distance or diversity."""
 
 
 def truncation_rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:

@@ -34,7 +34,7 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
         raise UserError(f"{out} exists already; choose another directory")
     config = load_located(run, [*overrides, f"name={out.resolve().name}"])
     if config.train.steps <= at:
-        raise UserError(f"train.steps={config.train.steps} is reached at step {at} already; raise train.steps")
+        raise UserError(f"train.steps={config.train.steps} is already reached at step {at}; raise train.steps")
     source = {"run": str(run.resolve()), "step": at, "overrides": list(overrides)}
     origin = branched(read_provenance(run), config.to_yaml(), source)
     with whole_directory(out) as folder:

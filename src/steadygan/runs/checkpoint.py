@@ -5,8 +5,8 @@ step-00001000/
   state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
   manifest.json          format, step, SHA-256 of each file and network, and what is needed to rebuild the generator
 
-Resuming needs all three. A generator needs no `state.pt`, which imported weights have not, and of the weights only its
-own network's.
+Resuming needs all three. A generator needs no `state.pt`, which imported weights do not have, and of the weights only
+its own network's.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Checkpointed(Protocol):
-    """What a checkpoint is written from, and brings back."""
+    """The state that a checkpoint saves and restores."""
 
     step: int
     images: int
@@ -79,7 +79,7 @@ def save_checkpoint(
     before `best` names it, and only then old ones go.
 
     Args:
-        state: what is saved.
+        state: the state to save.
         root: the folder of the run's checkpoints.
         generator: describes the generator for `steadygan.load` (plain JSON values).
         keep: how many of the newest checkpoints stay.
@@ -156,7 +156,7 @@ def checkpoint_step(path: Path) -> int:
 
 @contextmanager
 def _as_oserror(folder: Path) -> Iterator[None]:
-    """On a full disk safetensors and torch raise errors of their own, which do not say so."""
+    """Reports a full disk, which the errors of safetensors and torch do not mention."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
@@ -165,7 +165,7 @@ def _as_oserror(folder: Path) -> Iterator[None]:
 
 
 def checkpoints(root: Path) -> list[Path]:
-    """The checkpoints in a directory, oldest first. What only looks like one (a copy under another name) is left be."""
+    """The checkpoints in a directory, oldest first. Copies under other names are ignored."""
     found = [path for path in root.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name) and path.is_dir()]
     return sorted(found, key=checkpoint_step)
 
@@ -193,7 +193,7 @@ def find_checkpoint(path: Path) -> Path:
 
 
 def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
-    """What `use` makes of the checkpoint that a path stands for (`find_checkpoint`).
+    """Applies `use` to the checkpoint of a path (`find_checkpoint`).
 
     Where the run's own process removes that one meanwhile, the one that is best or newest by then is used.
     """
@@ -243,7 +243,7 @@ def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, A
         if not file.is_file() or sha256(file) != sums[name]:
             raise UserError(
                 f"{file}: missing or changed since it was written (its SHA-256 is not the manifest's); "
-                "remove this checkpoint to resume from the one before"
+                "remove this checkpoint to resume from the previous one"
             )
     return manifest
 
@@ -333,7 +333,7 @@ def _form(tensor: Tensor) -> str:
 
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:
-    """Brings a state back to what it was when the checkpoint was written."""
+    """Restores a state from a checkpoint."""
     if STATE not in read_manifest(path)["sha256"]:
         raise UserError(f"{path} has weights but no training state to resume from; start from it with train.init_from")
     try:

@@ -61,7 +61,7 @@ class RunDirectory:
         return best_checkpoint(self.checkpoints)
 
     def close(self) -> None:
-        """Gives back what it holds, which is nothing but a `Writer`'s lock."""
+        """Releases its resources: a `Writer`'s lock."""
 
 
 class Writer(RunDirectory):
@@ -92,7 +92,7 @@ class Writer(RunDirectory):
             run.forget_after(0)
             run.make_folders()
             run.write_provenance(provenance)
-            run.write_config(config_yaml)  # the last: what has a config.yaml is a run
+            run.write_config(config_yaml)  # last, as a directory with a config.yaml counts as a run
         except BaseException:
             run.close()
             raise
@@ -131,7 +131,7 @@ class Writer(RunDirectory):
         append_record(self.path, name, row)
 
     def tidy(self) -> None:
-        """Removes what a killed writer left half written, and finishes what it had begun."""
+        """Removes incomplete files of a killed writer, and completes what it had begun."""
         for aside in sorted(self.checkpoints.glob(".step-*-old")):  # replaced, by one that is not there
             target = self.checkpoints / re.sub(r"^\.(step-\d{8,})-.*", r"\1", aside.name)
             if not target.exists() and (aside / MANIFEST).is_file():
@@ -149,7 +149,7 @@ class Writer(RunDirectory):
         self._settle_score()
 
     def _set_damage_aside(self, name: str) -> None:
-        """Moves lines that are no records to `NAME.damaged`; says so, but for a last line cut short by a crash."""
+        """Moves damaged lines to `NAME.damaged`, with a warning, except for a last line truncated by a crash."""
         path = self.path / name
         with _appending(self.path):
             data = path.read_bytes() if path.is_file() else b""
@@ -173,7 +173,7 @@ class Writer(RunDirectory):
             warnings.warn(f"{path}: {count} moved to {name}.damaged", stacklevel=3)
 
     def _settle_score(self) -> None:
-        """Does what a writer killed after a scored checkpoint had still to do: name it the best, record its score."""
+        """Completes the work of a writer killed after a scored checkpoint: names it the best, records its score."""
         newest = self.newest_checkpoint()
         try:
             scored = {} if newest is None else read_json(newest / MANIFEST).get("scored") or {}
@@ -188,7 +188,7 @@ class Writer(RunDirectory):
             self.append("scores.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        """Drops what was recorded or saved after `step`, so that a run resumed from there has no step twice."""
+        """Drops records and files from after `step`, so that a run resumed from there repeats no step."""
         for checkpoint in reversed(checkpoints(self.checkpoints)):
             if checkpoint_step(checkpoint) > step:
                 remove_checkpoint(checkpoint)
@@ -216,12 +216,12 @@ class Writer(RunDirectory):
     ) -> Path:
         """Writes a checkpoint, then names it the best if it is, then removes old ones, then records its score.
 
-        A kill at any moment loses nothing of it: the checkpoint brings its score, and `tidy` finishes what is left.
+        A kill at any moment loses nothing of it: the checkpoint holds its score, and `tidy` completes the rest.
 
         Args:
-            state: what is saved.
+            state: the state to save.
             generator: describes the generator for `steadygan.load` (plain JSON values).
-            keep: how many of the newest checkpoints stay, beside the best.
+            keep: number of newest checkpoints to keep, besides the best.
             record: the score of these weights.
             best: whether that is the best score so far.
         """

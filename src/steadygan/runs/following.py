@@ -88,7 +88,7 @@ def write_record(row: Mapping[str, Any]) -> bytes:
 
 
 def record(line: bytes) -> Row | None:
-    """The object in a line; None when the line is no object with a whole number as its `step`."""
+    """The object in a line; None if it is not an object with a whole number as its `step`."""
     row = _parsed(line)
     if row is None or type(row.get("step")) is not int:
         return None
@@ -97,7 +97,7 @@ def record(line: bytes) -> Row | None:
 
 
 def schema_of(line: bytes) -> int:
-    """The version of a line's form; 0 where it has none."""
+    """The schema version of a line; 0 if it has none."""
     found = (_parsed(line) or {}).get("schema") if b'"schema"' in line else 0
     return found if type(found) is int else 0
 

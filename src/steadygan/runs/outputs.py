@@ -1,4 +1,4 @@
-"""Where commands put what they make of a run: never into a checkpoint, nor into the data."""
+"""Checks of output paths of commands: never in a checkpoint, nor in the data."""
 
 from __future__ import annotations
 

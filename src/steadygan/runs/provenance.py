@@ -35,10 +35,10 @@ def config_digest(config_yaml: str) -> str:
 
 
 def circumstances(device: torch.device, processes: int, execution: str) -> dict[str, Any]:
-    """What a run is trained with and on, which may differ each time it is resumed.
+    """The machine and software of a run, which may differ each time it is resumed.
 
     Args:
-        device: what it trains on.
+        device: the device of the training.
         processes: how many train together.
         execution: how phases are carried out, in words: precision, compiled kernels, graphs.
     """
@@ -81,7 +81,7 @@ def resumed(
     overrides: Sequence[str],
     circumstances: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """provenance.json of a run that is resumed: what it was, and one more entry of `resumes`.
+    """provenance.json of a resumed run: the previous content and a new entry of `resumes`.
 
     `config` and `config_sha256` are of the configuration as it is from now on; each entry has, under `changed`, what
     was set to something else by it: `key: [before, after]`.
@@ -111,7 +111,7 @@ def branched(before: Mapping[str, Any], config_yaml: str, source: Mapping[str, A
 
 
 def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """In what a resumed run may differ in rounding from one that was never stopped; empty when in nothing known."""
+    """Known reasons why a resumed run may round differently from one that was never stopped."""
     last = _resumes(before)[-1] if _resumes(before) else before
     compared = {key: (last.get(key), now[key]) for key in ("device", "processes", "threads", "execution")}
     versions = last.get("versions")

@@ -1,4 +1,4 @@
-"""What run directories say: metrics and scores, read back from their files."""
+"""Metrics and scores, read back from run directories."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     ]
     young = [folder for folder, run in zip(folders, runs, strict=True) if not run.metrics]
     if len(young) == len(runs):
-        raise UserError(f"{young[0]}: the run has not reached its first report yet")
+        raise UserError(f"{young[0]}: the run has no log line yet")
     if young:
-        warnings.warn(f"not reached its first report yet: {', '.join(map(str, young))}", stacklevel=2)
+        warnings.warn(f"without a log line yet: {', '.join(map(str, young))}", stacklevel=2)
     return [run for run in runs if run.metrics]
 
 
@@ -133,7 +133,7 @@ def _protocols(runs: Sequence[Run]) -> dict[str, Row]:
 
 
 def protocol_difference(runs: Sequence[Run]) -> list[str]:
-    """What the protocols in use differ in, by key."""
+    """The differences between the protocols in use, by key."""
     protocols = list(_protocols(runs).values())
     keys = dict.fromkeys(key for protocol in protocols for key in protocol)
     return [key for key in keys if any(protocol.get(key) != protocols[0].get(key) for protocol in protocols)]

@@ -1,4 +1,4 @@
-"""What a run is asked from outside: one small file, which its loop takes at a step boundary."""
+"""Requests to a run from outside: one small file, which its loop takes at a step boundary."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _read(path: Path, since: float = 0.0) -> Wish | None:
 
 
 class Attention:
-    """Heeds the wishes for one run: those asked since this process began, not what an earlier one left unheard.
+    """Answers the requests to one run: those made since this process started, not older ones.
 
     A loop asks `called` at every step boundary, which looks into the directory at most every `interval` seconds, and
     when it says so calls `stops`.

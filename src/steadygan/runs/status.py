@@ -1,4 +1,4 @@
-"""What a run is doing, in one small file that its process keeps up to date: for whoever watches."""
+"""The state of a run, in one small file that its process keeps up to date."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ class Status:
             write_text(self.path, json.dumps(content) + "\n", durable=False)
         except UserError as error:
             if not self._warned:
-                warnings.warn(f"{error}; training goes on", stacklevel=2)
+                warnings.warn(f"{error}; training continues", stacklevel=2)
             self._warned = True
 
 
 def read_status(run: Path) -> dict[str, Any] | None:
-    """What a run last said of itself; None where it has said nothing that can be read."""
+    """The last state that a run wrote; None if there is none that can be read."""
     try:
         found = read_json(run / FILE)
     except UserError:

@@ -178,7 +178,7 @@ def thin(
     measured = ~np.isnan(values)
     steps, values = steps[measured], values[measured]
     if len(steps) and not np.all(steps[1:] > steps[:-1]):
-        # Where a run went back, what it measured later counts.
+        # After a rollback, the later measurement counts.
         order = np.argsort(steps, kind="stable")
         steps, values = steps[order], values[order]
         newest = np.append(steps[1:] != steps[:-1], True)

@@ -45,7 +45,7 @@ SETTINGS = {
     "augment.consistency.shift",
     "augment.consistency.cutout",
 }
-"""What a page may set: numbers and switches. Paths and names of code are not among them."""
+"""The settings that a page may change: numbers and switches, but no paths and no names of code."""
 TERM = re.compile(r"objective\.terms\.(bcr|zcr|cr|r1|lecam)\.(weight|real|fake|dis|gen|sigma)")
 
 OWN = "own-images"
@@ -108,7 +108,7 @@ def routes(studio: Any) -> list[Route]:
 
     def permitted() -> None:
         if not studio.allowed:
-            raise Refused("this studio only looks: start it with --control to start and steer runs")
+            raise Refused("this studio is read-only: start it with --control to start and steer runs")
 
     def options(request: Request) -> Any:
         permitted()
@@ -225,7 +225,7 @@ def _data(studio: Any, place: str) -> str:
 
 
 def _new(root: Path, name: str) -> Path:
-    """Where a new run goes: right below the studio's directory."""
+    """The path of a new run: directly below the studio's directory."""
     out = root / name
     if out.exists() or out.is_symlink():
         raise UserError(f"{name} exists already; choose another name")

@@ -1,4 +1,4 @@
-"""Trainings that the studio started: processes of their own, which outlive it."""
+"""Trainings that the studio started: separate processes, which outlive it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORECAST_SECONDS = 180
 
 @dataclass
 class Job:
-    """One process: what it was asked, and what it prints."""
+    """One process: its command and its output."""
 
     run: Path
     command: list[str]
@@ -27,7 +27,7 @@ class Job:
     began: float = field(default_factory=time.time)
 
     def told(self) -> dict[str, Any]:
-        """state: running, or ended with its status; the end of what it printed."""
+        """state: running, or ended with its status; the end of its output."""
         status = self.process.poll()
         return {
             "run": self.run.name,
@@ -47,7 +47,7 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(self, command: list[str], run: Path) -> Job:
-        """`steadygan COMMAND`, which writes what it prints into the run's directory."""
+        """`steadygan COMMAND`, with its output in the run's directory."""
         run.mkdir(parents=True, exist_ok=True)
         with (run / LOG).open("ab") as log:
             process = subprocess.Popen(

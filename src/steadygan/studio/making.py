@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Making(BaseModel):
-    """What images are asked for; a checkpoint is named by its step."""
+    """A request for images; a checkpoint is named by its step."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What the process that makes images can do. Paths come from the server's table of runs, never from a page."""
+"""Operations of the process that generates images. Paths come from the server's table of runs, not from a page."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Operations:
         return self._generators[key]
 
     def describe(self, checkpoint: str, weights: str = "ema") -> Answer:
-        """What can be asked of a generator."""
+        """The properties of a generator."""
         generator = self.generator(checkpoint, weights)
         return {
             "size": generator.size,
@@ -163,7 +163,7 @@ class Operations:
 
 
 def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
-    """Each operation by the name that a question gives."""
+    """Each operation by its name in a question."""
     operations = Operations(device)
 
     def neighbours(checkpoint: str, weights: str, **arguments: Any) -> Answer:

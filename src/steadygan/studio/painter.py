@@ -28,7 +28,7 @@ class Painter:
 
     Both sides send a length (4 bytes, big-endian), so many bytes of JSON, and after an answer's JSON so many raw bytes
     as it names in `bytes`: nothing that is received is ever unpickled or executed. The process starts with the first
-    question, is killed when an answer takes too long, and starts anew after it was lost.
+    question, is killed when an answer takes too long, and is restarted if it dies.
 
     device: as for `steadygan.load`; memory_gib: what the process may hold, where the system can bound it.
     """
@@ -133,7 +133,7 @@ def send(pipe: IO[bytes], message: dict[str, Any], data: bytes = b"") -> None:
 
 
 def receive(pipe: IO[bytes]) -> dict[str, Any]:
-    """One message. Raises `EOFError` at the end, `ValueError` for what is none."""
+    """One message. Raises `EOFError` at the end, `ValueError` for an invalid one."""
     (length,) = struct.unpack(">I", exactly(pipe, 4))
     found = json.loads(exactly(pipe, length))
     if not isinstance(found, dict):

@@ -51,7 +51,7 @@ class Training:
                 extractor, chosen = get_extractor(protocol.extractor, device), protocol
                 self.spaces[extractor.name] = lambda x: read(extractor, x, chosen).features
         except UserError:
-            # Without the extractor's weights pixels are what there is.
+            # Without the extractor's weights, distances are in pixels.
             self.spaces = {"pixels": self.spaces["pixels"]}
         self._own: dict[str, Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""What is known of one run, read from its directory and nothing else."""
+"""One run, read from its directory alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGEST = 8 << 20
 """Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
 SPARK = 60
 REFRESH = 10.0
-"""Seconds after which a summary is made anew although no file changed: a heartbeat may have stopped."""
+"""Seconds after which a summary is renewed even if no file changed: a heartbeat may have stopped."""
 
 
 class RunFiles:
@@ -117,7 +117,7 @@ class RunFiles:
         return int(match[1]) if match else None
 
     def manifest(self, step: int) -> dict[str, Any]:
-        """What a checkpoint says of itself."""
+        """A checkpoint's manifest."""
         path = self.checkpoints.get(step)
         return {} if path is None else self._cached(path / "manifest.json", _read_json, {})
 
@@ -187,7 +187,7 @@ class RunFiles:
         return None
 
     def summary(self) -> dict[str, Any]:
-        """What the list of runs shows."""
+        """The data of the list of runs."""
         rows = [row for row in last_rows(self.path / "metrics.jsonl", 3) if "event" not in row]
         row = rows[-1] if rows else {}
         scores, sheets, steps = self.scores, self.sheets, self._steps()
@@ -221,7 +221,7 @@ class RunFiles:
         }
 
     def brief(self) -> dict[str, Any]:
-        """The summary, made anew only where the directory changed, or every few seconds for what time alone changes."""
+        """The summary, renewed if the directory changed, or every few seconds for values that depend on time."""
         names = ("metrics.jsonl", "scores.jsonl", "status.json", "config.yaml", "samples", "request.json")
         seen = tuple(_newest(self.path / name) for name in names)
         if self._brief is None or self._brief[0] != seen or time.monotonic() - self._brief[1] > REFRESH:
@@ -229,7 +229,7 @@ class RunFiles:
         return self._brief[2]
 
     def detail(self) -> dict[str, Any]:
-        """What the pages of one run show."""
+        """The data of the pages of one run."""
         self.troubles = []
         self.columns.refresh()
         best, checkpoints = self.best_step, []
@@ -316,14 +316,14 @@ def _when(text: Any) -> float | None:
 
 
 def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """At most so many of the points, both ends among them."""
+    """At most `count` of the points, including both ends."""
     if len(points) <= most:
         return points
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
 def _by_step(folder: Path, pattern: str) -> dict[int, Path]:
-    """What lies in a folder under names of this pattern, by the number in them; links are left out."""
+    """Files in a folder whose names match a pattern, by the number in them; links are skipped."""
     found = {}
     try:
         with os.scandir(folder) as entries:

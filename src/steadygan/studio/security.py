@@ -1,4 +1,4 @@
-"""Who may ask: checks of Host, Origin and token, and what a browser is told to refuse."""
+"""Who may ask: checks of Host, Origin and token, and response headers that restrict the browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: its state, the page's own files, and what is live."""
+"""The application: its state, the page's own files, and live updates."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TYPES = {
 
 @dataclass
 class Studio:
-    """What all requests share.
+    """State shared by all requests.
 
     root: the directory with runs; allowed: whether runs may be started and steered; data: folders of images that runs
     may be started from; device, memory_gib: of the process that makes images.

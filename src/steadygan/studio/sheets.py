@@ -1,4 +1,4 @@
-"""Sheets of samples: what a page shows of them, and one latent cut out of many."""
+"""Sheets of samples for a page, and one latent cut out of many."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ THUMB_WIDTH = 480
 
 
 class Damaged(Exception):
-    """A file that is no image, not a whole one, or one larger than is ever shown."""
+    """A file that is not an image, is truncated, or is too large to show."""
 
 
 class Cache:
-    """The newest results by key, up to so many bytes; safe to use from several threads."""
+    """The newest results by key, up to a number of bytes; thread-safe."""
 
     def __init__(self, size: int = CACHE) -> None:
         self._size, self._held = size, 0

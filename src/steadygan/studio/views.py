@@ -1,4 +1,4 @@
-"""What pages read of runs: lists, details, curves, sheets."""
+"""The data of runs for pages: lists, details, curves, sheets."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def scores_of(run: RunFiles) -> list[dict[str, Any]]:
 
 
 def comparison(runs: list[RunFiles]) -> dict[str, Any]:
-    """What sets runs apart: keys of their configurations with different values, and a table of last and best scores.
+    """The differences between runs: settings with different values, and a table of last and best scores.
 
     A column of the table is one score by one protocol.
     """

@@ -1,1 +1,1 @@
-"""What a run makes: images from latents, or images from images."""
+"""The two kinds of runs: images from latents, and images from images."""

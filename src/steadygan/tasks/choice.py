@@ -41,7 +41,7 @@ class Task(Protocol):
         """The networks by name: "G…" and "D…" are what these players train."""
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """What the terms are written from, for each generator and its discriminator."""
+        """The games that terms are built from, one for each generator and its discriminator."""
 
     def labels(self, images: Any, classes: int, device: torch.device) -> Tensor | None:
         """The pool (N,) int64 from which labels of fakes are drawn, None without classes."""
@@ -50,13 +50,13 @@ class Task(Protocol):
         """Batches of the training images, of which this process has its share."""
 
     def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
-        """What stays as it is in `train.init_from`, as `network.parameter`."""
+        """The parameters that stay frozen, as `network.parameter`."""
 
     def monitor(self, images: Images) -> Monitor:
-        """What the loop asks for grids and instruments."""
+        """The monitor of the training loop: grids and instruments."""
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """What scores the averaged weights while the run trains, if anything can."""
+        """The function that scores the averaged weights in training, if there is one."""
 
 
 def task_of(config: Config) -> Task:
@@ -69,7 +69,7 @@ def task_of(config: Config) -> Task:
     if translates != (config.model.kind in TRANSLATORS):
         raise UserError(
             f"model.kind={config.model.kind} and data.domains={config.data.domains or 'null'} do not fit: "
-            f"{' or '.join(TRANSLATORS)} goes with domains, paired or unpaired, and every other kind with none"
+            f"{' or '.join(TRANSLATORS)} needs data.domains=paired or unpaired, every other kind data.domains=null"
         )
     return Translation(config) if translates else Synthesis(config)
 

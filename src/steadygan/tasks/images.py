@@ -30,7 +30,7 @@ class Images:
     heldout: ImageSet | PairSet | None
 
     def facts(self, path: str) -> dict[str, Any]:
-        """What provenance.json says of them, read from `path` (data.path)."""
+        """Their entry in provenance.json; `path` is data.path."""
         heldout, skipped = self.heldout, [*self.train.skipped]
         return {
             "path": path if is_name(path) else str(Path(path).expanduser().resolve()),

@@ -39,7 +39,7 @@ def protocol_for(config: Config, images: Images) -> Protocol | None:
     known = extractor_type(protocol.extractor).classes
     if config.model.conditional and "classes" in protocol.scores and len(train.class_names) != known:
         raise UserError(
-            f"eval.protocol={protocol.name} tells {known} classes apart, but {config.data.path} has "
+            f"eval.protocol={protocol.name} has {known} classes, but {config.data.path} has "
             f"{len(train.class_names)}; set eval.protocol=null"
         )
     return protocol
@@ -74,10 +74,10 @@ def real_images(protocol: Protocol, config: Config, images: Images) -> ImageSet:
 
 
 def load_all(source: Source, max_unreadable: float, device: str | torch.device = "cpu") -> ImageSet:
-    """All images of a source to score against; those that cannot be read are told of, as they change the score."""
+    """All images of a source to score against; those that cannot be read are reported, as they change the score."""
     images = load_images(source, np.arange(len(source)), device=device, max_unreadable=max_unreadable)
     if images.skipped:
         named = ", ".join(images.skipped[:5]) + (", …" if len(images.skipped) > 5 else "")
         share = f"{len(images.skipped)} of {len(source)}"
-        warnings.warn(f"{source.name}: not scored, as they cannot be read ({share}): {named}", stacklevel=3)
+        warnings.warn(f"{source.name}: skipped, as they cannot be read ({share}): {named}", stacklevel=3)
     return images

@@ -38,7 +38,7 @@ PROBE_IMAGES = 256
 
 
 class SynthesisMonitor:
-    """What the loop shows of a generator that makes images of latents.
+    """The monitor of a generator of images from latents.
 
     train, heldout: the real images; seed: of the preview's latents.
     """
@@ -158,7 +158,7 @@ class Synthesis:
         return {"G": generator, "D": critic()}
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """What the terms are written from."""
+        """The games that terms are built from."""
         return (game,)
 
     def labels(self, images: ImageSet, classes: int, device: torch.device) -> Tensor | None:
@@ -167,7 +167,7 @@ class Synthesis:
             return None
         if fakes_follow_data(self.config.model.fake_labels, images.source.labels, classes):
             return images.labels
-        # A class without training images would be asked of G, while D never sees what it is.
+        # G would be trained on a class without training images, which D never sees.
         return torch.arange(classes, device=device) if images.labels is None else images.labels.unique().to(device)
 
     def loader(self, images: ImageSet, share: Share) -> Loader:
@@ -177,7 +177,7 @@ class Synthesis:
         return Loader(images, batch_size=train.batch, seed=train.seed, flip=flip, **part)
 
     def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
-        """What stays as it is in `train.init_from`, as `network.parameter`."""
+        """The parameters that stay frozen, as `network.parameter`."""
         train = self.config.train
         resting = {"D": lower_blocks(self.config.model.kind, nets["D"], train.freeze_critic)}
         if train.adapt == "scale-shift":
@@ -185,14 +185,14 @@ class Synthesis:
         return frozenset(f"{net}.{name}" for net, names in resting.items() for name in names)
 
     def monitor(self, images: Images) -> SynthesisMonitor:
-        """What the loop asks for grids and instruments."""
+        """The monitor of the training loop: grids and instruments."""
         train, heldout = images.train, images.heldout
         assert isinstance(train, ImageSet)
         assert heldout is None or isinstance(heldout, ImageSet)
         return SynthesisMonitor(train, heldout, self.describe(train), self.config.train.seed)
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """What scores the averaged weights of this run while it trains, if anything can.
+        """The function that scores the averaged weights of this run in training, if there is one.
 
         Raises:
             UserError: the weights of the protocol's extractor are absent; at once, not after hours of training.

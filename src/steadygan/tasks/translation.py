@@ -35,9 +35,10 @@ PROBED = 32
 
 
 class TranslationMonitor:
-    """What the loop shows of generators that make images of images.
+    """The monitor of generators of images from images.
 
-    train, heldout: the two domains; directions: those that are trained; beside: whether critics see the input too.
+    train, heldout: the two domains; directions: those that are trained; beside: whether discriminators see the input
+    too.
     """
 
     scores_itself = False
@@ -68,7 +69,7 @@ class TranslationMonitor:
 
     @torch.no_grad()
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
-        """The share of real images, or of patches of them, that the critics take for real."""
+        """The share of real images, or of patches of them, that the discriminators take for real."""
         accuracy: dict[str, float] = {}
         if boundary is None:
             return accuracy
@@ -97,7 +98,7 @@ class Translation:
 
     @property
     def sees_input(self) -> bool:
-        """Whether discriminators judge an image next to its input (pix2pix)."""
+        """Whether discriminators score an image together with its input (pix2pix)."""
         return bool(self.config.model.critic.get("images", 1) > 1)
 
     def check(self) -> None:
@@ -106,14 +107,18 @@ class Translation:
         if config.model.conditional:
             raise UserError("model.conditional: the images of a translation have no classes; set it to false")
         if config.train.freeze_critic or config.train.adapt != "all":
-            raise UserError("train.freeze_critic and train.adapt are not for translations (data.domains); leave them")
+            raise UserError(
+                "train.freeze_critic and train.adapt are not available for translations (data.domains); remove them"
+            )
         if config.model.features is not None:
-            raise UserError("model.features is not for translations (data.domains), whose D judges patches; drop it")
+            raise UserError(
+                "model.features is not available for translations (data.domains), whose D scores patches; remove it"
+            )
         for name, section in (("ada", augment.ada), ("apa", augment.apa)):
             if section is not None:
-                raise UserError(f"augment.{name} is not for translations (data.domains); set it to null")
+                raise UserError(f"augment.{name} is not available for translations (data.domains); set it to null")
         if self.sees_input and not self.aligned:
-            raise UserError("model.critic.images=2 judges an image beside its input; set data.domains=paired")
+            raise UserError("model.critic.images=2 scores an image together with its input; set data.domains=paired")
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens and loads both domains; held out is the test split, or a share of the training images."""
@@ -173,7 +178,7 @@ class Translation:
         return {**dict(generator.items()), **critics}
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """What the terms are written from, for each direction."""
+        """The games that terms are built from, one for each direction."""
         directions = self.config.model.directions
         d_weight, g_weight = TranslationGame.weights(game.loss)
         return tuple(
@@ -209,8 +214,7 @@ class Translation:
         """
         if share.size > 1:
             raise UserError(
-                "a translation (data.domains) trains in one process, and there are "
-                f"{share.size}; start it without torchrun"
+                f"a translation (data.domains) trains in one process; there are {share.size}; start it without torchrun"
             )
         train = self.config.train
         return PairLoader(images, batch_size=train.batch, seed=train.seed, flip=self.config.data.flip)
@@ -220,14 +224,14 @@ class Translation:
         return frozenset()
 
     def monitor(self, images: Images) -> TranslationMonitor:
-        """What the loop asks for grids and instruments."""
+        """The monitor of the training loop: grids and instruments."""
         train, heldout = images.train, images.heldout
         assert isinstance(train, PairSet)
         assert heldout is None or isinstance(heldout, PairSet)
         return TranslationMonitor(train, heldout, self.describe(train), self.config.model.directions, self.sees_input)
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """What scores the averaged weights of this run: on aligned held-out pairs, where there are any."""
+        """The function that scores the averaged weights of this run on aligned held-out pairs, if there are any."""
         test = images.heldout
         if not isinstance(test, PairSet) or not test.aligned:
             return None

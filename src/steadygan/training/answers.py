@@ -1,4 +1,4 @@
-"""What the discriminator answers to reals, fakes, noise and wrong labels: whether it looks at the image at all.
+"""The discriminator's logits on reals, fakes, noise and wrong labels: whether it looks at the image at all.
 
 A loss near chance has two causes that call for opposite remedies: a D that tells nothing apart, and one that does, at a
 small scale (consistency terms hold it there). What is measured here is free of scale where it can be.

@@ -27,7 +27,7 @@ class Clock:
 
     @classmethod
     def of(cls, train: TrainConfig, rows: Sequence[Mapping[str, Any]] = (), seconds: float = 0.0) -> Clock:
-        """That of a run which goes on.
+        """The clock of a resumed run.
 
         Args:
             train: its configuration.

@@ -1,4 +1,4 @@
-"""Recognising a training that has collapsed, from what is logged anyway."""
+"""Detection of collapse from logged values."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from steadygan.objective.adversarial import AdversarialLoss
 
 LEAST_DIVERSITY = 0.1
-"""Fakes whose spread is below this share of the reals' look all alike."""
+"""Fakes whose diversity is below this share of the reals' count as all alike."""
 SATURATED_LOSS = 0.02
-"""D has nothing left to learn when its loss is below this share of what an undecided D pays."""
+"""D has nothing left to learn when its loss is below this share of its value at chance."""
 SCORE_JUMP = 5.0
-"""A score so many times worse than the best one has not merely wavered."""
+"""A score this many times worse than the best one is not a fluctuation."""
 LINES, STEPS = 10, 500
 """In how many log lines in a row, and over how many steps, a symptom must show: GANs go through bad moments."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """What happened at `step`: the symptom in words, with its numbers. since: the last step at which it didn't show."""
+    """A collapse at `step`: the symptom in words, with its numbers. since: the last step without it."""
 
     step: int
     since: int
@@ -37,7 +37,7 @@ class Lasting:
     told: bool = False
 
     def look(self, step: int, shows: bool) -> bool:
-        """True once, when the symptom has shown for long enough; it must be gone before it can be told again."""
+        """True once, when the symptom has lasted long enough; it must disappear before it is reported again."""
         if not shows:
             self.since, self.lines, self.told = step, 0, False
             return False
@@ -52,7 +52,7 @@ class Lasting:
 class CollapseDetector:
     """Is shown every line of metrics.jsonl and says when training has collapsed.
 
-    loss: the run's, which says what an undecided D pays (Wasserstein's has no such value: D cannot be saturated). With
+    loss: the run's, which gives D's loss at chance (Wasserstein's has no such value: D cannot be saturated). With
     a loss that compares reals with fakes, D's loss alone decides, with others its accuracies too. What it says depends
     on the lines alone, so that one shown those of a resumed run behaves as if it had never stopped.
     """

@@ -17,7 +17,7 @@ from steadygan.objective.terms import Term
 Values = dict[str, Tensor]
 Given = dict[View, tuple[Tensor, Tensor | None]]
 MicroBatch = tuple[Given, int]
-"""What comes from outside, and the number of samples."""
+"""The inputs of a batch, and the number of samples."""
 Update = Callable[[Sequence[MicroBatch]], Values]
 Capture = Callable[[Callable[[], Values]], Callable[[], Values]]
 
@@ -26,7 +26,7 @@ MOST_KEYS = 64
 
 
 class Mode(NamedTuple):
-    """What a run does, and why in words."""
+    """The chosen mode, with the reason in words."""
 
     compiled: bool
     graphs: bool
@@ -34,7 +34,7 @@ class Mode(NamedTuple):
 
 
 def choose_mode(train: TrainConfig, terms: Iterable[Term], device: torch.device, processes: int = 1) -> Mode:
-    """The quickest of the modes that are asked for and are right for the terms in use."""
+    """The fastest of the requested modes that is correct for the terms in use."""
     twice = sorted({term.name for term in terms if term.grads})
     networks = "networks compiled" if train.compile else "eager"
     if train.compile and twice:
@@ -79,7 +79,7 @@ class Graphs:
         self._recorded: dict[Hashable, tuple[list[MicroBatch], Callable[[], Values]]] = {}
 
     def run(self, key: Hashable, update: Update, batches: Sequence[MicroBatch]) -> Values:
-        """What `update(batches)` does and returns."""
+        """Runs `update(batches)` and returns its result."""
         if key not in self._recorded:
             if self._seen[key] < WARM_UP:
                 if len(self._seen) > MOST_KEYS:  # a factor that moves with every step makes keys without end
@@ -97,7 +97,7 @@ class Graphs:
         return {name: value.clone() for name, value in replay().items()}
 
     def _warm_up(self, work: Callable[[], Values]) -> Values:
-        """On a stream beside the main one, as what is to be recorded must have run before; on a CPU just so.
+        """Warms a phase up on a side stream, as CUDA graphs require; on a CPU it simply runs.
 
         It is the same stream for all: the allocator keeps the memory freed in one stream for that one.
         """
@@ -116,7 +116,7 @@ def _cloned(given: Given) -> Given:
 
 
 def cuda_capture(generator: torch.Generator) -> Capture:
-    """Records CUDA graphs in one pool of memory; random numbers go on from replay to replay.
+    """Records CUDA graphs in one pool of memory; random numbers advance from replay to replay.
 
     Raises UserError for an update that cannot be recorded.
     """

@@ -1,4 +1,4 @@
-"""What is measured of a run beside its losses, only by reading: no training random number is drawn, nothing moves."""
+"""Instruments of a run besides its losses. They only read: they draw no training random number and change nothing."""
 
 from __future__ import annotations
 

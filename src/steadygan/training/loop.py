@@ -1,4 +1,4 @@
-"""The training loop: steps, and what is written at their boundaries."""
+"""The training loop: steps, and records, grids and checkpoints at their boundaries."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ class Trainer:
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Gives torch's global generators back as they were: what only looks at a run must not change how it goes on."""
+    """Restores torch's global generators: looking at a run must not change its continuation."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         yield
@@ -314,7 +314,7 @@ class Flag:
 
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""What ends a run at a step boundary, as far as the system knows it."""
+"""The signals that end a run at a step boundary, as far as the system has them."""
 
 
 @contextmanager

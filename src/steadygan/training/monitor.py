@@ -1,4 +1,4 @@
-"""What the training loop shows of a run: grids and instruments. The loop knows no kind of run by name."""
+"""The interface between the training loop and kinds of runs: grids and instruments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from steadygan.training.state import TrainState
 
 
 class Monitor(Protocol):
-    """What the trainer asks apart from the state.
+    """The trainer's interface to a kind of run.
 
     generator: what a checkpoint says of its generator or generators (plain JSON values); scores_itself: whether the
     run is scored as often as the time allows without being asked (`eval.every` null).
@@ -30,4 +30,4 @@ class Monitor(Protocol):
         """The arguments by which `Generator.sample` makes the images of `preview` again; empty where nothing can."""
 
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
-        """What a line of metrics.jsonl says beside the losses; boundary: the logit above which D takes for real."""
+        """Values of a line of metrics.jsonl besides losses; boundary: the logit above which D says real."""

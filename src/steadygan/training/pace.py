@@ -1,4 +1,4 @@
-"""When a run is scored that was not told when."""
+"""The default times at which a run is scored."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Pace:
 
     @classmethod
     def of(cls, scores: Iterable[Mapping[str, Any]]) -> Pace:
-        """That of a run that goes on, from its scores.jsonl."""
+        """The pace of a resumed run, from its scores.jsonl."""
         taken = [float(row["eval_seconds"]) for row in scores if "eval_seconds" in row]
         return cls(sum(taken), taken[-1] if taken else None)
 
     def due(self, seconds: float, images: int) -> bool:
-        """Whether another score fits in, after so many seconds of training that looked at so many images."""
+        """Whether another score fits in after this many seconds and images of training."""
         return self.spent + self.expected(seconds, images) <= SHARE * seconds
 
     def expected(self, seconds: float, images: int) -> float:

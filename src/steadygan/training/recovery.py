@@ -1,4 +1,4 @@
-"""What is done when training goes wrong by itself: rolling back, stopping with the best checkpoint kept, going on."""
+"""Recovery when training fails: roll back, stop with the best checkpoint kept, or continue."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rollback:
 
 
 class Recovery:
-    """Watches one run, by what is logged, and acts on its state and its directory.
+    """Watches the logged values of one run, and acts on its state and directory.
 
     Everything it remembers is in metrics.jsonl: a rollback is a line with `event`, the `step` it went back to, the step
     it came `from`, its `number` in the run and the `reason`. notice: what happened last, in one line, until taken.
@@ -48,7 +48,7 @@ class Recovery:
         self.begin()
 
     def begin(self) -> None:
-        """Goes on from what the directory remembers of symptoms and rollbacks, right after a checkpoint was loaded."""
+        """Restores symptoms and rollbacks from the directory, right after a checkpoint was loaded."""
         last = self.replicas.lead(self._remember)
         if last is not None and last["step"] == self.state.step:
             # What follows this checkpoint has failed: other random numbers from here on. What was skipped is counted.
@@ -57,7 +57,7 @@ class Recovery:
         self.watchdog.begin(int(self.state.skipped), self.state.step)
 
     def _remember(self) -> dict[str, Any] | None:
-        """Reads what was logged; returns the last rollback."""
+        """Reads the log; returns the last rollback."""
         rows = self.run.records("metrics.jsonl")
         self._detector = CollapseDetector(self.state.objective.loss)
         for row in rows:
@@ -82,7 +82,7 @@ class Recovery:
         for event in events:
             size = self.state.loader.batch_size // event["accumulate"]
             self.notify(
-                f"out of memory in a phase of {event['player']} at step {event['step']}: going on in micro-batches of "
+                f"out of memory in a phase of {event['player']} at step {event['step']}: continuing with micro-batches of "
                 f"{size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of a batch "
                 f"are of {size} images"
             )
@@ -90,12 +90,12 @@ class Recovery:
         events.clear()
 
     def take_notice(self) -> str:
-        """What has happened since the last call, empty when nothing has."""
+        """Notices since the last call, empty if there are none."""
         notice, self._notice = self._notice, ""
         return notice
 
     def notify(self, text: str) -> None:
-        """Something that went wrong and was taken care of, or that the user should know; for the next report."""
+        """Adds a notice for the next report: a problem that was handled, or something the user should know."""
         self._notice = f"{self._notice}; {text}" if self._notice else text
 
     def logged(self, row: Mapping[str, Any], values: Mapping[str, float]) -> bool:
@@ -148,7 +148,9 @@ class Recovery:
                 "augment what it sees (augment.diffaugment.policy). To go on all the same: "
                 f"`{command_line('train', self.run.path, '--resume', 'train.collapse=rollback')}`, or continue"
             )
-        self.notify(f"collapsed at step {collapse.step}: {collapse.symptom}; going on (train.collapse={policy})")
+        self.notify(
+            f"collapsed at step {collapse.step}: {collapse.symptom}; training continues (train.collapse={policy})"
+        )
         return None
 
     def _healthy(self, collapse: Collapse) -> Path | None:

@@ -1,4 +1,4 @@
-"""What a checkpoint brings back is checked against what it is for, before any of it is used.
+"""Checks of a checkpoint's content against the state it is for, before any of it is used.
 
 A file may have been damaged or made by somebody else, and fused optimisers trust the memory they are given.
 """
@@ -42,7 +42,7 @@ def fitted(optimizer: torch.optim.Optimizer, saved: Any) -> dict[str, Any]:
 
 
 def _group(mine: Mapping[str, Any], theirs: Any) -> dict[str, Any]:
-    """Of a saved parameter group what this optimiser knows; other versions of torch know more, or less."""
+    """The entries of a saved parameter group that this optimiser has; other versions of torch have others."""
     if not isinstance(theirs, dict) or theirs.get("params") != mine["params"]:
         raise ValueError("the optimiser's parameter groups are not of these networks")
     for key, value in mine.items():

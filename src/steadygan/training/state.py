@@ -1,4 +1,4 @@
-"""Everything that a training run is made of and that a checkpoint must bring back."""
+"""The state of a training run, which a checkpoint saves and restores."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class TrainState:
         for term in self.objective.terms:
             if term.player not in self.objective.players or term.critic not in self.nets:
                 raise UserError(
-                    f"objective.terms: {term.name} is for player {term.player!r} and critic {term.critic!r}; "
+                    f"objective.terms: {term.name} is for player {term.player!r} and discriminator {term.critic!r}; "
                     f"there are players {', '.join(self.objective.players)} and networks {', '.join(self.nets)}"
                 )
         for memory in (*self.memories.values(), *self.scales.values()):
@@ -133,12 +133,12 @@ class TrainState:
 
     @property
     def share(self) -> Share:
-        """What this process has of every batch."""
+        """This process's share of every batch."""
         return share_of(self.generator)
 
     @property
     def memories(self) -> dict[str, nn.Module]:
-        """What terms remember from phase to phase, by `player/term`, and what views do, by their expression."""
+        """The state of terms, by `player/term`, and of views, by their expression."""
         terms = {f"{t.player}/{t.name}": t.loss for t in self.objective.terms if isinstance(t.loss, nn.Module)}
         return terms | {str(view): memory for view, memory in self.pools.items()}
 
@@ -166,7 +166,7 @@ class TrainState:
             fill(net, {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
     def state_dict(self) -> dict[str, Any]:
-        """What is not a network weight; tensors and plain values only, so that it loads with `weights_only`."""
+        """The state without network weights; tensors and plain values only, so it loads with `weights_only`."""
         return {
             "step": self.step,
             "images": self.images,

@@ -53,7 +53,7 @@ def carry_out(state: TrainState, player: str, terms: Sequence[Term], reals: Give
 
 
 def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """Generate, score, sum, backward, step: what a phase does on the device, which nothing here waits for.
+    """Generate, score, sum, backward, step: a phase on the device, without synchronisation.
 
     A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`, or as an overflow of
     the loss scale.

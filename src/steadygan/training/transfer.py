@@ -37,7 +37,7 @@ SETTINGS = {
     "width": "model.width",
     "options": "model.generator",
 }
-"""Where a configuration sets what a checkpoint says of its generator."""
+"""The setting behind each entry of a checkpoint's description of its generator."""
 
 
 def start_from(

@@ -1,4 +1,4 @@
-"""What to do when training goes wrong by itself."""
+"""Rollbacks when gradients are not finite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Watchdog:
     """Decides from the count of skipped phases when a run cannot recover by skipping alone.
 
-    A phase with a non-finite gradient is skipped and training goes on. When there were more skipped phases than half
+    A phase with a non-finite gradient is skipped and training continues. When there were more skipped phases than half
     the steps since the last look, one player at least has mostly stood still, the weights are beyond saving and the
     run is to be rolled back. `window`: looks that are fewer steps apart are put together, so that a single skipped
     phase never counts as most of them.

@@ -217,7 +217,7 @@ def _color(x: Tensor, draw: Draw) -> Tensor:
     if matrix is eye:
         return x
     if channels not in (1, 3):
-        raise UserError(f"augment.ada.ops: colour needs images of 1 or 3 channels, not {channels}; leave color out")
+        raise UserError(f"augment.ada.ops: color needs images of 1 or 3 channels, not {channels}; remove color")
     part = matrix[:, :3]
     if channels == 1:
         part = part.mean(1, keepdim=True)

@@ -33,7 +33,8 @@ class Adaptive(Sharing, nn.Module):
         """Learns from what D made of a batch, once D's losses are computed; what it changes acts from then on.
 
         Args:
-            real: logits of the reals as D saw them, (N,), or (N, 1, h, w) of a critic of patches; without a graph.
+            real: logits of the reals as D saw them, (N,), or (N, 1, h, w) of a discriminator of patches; without a
+                graph.
             fake: those of the fakes.
             margin: how far D is on the right side with each real, shaped like `real`; None where logits have no sides.
         """

@@ -15,14 +15,14 @@ from steadygan.parallel.share import rows as draw
 
 @dataclass(frozen=True)
 class Consistency:
-    """T of D(x) ≈ D(T(x)): random horizontal flip, integer shift, cutout, in this order, anew for each image.
+    """T of D(x) ≈ D(T(x)): random horizontal flip, integer shift, cutout, in this order, drawn for each image.
 
     flip: probability in [0, 1] of mirroring left and right.
     shift: radius as a fraction of the side, in [0, 0.5]; the shift along each axis is uniform over the
         integers in ±int(shift·side + 0.5), ±4 pixels at 32².
     cutout: side of the erased square as a fraction of the image's, in [0, 1]; its centre is uniform, so that
         it may hang over the edge, and it is filled with 0, mid-grey.
-    padding: what a shift brings in: the mirrored image, its edge not repeated ("reflect"), or 0 ("zero").
+    padding: the border that a shift uncovers: the mirrored image, its edge not repeated ("reflect"), or 0 ("zero").
 
     Raises UserError, naming the argument, for a value outside its range.
 

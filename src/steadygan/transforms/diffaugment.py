@@ -1,4 +1,4 @@
-"""Differentiable augmentation of everything the critic sees (Zhao et al., DiffAugment, NeurIPS 2020)."""
+"""Differentiable augmentation of everything D sees (Zhao et al., DiffAugment, NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ POLICIES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = MappingPro
 
 @dataclass(frozen=True)
 class DiffAugment:
-    """T of D(T(x)) and D(T(G(z))): the named policies one after the other, each always on, drawn anew for each image.
+    """T of D(T(x)) and D(T(G(z))): the named policies one after the other, each always on, drawn for each image.
 
     policy: names of `POLICIES`, in order. color: see there. translation: integer shifts of up to ±1/8 of the side, zero
     (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. images: how many are stacked
-    along the channels of each x, such as an input and what was made of it (pix2pix); they share one draw. Raises
+    along the channels of each x, such as an input and its translation (pix2pix); they share one draw. Raises
     UserError for an unknown policy. Source: the paper's §3 and its official code, which agree.
     """
 

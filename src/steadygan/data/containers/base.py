@@ -1,4 +1,4 @@
-"""What every place that images are kept in can do, and what none of them may hold."""
+"""The interface of containers of images, and checks on their entries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_MEMBER_BYTES, PART_BYTES = 256 << 20, 1 << 20
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a container in their order, and what is known of their classes; `ignored` counts other files."""
+    """The images of a container in order, with their classes if known; `ignored` counts other files."""
 
     layout: str
     names: tuple[str, ...]
@@ -102,10 +102,10 @@ def plain_name(name: str) -> str:
 
 
 def check_entry(name: str, path: Path, *, link: bool = False, special: bool = False) -> None:
-    """Refuses an archive with an entry that would reach outside of it, or that is no plain file or folder.
+    """Refuses an archive with an entry that would reach outside of it, or that is not a regular file or folder.
 
     Nothing is ever extracted, so none could do harm here; but an archive that tries is not one to train on, and
-    a link would silently stand for no image. Raises UserError.
+    a link would silently lose an image. Raises UserError.
     """
     if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         complaint = "points outside of it"

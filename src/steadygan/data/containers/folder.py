@@ -33,7 +33,7 @@ class Folder(Container):
     def _walk(self) -> Iterator[str]:
         for folder, folders, files in os.walk(self.root, onerror=self._refuse, followlinks=True):
             real = Path(folder).resolve()
-            # A link to one of its own ancestors would be walked for ever.
+            # A link to one of its own ancestors would be an endless loop.
             folders[:] = [name for name in folders if not real.is_relative_to(Path(folder, name).resolve())]
             yield from (Path(folder, name).relative_to(self.root).as_posix() for name in files)
 
@@ -44,7 +44,7 @@ class Folder(Container):
     def read(self, name: str) -> bytes:
         path = self.root / self._places.get(name, name)
         status = path.stat()
-        # Opening a pipe would wait for ever, a device might never end.
+        # Opening a pipe would block, reading a device might never end.
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a plain file")
         check_size(status.st_size)

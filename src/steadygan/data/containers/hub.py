@@ -19,7 +19,7 @@ def open_hub(path: str) -> Parquet:
     """
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w.-]+))?", path.removeprefix(PREFIX))
     if match is None:
-        raise UserError(f"{path} is not understood: give hf:USER/NAME or hf:USER/NAME/SPLIT, e.g. hf:uoft-cs/cifar10")
+        raise UserError(f"{path} is invalid: give hf:USER/NAME or hf:USER/NAME/SPLIT, e.g. hf:uoft-cs/cifar10")
     require("huggingface_hub", "hf", path)
     from huggingface_hub import snapshot_download
 

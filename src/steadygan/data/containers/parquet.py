@@ -47,12 +47,12 @@ class Parquet(Container):
                 groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
                 sizes = [(group.num_rows, group.total_byte_size) for group in groups]
             except Exception as error:  # pyarrow raises nearly anything on damaged files.
-                raise UserError(f"{shard} is not a sound parquet file ({error})") from None
+                raise UserError(f"{shard} is not a valid parquet file ({error})") from None
             if any(rows < 0 or not 0 <= size <= MAX_GROUP_BYTES for rows, size in sizes):
                 raise UserError(f"{shard} has row groups over {MAX_GROUP_BYTES >> 30} GiB: write it with smaller ones")
             # No image takes less than a byte: more rows than bytes are a claim that only fills memory.
             if sum(rows for rows, _ in sizes) > shard.stat().st_size:
-                raise UserError(f"{shard} claims {sum(rows for rows, _ in sizes):,} rows, more than it has bytes")
+                raise UserError(f"{shard} declares {sum(rows for rows, _ in sizes):,} rows, more than it has bytes")
             self._starts.append([0, *accumulate(rows for rows, _ in sizes)])
         self._lock, self._groups = threading.Lock(), OrderedDict[tuple[int, int], Any]()
         self._schema = self._parquet.read_schema(self.shards[0])

@@ -52,7 +52,7 @@ def is_name(path: str) -> bool:
 
 
 def open_container(path: str, root: str | None = None) -> Container:
-    """What `path` stands for: a folder, zip, tar or parquet file, shards by glob or folder, or a data set's name.
+    """Opens `path`: a folder, zip, tar or parquet file, shards by glob or folder, or a data set's name.
 
     `root` is where torchvision's data sets lie (see `places.data_root`). Raises UserError.
     """
@@ -80,7 +80,7 @@ def _is_own(path: str) -> bool:
 
 
 def _open_own(path: str, root: str | None) -> Container:
-    """`module:NAME:REST`: what the module's NAME makes of the text REST."""
+    """`module:NAME:REST`: the container that the module's NAME opens from the text REST."""
     match = OWN.fullmatch(path)
     assert match is not None
     found = find(match[1], {}, where="data.path", noun="container")(match[2] or "")
@@ -127,7 +127,7 @@ def _open_file(place: Path) -> Container:
         raise
     except Exception as error:  # zipfile and tarfile raise nearly anything on damaged bytes.
         raise UserError(
-            f"{place} is neither a folder nor a sound zip, tar or parquet file ({error}): give one of them"
+            f"{place} is neither a folder nor a valid zip, tar or parquet file ({error}): give one of them"
         ) from None
 
 

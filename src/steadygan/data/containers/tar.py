@@ -70,13 +70,13 @@ class Tar(Container):
                         _unpack(shard, opener, self._unpacked)
                         self._index(number, self._unpacked)
             except DAMAGE as error:
-                raise UserError(f"{shard} is not a sound tar ({error}): pack it again") from None
+                raise UserError(f"{shard} is not a valid tar ({error}): pack it again") from None
 
     def _index(self, number: int, file: IO[bytes]) -> None:
         shard, end = self.shards[number], -1
         with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
-                # A negative size, which tarfile lets pass, would lead back to where we were, for ever.
+                # A negative size, which tarfile lets pass, would lead back to the same place in an endless loop.
                 if member.size < 0 or member.offset <= end:
                     raise tarfile.ReadError("its entries overlap")
                 end = member.offset
@@ -98,7 +98,7 @@ class Tar(Container):
                         "again with a name for each image"
                     )
                 self._places[name] = _Place(number, member.offset_data, member.size)
-            # tarfile takes a damaged header for the end, which would silently leave out the rest.
+            # tarfile treats a damaged header as the end, which would silently drop the rest.
             file.seek(archive.offset)
             if any(file.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
@@ -142,7 +142,7 @@ def _unpack(path: Path, opener: Callable[[Path], Any], file: IO[bytes]) -> None:
         while chunk := packed.read(1 << 20):
             if file.tell() - start + len(chunk) > limit:
                 raise UserError(
-                    f"{path} unpacks to over {limit / 2**30:.1f} GiB: unpack it yourself if it is sound, or "
+                    f"{path} unpacks to over {limit / 2**30:.1f} GiB: unpack it yourself if you trust it, or "
                     "set STEADYGAN_CACHE to a folder with room"
                 )
             file.write(chunk)

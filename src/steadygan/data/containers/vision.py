@@ -26,7 +26,7 @@ class Vision(Container):
     def __init__(self, data: Any, name: str) -> None:
         self._data, self.name = data, name
         if not isinstance(data[0][0], Image.Image):
-            raise UserError(f"{name} holds {type(data[0][0]).__name__}s instead of images: it cannot be trained on")
+            raise UserError(f"{name} holds {type(data[0][0]).__name__}s instead of images: these cannot be trained on")
 
     def names(self) -> Iterator[str]:
         return (f"{index:08}" for index in range(len(self._data)))
@@ -73,7 +73,7 @@ def open_vision(path: str, root: Path) -> Vision:
         raise UserError(f"{path}: {name} has no split {split!r}; give train or test")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # what it says of downloads is no part of a command's output
+        with contextlib.redirect_stdout(sys.stderr):  # its messages about downloads do not belong in a command's output
             data = kind(**{key: value for key, value in options.items() if key in parameters})
         return Vision(data, path)
     except (RuntimeError, ValueError, TypeError, LookupError, OSError, ImportError) as error:

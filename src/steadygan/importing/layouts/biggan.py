@@ -72,7 +72,7 @@ def arguments_of(value: Any) -> dict[str, Any]:
 
 
 class Reader:
-    """Makes ours of a generator's and a critic's tensors; run: the arguments of the run, where they are known."""
+    """Converts a generator's and a discriminator's tensors; run: the arguments of the run, where known."""
 
     family = FAMILY
 
@@ -218,7 +218,7 @@ class Reader:
 
 
 def collect(parts: Sequence[Part], run: Mapping[str, Any], options: Options, is_g: Any, reader: Any) -> Imported:
-    """What the files hold together: any of G, G_ema (by its file's name), D and the arguments."""
+    """The content of all files: any of G, G_ema (by its file's name), D and the arguments."""
     found: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {}
     for part in parts:
         if is_arguments(part.value) or is_optimiser(part.value):

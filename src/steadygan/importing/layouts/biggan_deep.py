@@ -93,7 +93,7 @@ class Reader(biggan.Reader):
         size = SEED << stages
         if size == 32:
             raise Refused(
-                "D is its BigGAN-deep critic of 32 pixels, whose last stage does not halve the side as ours does"
+                "D is its BigGAN-deep discriminator of 32 pixels, whose last stage does not halve the side as ours does"
             )
         width = biggan.base_width(CRITIC_WIDTHS, size, maps, "D")
         has = [sheet.has(f"blocks.{i}.{depth}.gamma") for i in range(stages)]

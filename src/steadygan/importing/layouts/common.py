@@ -1,4 +1,4 @@
-"""What the families' layouts share: tensors taken by name and accounted for, and the result of an import."""
+"""Shared by the families' layouts: tensors by name, each accounted for, and the result of an import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_MODULES = 10_000
 
 @dataclass
 class Imported:
-    """Networks of ours, ready to be written.
+    """The converted networks, ready to be written.
 
     family: whose file it was, in words; generator, critic: what `nets.create_generator` and `create_critic` take, and
     the prior; networks: tensors of "G", "G_ema" and "D" by our names, those that the file has; arguments: the file's
@@ -44,7 +44,7 @@ class Imported:
 
 
 class Options:
-    """What the user says of a file that cannot say it itself. Each family takes what it knows; the rest is an error."""
+    """Settings from the user that a file lacks. Each family takes the ones it has; others are an error."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = dict(given)
@@ -188,7 +188,7 @@ class Sheet:
 
 
 def power_iteration(weight: Tensor, u: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(u, v) after one step: what a peer that stores u alone, and advances it before every pass, divides by."""
+    """(u, v) after one step, as in a program that stores u alone and advances it before every pass."""
     matrix, u = weight.flatten(1), u.flatten()
     if len(u) != len(matrix):
         raise Refused(f"a vector of spectral norm has {len(u)} numbers, its weight {len(matrix)} rows")

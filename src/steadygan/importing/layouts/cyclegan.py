@@ -1,7 +1,7 @@
 """CycleGAN and pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix), and CSGAN, which took their networks over.
 
 Files are bare state dicts: `latest_net_G.pth`, or `latest_net_G_A.pth` with `…_G_B.pth`, `…_D_A.pth`, `…_D_B.pth`.
-Which is which is in their names alone. G_A makes B of A, and D_A judges what it makes.
+Which is which is in their names alone. G_A translates A to B, and D_A scores its output.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
         kind = "D" if is_critic(names) else "G"
         name = _role(part, kind, alone=len([other for other in parts if is_critic(_names(other.value))]) <= 1)
         if name in found:
-            raise Refused(f"two files of {name}: which they are is told by their names, such as latest_net_G_A.pth")
+            raise Refused(f"two files of {name}: name them so that the direction is clear, such as latest_net_G_A.pth")
         read = critic if kind == "D" else unet if is_unet(names) else resnet
         found[name] = read(Sheet(names, name), options)
     generators = {name: entry for name, entry in found.items() if name.startswith("G")}

@@ -36,9 +36,9 @@ def read_config(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise Refused(f"{path.name} beside it is not readable JSON") from error
+        raise Refused(f"{path.name} next to it is not readable JSON") from error
     if not isinstance(config, dict):
-        raise Refused(f"{path.name} beside it is not a configuration")
+        raise Refused(f"{path.name} next to it is not a configuration")
     return dict(plain(config, path.name))
 
 
@@ -59,7 +59,7 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
     embedding, classes = sheet.shape("embeddings.weight")
     latent = sheet.side("generator.gen_z.weight_orig", 1) - embedding
     if config and (config.get("output_dim", size), config.get("channel_width", width)) != (size, width):
-        raise Refused("config.json is of another network than the weights beside it")
+        raise Refused("config.json describes another network than the weights next to it")
     _check_ups(config, len(blocks))
     generator = {
         "kind": "biggan-deep",

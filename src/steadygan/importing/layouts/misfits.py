@@ -1,4 +1,4 @@
-"""Families that are recognised and refused: their networks are none of ours, and the reason is worth saying."""
+"""Families that are recognised and refused with a reason: their networks are not in steadygan."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def convert(value: dict[Any, Any], options: Options) -> Imported:
 
 
 def arguments(module: Made) -> Any:
-    """What the network was made with."""
+    """The arguments that the network was built with."""
     return plain({"args": module.state.get("_init_args", ()), **_dictionary(module.state.get("_init_kwargs", {}))})
 
 
@@ -268,7 +268,7 @@ def critic_tensors(module: Made) -> tuple[dict[str, torch.Tensor], list[str]]:
 
 
 def critic_of(sheet: Sheet, sides: list[int], out: str) -> None:
-    """Fills a critic of images of these sides, from the largest; out: the name of its last layer."""
+    """Fills a discriminator of images of these sides, from the largest; out: the name of its last layer."""
     sheet.dense("from_rgb", f"b{sides[0]}.fromrgb")
     for place, side in enumerate(sides[:-1]):
         sheet.dense(f"blocks.{place}.conv1", f"b{side}.conv0")

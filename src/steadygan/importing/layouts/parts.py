@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Part(NamedTuple):
-    """One file: its path, and what it holds (see `values`)."""
+    """One file: its path and its content (see `values`)."""
 
     path: Path
     value: Any

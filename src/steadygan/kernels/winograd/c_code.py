@@ -136,7 +136,7 @@ def write_sums(sums: Mapping[str, Sum]) -> Iterator[str]:
     """Defines every variable as its sum of others.
 
     Two terms that occur only together, with factors equal or opposite, become one: their sum or their difference. Two
-    sums of the same terms, with factors equal or opposite, are what is even in both plus and minus what is odd.
+    sums of the same terms, with factors equal or opposite, are the even part plus and minus the odd part.
     """
     left = {name: dict(terms) for name, terms in sums.items()}
     for a, b in combinations(dict.fromkeys(chain(*left.values())), 2):
@@ -172,6 +172,6 @@ def _are_twins(a: Sum, b: Sum) -> bool:
 
 
 def _written(terms: Sum) -> str:
-    """What is taken once comes first, for the others to be multiplied and added to it in one."""
+    """Terms with factor 1 come first, so that the others can be added with fused multiply-adds."""
     ordered = sorted(terms.items(), key=lambda term: term[1] != 1)
     return " + ".join(x if factor == 1 else f"{float(factor)}f * {x}" for x, factor in ordered)

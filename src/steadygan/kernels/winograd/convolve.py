@@ -1,10 +1,10 @@
 """3×3 convolutions of many channels with fewer multiplications, for processors.
 
-A convolution is bilinear in its image and its kernel. It can be done by spreading the image into sums of neighbouring
-pixels, multiplying each of these with one matrix of sums of the kernel, and merging the products; with the right sums
-there are far fewer products than in the plain form (Winograd, Arithmetic Complexity of Computations, 1980; Lavin and
-Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C channels in and C' out, per pixel of the
-(larger) image, in units of C·C':
+A convolution is bilinear in its image and its kernel. It can be computed by transforming the image into sums of
+neighbouring pixels, multiplying each of these with one matrix of sums of the kernel, and summing the products; with the
+right sums there are far fewer products than in the plain form (Winograd, Arithmetic Complexity of Computations, 1980;
+Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C channels in and C' out, per pixel
+of the (larger) image, in units of C·C':
 
 | form | products | plain | folded |
 |---|---|---|---|
@@ -36,11 +36,11 @@ from steadygan.kernels.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.kernels.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 64, 1024
-"""Below, spreading costs more than it saves. Pixels are a batch's, of the larger image beside a resampling."""
+"""Below these, the transforms cost more than they save. Pixels: a batch's, of the larger image at a resampling."""
 CHUNK = 16 << 20
-"""Bytes of spread images at a time, so that they are multiplied and merged while the caches hold them."""
+"""Bytes of transformed images at a time, so that they stay in the caches until they are multiplied."""
 _stands_for: ContextVar[float] = ContextVar("stands_for", default=1)
-"""Of how much arithmetic what is done now is a sample: more than 1 only where tensors have no numbers."""
+"""The factor by which the current arithmetic is scaled: more than 1 only for tensors without data."""
 _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
 
 
@@ -203,7 +203,7 @@ def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tu
 def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = False) -> Tensor:
     """form.factors, (P, C, C') if turned and (P, C', C) if not.
 
-    Those of a kernel that is not trained are kept for as long as it is; not of a parameter, which would be for ever.
+    Those of a kernel that is not trained are kept for as long as it is; not of a parameter, which would never end.
     """
     keep = not (kernel.requires_grad or kernel.is_inference() or isinstance(kernel, Parameter))
     version, made = _KEPT.get(kernel, (None, {})) if keep else (None, {})
@@ -220,7 +220,7 @@ def _rectified(x: Tensor, rectify: bool) -> Tensor:
 
 
 def _where_positive(x: Tensor, g: Tensor, rectify: bool) -> Tensor:
-    """The gradient of what was rectified."""
+    """The gradient through the ReLU."""
     return g.masked_fill(x <= 0, 0) if rectify else g
 
 

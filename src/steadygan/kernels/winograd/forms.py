@@ -1,4 +1,4 @@
-"""The ways to spread images and merge products that convolutions are done by."""
+"""The Winograd forms: input and output transforms and their sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steadygan.kernels.winograd.stencils import Stencil, of_matrix
 class Form:
     """A convolution with 3 weights along one axis, in l products for each tile; the same along both axes for images.
 
-    A tile of the input is spread into l sums, the kernel into l factors, and their products are merged into a tile of
+    A tile of the input is transformed into l sums, the kernel into l factors, and their products into a tile of
     the output. Images are (n, H, W, C), contiguous, and their sides must suit (`suits`).
     """
 
@@ -32,7 +32,7 @@ class Form:
 
     @property
     def parts(self) -> int:
-        """P = l², of the spread image."""
+        """P = l², the number of products per tile."""
         return self.lines**2
 
     @property
@@ -42,7 +42,7 @@ class Form:
 
     @property
     def growth(self) -> float:
-        """How many times the input the spread image is."""
+        """The size of the transformed image, relative to the input."""
         return self.parts / self._spread.lines**2
 
     def suits(self, h: int, w: int) -> bool:
@@ -50,7 +50,7 @@ class Form:
         return h % self._spread.lines == 0 and w % self._spread.lines == 0
 
     def factors(self, kernel: Tensor, dtype: torch.dtype) -> Tensor:
-        """(C', C, 3, 3) → (P, C', C), what the spread image is multiplied with."""
+        """(C', C, 3, 3) → (P, C', C), the transformed kernel that the transformed image is multiplied with."""
         after, before = kernel.shape[:2]
         factors = kernel.new_empty(self.parts, after, before, dtype=dtype)
         lines = kernel.permute(0, 2, 3, 1).contiguous()[:, None, None]

@@ -19,14 +19,14 @@ class Winograd(nn.Module):
     winograd: bool = False
 
     def suits_winograd(self) -> bool:
-        """Whether the kernel is 3×3 and of so many channels that fewer products are quicker."""
+        """Whether the kernel is 3×3 and has enough channels for Winograd to be faster."""
         return self.weight.shape[2:] == (3, 3) and min(self.weight.shape[:2]) >= winograd.LEAST_CHANNELS
 
 
 def pays(device: torch.device) -> bool:
-    """Whether fewer products are quicker there: on a CPU with machine code that spreads and merges.
+    """Whether Winograd convolution is faster there: on a CPU with compiled kernels for its transforms.
 
-    Graphics processors multiply faster than they could spread, and torch's operators take about what is saved.
+    On GPUs the transforms would cost more than the products save; torch's operators gain nothing.
     """
     return device.type == "cpu" and obstacle() is None
 
@@ -34,7 +34,7 @@ def pays(device: torch.device) -> bool:
 def set_winograd(module: nn.Module, winograd: bool) -> int:
     """Tells every convolution in `module` that suits it whether to multiply less; returns how many suit it.
 
-    Where it pays: `pays`. With `fold` off, convolutions beside a resampling do so at the larger size.
+    Where it pays: `pays`. With `fold` off, convolutions next to a resampling do so at the larger size.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, Winograd) and layer.suits_winograd()]
     for layer in layers:

@@ -1,8 +1,8 @@
-"""Stencils as machine code: each line is read and written once, and sums are float32 until they are stored.
+"""Stencils as compiled kernels: each line is read and written once, and sums are float32 until they are stored.
 
 torch's operators make one pass over memory for each sum; this makes one for all (docs/speed.md has what that gains).
 The C source is written from the stencils and compiled by `kernels.compiled`; at first use each function is compared
-with torch's operators. Where there is no machine code, or for what it is not written for, those operators do the same.
+with torch's operators, which replace them where nothing can be compiled and in cases they do not cover.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run(
     rectify: bool = False,
     mask: Tensor | None = None,
 ) -> None:
-    """What `stencil` does, called with the rest; the target may be of another type than the source."""
+    """Applies `stencil` to the other arguments; the target may have another dtype than the source."""
     kinds, options = (source.dtype, target.dtype), (rectify, bias is not None, mask is not None)
     code = _code((stencil, kinds, options)) if suits(source, target, mask) else None
     if code is None:
@@ -76,7 +76,7 @@ def _find(key: Key) -> ctypes.CDLL | str:
             found = str(error)
             # Where nothing can be compiled, `obstacle` says so.
             if isinstance(error, WrongCodeError) or (key is not None and obstacle() is None):
-                warnings.warn(f"convolutions are slower, by torch operators: {error}", stacklevel=2)
+                warnings.warn(f"convolutions are slower, as they use torch's operators: {error}", stacklevel=2)
         _KNOWN[key] = found
     return _KNOWN[key]
 
@@ -162,13 +162,13 @@ def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
 
 
 def obstacle() -> str | None:
-    """Why there is no machine code here, None when there is. Compiles some within `compiled.building`."""
+    """Why there are no compiled kernels here, None if there are. Compiles some within `compiled.building`."""
     found = _find(None)
     return found if isinstance(found, str) else None
 
 
 def execution() -> dict[str, object]:
-    """What spreads and merges in this process, in plain values: for the provenance of a run."""
+    """How this process computes Winograd transforms, in plain values: for the provenance of a run."""
     reason = obstacle()
     functions = sum(not isinstance(code, str) for code in _KNOWN.values())
     return {"compiled": reason is None, "functions": functions, "reason": reason}

@@ -1,4 +1,4 @@
-"""Sums of neighbouring lines along both axes of images: all that spreading and merging are made of.
+"""Sums of neighbouring lines along both axes of images: the Winograd transforms are made of these.
 
 An image is cut into tiles, seen as (n, tiles down, tiles across, lines down, lines across, C) whatever its layout in
 memory; a line is C numbers.
@@ -92,7 +92,7 @@ def of_matrix(rows: Sequence[Sequence[float]], *, step: int, margin: int) -> Ste
 
 
 def _own_first(terms: Sequence[TermOfSum]) -> tuple[TermOfSum, ...]:
-    """What the tile itself gives first, and of that what is taken once."""
+    """Terms of the tile itself first, and of those the ones with factor 1."""
     return tuple(sorted(terms, key=lambda term: (term[0] != 0, term[2] != 1)))
 
 
