@@ -82,8 +82,8 @@ class Recovery:
         for event in events:
             size = self.state.loader.batch_size // event["accumulate"]
             self.notify(
-                f"out of memory in a phase of {event['player']} at step {event['step']}: continuing with micro-batches of "
-                f"{size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of a batch "
+                f"out of memory in a phase of {event['player']} at step {event['step']}: continuing with micro-batches "
+                f"of {size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of a batch "
                 f"are of {size} images"
             )
             self._record({**event, "configured": self.config.train.accumulate})
