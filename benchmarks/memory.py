@@ -1,6 +1,6 @@
 """Predicts the memory of large images: how many fit into 8, 12, 24 and 80 GB at a time, for docs/hardware.md.
 
-    python benchmarks/memory.py [--out results/memory.csv]
+    python benchmarks/memory.py [--out results/memory.csv] [--only RECIPE …]
 
 A step is predicted as `steadygan train --dry-run` predicts it (`steadygan.estimate`), with the arithmetic of a GPU in
 16 bits, for two micro-batches; its peak grows in proportion to the images from one to the other, and on. A tenth of a
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,25 +54,20 @@ def peak(recipe: str, images: int, *, recompute: bool) -> int:
     return cost.peak - cost.images
 
 
-def rows() -> list[dict[str, object]]:
+def rows(recipes: Sequence[str]) -> Iterator[dict[str, object]]:
     """One row a recipe, with and without recomputing."""
-    made = []
-    for recipe in RECIPES:
-        for recompute in (False, True):
-            low, high = (peak(recipe, images, recompute=recompute) for images in (2, 4))
-            each = (high - low) / 2
-            fixed = low - 2 * each
-            row: dict[str, object] = {
-                "recipe": recipe,
-                "recompute": recompute,
-                "fixed_gb": round(fixed / 1e9, 2),
-                "image_gb": round(each / 1e9, 2),
-            }
-            for card in CARDS:
-                row[f"images_in_{card}_gb"] = max(0, int((ROOM * card * 1e9 - fixed) // each))
-            made.append(row)
-            print(row, flush=True)
-    return made
+    for recipe, recompute in itertools.product(recipes, (False, True)):
+        low, high = (peak(recipe, images, recompute=recompute) for images in (2, 4))
+        each = (high - low) / 2
+        fixed = low - 2 * each
+        room = {f"images_in_{card}_gb": max(0, int((ROOM * card * 1e9 - fixed) // each)) for card in CARDS}
+        yield {
+            "recipe": recipe,
+            "recompute": recompute,
+            "fixed_gb": round(fixed / 1e9, 2),
+            "image_gb": round(each / 1e9, 2),
+            **room,
+        }
 
 
 def table(made: list[dict[str, object]]) -> str:
@@ -89,15 +86,19 @@ def table(made: list[dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/memory.csv"))
+    parser.add_argument("--only", nargs="+", choices=RECIPES, help="these recipes")
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    made = [{"commit": commit.strip(), "torch": torch.__version__, **row} for row in rows()]
-    with options.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, made[0])
-        writer.writeheader()
-        writer.writerows(made)
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(made)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    made: list[dict[str, object]] = []
+    for row in rows(options.only or list(RECIPES)):
+        made.append({"commit": commit.strip(), "torch": torch.__version__, **row})
+        print(row, flush=True)
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, made[0])
+            writer.writeheader()
+            writer.writerows(made)
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{table(made)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
     print(f"written     {options.out}", file=sys.stderr)
 
 

@@ -165,7 +165,7 @@ def peak(cfg: Config, images: ImageSet, size: int) -> int:
 
 
 def test_auto_is_the_largest_power_of_two_that_is_predicted_to_fit() -> None:
-    cfg, images = auto_case(5000, "train.accumulate=3")
+    cfg, images = auto_case(5000, "train.batch_size=9", "train.accumulate=3")
     free = round(peak(cfg, images, 3 * 32) / ROOM * 1.2)
     assert ROOM * free < peak(cfg, images, 3 * 64)
     chosen, why = fit_batch(cfg, images, CPU, free)

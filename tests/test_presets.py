@@ -87,6 +87,8 @@ def shrunken(name: str) -> config.Config:
     if kind in TRANSLATORS:
         tree["data"]["size"] = 64
     tree["train"] |= {"batch_size": 2, "accumulate": 1, "precision": "float32"}
+    if tree["train"]["g_batch_size"] is not None:
+        tree["train"]["g_batch_size"] = 4
     return build.resolve(config.validate(tree))
 
 
