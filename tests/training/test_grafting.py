@@ -52,6 +52,7 @@ def trained(images: Path, source: Path, out: Path, *overrides: str) -> Path:
     return next((package.train(file, out=out).path / "checkpoints").glob("step-*"))
 
 
+@pytest.mark.filterwarnings("always:what is made of")
 def test_a_folder_and_a_source_are_enough(steadygan: Run, tmp_path: Path) -> None:
     source, images = imported(tmp_path), photographs(tmp_path / "photos", 16, 3)
     result = steadygan("train", images, f"train.init_from={source}", *STILL, "train.device=cpu")

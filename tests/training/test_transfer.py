@@ -121,7 +121,7 @@ def test_a_scalar_that_is_missing_is_told_from_one_that_is_there(source: Path) -
 
 @pytest.mark.parametrize("option", ["train.freeze_critic=1", "train.adapt=scale-shift"])
 def test_freezing_what_nobody_has_trained_is_refused(option: str) -> None:
-    with pytest.raises(UserError, match="set init_from to that run"):
+    with pytest.raises(UserError, match=r"set train\.init_from to that run"):
         config.load("digits", [option])
 
 
