@@ -83,8 +83,8 @@ class Recovery:
             size = self.state.loader.batch_size // event["accumulate"]
             self.notify(
                 f"out of memory in a phase of {event['player']} at step {event['step']}: continuing with micro-batches "
-                f"of {size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of a batch "
-                f"are of {size} images"
+                f"of {size}, as with train.accumulate={event['accumulate']}; the batch is the same, statistics of "
+                f"a batch are of {size} images"
             )
             self._record({**event, "configured": self.config.train.accumulate})
         events.clear()
