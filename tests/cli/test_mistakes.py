@@ -14,7 +14,7 @@ ERRORS = {
     "unknown key": (["train", "digits", "train.stepz=4"], ["unknown key train.stepz", "did you mean 'steps'"]),
     "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train'"]),
     "wrong type": (["train", "digits", "train.steps=many"], ["train.steps=many", "must be a whole number"]),
-    "out of range": (["train", "digits", "train.batch_size=0"], ["train.batch_size", "greater than 0"]),
+    "out of range": (["train", "digits", "train.batch_size=0"], ["train.batch_size", "above 0"]),
     "no equals sign": (["train", "digits", "train.steps"], ["'train.steps' is not of the form key.path=value"]),
     "no YAML value": (["train", "digits", "model.critic={a"], ["model.critic", "not understood"]),
     "unknown term": (["train", "digits", "objective.terms.bcrr={}"], ["objective.terms.bcrr", "did you mean 'bcr'"]),

@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from steadygan.cli.terminal import Overrides, escape, make_console
+from steadygan.cli.planning import on_device
+from steadygan.cli.terminal import Device, Overrides, escape, make_console
 from steadygan.errors import UserError, command_line, nearest
 
 State = Literal["finished", "begun", "new"]
@@ -63,6 +64,7 @@ def sweep(
     seeds: Annotated[int, typer.Option(min=1, help="runs of each, with train.seed from 0")] = 1,
     out: Annotated[Path | None, typer.Option(help="the directory of the runs  [default: runs/TABLE]")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="trainings at a time")] = 1,
+    device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and how far they are, then stop")] = False,
 ) -> None:
     """Train every preset of a table with several seeds, one after the other, and compare them.
@@ -75,7 +77,7 @@ def sweep(
     if given:
         raise UserError(f"{given[0]}: a sweep gives its runs the seeds 0, 1, …; say with --seeds how many")
     out = out or Path("runs") / plain_name(table)
-    queue = plan(names, overrides or [], seeds, out)
+    queue = plan(names, [*on_device(device), *(overrides or [])], seeds, out)
     console = make_console()
     for job in queue if dry_run else ():
         console.print(f"{job.state():<9} {escape(job.name)}", highlight=False, soft_wrap=True)
