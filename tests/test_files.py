@@ -66,7 +66,7 @@ def test_the_digest_is_sha_256(tmp_path: Path) -> None:
     [
         ("[" * 100_000, "brackets nested"),
         ("a: " + "x" * (1 << 20), "over 1 MiB"),
-        ("&a data: *a\n", "YAML|aliases"),
+        ("&a [*a]\n", "YAML|aliases"),
         ("a: &x {b: *x}\n", "aliases"),
         (
             "a: &a [x, x, x, x, x, x, x, x, x]\n"
