@@ -14,6 +14,7 @@ from steadygan.kernels.compiled import building
 
 # Two test processes share the cores, and networks this small gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # `uv run pytest`: messages would name `uv run steadygan`
 torch.set_num_threads(1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steadygan.errors import UserError
-from steadygan.files import sha256, whole_directory, write_whole
+from steadygan.files import parse_yaml, sha256, whole_directory, write_whole
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -59,3 +59,32 @@ def test_the_digest_is_sha_256(tmp_path: Path) -> None:
     """FIPS 180-2, appendix B.1."""
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "brackets nested"),
+        ("a: " + "x" * (1 << 20), "over 1 MiB"),
+        ("&a [*a]\n", "YAML|aliases"),
+        ("a: &x {b: *x}\n", "aliases"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(
+                f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)
+            ),
+            "aliases",
+        ),
+        ("a: !!python/object/apply:os.system [true]\n", "not valid YAML"),
+        ("a: [1\n", "not valid YAML"),
+    ],
+    ids=["deep", "long", "self", "circle", "laughs", "tag", "open"],
+)
+def test_yaml_that_is_no_configuration_is_refused_in_a_line(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"mine.yaml: .*({message})") as caught:
+        parse_yaml(text, "mine.yaml")
+    assert len(str(caught.value)) < 700
+
+
+def test_yaml_with_an_alias_is_read() -> None:
+    assert parse_yaml("a: &x {b: 1}\nc: *x\n", "mine.yaml") == {"a": {"b": 1}, "c": {"b": 1}}

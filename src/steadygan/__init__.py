@@ -7,7 +7,14 @@ images = steadygan.load("runs/digits").sample(16, seed=1)
 
 import sys
 
-if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and "steadygan" in " ".join(sys.orig_argv[1:]).split("-m ")[-1]:
+if (
+    sys.argv[:1] == ["-m"]
+    and not sys.flags.safe_path
+    and any(
+        flag == "-m" and module.split(".")[0] == "steadygan"
+        for flag, module in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+    )
+):
     # `python -m steadygan` looks for modules in the current directory first: no yaml.py that lies there is to be run.
     sys.path.pop(0)
 

@@ -25,7 +25,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 """What file systems answer that have no locks."""
 # libyaml's, where it is there, reads all presets in a third of the time.
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LONGEST_YAML, DEEPEST_YAML = 1 << 20, 100
+LONGEST_YAML, DEEPEST_YAML, MOST_YAML = 1 << 20, 100, 100_000
 PROBE_BYTES = 4 << 20
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".pdf", ".svg", ".mp4")
 CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
@@ -140,9 +140,18 @@ def parse_yaml(text: str, source: object) -> Any:
         what = f"over {LONGEST_YAML >> 20} MiB" if len(text) > LONGEST_YAML else f"brackets nested {deepest} deep"
         raise UserError(f"{source}: {what}: that is no configuration; is the file damaged, or another one?")
     try:
-        return yaml.load(text, YAML)
+        tree = yaml.load(text, YAML)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
+    # A few aliases of aliases stand for more than any memory holds, or for themselves.
+    rest, seen = [(tree, 0)], 0
+    while rest:
+        (node, depth), seen = rest.pop(), seen + 1
+        if depth > DEEPEST_YAML or seen > MOST_YAML:
+            raise UserError(f"{source}: its aliases (*name) stand for more than a configuration holds; write it out")
+        if isinstance(node, dict | list):
+            rest += [(child, depth + 1) for child in (node.values() if isinstance(node, dict) else node)]
+    return tree
 
 
 def check_folder(folder: Path, out: Path) -> None:

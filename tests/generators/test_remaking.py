@@ -56,9 +56,9 @@ def test_a_sheet_is_made_again_to_the_bit(run: Path, tmp_path: Path, options: tu
 def test_a_grid_of_a_training_is_made_again_to_the_bit(run: Path, tmp_path: Path) -> None:
     grid = run / "samples" / "step-00000002.png"
     stamp = read_stamp(grid)
-    assert (stamp.call, stamp.step, stamp.columns) == ("sample", 2, 9)  # no zero is among the 24 images
-    assert stamp.arguments == {"num": 72, "classes": list(range(1, 10)), "seed": 0}
-    assert stamp.column_names == tuple("123456789")
+    assert (stamp.call, stamp.step, stamp.columns) == ("sample", 2, 10)
+    assert stamp.arguments == {"num": 80, "classes": list(range(10)), "seed": 0}
+    assert (stamp.column_names, stamp.named) == (tuple("0123456789"), False)
     assert command("remake", grid, "--runs", tmp_path, "--out", tmp_path / "again.png") == 0
     assert same(grid, tmp_path / "again.png")
 
@@ -71,7 +71,7 @@ def test_a_grid_between_checkpoints_says_why_it_cannot_be_made_again(
     assert command("remake", grid, "--out", tmp_path / "again.png") == 2
     told = capsys.readouterr().err
     assert "this grid is of step 1 of tiny, between two checkpoints" in told
-    assert "--num 72 --seed 0 --classes 1,2,3,4,5,6,7,8,9" in told
+    assert "--num 80 --seed 0 --classes 0,1,2,3,4,5,6,7,8,9" in told
     with pytest.raises(UserError, match="shows images of its data"):
         check(replace(read_stamp(grid), call="sheet"))
 

@@ -41,7 +41,7 @@ def remake(
     else:
         columns = stamp.columns or len(images)
         picture = grid(images, columns)
-        if names := column_names(stamp, generator):
+        if stamp.named is True and (names := column_names(stamp, generator)):
             picture = with_names(picture, names, columns)
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
     typer.echo(f"checkpoint  {checkpoint}")

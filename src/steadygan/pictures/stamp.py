@@ -33,7 +33,7 @@ class Stamp:
     that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
     JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make; index: which of
     the images that call makes, None for the sheet of all; columns: of that sheet, and column_names: their classes, if
-    each is of one; label, class_name: the image's class, if it has one.
+    each is of one; named: whether names stand above the columns; label, class_name: the image's class, if it has one.
     """
 
     steadygan: str
@@ -48,10 +48,13 @@ class Stamp:
     label: int | None = None
     class_name: str | None = None
     column_names: tuple[str, ...] = ()
+    named: bool = False
 
     def of(self, index: int, label: int | None = None, class_name: str | None = None) -> Stamp:
         """The stamp of one of the images."""
-        return replace(self, index=index, columns=None, column_names=(), label=label, class_name=class_name)
+        return replace(
+            self, index=index, columns=None, column_names=(), named=False, label=label, class_name=class_name
+        )
 
     def sentence(self) -> str:
         """For people who open the file's properties."""
