@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral
 from pathlib import Path
@@ -12,15 +10,16 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from steadygan.errors import UserError, nearest
 from steadygan.generators.description import build_generator, refuse_oversized
 from steadygan.generators.interpolation import Between, interpolate
-from steadygan.generators.prior import Cut, Prior, Truncation, read_truncation
-from steadygan.generators.sampling import batch_statistics, choose_labels, standing_statistics
+from steadygan.generators.prior import Prior, Truncation, read_truncation
+from steadygan.generators.sampling import batch_statistics, choose_labels
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
+from steadygan.generators.truncations import Truncations
 from steadygan.kernels.winograd.layer import pays, set_winograd
 from steadygan.machine import choose_device
 from steadygan.nets.batch_norm import has_batch_statistics
@@ -36,9 +35,6 @@ from steadygan.runs.checkpoint import (
 )
 
 Classes = int | str | Sequence[int | str] | None
-
-TRUNCATIONS = 8
-"""For how many truncations the statistics of batch norms are kept."""
 
 
 class Generator:
@@ -81,8 +77,8 @@ class Generator:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
         self.module.eval().requires_grad_(False)
-        self._winograd, self._tabulated = winograd, read_statistics(path)
-        self._lock, self._truncated = threading.Lock(), dict[Cut, nn.Module]()
+        self._winograd = winograd
+        self.network = Truncations(self.module, self._prior, read_statistics(path))
         self.to(device)
         self.licence = licence(path, manifest)
         self.path = path
@@ -118,7 +114,7 @@ class Generator:
         device = choose_device(str(device))
         self.module.to(device)
         set_winograd(self.module, self._winograd and pays(device))
-        self._truncated.clear()
+        self.network.forget()
         return self
 
     def __call__(self, z: Tensor, y: Tensor | None = None, *, truncation: Truncation | None = None) -> Tensor:
@@ -371,29 +367,6 @@ class Generator:
         parts = zip(z.split(batch_size), labels, strict=False)
         return torch.cat([to_uint8(self(part, y, truncation=truncation)).cpu() for part, y in parts])
 
-    def network(self, truncation: Truncation | None) -> nn.Module:
-        """The network whose batch norms have the statistics of this truncation; all share their parameters."""
-        if truncation is None:
-            return self.module
-        cut = read_truncation(truncation)
-        if cut.law is not None and isinstance(self.module, Mapped):
-            raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
-        if not self.has_batch_norm:
-            return self.module
-        with self._lock:
-            if cut not in self._truncated:
-                net = copy.deepcopy(self.module, {id(weight): weight for weight in self.module.parameters()})
-                if self._tabulated and self._prior.law(cut) == "scaled":
-                    net.load_state_dict(at_truncation(self._tabulated, cut.threshold), strict=False)
-                else:
-                    with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                        torch.manual_seed(0)  # of networks with inner noise
-                        standing_statistics(net, self._prior, truncation=truncation)
-                if len(self._truncated) == TRUNCATIONS:
-                    self._truncated.pop(next(iter(self._truncated)))
-                self._truncated[cut] = net
-            return self._truncated[cut]
-
     def _mapped(self) -> Mapped:
         if isinstance(self.module, Mapped):
             return self.module
@@ -431,15 +404,3 @@ class Generator:
         except (TypeError, ValueError):
             known = self.class_names or ["none: the generator is unconditional"]
             raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
-
-
-def at_truncation(tables: Mapping[str, Tensor], truncation: float) -> dict[str, Tensor]:
-    """Statistics for a truncation of 0 to 1, between the two nearest of those in tables (truncations, C)."""
-    if truncation > 1:
-        raise UserError(f"this generator was published with statistics for truncations up to 1, got {truncation}")
-    found = {}
-    for key, table in tables.items():
-        place = truncation * (len(table) - 1)
-        below = min(int(place), len(table) - 2)
-        found[key] = torch.lerp(table[below], table[below + 1], place - below)
-    return found
