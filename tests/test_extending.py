@@ -100,10 +100,10 @@ def noise(seed: int) -> bytes:
 
 
 def test_a_metric_of_ones_own_is_scored(tmp_path: Path, modules: Path) -> None:
-    first_line(tmp_path / "run", "eval.metrics=my_metrics:SPREAD", "eval.num_fake=20")
+    first_line(tmp_path / "run", "eval.metrics=my_metrics:VARIANCE", "eval.num_fake=20")
     (score,) = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
-    assert score["spread"] > 0
-    assert score["protocol"]["better"] == {"spread": "higher"}
+    assert score["feature_variance"] > 0
+    assert score["protocol"]["better"] == {"feature_variance": "higher"}
 
 
 def test_an_extractor_of_ones_own_compares_two_folders(tmp_path: Path, modules: Path) -> None:

@@ -133,7 +133,7 @@ def test_it_moves_with_all_it_remembers(generator: Generator) -> None:
     assert generator.to("cpu") is generator
     assert generator.device == torch.device("cpu")
     assert torch.equal(generator.sample(4, truncation=0.5), expected)
-    with pytest.raises(UserError, match="not usable here"):
+    with pytest.raises(UserError, match="no NVIDIA GPU can be used"):
         generator.to("cuda:99")
 
 
@@ -173,12 +173,12 @@ def test_threads_that_sample_at_the_same_time_get_what_each_gets_alone(generator
 def test_statistics_are_kept_for_so_many_truncations_alone(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("steadygan.generators.generator.TRUNCATIONS", 2)
+    monkeypatch.setattr("steadygan.generators.truncations.KEPT", 2)
     first = generator.sample(2, truncation=0.5)
     for truncation in (1.0, 2.0):
         generator.sample(1, truncation=truncation)
-    assert [cut.threshold for cut in generator._truncated] == [1.0, 2.0]
+    assert [cut.threshold for cut in generator.network.kept()] == [1.0, 2.0]
     assert torch.equal(generator.sample(2, truncation=0.5), first)
     shared = {id(parameter) for parameter in generator.module.parameters()}
-    for network in generator._truncated.values():
+    for network in generator.network.kept().values():
         assert {id(parameter) for parameter in network.parameters()} == shared

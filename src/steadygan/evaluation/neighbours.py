@@ -14,7 +14,7 @@ from torch import Tensor
 
 from steadygan.data.images import ImageSet
 from steadygan.errors import UserError
-from steadygan.generators.generator import Classes
+from steadygan.generators.classes import Classes
 from steadygan.generators.loading import load
 from steadygan.generators.prior import Truncation
 from steadygan.machine import choose_device

@@ -36,14 +36,15 @@ class Scoring(TypedDict, total=False):
     """How a run is scored, where it is not as its protocol and its configuration say.
 
     Attributes:
-        protocol: a name from `metrics.PROTOCOLS`; the one made for the data by default.
-        weights: the averaged ones ("ema"), or those training left ("raw").
-        device: where networks run; "auto" by default.
-        reals: the test images of protocols that compare with them, a folder or zip; else `eval.reals`.
-        max_unreadable: share of unreadable images from which on they are an error; else `data.max_unreadable`.
-        extractor_weights: files by extractor name, before those of the environment.
-        shard: of several processes that evaluate together (`metrics.processes`); the first appends to the run's
-            scores.jsonl, all return the record.
+        protocol: a name from `metrics.PROTOCOLS`, by default the one made for the data; `health` measures leaking
+            augmentations and copies instead of distances (`evaluation.health`).
+        weights: the averaged weights ("ema", by default) or those of the last step ("raw").
+        device: auto (by default), cpu, cuda or cuda:1.
+        reals: folder or zip of test images, for protocols that compare with them; by default `eval.reals`.
+        max_unreadable: largest share of unreadable images; by default the run's `data.max_unreadable`.
+        extractor_weights: files by extractor name; they take precedence over environment variables.
+        shard: this process's part, where several evaluate together (`metrics.processes`). The first one appends the
+            record; all return it.
         data: where the run's images are now, if they moved.
     """
 
@@ -61,20 +62,21 @@ class Scoring(TypedDict, total=False):
 def evaluate(
     path: str | Path, *, truncation: Truncation | None = None, lpips: Path | None = None, **how: Unpack[Scoring]
 ) -> dict[str, Any]:
-    """Scores a run's best (else newest) checkpoint, and records the scores with their protocol.
+    """Scores a run's best (else newest) checkpoint and appends the scores with their protocol to scores.jsonl.
+
+    A translation is scored on its test pairs, and a sheet of the first ones is added to the run's samples.
 
     Args:
         path: the run directory.
-        truncation: of the latent, see `Generator.sample`; else the protocol's.
-        lpips: of a translation, AlexNet's weights to take LPIPS with.
-        how: the keywords of `Scoring`.
+        truncation: of the latent, see `Generator.sample`; by default the protocol's.
+        lpips: translations: AlexNet's weights, to compute LPIPS as well.
+        how: protocol, weights, device, reals, max_unreadable, extractor_weights, shard and data: see `Scoring`.
 
     Returns:
-        The record. The protocol `health` counts leaks and copies in place of distances, see `evaluation.health`. A
-        translation is scored on its test pairs instead; a sheet of the first ones goes to the run's samples.
+        The record of scores.jsonl: scores by name, `step` and `protocol`.
 
     Raises:
-        UserError: no extractor suits the data, or weights or reals are absent.
+        UserError: no extractor suits the images, or weights or test images are missing.
     """
     check_keywords(Scoring, how)
     path = _run_directory(path)

@@ -53,7 +53,7 @@ class Synthesis(nn.Module):
         return functional_call(self.network, dict(zip(self.names, found, strict=True)), (z, y))
 
     def _statistics(self, truncation: Tensor) -> Tensor:
-        """Between the two nearest rows of the table (truncations, all channels), as `generator.at_truncation`."""
+        """Between the two nearest rows of the table (truncations, all channels), as `truncations.at_truncation`."""
         last = self.table.shape[0] - 1
         place = (1 - F.relu(1 - truncation)) * last  # no further than the whole
         near = F.relu(1 - (torch.arange(last + 1) - place).abs())

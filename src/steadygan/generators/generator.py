@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-import threading
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError
+from steadygan.generators.classes import Classes, class_numbers
 from steadygan.generators.description import build_generator, refuse_oversized, trained_classes
 from steadygan.generators.interpolation import Between, interpolate
-from steadygan.generators.prior import Cut, Prior, Truncation, read_truncation
-from steadygan.generators.sampling import batch_statistics, check_call, choose_labels, standing_statistics
+from steadygan.generators.prior import Prior, Truncation, read_truncation
+from steadygan.generators.sampling import batch_statistics, check_call, choose_labels
 from steadygan.generators.sampling import sample as draw
 from steadygan.generators.seeds import Moves, between, latents_of, moved
+from steadygan.generators.truncations import Truncations
 from steadygan.kernels.winograd.layer import pays, set_winograd
 from steadygan.machine import choose_device
 from steadygan.nets.batch_norm import has_batch_statistics
@@ -36,11 +34,6 @@ from steadygan.runs.checkpoint import (
     read_networks,
     read_statistics,
 )
-
-Classes = int | str | Sequence[int | str] | None
-
-TRUNCATIONS = 8
-"""For how many truncations the statistics of batch norms are kept."""
 
 
 class Generator:
@@ -85,8 +78,8 @@ class Generator:
         except (RuntimeError, ValueError) as error:
             raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
         self.module.eval().requires_grad_(False)
-        self._winograd, self._tabulated = winograd, read_statistics(path)
-        self._lock, self._truncated = threading.Lock(), dict[Cut, nn.Module]()
+        self._winograd = winograd
+        self.network = Truncations(self.module, self._prior, read_statistics(path))
         self.to(device)
         self.licence = licence(path, manifest)
         self.path = path
@@ -122,7 +115,7 @@ class Generator:
         device = choose_device(str(device))
         self.module.to(device)
         set_winograd(self.module, self._winograd and pays(device))
-        self._truncated.clear()
+        self.network.forget()
         return self
 
     def __call__(self, z: Tensor, y: Tensor | None = None, *, truncation: Truncation | None = None) -> Tensor:
@@ -219,7 +212,7 @@ class Generator:
         if output not in ("uint8", "float"):
             raise UserError(f"output must be 'uint8' or 'float', not {output!r}")
         check_call(num, seed)
-        labels = choose_labels(num, self._class_numbers(classes), self.classes)
+        labels = choose_labels(num, class_numbers(classes, self), self.classes)
         images = draw(
             self.network(truncation),
             self._prior,
@@ -258,7 +251,7 @@ class Generator:
         Raises:
             UserError: an unknown class, or a value out of range.
         """
-        chosen = self._class_numbers(classes)
+        chosen = class_numbers(classes, self)
         return interpolate(
             self.network(truncation),
             self._prior,
@@ -296,7 +289,7 @@ class Generator:
         Raises:
             UserError: an unknown class, or a value out of range.
         """
-        labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
+        labels = choose_labels(len(seeds), class_numbers(classes, self), self.classes)
         z = moved(self._prior, latents_of(self._prior, seeds, truncation=self._of_z(truncation)), moves)
         return self._images(z, labels, truncation, batch_size)
 
@@ -329,7 +322,7 @@ class Generator:
         """
         if len(seeds) < 2 or steps < 1:
             raise UserError(f"a walk needs two seeds and one step at least; got {len(seeds)}, {steps}")
-        labels = choose_labels(len(seeds), self._class_numbers(classes), self.classes)
+        labels = choose_labels(len(seeds), class_numbers(classes, self), self.classes)
         corners = latents_of(self._prior, seeds, truncation=self._of_z(truncation))
         place = torch.arange((len(seeds) - 1) * steps + 1)
         start, t = (place // steps).clamp(max=len(seeds) - 2), place.float()[:, None] / steps
@@ -349,7 +342,7 @@ class Generator:
     @property
     def tables(self) -> Mapping[str, Tensor]:
         """Batch norm statistics by truncation (see `at_truncation`), of generators that were published with them."""
-        return self._tabulated
+        return self.network.tables
 
     @property
     def has_batch_norm(self) -> bool:
@@ -380,31 +373,6 @@ class Generator:
             tell("making images", sum(map(len, images)), len(z))
         return torch.cat(images)
 
-    def network(self, truncation: Truncation | None) -> nn.Module:
-        """The network whose batch norms have the statistics of this truncation; all share their parameters."""
-        if truncation is None:
-            return self.module
-        cut = read_truncation(truncation)
-        if self._prior.kind == "uniform" and not isinstance(self.module, Mapped) and cut.threshold >= 1:
-            raise UserError(f"this generator's latents lie within ±1: a truncation of {truncation} would do nothing")
-        if cut.law is not None and isinstance(self.module, Mapped):
-            raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
-        if not self.has_batch_norm:
-            return self.module
-        with self._lock:
-            if cut not in self._truncated:
-                net = copy.deepcopy(self.module, {id(weight): weight for weight in self.module.parameters()})
-                if self._tabulated and self._prior.law(cut) == "scaled":
-                    net.load_state_dict(at_truncation(self._tabulated, cut.threshold), strict=False)
-                else:
-                    with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-                        torch.manual_seed(0)  # of networks with inner noise
-                        standing_statistics(net, self._prior, truncation=truncation)
-                if len(self._truncated) == TRUNCATIONS:
-                    self._truncated.pop(next(iter(self._truncated)))
-                self._truncated[cut] = net
-            return self._truncated[cut]
-
     def _mapped(self) -> Mapped:
         if isinstance(self.module, Mapped):
             return self.module
@@ -426,35 +394,3 @@ class Generator:
         if y is not None and tuple(y.shape) not in ((len(z),), (len(z), self.classes)):
             raise UserError(f"y must be ({len(z)},) or ({len(z)}, {self.classes}), not {tuple(y.shape)}")
         return z.to(self.device), None if y is None else y.to(self.device)
-
-    def _class_numbers(self, classes: Classes) -> int | list[int] | None:
-        if classes is None:
-            return list(self.trained_classes) or None
-        single = isinstance(classes, (int, str, Integral))
-        entries: Any = [classes] if single else classes
-        numbers = [self._class_number(entry) for entry in entries]
-        if strange := sorted(set(range(self.classes)) & (set(numbers) - set(self.trained_classes))):
-            names = [self.class_names[number] if number < len(self.class_names) else str(number) for number in strange]
-            warnings.warn(f"no image of class {', '.join(names)} was ever shown to this generator", stacklevel=3)
-        return numbers[0] if single else numbers
-
-    def _class_number(self, entry: int | str | Integral) -> int:
-        if isinstance(entry, str) and entry in self.class_names:
-            return self.class_names.index(entry)
-        try:
-            return int(entry)
-        except (TypeError, ValueError):
-            known = self.class_names or ["none: the generator is unconditional"]
-            raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
-
-
-def at_truncation(tables: Mapping[str, Tensor], truncation: float) -> dict[str, Tensor]:
-    """Statistics for a truncation of 0 to 1, between the two nearest of those in tables (truncations, C)."""
-    if truncation > 1:
-        raise UserError(f"this generator was published with statistics for truncations up to 1, got {truncation}")
-    found = {}
-    for key, table in tables.items():
-        place = truncation * (len(table) - 1)
-        below = min(int(place), len(table) - 2)
-        found[key] = torch.lerp(table[below], table[below + 1], place - below)
-    return found

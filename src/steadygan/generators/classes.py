@@ -1,0 +1,47 @@
+"""Classes by number or name."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Protocol
+
+from steadygan.errors import UserError, nearest
+
+Classes = int | str | Sequence[int | str] | None
+
+
+class Known(Protocol):
+    """The classes of a generator: how many, their names, and the numbers of those that it was trained on."""
+
+    classes: int
+    class_names: tuple[str, ...]
+    trained_classes: tuple[int, ...]
+
+
+def class_numbers(asked: Classes, known: Known) -> int | list[int] | None:
+    """The numbers of the classes asked for; None asks for all that had images.
+
+    Raises:
+        UserError: for a name that there is not.
+    """
+    if asked is None:
+        return list(known.trained_classes) or None
+    single = isinstance(asked, (int, str, Integral))
+    entries: Any = [asked] if single else asked
+    numbers = [_class_number(entry, known.class_names) for entry in entries]
+    if strange := sorted(set(range(known.classes)) & (set(numbers) - set(known.trained_classes))):
+        names = [known.class_names[number] if number < len(known.class_names) else str(number) for number in strange]
+        warnings.warn(f"no image of class {', '.join(names)} was ever shown to this generator", stacklevel=4)
+    return numbers[0] if single else numbers
+
+
+def _class_number(entry: int | str | Integral, names: Sequence[str]) -> int:
+    if isinstance(entry, str) and entry in names:
+        return names.index(entry)
+    try:
+        return int(entry)
+    except (TypeError, ValueError):
+        known = names or ["none: the generator is unconditional"]
+        raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
