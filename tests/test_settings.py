@@ -81,7 +81,7 @@ def test_a_word_is_looked_for_in_keys_and_descriptions() -> None:
 def test_types_and_ranges_are_in_words() -> None:
     kinds = {setting.key: setting.kind for setting in SETTINGS}
     assert kinds["data.heldout"] == "float in [0, 1)"
-    assert kinds["data.size"] == "int > 0"
+    assert kinds["train.steps"] == "int > 0"
     assert kinds["data.channels"] == "1 or 3 or null"
     assert kinds["optim.g.lr"] == "number or schedule"
     assert kinds["train.phases"] == "list of D or G"
