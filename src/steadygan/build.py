@@ -69,7 +69,7 @@ def build_nets(config: Config, description: Mapping[str, Any]) -> dict[str, nn.M
 
 
 def build_critic(config: Config, description: Mapping[str, Any]) -> nn.Module:
-    """This configuration's critic of what a generator of that description makes."""
+    """This configuration's discriminator of what a generator of that description makes."""
     model, options = config.model, dict(config.model.critic)
     width = options.pop("width", description["width"])
     shape = Shape(description["size"], description["channels"], description["classes"], width=width)

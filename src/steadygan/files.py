@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
-"""What file systems answer that have no locks."""
+"""Errors of file systems without locks."""
 # libyaml's, where it is there, reads all presets in a third of the time.
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LONGEST_YAML, DEEPEST_YAML, MOST_YAML = 1 << 20, 100, 100_000
 PROBE_BYTES = 4 << 20
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".pdf", ".svg", ".mp4")
 CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
-"""What makes a folder a checkpoint."""
+"""The files that make a folder a checkpoint."""
 SHARED_FILES = ("config.json", "model.safetensors")
 """What makes a folder a generator that was given away."""
 

@@ -14,7 +14,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Within, in this thread, `listener` hears of all that is told."""
+    """A context in which, in this thread, `listener` receives all reports of progress."""
     token = _listener.set(listener)
     try:
         yield

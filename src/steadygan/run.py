@@ -270,7 +270,7 @@ def refuse_finished(path: Path, config: Config, step: int) -> None:
     """Refuses to resume a run that has reached its last step."""
     if step >= config.train.steps:
         raise UserError(
-            f"{path} has already reached step {step}; to go on, raise train.steps, e.g. "
+            f"{path} has already reached step {step}; to continue, raise train.steps, e.g. "
             f"`{command_line('train', path, '--resume', f'train.steps={2 * step}')}`"
         )
 
@@ -281,6 +281,6 @@ def refuse_spent(path: Path, config: Config, seconds: float, run: RunDirectory) 
     if clock.budget is not None and clock.spent >= clock.budget:
         hours = 2 * clock.budget / 3600
         raise UserError(
-            f"{path} has used its time up; to go on, raise train.hours, e.g. "
+            f"{path} has used up its time; to continue, raise train.hours, e.g. "
             f"`{command_line('train', path, '--resume', f'train.hours={hours:g}')}`"
         )

@@ -155,7 +155,7 @@ def documented(build: Callable[..., Any]) -> dict[str, str]:
             break
         if re.match(r"    \w+: ", line):
             lines.append(line.strip())
-        elif line.strip():
+        elif line.strip() and lines:
             lines[-1] += " " + line.strip()
     return {name: about.removesuffix(".") for name, _, about in (line.partition(": ") for line in lines)}
 

@@ -86,7 +86,7 @@ def test_data_info_takes_bits_and_hands_them_on(steadygan: Run, twelve: Path) ->
 def test_data_info_of_nothing_readable_proposes_nothing(steadygan: Run, wide: Path) -> None:
     result = steadygan("data", "info", wide)
     assert result.status == 1
-    assert "go on with" not in result.out
+    assert "next        " not in result.out
     assert "domains" not in result.out
     assert "unreadable  2" in result.out
 

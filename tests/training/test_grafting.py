@@ -52,7 +52,7 @@ def trained(images: Path, source: Path, out: Path, *overrides: str) -> Path:
     return next((package.train(file, out=out).path / "checkpoints").glob("step-*"))
 
 
-@pytest.mark.filterwarnings("always:what is made of")
+@pytest.mark.filterwarnings("always:images of .* are under the licence")
 def test_a_folder_and_a_source_are_enough(steadygan: Run, tmp_path: Path) -> None:
     source, images = imported(tmp_path), photographs(tmp_path / "photos", 16, 3)
     result = steadygan("train", images, f"train.init_from={source}", *STILL, "train.device=cpu")
@@ -84,7 +84,7 @@ def test_lower_blocks_rest_steps_adapt_and_a_stopped_run_resumes(tmp_path: Path)
     assert any("ada" in line for line in (run / "metrics.jsonl").read_text().splitlines())
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_from_unconditional_to_conditional_the_images_stay_what_they_were(tmp_path: Path) -> None:
     source = checkpoint("stylegan2", tmp_path, classes=0, options={"noise": False})
     images = photographs(tmp_path / "photos", 16, 3)
@@ -97,7 +97,7 @@ def test_from_unconditional_to_conditional_the_images_stay_what_they_were(tmp_pa
     assert not [name for name in fresh if "layers" in name]
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_other_classes_start_afresh_and_the_rest_is_taken_over(tmp_path: Path) -> None:
     source, images = imported(tmp_path), photographs(tmp_path / "photos", 16, 2)
     with pytest.warns(UserWarning, match=r"conditional on 3 classes, this run conditional on 2.*mapping\.embedding"):
@@ -110,7 +110,7 @@ def test_other_classes_start_afresh_and_the_rest_is_taken_over(tmp_path: Path) -
             torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-20)
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 @pytest.mark.parametrize(("size", "steps"), [(32, 1), (64, 2)])
 def test_a_larger_size_keeps_every_resolution_that_was_there(tmp_path: Path, size: int, steps: int) -> None:
     source, images = imported(tmp_path), photographs(tmp_path / "photos", size, 3)
@@ -167,7 +167,7 @@ def test_equal_and_foreign_networks_are_not_grafted(change: dict[str, Any]) -> N
     assert can_differ(DESCRIPTION, DESCRIPTION | change) is False
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_a_block_that_starts_afresh_does_not_rest(tmp_path: Path) -> None:
     source, images = imported(tmp_path), photographs(tmp_path / "photos", 32, 3)
     with pytest.raises(UserError, match=re.escape("would keep what starts afresh as it is (D.")):
@@ -175,18 +175,18 @@ def test_a_block_that_starts_afresh_does_not_rest(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_a_critic_with_other_options_is_refused_with_other_classes_too(tmp_path: Path) -> None:
     source, images = imported(tmp_path), photographs(tmp_path / "photos", 16, 2)
     with pytest.raises(UserError, match=r"not of this architecture"):
         trained(images, source, tmp_path / "run", "model.critic.fmap_max=4")
 
 
-@pytest.mark.filterwarnings("ignore:what is made of")
+@pytest.mark.filterwarnings("ignore:images of .* are under the licence")
 def test_a_generator_that_was_given_away_is_a_source_too(tmp_path: Path) -> None:
     shared = Path(package.export(imported(tmp_path), "zip", tmp_path / "shared.zip"))
     images = photographs(tmp_path / "photos", 16, 3)
-    with pytest.warns(UserWarning, match="has no D: it starts afresh"):
+    with pytest.warns(UserWarning, match="has no D: initialised at random"):
         made = trained(images, shared, tmp_path / "run")
     before, after = read_weights(tmp_path / "model"), read_weights(made)
     torch.testing.assert_close(after["G.constant"], before["G_ema.constant"], rtol=0, atol=1e-20)

@@ -48,5 +48,5 @@ def branch(
 
     out = out or run.with_name(f"{run.resolve().name}-{'newest' if at is None else at}")
     step = split_off(run, out, step=at, overrides=overrides or [])
-    typer.echo(f"branched    {out} has what {run} was at step {step}")
+    typer.echo(f"branched    {out} starts where {run} was at step {step}")
     typer.echo(f"train       {command_line('train', out, '--resume')}")

@@ -64,7 +64,7 @@ def data_info(
 
 
 def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
-    """A summary to read, with advice and the command to go on with."""
+    """A summary to read, with advice and the next command."""
     from steadygan.recipes.advice import advice, command, summary_lines
     from steadygan.recipes.look import mirror, summary
 
@@ -83,7 +83,7 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
         console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
     going_on = proposal.get("command") or command(look, bits=bits)
     if going_on is not None:
-        console.print(f"go on with  [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
+        console.print(f"next        [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")

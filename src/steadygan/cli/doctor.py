@@ -132,7 +132,7 @@ def doctor() -> None:
     with building():
         reason = obstacle()
     if reason:
-        meaning = "convolutions on the CPU are slower (train.winograd is off); CC names a compiler"
+        meaning = "convolutions on the CPU are slower (train.winograd is off); set CC to a compiler"
         findings.append(Finding("C compiler", reason, meaning, None))
     else:
         findings.append(Finding("C compiler", "works", "train.winograd uses compiled kernels"))

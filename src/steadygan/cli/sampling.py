@@ -31,7 +31,7 @@ def sample(
     weights: Weights = "ema",
     device: Device = "auto",
 ) -> None:
-    """Make images with a trained generator, from its checkpoint alone."""
+    """Generate images from a checkpoint."""
     from steadygan.files import check_folder, check_picture, make_folder, write_text, write_whole
     from steadygan.generators.loading import load
     from steadygan.generators.remaking import column_names, label_of, stamp_for

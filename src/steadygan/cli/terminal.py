@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-Overrides = Annotated[list[str] | None, typer.Argument(help="key.path=value …", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="settings as key.path=value …", show_default=False)]
 RunOrCheckpoint = Annotated[
     Path, typer.Argument(help="a run, a checkpoint, an exported folder or .zip, hub:USER/NAME", show_default=False)
 ]
@@ -136,7 +136,7 @@ def plain(text: str) -> str:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """Bars on a terminal's stderr for what is told within (`progress.tell`), once it has taken a while."""
+    """A context with bars on a terminal's stderr for reports of progress (`progress.tell`) that take a while."""
     from rich import progress as bars
 
     from steadygan.progress import listening

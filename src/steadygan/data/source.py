@@ -86,7 +86,7 @@ class Source:
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """What, beside size and channels, `read` makes of the same file otherwise than another source would."""
+        """Whatever besides size and channels changes how `read` decodes a file."""
         return () if self.bits is None else (f"{self.bits} bits",)
 
     @cached_property

@@ -34,7 +34,7 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
         raise UserError(f"the description of the generator is incomplete or damaged: {error}") from error
     counts = [*sizes.values(), *(value for value in options.values() if isinstance(value, int))]
     if any(value > 1 << 16 for value in counts) or prior not in get_args(PriorKind):
-        raise UserError("the description of the generator is damaged: its sizes or its prior make no sense")
+        raise UserError("the description of the generator is damaged: its sizes or its prior are invalid")
     classes = sizes["classes"]
     pool = torch.tensor(trained_classes(description)) if classes else None
     _refuse_unknown_code(kind)

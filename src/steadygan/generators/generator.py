@@ -155,7 +155,8 @@ class Generator:
         """Maps z to the intermediate latent w, for `synthesise`.
 
         Args:
-            z, y: as for a call.
+            z: latents (N, latent).
+            y: as for a call.
             truncation: pulls w towards its average; None: not at all.
 
         Returns:

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class Unfilled(TorchFunctionMode):
-    """Within, nothing is initialised: shapes are all that is wanted, and torch would load its compiler for the rest."""
+    """A context without initialisation: only shapes are needed, and initialising would load torch's compiler."""
 
     FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
     SCALES = ("div", "__truediv__", "true_divide")

@@ -34,7 +34,7 @@ class InceptionNet(nn.Module):
             raise UserError(
                 f"FID, IS and KID need torch-fidelity ({error}): `pip install torch-fidelity` (steadygan's extra 'fid')"
             ) from None
-        # torch-fidelity would unpickle the file with code execution: it gets the tensors alone, written anew.
+        # torch-fidelity would unpickle the file with code execution: it gets the tensors alone, in a new file.
         tensors = io.BytesIO()
         torch.save(read_state(path), tensors)
         tensors.seek(0)

@@ -100,7 +100,7 @@ def hub_name(text: str) -> tuple[str, str | None]:
     """(USER/NAME, revision) of `hub:USER/NAME` or `hub:USER/NAME@REVISION`. Raises `UserError` for anything else."""
     match = re.fullmatch(r"hub:([\w.-]{1,96}/[\w.-]{1,96})(?:@([\w./-]+))?", text)
     if match is None:
-        raise UserError(f"{text} is not understood: give hub:USER/NAME, or hub:USER/NAME@REVISION")
+        raise UserError(f"{text} is invalid: give hub:USER/NAME, or hub:USER/NAME@REVISION")
     return match[1], match[2]
 
 

@@ -75,7 +75,7 @@ class Jobs:
 
 
 def forecast(command: list[str]) -> list[list[str]]:
-    """What `steadygan train … --dry-run` prints, as (what, text)."""
+    """The output of `steadygan train … --dry-run`, as (subject, text)."""
     lines = _printed([*command, "--dry-run"])
     return [[first, rest.strip()] for first, _, rest in (line.partition(" ") for line in lines) if rest.strip()]
 

@@ -84,7 +84,7 @@ def graft(weights: Mapping[str, Tensor], mine: Mapping[str, Tensor], steps: int)
 
 
 def _moved(name: str, steps: int) -> str:
-    """The name in this run of a critic's block: they are counted from the image."""
+    """The name in this run of a discriminator's block: they are counted from the image."""
     match = BLOCK.match(name)
     return f"{match[1]}{int(match[2]) + steps}{match[3]}" if match and steps else name
 

@@ -145,7 +145,7 @@ class Recovery:
             raise Collapsed(
                 f"training collapsed at step {collapse.step}: {collapse.symptom}{_lasting(collapse)}. {self._kept()}. "
                 "Lower optim.d.lr or optim.g.lr, regularise D (objective.terms.r1, gp or bcr), or with few images "
-                "augment what it sees (augment.diffaugment.policy). To go on all the same: "
+                "augment what it sees (augment.diffaugment.policy). To continue nevertheless: "
                 f"`{command_line('train', self.run.path, '--resume', 'train.collapse=rollback')}`, or continue"
             )
         self.notify(

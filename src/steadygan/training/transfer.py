@@ -46,17 +46,17 @@ def start_from(
     generator: Mapping[str, Any],
     critic: Callable[[Mapping[str, Any]], nn.Module] | None = None,
 ) -> dict[str, Any]:
-    """Loads G, D and the averaged G of another run, so that training fine-tunes them; everything else starts afresh.
+    """Loads G, D and the averaged G of another run, so that training fine-tunes them; everything else starts fresh.
 
     Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. What starts afresh
-    where the source has other classes or another size (`grafting`), or no critic (imported weights may be of a
+    where the source has other classes or another size (`grafting`), or no discriminator (imported weights may be of a
     generator alone), and the licence of imported weights, is said as a warning.
 
     Args:
         state: the run before its first step.
         path: a checkpoint, a run for its best (else newest) one, or a generator that was given away.
         generator: what this run's checkpoints say of its generator.
-        critic: makes this run's critic for a source's description: to tell that one from another with other options.
+        critic: builds this run's discriminator for a source's description, to notice other options.
 
     Returns:
         What provenance records: path, step and SHA-256 of the weights, what started afresh, the licence.
@@ -91,12 +91,12 @@ def start_from(
     except ValueError as error:
         raise UserError(f"train.init_from={path}: {error}") from error
     if absent:
-        warnings.warn(f"{path} has no {', '.join(absent)}: it starts afresh", stacklevel=2)
+        warnings.warn(f"{path} has no {', '.join(absent)}: initialised at random", stacklevel=2)
     if fresh:
         named = ", ".join(fresh[:NAMED]) + (f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else "")
         warnings.warn(f"{path} {_differs(source, generator)}: these start afresh: {named}", stacklevel=2)
     if terms := licence(checkpoint, manifest):
-        warnings.warn(f"what is made of {path} is under its licence: {terms}", stacklevel=2)
+        warnings.warn(f"images of {path} are under the licence of its weights: {terms}", stacklevel=2)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),
         "step": manifest_step(checkpoint, manifest),
@@ -119,7 +119,7 @@ def _with_raw(weights: dict[str, Tensor], mine: Mapping[str, Tensor]) -> dict[st
 def _same_critic(
     weights: Mapping[str, Tensor], source: Mapping[str, Any], critic: Callable[[Mapping[str, Any]], nn.Module]
 ) -> bool:
-    """Whether this run's critic, made for the source's classes and size, is the source's (if that has one)."""
+    """Whether this run's discriminator, made for the source's classes and size, is the source's (if that has one)."""
     theirs = {name.removeprefix("D."): value.shape for name, value in weights.items() if name.startswith("D.")}
     if not theirs:
         return True
