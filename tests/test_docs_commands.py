@@ -22,7 +22,15 @@ from steadygan.overrides import parse
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 GENERATED = {"reference/settings.md", "reference/commands.md", "reference/presets.md"}
-ELSEWHERE = ("pip install ", "cd ", "git clone ", "uv run pytest", "ssh ", "uv run --all-extras steadygan")
+ELSEWHERE = (
+    "pip install ",
+    "cd ",
+    "git clone ",
+    "uv run pytest",
+    "ssh ",
+    "uv run --all-extras steadygan",
+    "python -m http.server ",
+)
 
 
 class Block(NamedTuple):
