@@ -183,8 +183,8 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
     """
     trees = [flat(run.config) for run in runs]
     keys = dict.fromkeys(key for tree in trees for key in tree)
-    absent = object()
-    different = [key for key in keys if any(tree.get(key, absent) != trees[0].get(key, absent) for tree in trees)]
+    # A setting that an older version did not have yet is one that is not set.
+    different = [key for key in keys if any(_set(tree, key) != _set(trees[0], key) for tree in trees)]
     sections = {key for key in keys if any(tree.get(key) == {} for tree in trees)}
     kept = [key for key in different if key != "name" and not key.startswith("about.") and key not in sections]
     every = [scores_of(run) for run in runs]
@@ -218,6 +218,11 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
         "columns": list(columns.values()),
         "table": table,
     }
+
+
+def _set(tree: dict[str, Any], key: str) -> Any:
+    value = tree.get(key)
+    return None if value in ([], {}) else value
 
 
 def _cell(name: str, points: list[list[Any]]) -> dict[str, Any] | None:

@@ -57,7 +57,10 @@ def main(device: str, gib: float) -> None:
         except Exception as error:
             # A damaged checkpoint may raise anything; the page is shown what, and the next question is answered.
             answer, data = {"error": f"not made: {type(error).__name__}: {error}"[:300]}, b""
-        send(answers, answer, data)
+        try:
+            send(answers, answer, data)
+        except BrokenPipeError:
+            return  # the studio has ended
 
 
 if __name__ == "__main__":

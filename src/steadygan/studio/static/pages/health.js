@@ -7,7 +7,7 @@ import { groupsOf, panels } from "./curves.js";
 
 const SIGNS = { fine: "good", "cannot tell": "calm", memorises: "warn", "ignores images": "warn", "augmentations leak": "warn", "nothing is learnt": "warn" };
 const NAMES = { D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
-const toneOf = (kind) => SIGNS[kind] ?? "bad";
+export const toneOf = (kind) => SIGNS[kind] ?? "bad";
 
 export function health(body, run) {
   const card = h("section", { class: "panel", "aria-label": "Verdict" }, h("p", { class: "muted" }, "Looking …"));
@@ -30,7 +30,7 @@ export function health(body, run) {
       numbers.length > 0 && h("dl", { class: "figures" }, numbers.map(([name, value]) => h("div", null, h("dt", null, NAMES[name] ?? name.replaceAll("_", " ")), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
       advice.length > 0 && h("div", { class: "stack tight" }, h("h3", null, "What to change"), advice.map((one) => tip(one)))));
   }
-  const tip = (one) => h("div", { class: "stack tight" }, h("p", null, one.why), copyable(one.override, "the setting"));
+  const tip = (one) => h("div", { class: "stack tight" }, copyable(one.override, "the setting"), h("p", { class: "small muted" }, one.why));
 
   function standing(found) {
     const next = found.checkpoint_every && ["running", "starting"].includes(found.state) ? (Math.floor(found.step / found.checkpoint_every) + 1) * found.checkpoint_every : null;

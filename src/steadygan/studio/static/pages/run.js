@@ -1,10 +1,10 @@
 // One run: its head and its tabs.
 
-import { complain, count, duration, fill, h, number, pill, typing } from "../lib/dom.js";
+import { complain, count, duration, fill, h, icon, number, pill, typing } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { about, onRuns, runs, tray } from "../lib/store.js";
 import { time } from "./time.js";
-import { health } from "./health.js";
+import { health, toneOf } from "./health.js";
 import { curves } from "./curves.js";
 import { play } from "./play.js";
 import { neighbours } from "./neighbours.js";
@@ -32,7 +32,17 @@ export function run(main, [id, tab = "time", ...more]) {
     page = TABS[tab][1](body, found, { detail, more }) ?? null;
     leave = page?.leave ?? null;
     troubles(head, found);
+    if (tab !== "health") sign();
   }).catch((error) => { fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message))); });
+
+  // Who opens a run that is in trouble is told where to look, whichever view comes first.
+  async function sign() {
+    const { kind, sentence } = await get(`/api/runs/${id}/health`).catch(() => ({ kind: "cannot tell" })), tone = toneOf(kind);
+    const link = bar.querySelector(`a[href$="/health"]`);
+    if (gone || tone === "good" || tone === "calm") return;
+    link.title = sentence;
+    link.append(h("span", { class: `sign ${tone}`, role: "img", "aria-label": kind }, icon(tone)));
+  }
 
   function show() {
     const now = runs.get(id);
