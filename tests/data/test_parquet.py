@@ -134,5 +134,5 @@ def test_damaged_parquet_and_parquet_without_images_are_explained(tmp_path: Path
 def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = as_parquet(tmp_path / "a.parquet", [0], [0])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UserError, match=r"pip install 'steadygan\[parquet\]'"):
+    with pytest.raises(UserError, match=r"`pip install pyarrow` \(steadygan's extra 'parquet'\)"):
         open_source(str(path), size=8)
