@@ -10,8 +10,8 @@ Gradients are bounded in float64, and shown in both. A float32 gradient jumps wh
 past 0, or another pixel to a pool's maximum: that says nothing of the weights. It was traced in four rows, where our
 float32 pass jumps against our float64 pass: one rectifier's input has another sign (rosinality 16, G and D, of
 1,300,000; StudioGAN's conditional SNGAN, of 350,000), and in BigGAN at 64 pixels attention's pool takes another
-maximum. `exact` is the difference of the peer's float32 gradient from ours computed in float64 from the same float32 weights: where it is
-small only ours jumped, else the peer's did too, or alone.
+maximum. `exact` is the difference of the peer's float32 gradient from ours computed in float64 from the same float32
+weights: where it is small only ours jumped, else the peer's did too, or alone.
 
     python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
 
