@@ -90,8 +90,8 @@ def test_a_program_runs_without_steadygan(kind: str, tmp_path: Path) -> None:
 
 def test_a_state_dict_needs_nothing_to_be_read(tmp_path: Path) -> None:
     path = checkpoint("resnet", tmp_path)
-    package.export(path, "state-dict", tmp_path / "g.pt")
-    found = torch.load(tmp_path / "g.pt", weights_only=True)
+    package.export(path, "state-dict", tmp_path / "g")
+    found = torch.load(tmp_path / "g", weights_only=True)
     expected = package.load(path, device="cpu").module.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], value) for name, value in expected.items())

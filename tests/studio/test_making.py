@@ -133,7 +133,9 @@ def test_an_export_holds_the_averaged_generator_and_a_card(
 
 
 def test_an_export_is_a_state_dict_or_a_program_on_demand(play: Any, tmp_path: Path) -> None:
-    (tmp_path / "taken.pt").write_bytes(play("export", to="state-dict").content)
+    answer = play("export", to="state-dict")
+    assert answer.status_code == 200, answer.text
+    (tmp_path / "taken.pt").write_bytes(answer.content)
     assert torch.load(tmp_path / "taken.pt", weights_only=True)
     answer = play("export", to="torch")
     assert answer.headers["content-disposition"].endswith('-generator.pt2"')

@@ -19,4 +19,9 @@ def write(subject: Subject, out: Path) -> None:
 
 def save(content: Mapping[str, Any], out: Path) -> None:
     """torch's file of tensors, whole or not at all."""
-    write_whole(out, lambda file: torch.save(dict(content), file))
+
+    def write_to(file: Path) -> None:
+        with file.open("wb") as stream:  # of a path torch takes the archive's name, and not every name will do
+            torch.save(dict(content), stream)
+
+    write_whole(out, write_to)

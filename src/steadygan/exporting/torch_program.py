@@ -22,5 +22,5 @@ def write(subject: Subject, out: Path) -> None:
 
 
 def _save(program: Program, graph: torch.export.ExportedProgram, file: Path) -> None:
-    with quiet():
-        torch.export.save(graph, file, extra_files={ABOUT: json.dumps(program.about, ensure_ascii=False)})
+    with quiet(), file.open("wb") as stream:
+        torch.export.save(graph, stream, extra_files={ABOUT: json.dumps(program.about, ensure_ascii=False)})
