@@ -25,7 +25,10 @@ PRESETS = config.preset_names()
 
 # D's last bias shifts all logits alike. While all are inside the hinge's margin, its gradients on reals and fakes are 1
 # and -1, and no consistency term sees a shift. G's first bias may be taken away again by a batch norm.
-MAY_REST = {"D": {"head.linear.bias"}, "G": {"linear.bias"}}
+MAY_REST = {
+    "D": {"head.linear.bias", "plain.head.linear.bias", "heads.0.out.bias", "heads.1.out.bias"},
+    "G": {"linear.bias"},
+}
 
 
 @functools.cache

@@ -80,7 +80,7 @@ def test_an_interrupted_run_says_how_to_resume_and_does(steadygan: Run, monkeypa
         patch.setattr(loop, "train_step", interrupt)
         result = steadygan("train", "digits", *TINY, "train.steps=5", "--out", "a [b]")
     assert result.status == 130
-    assert "resume with steadygan train a [b] --resume" in result.out
+    assert "resume with steadygan train 'a [b]' --resume" in result.out
     assert (Path("a [b]") / "checkpoints/step-00000001").is_dir()
     assert steadygan("train", "a [b]", "--resume").status == 0
     assert (Path("a [b]") / "checkpoints/step-00000005").is_dir()
@@ -118,7 +118,7 @@ def test_a_dry_run_of_what_cannot_fit_says_what_to_change(steadygan: Run, monkey
 def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> None:
     result = steadygan("sample", trained, "--num", "12", "--out", "new/sheet.png")
     assert result == Result(0, "12 images   new/sheet.png\n", "")
-    assert png_size("new/sheet.png") == (10 * 18 + 2, 2 * 18 + 2)
+    assert png_size("new/sheet.png") == (10 * 18 + 2, 2 * 18 + 19)  # classes are named above the columns
     assert steadygan("sample", trained, "--num", "3", "--classes", "7,3", "--out", "several").status == 0
     assert sorted(path.name for path in Path("several").iterdir()) == [
         "000000.png",
@@ -150,7 +150,7 @@ def test_evaluate_compares_two_folders_of_images(steadygan: Run, trained: Path) 
     assert "images: 12 fakes against 12 test reals" in result.out
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("always")
 def test_a_warning_is_one_line_without_the_place_in_the_source(
     steadygan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +169,7 @@ def test_a_warning_is_one_line_without_the_place_in_the_source(
     assert warnings.showwarning is before, "for those who use the library nothing changes"
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("always")
 @pytest.mark.parametrize(
     "arguments",
     [

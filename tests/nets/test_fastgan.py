@@ -79,7 +79,7 @@ def test_reconstructions_are_of_the_quarter_that_is_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"size": 96}, "fastgan: size must be one of 64"), ({"size": 64, "classes": 3}, "know no classes")],
+    [({"size": 96}, "fastgan: size must be one of 64"), ({"size": 64, "classes": 3}, "this backbone is unconditional")],
 )
 def test_what_is_impossible_is_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):

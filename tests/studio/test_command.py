@@ -35,7 +35,7 @@ def test_it_listens_on_this_machine_alone_and_prints_its_link(
     assert host == "127.0.0.1"
     assert f"http://127.0.0.1:{port}/\n" in result.out
     assert "token" not in result.out
-    assert "it only looks" in result.out
+    assert "read-only" in result.out
 
 
 def test_elsewhere_its_link_has_a_token(steadygan: Run, tmp_path: Path, served: list[tuple[str, int]]) -> None:
@@ -45,7 +45,7 @@ def test_elsewhere_its_link_has_a_token(steadygan: Run, tmp_path: Path, served: 
     link = result.out.split()[1]
     assert link.startswith(f"http://0.0.0.0:{port}/?token=")
     assert len(link.split("=")[1]) >= 32
-    assert "it only looks" not in result.out
+    assert "read-only" not in result.out
 
 
 def test_what_cannot_be_shown_or_listened_on_is_said(steadygan: Run, tmp_path: Path) -> None:

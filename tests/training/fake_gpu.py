@@ -49,7 +49,7 @@ def move(state: TrainState) -> None:
                 table.update(moved(dict(table)))
     for optimizer in state.optimizers.values():
         optimizer.step = lambda: None  # type: ignore[method-assign]
-        optimizer.zero_grad = lambda: None  # type: ignore[method-assign]
+        optimizer.zero_grad = lambda set_to_none=True: None  # type: ignore[method-assign]
     if state.objective.prior.label_pool is not None:
         state.objective.prior = replace(state.objective.prior, label_pool=moved(state.objective.prior.label_pool))
     state.skipped, state.generator = moved(state.skipped), Generator()

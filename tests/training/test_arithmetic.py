@@ -34,7 +34,7 @@ FACTS = (
     ("cifar10-biggan-icr", (), 937, 194.9),
     ("cifar10-biggan-icr", ("train.recompute=true",), 1027, 249.8),
     ("cifar10-biggan-icr", ("train.phases=[D,D,D,D,G]",), 2179, 541.2),
-    ("cifar10-sngan", (), 613, 59.4),
+    ("cifar10-sngan", ("train.g_batch_size=null",), 613, 59.4),
     ("cifar10-logan", (), 2444, 217.3),
     ("celeba128-unet", ("data.size=32",), 1177, 70.6),
     ("cifar10-stylegan2", NARROW, 1786, 758.2),

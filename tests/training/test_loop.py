@@ -85,7 +85,7 @@ def test_a_protocol_for_other_classes_is_refused_before_training(
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("L", (16, 16), index).save(folder / f"{index}.png")
     options = [*TINY, f"data.path={tmp_path / 'images'}", "train.steps=1"]
-    with pytest.raises(UserError, match=r"eval\.protocol=digits tells 10 classes apart"):
+    with pytest.raises(UserError, match=r"eval\.protocol=digits has 10 classes"):
         steadygan.train("digits", [*options, "eval.protocol=digits"], out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     monkeypatch.setitem(PROTOCOLS, "digits", Protocol("digits", extractor="digits", num_fake=20))

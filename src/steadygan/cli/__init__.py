@@ -35,7 +35,7 @@ from steadygan.cli.scores import evaluate
 from steadygan.cli.settings import settings
 from steadygan.cli.studio import studio
 from steadygan.cli.sweeping import sweep
-from steadygan.cli.terminal import complain, show_warning
+from steadygan.cli.terminal import complain, forget_last_warning, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
 from steadygan.errors import LostProcess, SaidElsewhere, UserError, program
@@ -98,6 +98,7 @@ def main() -> NoReturn:
         _refuse_empty(sys.argv[1:])
         with warnings.catch_warnings(), _ended_in_order():
             warnings.showwarning = show_warning
+            forget_last_warning()
             app(prog_name=_own_name())
     except SaidElsewhere:
         sys.exit(2)

@@ -119,6 +119,11 @@ def show_warning(
         complain("warning", text, style="bold yellow")
 
 
+def forget_last_warning() -> None:
+    """What was shown by an earlier command of this process may be shown again."""
+    _last_warning[0] = ""
+
+
 def escape(text: str) -> str:
     """Text as it is: no markup, and no control characters, which in a file's name could command the terminal."""
     from rich.markup import escape

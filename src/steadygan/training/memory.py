@@ -40,6 +40,21 @@ def within_memory(state: TrainState, player: str, work: Callable[[], Values]) ->
         before.restore()
 
 
+@torch.no_grad()
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    """Copies, made in one operation for all tensors of a type and device."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(i)
+    copies = list(tensors)
+    for (dtype, _), places in kinds.items():
+        group = [tensors[i] for i in places]
+        made = [tensor.clone() for tensor in group] if dtype is torch.bool else torch._foreach_mul(group, 1)
+        for i, copy in zip(places, made, strict=True):
+            copies[i] = copy
+    return copies
+
+
 def ran_out(error: RuntimeError) -> bool:
     """Whether an error of torch's says that there is no memory left."""
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in WORDS)
@@ -51,13 +66,15 @@ class Before:
     def __init__(self, state: TrainState) -> None:
         self._state = state
         modules: list[nn.Module] = [*state.nets.values(), *state.memories.values()]
-        self._buffers = [
-            (part._buffers, name, tensor, tensor.clone())
+        found = [
+            (part._buffers, name, tensor)
             for module in modules
             for part in module.modules()
             for name, tensor in part._buffers.items()
             if tensor is not None
         ]
+        copies = _copies([tensor for _, _, tensor in found])
+        self._buffers = [(*place, copy) for place, copy in zip(found, copies, strict=True)]
         self._drawn, self._torch = state.generator.get_state(), torch.get_rng_state()
         self._cuda: Tensor | None = None
         if state.device.type == "cuda":

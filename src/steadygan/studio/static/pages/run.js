@@ -35,7 +35,7 @@ export function run(main, [id, tab = "time", ...more]) {
     if (tab !== "health") sign();
   }).catch((error) => { fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message))); });
 
-  // Who opens a run that is in trouble is told where to look, whichever view comes first.
+  // Points at the health tab of a run in trouble, whichever view comes first.
   async function sign() {
     const { kind, sentence } = await get(`/api/runs/${id}/health`).catch(() => ({ kind: "cannot tell" })), tone = toneOf(kind);
     const link = bar.querySelector(`a[href$="/health"]`);
