@@ -125,6 +125,7 @@ def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> Non
         "000001.png",
         "000002.png",
         "images.json",
+        "labels.csv",
     ]
     assert png_size("several/000000.png") == (16, 16)
     assert steadygan("sample", trained / "checkpoints/step-00000002", "--num", "1", "--out", "one.png").status == 0
