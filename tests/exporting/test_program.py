@@ -145,3 +145,11 @@ def test_without_a_package_its_extra_is_named(absent: str, tmp_path: Path, monke
     with pytest.raises(UserError, match=rf"needs {absent}: .*extra 'onnx'"):
         package.export(checkpoint("dcgan", tmp_path), "onnx", tmp_path / "g.onnx")
     assert not (tmp_path / "g.onnx").exists()
+
+
+def test_an_onnx_file_names_no_folder_of_the_machine(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    package.export(checkpoint("dcgan", tmp_path), "onnx", tmp_path / "g.onnx")
+    content = (tmp_path / "g.onnx").read_bytes()
+    assert str(Path(package.__file__).parent).encode() not in content
+    assert b"site-packages" not in content

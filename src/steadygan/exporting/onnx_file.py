@@ -48,6 +48,7 @@ def graph_of(program: Program) -> bytes:
         )
     assert made is not None
     model = made.model_proto
+    _forget_source(model)
     for key, value in program.about.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -56,6 +57,15 @@ def graph_of(program: Program) -> bytes:
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
     content: bytes = model.SerializeToString()
     return content
+
+
+def _forget_source(model: Any) -> None:
+    """Removes what the exporter notes of each operation: stack traces, with folders of this machine."""
+    for part in (model.graph, *model.functions):
+        for entry in (*part.node, *part.value_info, *getattr(part, "input", ()), *getattr(part, "initializer", ())):
+            if hasattr(entry, "metadata_props"):
+                del entry.metadata_props[:]
+                entry.doc_string = ""
 
 
 def check(program: Program, content: bytes) -> None:
