@@ -8,7 +8,7 @@ import steadygan
 
 
 def test_the_default_run_learns_to_write_the_digit_that_is_asked_for(tmp_path: Path) -> None:
-    """Half of `steadygan train digits`, as in results/digits-search.csv: there FD-digits 3.6, agreement 0.61.
+    """Half of `steadygan train digits`, as in results/claims/digits.csv: there FD-digits 3.6, agreement 0.61.
 
     Untrained it has a distance of 57 and an agreement of 0.1.
     """

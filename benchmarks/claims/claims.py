@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 Overrides = tuple[str, ...]
 
@@ -97,6 +98,12 @@ def icr_tables(preset: str) -> dict[str, Variant]:
     return found
 
 
+def on_cifar10(**given: Any) -> Claim:
+    """A claim on CIFAR-10 at half the published width, scored against its test images."""
+    common = {"scores": SQUEEZENET, "common": (*SQUEEZENET_RUN, *HALF_WIDTH)}
+    return Claim(**{**common, "data": "cifar10_train.zip", "reals": "cifar10_test.zip", **given})
+
+
 CLAIMS: dict[str, Claim] = {
     "digits": Claim(
         source="the default run of this program",
@@ -113,29 +120,21 @@ CLAIMS: dict[str, Claim] = {
         steps=(500, 1000),
         common=("eval.every=0", "train.sample_every=500"),
     ),
-    "icr-cifar10-dcgan": Claim(
+    "icr-cifar10-dcgan": on_cifar10(
         source="Zhao et al., AAAI 2021, Table 1 (SN-DCGAN, CIFAR-10)",
         expected="FD: none > CR > bCR, zCR > ICR, and gradient penalties between none and CR",
         refuted="over three seeds a later one of that order is worse than an earlier one by more than one deviation",
         variants=icr_tables("cifar10-dcgan"),
-        scores=SQUEEZENET,
         steps=(4_000, 20_000),
-        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
-        data="cifar10_train.zip",
-        reals="cifar10_test.zip",
     ),
-    "icr-cifar10-resnet": Claim(
+    "icr-cifar10-resnet": on_cifar10(
         source="Zhao et al., AAAI 2021, Table 1 (SNGAN-ResNet, CIFAR-10)",
         expected="FD: none > CR > bCR, zCR > ICR",
         refuted="over three seeds a later one of that order is worse than an earlier one by more than one deviation",
         variants={k: v for k, v in icr_tables("cifar10-resnet").items() if k in REGULARISERS},
-        scores=SQUEEZENET,
         steps=(2_000, 10_000),
-        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
-        data="cifar10_train.zip",
-        reals="cifar10_test.zip",
     ),
-    "zcr-generator": Claim(
+    "zcr-generator": on_cifar10(
         source="Zhao et al., AAAI 2021, §4.3 and Fig. 7",
         expected="zCR without the generator's term (λ_gen = 0) loses diversity; 0.5 is better than 0 and than 5",
         refuted="recall and coverage at λ_gen = 0 are not below those at 0.5 by more than one deviation",
@@ -143,13 +142,9 @@ CLAIMS: dict[str, Claim] = {
             f"gen={value}": Variant("cifar10-dcgan-none", (f"objective.terms.zcr={{dis: 5, gen: {value}}}",))
             for value in (0, 0.05, 0.5, 5)
         },
-        scores=SQUEEZENET,
         steps=(0, 20_000),
-        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
-        data="cifar10_train.zip",
-        reals="cifar10_test.zip",
     ),
-    "diffaugment-cifar10": Claim(
+    "diffaugment-cifar10": on_cifar10(
         source="Zhao et al., NeurIPS 2020, Fig. 1 and Table 1",
         expected="at 10 % of CIFAR-10 D tells training from held-out images without DiffAugment and hardly with it; "
         "augmenting reals alone, or D's inputs alone, is worse than nothing",
@@ -173,10 +168,8 @@ CLAIMS: dict[str, Claim] = {
         scores=(*SQUEEZENET, "D_accuracy_train", "D_accuracy_heldout"),
         steps=(0, 10_000),
         common=(*SQUEEZENET_RUN, *HALF_WIDTH, "train.phases=[D,D,G]"),
-        data="cifar10_train.zip",
-        reals="cifar10_test.zip",
     ),
-    "logan": Claim(
+    "logan": on_cifar10(
         source="Wu et al., 2019, Table 1, at equal compute: its base runs twice as many steps",
         expected="NGD has a lower FD than its base at the same number of steps; at equal compute this is open",
         refuted="NGD is not below its base trained for twice as many steps",
@@ -184,13 +177,9 @@ CLAIMS: dict[str, Claim] = {
             "base": Variant("cifar10-logan", ("objective.terms.logan=null", "train.steps=20000")),
             "ngd": Variant("cifar10-logan"),
         },
-        scores=SQUEEZENET,
         steps=(0, 10_000),
-        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
-        data="cifar10_train.zip",
-        reals="cifar10_test.zip",
     ),
-    "few-cifar10": Claim(
+    "few-cifar10": on_cifar10(
         source="Tseng et al., CVPR 2021, Table 1; Karras et al., NeurIPS 2020, Fig. 7",
         expected="at 10 % of CIFAR-10 LeCam, DiffAugment and ADA each have a lower FD than BigGAN alone",
         refuted="over three seeds one of them is not below BigGAN alone",
@@ -200,11 +189,7 @@ CLAIMS: dict[str, Claim] = {
             "lecam": Variant("cifar10-biggan-lecam10"),
             "ada": Variant("cifar10-biggan-10pct", ("augment.ada={}",)),
         },
-        scores=SQUEEZENET,
         steps=(0, 10_000),
-        common=(*SQUEEZENET_RUN, *HALF_WIDTH),
-        data="cifar10_train.zip",
-        reals="cifar10_test.zip",
     ),
     "unet-cutmix": Claim(
         source="Schönfeld et al., CVPR 2020, Table 3",

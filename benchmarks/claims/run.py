@@ -1,7 +1,7 @@
 """Tries the papers' claims: a small search of the same size for every rival, then three seeds of each at its best.
 
     python benchmarks/claims/run.py digits
-    python benchmarks/claims/run.py icr-cifar10-dcgan --data ../shared/data --weights squeezenet.npz --jobs 1
+    python benchmarks/claims/run.py icr-cifar10-dcgan --data FOLDER --weights squeezenet.npz --threads 2
     python benchmarks/claims/run.py --list
 
 Rows go to results/claims/NAME.csv as runs end; a row that is there is not made again, and a run whose directory is in

@@ -50,8 +50,12 @@ def test_a_run_that_no_longer_improves_ends_with_its_best_checkpoint(
     rows = iter(range(100))
     monkeypatch.setattr(synthesis, "headline", lambda record: abs(next(rows) - 1))
     settings = tiny_run("train.steps=50", "eval.every=2", "eval.num_fake=20", "eval.patience=3")
-    result = steadygan.train("digits-none", settings, out=tmp_path / "run")
+    notices: list[str] = []
+    result = steadygan.train(
+        "digits-none", settings, out=tmp_path / "run", on_step=lambda now: notices.append(now.notice)
+    )
     assert result.finished
+    assert notices[-1] == "the last 3 scores were no better than the best: the run ends here"
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
     assert steps == [2, 4, 6, 8, 10]
     assert (tmp_path / "run" / "checkpoints" / "best").read_text().strip() == "step-00000004"

@@ -124,6 +124,9 @@ class Trainer:
                         moment = self._moment()
                         continue
                     ended = scored and self._no_longer_improves()
+                    if ended:
+                        worse = self._patience.worse
+                        self.recovery.notify(f"the last {worse} scores were no better than the best: the run ends here")
                 if on_step is not None:
                     on_step(self._progress(moment, speed.rate(state.images), values))
             if stopped and not self.replicas.lead(self._saved):
