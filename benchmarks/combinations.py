@@ -33,7 +33,9 @@ from steadygan.objective.batch import Transform
 from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
 from steadygan.training.ema import EMA
-from steadygan.training.state import Execution, Objective, TrainState
+from steadygan.training.execution import Execution
+from steadygan.training.phases import Objective
+from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 from steadygan.transforms.ada import ADA, DEFAULT, strengths
 from steadygan.transforms.adaptive import Controller

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from steadygan.cli import main
-from steadygan.training.state import Execution, Objective, TrainState
+from steadygan.training.execution import Execution
+from steadygan.training.phases import Objective
+from steadygan.training.state import TrainState
 
 SMALLEST = [
     "data.size=16",

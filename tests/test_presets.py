@@ -18,6 +18,7 @@ from steadygan.data.images import ImageSet, load_images
 from steadygan.data.pair_images import PairSet
 from steadygan.data.source import Source
 from steadygan.nets.registry import TRANSLATORS, count_parameters
+from steadygan.tasks.choice import task_of
 from steadygan.training.step import run_phase
 
 CLASSES = 3
@@ -47,7 +48,7 @@ def networks_on_paper(size: int, channels: int, domains: str | None, model: str)
     if cfg.model.kind in TRANSLATORS:
         description |= {"latent": 0, "directions": cfg.model.directions}
     with torch.device("meta"):
-        nets = build.build_nets(cfg, description)
+        nets = build.build_nets(cfg, description, task_of(cfg).networks)
     return {name: count_parameters(net) for name, net in nets.items()}
 
 

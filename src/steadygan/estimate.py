@@ -18,13 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from steadygan.build import adam, build_state
+from steadygan.build import build_state
 from steadygan.config import Config
 from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
 from steadygan.errors import UserError
 from steadygan.kernels.compiled import building
 from steadygan.kernels.winograd import convolve as winograd
+from steadygan.training.optimizers import adam
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
 

@@ -21,21 +21,10 @@ from steadygan.estimate import fit_batch
 from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
-from steadygan.runs.checkpoint import checkpoints, load_checkpoint, manifest_step, read_manifest
-from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
-from steadygan.runs.located import load_located
-from steadygan.runs.outputs import check_data
-from steadygan.runs.provenance import (
-    changed_circumstances,
-    check_config,
-    check_same_data,
-    check_unchanged,
-    circumstances,
-    config_digest,
-    provenance,
-    read_provenance,
-    resumed,
-)
+from steadygan.runs.checkpoint import checkpoints, load_checkpoint
+from steadygan.runs.directory import RunDirectory
+from steadygan.runs.opening import Facts, NewRun, ResumedRun
+from steadygan.runs.provenance import circumstances, config_digest
 from steadygan.runs.reading import last_score
 from steadygan.runs.status import Status
 from steadygan.tasks.choice import task_of
@@ -68,28 +57,6 @@ class Trained:
     translates: bool = False
 
 
-def open_run(path: Path, overrides: Sequence[str], *, write: bool, accept: bool) -> tuple[Config, RunDirectory]:
-    """The configuration of an existing run, with overrides, and its directory, which a writer locks.
-
-    accept: a config.yaml that was edited is taken as it is.
-    """
-    if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
-    if not accept:
-        check_config(path)
-    config = resolve(load_located(path, overrides))
-    if not write:
-        return config, RunDirectory(path)
-    run = Writer(path)
-    run.lock()
-    try:
-        run.tidy()
-    except BaseException:
-        run.close()
-        raise
-    return config, run
-
-
 @building()
 def train_run(
     config: Config | None,
@@ -119,80 +86,51 @@ def train_run(
         on_step: called after each step.
     """
     replicas = replicas or Replicas()
+    opening = NewRun(path, config) if config else ResumedRun(path, overrides, accept=accept_config)
+    choice = ""
     with ExitStack() as stack:
-        run: RunDirectory | None = None
-        checkpoint: Path | None = None
-        choice = ""
+        stack.callback(opening.close)
         with replicas.together():
-            if config is None:
-                config, run = open_run(path, overrides, write=replicas.first, accept=accept_config)
-                stack.callback(run.close)
-                checkpoint = run.newest_checkpoint()
-                if checkpoint is not None:
-                    check_unchanged(path, config.to_yaml())
-                    refuse_finished(path, config, manifest_step(checkpoint, read_manifest(checkpoint)))
-            else:
-                config = resolve(config)
-                check_data(path, config.data.path)
-                refuse_existing(path, config.to_yaml() if config.train.batch_size != "auto" else None)
-            if replicas.first:
-                trackers.check(config.train.report)
-            device = choose_device(replicas.device_name(config.train.device))
+            config = resolve(opening.read())
+            opening.open(config, write=replicas.first)
             train = config.train
+            if replicas.first:
+                trackers.check(train.report)
+            device = choose_device(replicas.device_name(train.device))
             stack.enter_context(restored(device))
             prepare(device, tf32=train.tf32, autotune=train.autotune, threads=train.threads, allocator=own_process)
             task = task_of(config)
             images = task.load(device, on_load)
-            if config.train.batch_size == "auto":
+            if train.batch_size == "auto":
                 config, choice = choose_batch(config, images, device, replicas)
                 task = task_of(config)
-                if run is None:
-                    refuse_existing(path, config.to_yaml())
+                opening.check(config)
             score = task.scorer(images, replicas)
-        assert config is not None
-        replicas.connect(device, config.train.collective_timeout)
-        config_yaml = config.to_yaml()
+        replicas.connect(device, train.collective_timeout)
         replicas.agree(
             {
                 "version": f"{__version__} on torch {torch.__version__}",
-                "configuration": config_digest(config_yaml),
+                "configuration": config_digest(config.to_yaml()),
                 "content of the images": images.train.fingerprint,
-                "checkpoint to resume from": "none" if checkpoint is None else checkpoint.name,
-                "precision": str(choose_precision(config.train.precision, device)),
+                "checkpoint to resume from": "none" if opening.checkpoint is None else opening.checkpoint.name,
+                "precision": str(choose_precision(train.precision, device)),
             }
         )
         with replicas.together():
-            state, monitor = build_state(config, images.train, device, replicas.share), task.monitor(images)
-            # The random numbers of networks with inner noise (StyleGAN2) in training.
-            torch.manual_seed(config.train.seed)
+            state = build_state(config, images.train, device, replicas.share, task)
+            monitor = task.monitor(images)
+            torch.manual_seed(train.seed)  # of networks with inner noise (StyleGAN2)
+            opening.check_images(images.train.fingerprint)
+            origin: dict[str, Any] = {}
+            if opening.checkpoint is not None:
+                load_checkpoint(state, opening.checkpoint)
+            elif train.init_from is not None:
+                source = Path(train.init_from).expanduser()
+                origin["init_from"] = start_from(state, source, monitor.generator, partial(build_critic, config))
             precision = str(state.execution.autocast or torch.float32).removeprefix("torch.")
             now = circumstances(device, replicas.size, f"{precision}; {state.execution.mode}")
-            notice = ""
-            if run is not None:
-                check_same_data(path, images.train.fingerprint)
-            if checkpoint is not None:
-                load_checkpoint(state, checkpoint)
-            origin: dict[str, Any] = {}
-            if checkpoint is None and config.train.init_from is not None:
-                source = Path(config.train.init_from).expanduser()
-                origin["init_from"] = start_from(state, source, monitor.generator, partial(build_critic, config))
-            if run is None:
-                data = images.facts(config.data.path)
-                origin |= provenance(seed=train.seed, config_yaml=config_yaml, data=data, circumstances=now)
-                run = Writer.create(path, config_yaml, origin) if replicas.first else RunDirectory(path)
-                stack.callback(run.close)
-            elif isinstance(run, Writer):
-                before = read_provenance(path)
-                notice = changed_circumstances(before, now)
-                run.forget_after(state.step)
-                run.make_folders()
-                # config.yaml is the second to be written: after a kill between the two, either is known.
-                run.write_provenance(
-                    resumed(before, step=state.step, config_yaml=config_yaml, overrides=overrides, circumstances=now)
-                    | origin
-                )
-                run.write_config(config_yaml)
-        assert run is not None
+            facts = Facts(state.step, images.facts(config.data.path), now, origin)
+            run, notice = opening.begin(config, facts, write=replicas.first)
         replicas.copy_first(state.weights().values())
         replicas.helper = partial(fakes, state)
         status = Status(path, config.train.steps, state.step) if replicas.first else None
@@ -263,15 +201,6 @@ def refuse_run(source: str | Path) -> None:
         raise UserError(
             f"{source} is a run directory: to train it further add --resume (in Python resume=True); to start another "
             f"run with its settings, name {Path(source) / 'config.yaml'} and a directory with --out"
-        )
-
-
-def refuse_finished(path: Path, config: Config, step: int) -> None:
-    """Refuses to resume a run that has reached its last step."""
-    if step >= config.train.steps:
-        raise UserError(
-            f"{path} has already reached step {step}; to continue, raise train.steps, e.g. "
-            f"`{command_line('train', path, '--resume', f'train.steps={2 * step}')}`"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,74 +13,15 @@ from torch import Tensor, nn
 from steadygan.data.loader import Loader
 from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError
-from steadygan.generators.prior import Prior
-from steadygan.objective.adversarial import AdversarialLoss
-from steadygan.objective.batch import Origin, Transform, View, walk
-from steadygan.objective.registry import PLACEMENTS
-from steadygan.objective.terms import Term
+from steadygan.objective.batch import View, walk
 from steadygan.parallel.share import Share, set_share, share_of
 from steadygan.runs.checkpoint import fill
 from steadygan.training.ema import EMA
-from steadygan.training.graphs import Graphs
+from steadygan.training.execution import Execution
 from steadygan.training.loss_scale import FullRange
+from steadygan.training.phases import Objective
 from steadygan.training.saved import check_saved, fitted
 from steadygan.transforms.adaptive import Adaptive
-
-
-@dataclass
-class Objective:
-    """Who minimises what, and when.
-
-    players: the names of the networks that each player's optimiser trains; terms: what they minimise; loss: the
-    adversarial loss among them; phases: which
-    player is updated when, in one step; prior: of latents and labels; pre_d: what images pass through on their way into
-    a discriminator; pre_d_on: which images do, by whose phase it is; joint: whether all views are scored in one pass;
-    frozen: parameters that no phase moves, as `network.parameter`; sizes: samples in a phase of a player, where not
-    those of the batch of reals; lazy_apart: terms with an `every` above 1 have updates of their own.
-    """
-
-    players: Mapping[str, tuple[str, ...]]
-    terms: tuple[Term, ...]
-    loss: AdversarialLoss
-    phases: tuple[str, ...]
-    prior: Prior
-    pre_d: Transform | None = None
-    pre_d_on: Mapping[str, frozenset[Origin]] = field(default_factory=lambda: PLACEMENTS["both"])
-    joint: bool = True
-    frozen: frozenset[str] = frozenset()
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    lazy_apart: bool = False
-
-    def updates(self, live: Sequence[Term]) -> list[list[Term]]:
-        """The live terms of a phase, by the optimiser step that is taken on them: often ones first."""
-        if not self.lazy_apart:
-            return [list(live)]
-        return [[term for term in live if term.every == every] for every in sorted({term.every for term in live})]
-
-    def pace(self, player: str) -> float:
-        """What the player's learning rate is multiplied by, and to the power of which its betas are taken.
-
-        1/(1 + Σ 1/k) over the intervals k of updates apart, which is k/(k + 1) for one: as many steps more are each
-        shorter, and remember longer (Karras et al., StyleGAN2, CVPR 2020, app. B).
-        """
-        mine = {term.every for term in self.terms if term.player == player and term.every > 1}
-        return 1 / (1 + sum(1 / every for every in mine)) if self.lazy_apart else 1.0
-
-
-@dataclass
-class Execution:
-    """How phases are carried out on a device; another execution changes results by rounding alone.
-
-    accumulate: micro-batches per phase; autocast, compiled: see `Bundle`; graphs: what records and replays phases, None
-    when nothing does; mode: all of it in words; events: what had to change while training, for metrics.jsonl.
-    """
-
-    accumulate: int = 1
-    autocast: torch.dtype | None = None
-    compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    graphs: Graphs | None = None
-    mode: str = "eager"
-    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass

@@ -1,0 +1,168 @@
+"""The two ways in which a run begins: a new one in a directory of its own, and one that is resumed.
+
+Both have the same methods, called in the order in which they are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from steadygan.config import Config
+from steadygan.errors import UserError, command_line
+from steadygan.runs.checkpoint import manifest_step, read_manifest
+from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
+from steadygan.runs.located import load_located
+from steadygan.runs.outputs import check_data
+from steadygan.runs.provenance import (
+    changed_circumstances,
+    check_config,
+    check_same_data,
+    check_unchanged,
+    provenance,
+    read_provenance,
+    resumed,
+)
+
+
+class Facts(NamedTuple):
+    """For provenance.json: the step, facts of the images, the circumstances, what was fine-tuned."""
+
+    step: int
+    images: Mapping[str, Any]
+    circumstances: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+
+class NewRun:
+    """A run that starts at step 0; so does one of the same settings that was stopped before its first checkpoint."""
+
+    checkpoint: Path | None = None
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path, self.config = path, config
+        self.run = RunDirectory(path)
+
+    def read(self) -> Config:
+        """The configuration."""
+        return self.config
+
+    def open(self, config: Config, *, write: bool) -> None:
+        """Refuses a directory that holds another run or the images."""
+        check_data(self.path, config.data.path)
+        refuse_existing(self.path, None if config.train.batch_size == "auto" else config.to_yaml())
+
+    def check(self, config: Config) -> None:
+        """Refuses what differs from `open` once all settings are known."""
+        refuse_existing(self.path, config.to_yaml())
+
+    def check_images(self, fingerprint: str) -> None:
+        """Any images will do."""
+
+    def begin(self, config: Config, facts: Facts, *, write: bool) -> tuple[RunDirectory, str]:
+        """Makes the directory.
+
+        Args:
+            config: the resolved configuration.
+            facts: for provenance.json.
+            write: whether this process is the one that writes.
+
+        Returns:
+            The directory, and what to tell the user about its circumstances.
+        """
+        if not write:
+            return self.run, ""
+        text = config.to_yaml()
+        said = provenance(
+            seed=config.train.seed, config_yaml=text, data=facts.images, circumstances=facts.circumstances
+        )
+        self.run = Writer.create(self.path, text, {**facts.origin, **said})
+        return self.run, ""
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self.run.close()
+
+
+class ResumedRun:
+    """The run that is in a directory.
+
+    Args:
+        path: the run directory.
+        overrides: of its configuration.
+        accept: a config.yaml that was edited is taken as it is.
+    """
+
+    checkpoint: Path | None = None
+
+    def __init__(self, path: Path, overrides: Sequence[str], *, accept: bool) -> None:
+        self.path, self.overrides, self.accept = path, overrides, accept
+        self.run = RunDirectory(path)
+
+    def read(self) -> Config:
+        """The configuration with the overrides."""
+        if not (self.path / "config.yaml").is_file():
+            raise UserError(f"{self.path} is not a run directory: it has no config.yaml")
+        if not self.accept:
+            check_config(self.path)
+        return load_located(self.path, self.overrides)
+
+    def open(self, config: Config, *, write: bool) -> None:
+        """Locks the directory and finds the checkpoint to resume from; refuses settings that do not fit it."""
+        if write:
+            self.run = _locked(self.path)
+        self.checkpoint = self.run.newest_checkpoint()
+        if self.checkpoint is None:
+            return
+        check_unchanged(self.path, config.to_yaml())
+        step = manifest_step(self.checkpoint, read_manifest(self.checkpoint))
+        if step >= config.train.steps:
+            raise UserError(
+                f"{self.path} has already reached step {step}; to continue, raise train.steps, e.g. "
+                f"`{command_line('train', self.path, '--resume', f'train.steps={2 * step}')}`"
+            )
+
+    def check(self, config: Config) -> None:
+        """Nothing more is refused."""
+
+    def check_images(self, fingerprint: str) -> None:
+        """Refuses other images than the run started with."""
+        check_same_data(self.path, fingerprint)
+
+    def begin(self, config: Config, facts: Facts, *, write: bool) -> tuple[RunDirectory, str]:
+        """Drops records from after `step` and adds this resume to the provenance; see `NewRun.begin`."""
+        run, text = self.run, config.to_yaml()
+        if not isinstance(run, Writer):
+            return run, ""
+        before = read_provenance(self.path)
+        run.forget_after(facts.step)
+        run.make_folders()
+        # config.yaml is the second to be written: after a kill between the two, either is known.
+        run.write_provenance(
+            resumed(
+                before,
+                step=facts.step,
+                config_yaml=text,
+                overrides=self.overrides,
+                circumstances=facts.circumstances,
+            )
+            | dict(facts.origin)
+        )
+        run.write_config(text)
+        return run, changed_circumstances(before, facts.circumstances)
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        self.run.close()
+
+
+def _locked(path: Path) -> Writer:
+    run = Writer(path)
+    run.lock()
+    try:
+        run.tidy()
+    except BaseException:
+        run.close()
+        raise
+    return run

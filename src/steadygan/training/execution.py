@@ -1,0 +1,99 @@
+"""How phases are carried out on a device: memory layout, precision, convolutions, compilation, CUDA graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from steadygan.config import TrainConfig
+from steadygan.errors import UserError
+from steadygan.kernels.winograd.layer import set_winograd
+from steadygan.kernels.winograd.native import obstacle
+from steadygan.machine import choose_precision
+from steadygan.nets.recompute import set_recompute
+from steadygan.nets.resample import set_folding
+from steadygan.objective.terms import Term
+from steadygan.parallel.share import Share, Sharing, share_of
+from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
+
+
+@dataclass
+class Execution:
+    """How phases are carried out on a device; another execution changes results by rounding alone.
+
+    Attributes:
+        accumulate: micro-batches per phase.
+        autocast: see `Bundle`.
+        compiled: see `Bundle`.
+        graphs: what records and replays phases, None when nothing does.
+        mode: all of it in words.
+        events: what had to change while training, for metrics.jsonl.
+    """
+
+    accumulate: int = 1
+    autocast: torch.dtype | None = None
+    compiled: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    graphs: Graphs | None = None
+    mode: str = "eager"
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+def build_execution(
+    train: TrainConfig,
+    nets: Mapping[str, nn.Module],
+    terms: Sequence[Term],
+    generator: torch.Generator,
+    convolutions: str,
+) -> Execution:
+    """How phases are carried out on the device of `generator`; convolutions: how networks convolve, in words."""
+    device, share = generator.device, share_of(generator)
+    mode = choose_mode(train, terms, device, share.size)
+    return Execution(
+        accumulate=train.accumulate,
+        autocast=choose_precision(train.precision, device),
+        compiled={name: torch.compile(net) for name, net in nets.items() if mode.compiled and compilable(net, share)},
+        graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
+        mode=mode.reason + convolutions,
+    )
+
+
+def prepare_nets(train: TrainConfig, nets: Mapping[str, nn.Module], device: torch.device) -> str:
+    """Moves the networks to the device and sets how they compute; returns how they convolve, in words.
+
+    Raises:
+        UserError: `train.recompute` of networks that are not made of blocks.
+    """
+    memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
+    for net in nets.values():
+        net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        set_folding(net, train.fold)
+    if train.recompute and not sum(set_recompute(net, True) for net in nets.values()):
+        raise UserError("train.recompute: these networks are not made of blocks (model.kind); set it to false")
+    return choose_convolutions(train, device, nets.values())
+
+
+def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable[nn.Module]) -> str:
+    """Switches Winograd convolutions on where they are faster; returns the choice in words.
+
+    Not on a GPU, which multiplies faster than it transforms, nor under a compiler with its own convolutions, nor where
+    torch's operators would do the transforms, which takes longer than the products that are saved.
+    """
+    if not (train.winograd and train.channels_last and device.type == "cpu" and not train.compile):
+        return ""
+    if train.precision == "float16":
+        return "; Winograd in no convolution (train.precision=float16)"
+    reason = obstacle()
+    if not (count := sum(set_winograd(net, reason is None) for net in nets)):
+        return ""
+    if reason is None:
+        return f"; Winograd in {count} convolutions (compiled kernels)"
+    return f"; Winograd in no convolution (PyTorch operators: {reason})"
+
+
+def compilable(net: nn.Module, share: Share) -> bool:
+    """Exchanges between processes are not compiled, and so neither are networks that make some."""
+    return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())
