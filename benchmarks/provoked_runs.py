@@ -24,18 +24,18 @@ COMMON = ["train.device=cpu", "train.collapse=continue", "eval.num_fake=300", "d
 
 RUNS = {
     # An eighth of the published width, consistency at work, five hundred steps.
-    "fine": "digits model.width=8 train.steps=500 train.log_every=10 eval.every=125",
+    "fine": "digits-icr model.width=8 train.steps=500 train.log_every=10 eval.every=125",
     # Fifty images and nothing that regularises D.
     "memorises": "digits-none data.max_images=50 train.steps=500 train.log_every=20 eval.every=250",
     # Eight steps of G for one of D: G settles on what D likes at the moment.
     "modes": "digits-none model.conditional=false train.phases=[D,G,G,G,G,G,G,G,G] optim.g.lr=2e-3 model.width=8 "
     "train.steps=250 train.log_every=10 eval.every=50",
     # Learning rates of one billionth.
-    "asleep": "digits optim.g.lr=1e-9 optim.d.lr=1e-9 train.steps=400 train.log_every=20 eval.every=200",
+    "asleep": "digits-icr optim.g.lr=1e-9 optim.d.lr=1e-9 train.steps=400 train.log_every=20 eval.every=200",
     # A G of width 4 at the rates that suit width 64: D leaves it behind.
-    "won": "digits model.width=4 optim.g.lr=2e-4 optim.d.lr=2e-4 train.steps=150 train.log_every=10 eval.every=50",
+    "won": "digits-icr model.width=4 optim.g.lr=2e-4 optim.d.lr=2e-4 train.steps=150 train.log_every=10 eval.every=50",
     # Consistency a hundred times as strong as the paper's: G gets next to no gradient.
-    "crushed": "digits model.width=8 optim.g.lr=1e-4 optim.d.lr=1e-4 objective.terms.bcr.real=1000 "
+    "crushed": "digits-icr model.width=8 optim.g.lr=1e-4 optim.d.lr=1e-4 objective.terms.bcr.real=1000 "
     "objective.terms.bcr.fake=1000 objective.terms.zcr.dis=500 train.steps=260 train.log_every=20 eval.every=130",
     # Learning rates of 0.1 without spectral norm.
     "diverges": "digits-none optim.g.lr=0.1 optim.d.lr=0.1 model.critic.sn_critic=false model.width=8 train.steps=200 "

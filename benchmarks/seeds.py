@@ -55,7 +55,7 @@ EXPERIMENTS = {
             "cr": ("digits-cr",),
             "bcr": ("digits-bcr",),
             "zcr": ("digits-zcr",),
-            "icr": ("digits",),
+            "icr": ("digits-icr",),
         },
         ("FD-digits", "class_agreement", "diversity"),
     ),
@@ -63,8 +63,8 @@ EXPERIMENTS = {
         {
             "none": ("digits-none",),
             "diffaugment": ("digits-none", DIFFAUGMENT),
-            "icr": ("digits",),
-            "icr+diffaugment": ("digits", DIFFAUGMENT),
+            "icr": ("digits-icr",),
+            "icr+diffaugment": ("digits-icr", DIFFAUGMENT),
         },
         ("FD-squeezenet", "precision", "recall", "density", "coverage"),
         (

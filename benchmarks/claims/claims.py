@@ -114,7 +114,7 @@ CLAIMS: dict[str, Claim] = {
             "cr": Variant("digits-cr", settings=both_gains(strengths("cr"))),
             "bcr": Variant("digits-bcr", settings=both_gains(strengths("bcr"))),
             "zcr": Variant("digits-zcr", settings=both_gains(strengths("zcr"))),
-            "icr": Variant("digits", settings=both_gains(strengths("bcr", "zcr"))),
+            "icr": Variant("digits-icr", settings=both_gains(strengths("bcr", "zcr"))),
         },
         scores=("FD-digits", "class_agreement", "diversity"),
         steps=(500, 1000),

@@ -139,7 +139,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["interpolate", "RUN", "--out", "a.avi"], "--out a.avi: name a .png for a sheet, or one of .gif"),
         (["interpolate", "RUN", "--between", "pixels"], "between must be latents, classes, both"),
         (["interpolate", "RUN", "--classes", "cat"], "there is no class 'cat'"),
-        (["interpolate", "RUN", "--weights", "best"], "--weights must be ema or raw"),
+        (["interpolate", "RUN", "--weights", "best"], "'best' is not one of 'ema', 'raw'"),
         (["curve", "nowhere"], "nowhere is not a run directory"),
         (["curve", "RUN", "--truncation", "1,x"], "got x, or off for none"),
         (["curve", "RUN", "--truncation", "0"], "truncation must be positive"),

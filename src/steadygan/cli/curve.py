@@ -45,8 +45,6 @@ def curve(
     from steadygan.reports.truncation import plot_truncation, truncation_rows
     from steadygan.runs.outputs import check_output
 
-    if weights not in ("ema", "raw"):
-        raise UserError(f"--weights must be ema or raw, not {weights!r}")
     out = out or [path / "truncation.png", path / "truncation.csv"]
     if wrong := [file for file in out if file.suffix.lower() not in (".png", ".csv")]:
         raise UserError(f"--out {wrong[0]}: name a .png for the curve, or a .csv for the numbers")
@@ -61,7 +59,7 @@ def curve(
             _values(truncation),
             protocol=protocol,
             num_fake=num_fake,
-            weights=weights,  # type: ignore[arg-type]
+            weights=weights,
             reals=reals,
             max_unreadable=max_unreadable,
             device=device,

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Device, RunOrCheckpoint, TruncationOption, Weights, as_truncation
+from steadygan.cli.terminal import (
+    Classes,
+    Device,
+    RunOrCheckpoint,
+    TruncationOption,
+    Weights,
+    as_classes,
+    as_truncation,
+)
 from steadygan.errors import UserError
 
 
@@ -16,7 +24,7 @@ def interpolate(
     between: Annotated[str, typer.Option(help="latents, classes or both")] = "latents",
     rows: Annotated[int, typer.Option(help="how many paths")] = 4,
     steps: Annotated[int, typer.Option(help="images per path, both ends included")] = 8,
-    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
+    classes: Classes = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same paths")] = 0,
     truncation: TruncationOption = None,
     fps: Annotated[float, typer.Option(help="frames per second of an animation")] = 12,
@@ -39,17 +47,15 @@ def interpolate(
     from steadygan.pictures.stamp import saving
     from steadygan.runs.outputs import check_output, default_output
 
-    if weights not in ("ema", "raw"):
-        raise UserError(f"--weights must be ema or raw, not {weights!r}")
     out = out or default_output(path, "interpolation.png")
     if out.suffix.lower() not in (".png", *ANIMATED):
         raise UserError(f"--out {out}: name a .png for a sheet, or one of {', '.join(ANIMATED)}")
-    chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
+    chosen = as_classes(classes)
     arguments: dict[str, Any] = {"rows": rows, "steps": steps, "between": between, "classes": chosen}
-    arguments |= {"seed": seed, "truncation": None if truncation is None else as_truncation(truncation)}
+    arguments |= {"seed": seed, "truncation": as_truncation(truncation)}
     check_folder(out.parent, out)
     check_output(out, path)
-    generator = load(path, device=device, weights=weights)  # type: ignore[arg-type]
+    generator = load(path, device=device, weights=weights)
     images = generator.interpolate(**arguments)
     stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)
     make_folder(out.parent, out)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steadygan.cli.terminal import (
+    Classes,
     Data,
     Device,
     TruncationOption,
     Weights,
+    as_classes,
     as_truncation,
     escape,
     make_console,
@@ -30,7 +32,7 @@ def neighbours(
     features: Annotated[
         str | None, typer.Option(help="an extractor, or your own module:Class  [default: the one for the data]")
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
+    classes: Classes = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same samples")] = 0,
     truncation: TruncationOption = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
@@ -43,8 +45,6 @@ def neighbours(
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.runs.outputs import check_output
 
-    if weights not in ("ema", "raw"):
-        raise UserError(f"--weights must be ema or raw, not {weights!r}")
     out = out or path / "neighbours.png"
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the sheet is a .png")
@@ -56,10 +56,10 @@ def neighbours(
             num,
             nearest,
             features=features,
-            classes=None if classes is None else [entry.strip() for entry in classes.split(",")],
+            classes=as_classes(classes),
             seed=seed,
-            truncation=None if truncation is None else as_truncation(truncation),
-            weights=weights,  # type: ignore[arg-type]
+            truncation=as_truncation(truncation),
+            weights=weights,
             device=device,
             data=data,
         )

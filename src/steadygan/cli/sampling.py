@@ -9,14 +9,23 @@ from typing import Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import Device, RunOrCheckpoint, TruncationOption, Weights, as_truncation, progress_bars
+from steadygan.cli.terminal import (
+    Classes,
+    Device,
+    RunOrCheckpoint,
+    TruncationOption,
+    Weights,
+    as_classes,
+    as_truncation,
+    progress_bars,
+)
 from steadygan.errors import UserError
 
 
 def sample(
     path: RunOrCheckpoint,
     num: Annotated[int, typer.Option(help="how many images")] = 64,
-    classes: Annotated[str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog")] = None,
+    classes: Classes = None,
     seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
     seeds: Annotated[str | None, typer.Option(help="one image per seed: 3,17,100-120")] = None,
     moves: Annotated[
@@ -40,8 +49,6 @@ def sample(
     from steadygan.pictures.stamp import SIDECAR, saving, sidecar
     from steadygan.runs.outputs import check_output, default_output
 
-    if weights not in ("ema", "raw"):
-        raise UserError(f"--weights must be ema or raw, not {weights!r}")
     if moves is not None and seeds is None:
         raise UserError("--moves goes with --seeds")
     if out is not None and out.is_file() and out.suffix.lower() != ".png":
@@ -51,11 +58,11 @@ def sample(
     folder = out.parent if out.suffix.lower() == ".png" else out
     check_folder(folder, out)
     check_output(out, path)
-    generator = load(path, device=device, weights=weights)  # type: ignore[arg-type]
-    chosen = None if classes is None else [entry.strip() for entry in classes.split(",")]
+    generator = load(path, device=device, weights=weights)
+    chosen = as_classes(classes)
     arguments: dict[str, Any] = {
         "classes": chosen,
-        "truncation": None if truncation is None else as_truncation(truncation),
+        "truncation": as_truncation(truncation),
     }
     if seeds is None:
         call = "sample"

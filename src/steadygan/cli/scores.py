@@ -53,8 +53,6 @@ def evaluate(
     from steadygan.metrics.sharding import processes
     from steadygan.pretrained.registry import EXTRACTORS
 
-    if weights not in ("ema", "raw"):
-        raise UserError(f"--weights must be ema or raw, not {weights!r}")
     given = {"inception": inception_weights, "squeezenet": squeezenet_weights, "dinov2": dinov2_weights}
     given["inception-pytorch"] = inception_weights
     files = {name: file for name, file in given.items() if file is not None}
@@ -66,7 +64,7 @@ def evaluate(
             how |= {"protocol": protocol, "reals": reals, "data": data, "weights": weights, "lpips": lpips}
             record = evaluate_run(
                 path,
-                truncation=None if truncation is None else as_truncation(truncation),
+                truncation=as_truncation(truncation),
                 max_unreadable=max_unreadable,
                 **how,
             )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -32,12 +32,22 @@ TruncationOption = Annotated[
         "released generators  [default: off]",
     ),
 ]
-Weights = Annotated[str, typer.Option(help="ema or raw")]
+Weights = Annotated[Literal["ema", "raw"], typer.Option(help="the averaged weights, or the raw ones")]
+Classes = Annotated[
+    str | None, typer.Option(help="class numbers or names, used in turn: 3 or cat,dog", show_default=False)
+]
 Device = Annotated[str, typer.Option(help="where networks run: auto, cpu, cuda, cuda:1, mps")]
 
 
-def as_truncation(text: str) -> float | str:
-    """The number that a truncation is, or with its law by name the text."""
+def as_classes(text: str | None) -> list[str] | None:
+    """The entries of `--classes`."""
+    return None if text is None else [entry.strip() for entry in text.split(",")]
+
+
+def as_truncation(text: str | None) -> float | str | None:
+    """The number that a truncation is, or with its law by name the text; None without one."""
+    if text is None:
+        return None
     try:
         return float(text)
     except ValueError:

@@ -36,9 +36,7 @@ def translate(
     from steadygan.pictures.grid import to_pil
     from steadygan.runs.outputs import check_output
 
-    if weights not in ("ema", "raw"):
-        raise UserError(f"--weights must be ema or raw, not {weights!r}")
-    translator = load_translator(path, device=device, weights=weights)  # type: ignore[arg-type]
+    translator = load_translator(path, device=device, weights=weights)
     images = open_whole(source, channels=translator.channels)
     if out.is_file():
         raise UserError(f"--out {out} is a file: name a folder")

@@ -30,12 +30,7 @@ def r1(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
         through: under DiffAugment, differentiate with respect to the image before it and not behind it.
     """
-    x: View = Through(game.critic_sees_real) if through else game.critic_sees_real
-
-    def penalty(b: ScoredBatch) -> Tensor:
-        return 0.5 * _squared_norm(b, x).mean()
-
-    return (Term("r1", "D", penalty, grads=(x,), weight=gamma, every=every),)
+    return (_half_squared_norm("r1", game.critic_sees_real, gamma, every, through),)
 
 
 def r2(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = False) -> tuple[Term, ...]:
@@ -49,12 +44,16 @@ def r2(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
         through: under DiffAugment, differentiate with respect to the image before it and not behind it.
     """
-    g: View = Through(game.critic_sees_fake) if through else game.critic_sees_fake
+    return (_half_squared_norm("r2", game.critic_sees_fake, gamma, every, through),)
+
+
+def _half_squared_norm(name: str, seen: View, gamma: Weight, every: int, through: bool) -> Term:
+    view: View = Through(seen) if through else seen
 
     def penalty(b: ScoredBatch) -> Tensor:
-        return 0.5 * _squared_norm(b, g).mean()
+        return 0.5 * _squared_norm(b, view).mean()
 
-    return (Term("r2", "D", penalty, grads=(g,), weight=gamma, every=every),)
+    return Term(name, "D", penalty, grads=(view,), weight=gamma, every=every)
 
 
 def gp(
