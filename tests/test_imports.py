@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import steadygan
+from steadygan.objective.adversarial import LOSSES
+from steadygan.objective.registry import TERMS
 
 ROOT = Path(steadygan.__file__).parent
 
@@ -121,7 +123,7 @@ def test_no_torch_before_it_is_needed(command: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-METHODS = {"cr", "bcr", "zcr", "icr", "r1", "gp", "hinge", "wasserstein", "adversarial", "consistency", "penalty", "sn"}
+METHODS = {*TERMS, *LOSSES, "icr", "adversarial", "consistency", "penalty", "sn", "ada", "apa", "diffaugment"}
 
 
 def test_the_update_step_fits_on_a_screen_and_knows_no_method() -> None:
