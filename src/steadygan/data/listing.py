@@ -51,7 +51,7 @@ def list_images(files: Container, path: str) -> Listing:
     known = files.listing()
     if known is not None:
         if not known.names:
-            raise UserError(f"there are no images in {path}")
+            raise UserError(f"there are no images in {path}; name a folder or archive that holds some")
         return known
     everything = set(files.names())
     visible = sorted(name for name in everything if not hidden(name))

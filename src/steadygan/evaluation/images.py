@@ -71,7 +71,7 @@ def evaluate_images(
     def load(path: str) -> ImageSet:
         images = load_all(open_source(path, size=side, channels=kind.channels), max_unreadable)
         if len(images) < 2:
-            raise UserError(f"{path} holds one image that can be read; a distance needs at least 2")
+            raise UserError(f"{path} holds one image that can be read; a distance needs at least 2: add some")
         return images
 
     return score_images(

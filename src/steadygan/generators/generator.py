@@ -28,6 +28,7 @@ from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.progress import tell
 from steadygan.runs.checkpoint import (
+    ANOTHER,
     fill,
     licence,
     manifest_step,
@@ -71,12 +72,16 @@ class Generator:
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-            raise UserError(f"{path}: the manifest's description of the generator is damaged: {error}") from error
+            raise UserError(
+                f"{path}: the manifest's description of the generator is damaged: {error}; {ANOTHER}"
+            ) from error
         tensors = {key.removeprefix(f"{network}."): value for key, value in tensors.items()}
         try:
             fill(self.module, tensors)
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"{path}: the weights don't fit the generator the manifest describes: {error}") from error
+            raise UserError(
+                f"{path}: the weights don't fit the generator the manifest describes: {error}; {ANOTHER}"
+            ) from error
         self.module.eval().requires_grad_(False)
         self._winograd = winograd
         self.network = Truncations(self.module, self._prior, read_statistics(path))

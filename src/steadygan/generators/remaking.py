@@ -69,7 +69,9 @@ def remake(stamp: Stamp, generator: Generator) -> Tensor:
         UserError: the generator is another one, or the stamp's arguments make no sense to it.
     """
     if weights_digest(generator.path) != stamp.checkpoint:
-        raise UserError(f"{generator.path} is not the checkpoint that made this image")
+        raise UserError(
+            f"{generator.path} is not the checkpoint that made this image; search another directory with --runs"
+        )
     arguments = dict(stamp.arguments)
     try:
         if stamp.call == "sample" and stamp.index is not None:

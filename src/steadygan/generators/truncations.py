@@ -41,7 +41,10 @@ class Truncations:
             return self.module
         cut = read_truncation(truncation)
         if self._prior.kind == "uniform" and not isinstance(self.module, Mapped) and cut.threshold >= 1:
-            raise UserError(f"this generator's latents lie within ±1: a truncation of {truncation} would do nothing")
+            raise UserError(
+                f"this generator's latents lie within ±1: a truncation of {truncation} would do nothing; "
+                "choose a smaller one"
+            )
         if cut.law is not None and isinstance(self.module, Mapped):
             raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
         if not has_batch_statistics(self.module):

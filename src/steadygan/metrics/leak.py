@@ -95,7 +95,10 @@ class LeakMeter:
         if not augmentations:
             raise UserError("nothing can leak: the run has no augmentation")
         if len(held_out) < FEWEST:
-            raise UserError(f"measuring a leak needs {FEWEST} held-out images or more; there are {len(held_out)}")
+            raise UserError(
+                f"measuring a leak needs {FEWEST} held-out images or more; "
+                f"there are {len(held_out)}: raise data.heldout in a new run"
+            )
         self.names = tuple(augmentations)
         self._apply = tuple(augmentations.values())
         self._generator = torch.Generator().manual_seed(seed)

@@ -157,7 +157,9 @@ def load_state(network: nn.Module, path: Path) -> nn.Module:
         network.load_state_dict(read_state(path))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path} holds the weights of another network ({reason})") from None
+        raise UserError(
+            f"{path} holds the weights of another network ({reason}); docs/scores.md says where the right file is"
+        ) from None
     return network
 
 

@@ -41,7 +41,10 @@ class InceptionNet(nn.Module):
         try:
             whole = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], tensors)
         except RuntimeError:
-            raise UserError(f"{path} holds the weights of another network than the TF-2015 Inception") from None
+            raise UserError(
+                f"{path} holds the weights of another network than the TF-2015 Inception; "
+                "docs/scores.md says where the right file is"
+            ) from None
         # The children stand in the order in which the network applies them.
         *trunk, self.fc = whole.children()
         self.trunk = nn.Sequential(*trunk)

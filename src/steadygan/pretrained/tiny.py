@@ -80,7 +80,9 @@ class TinyMaps(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         if size < SMALLEST:
-            raise UserError(f"model.features=tiny needs images of {SMALLEST} pixels or more, not {size}")
+            raise UserError(
+                f"model.features=tiny needs images of {SMALLEST} pixels or more, not {size}; set model.features=null"
+            )
         self.factor = 1
         while size // self.factor >= LARGEST:
             self.factor *= 2

@@ -60,6 +60,8 @@ FORMAT = 1
 WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
 AVERAGED = "G_ema"
 
+ANOTHER = "use another checkpoint of the run, or remove this one and resume"
+"""The advice for a damaged one."""
 RETRIES = 5
 """How often a reader takes the next checkpoint when retention removes the one it found."""
 
@@ -228,16 +230,19 @@ def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, A
     file = path / (MANIFEST if weights == WEIGHTS else CONFIG)
     try:
         if file.is_file() and file.stat().st_size > MOST_CONFIG:
-            raise UserError(f"{file}: damaged: larger than {MOST_CONFIG:,} bytes")
+            raise UserError(f"{file}: damaged: larger than {MOST_CONFIG:,} bytes; {ANOTHER}")
         manifest = read_json(file)
         sums = {str(name): str(digest) for name, digest in manifest["sha256"].items()}
         version = manifest["format"]
     except (UserError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint, or a damaged one: {file.name} is missing or unreadable") from error
     if version != FORMAT:
-        raise UserError(f"{path}: checkpoint format {version!r}; this version of steadygan reads {FORMAT}")
+        raise UserError(
+            f"{path}: checkpoint format {version!r}; "
+            f"this version of steadygan reads {FORMAT}: use the version that wrote it"
+        )
     if any(Path(name).name != name for name in sums) or weights not in sums:
-        raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint")
+        raise UserError(f"{path}: the manifest doesn't list the files of a checkpoint; {ANOTHER}")
     for name in sums if files is None else files:
         file = path / name
         if not file.is_file() or sha256(file) != sums[name]:
@@ -252,7 +257,7 @@ def manifest_step(path: Path, manifest: Mapping[str, Any]) -> int:
     """The step of a checkpoint. Raises `UserError` where its manifest has none."""
     step = manifest.get("step")
     if type(step) is not int or step < 0:
-        raise UserError(f"{path / MANIFEST}: damaged: its step is {step!r}")
+        raise UserError(f"{path / MANIFEST}: damaged: its step is {step!r}; {ANOTHER}")
     return step
 
 
@@ -275,7 +280,7 @@ def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str
             keys = [key for key in file.keys() if networks is None or key.partition(".")[0] in networks]  # noqa: SIM118
             return {key: file.get_tensor(key) for key in keys}
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a readable safetensors file: {error}") from error
+        raise UserError(f"{path}: not a readable safetensors file: {error}; {ANOTHER}") from error
 
 
 def read_statistics(path: Path) -> dict[str, Tensor]:
@@ -342,7 +347,7 @@ def load_checkpoint(state: Checkpointed, path: Path) -> None:
         state.load_state_dict(saved)
     except pickle.UnpicklingError as error:
         # torch's own message advises to load it unsafely, which is the last thing to do.
-        raise UserError(f"{path / STATE}: not a training state; nothing in it was executed") from error
+        raise UserError(f"{path / STATE}: not a training state; nothing in it was executed; {ANOTHER}") from error
     except (EOFError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path}: does not fit this run (was the model, the optimiser or the data changed?): {error}"

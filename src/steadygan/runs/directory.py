@@ -102,7 +102,10 @@ class Writer(RunDirectory):
         """Makes this process the run's only writer."""
         self._lock = lock(self.path / ".lock")
         if self._lock is None:
-            raise UserError(f"{self.path}: another process is training in this directory")
+            raise UserError(
+                f"{self.path}: another process is training in this directory; "
+                f"`{command_line('stop', self.path)}` ends it, or choose another directory with --out"
+            )
 
     def close(self) -> None:
         """Gives the lock back."""
