@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,8 +18,24 @@ from steadygan.nets.registry import build_network
 from steadygan.nets.shape import Shape
 from steadygan.nets.translate import generator_name
 from steadygan.nets.unfilled import Unfilled
-from steadygan.runs.checkpoint import weights_name
+from steadygan.runs.checkpoint import ANOTHER, weights_name
 from steadygan.runs.shared import MODEL
+
+
+@contextmanager
+def described(path: Path, damage: str) -> Iterator[None]:
+    """Within, errors of a damaged checkpoint become one `UserError` that names it.
+
+    Args:
+        path: the checkpoint.
+        damage: what is wrong with it if something is.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+        raise UserError(f"{path}: {damage}: {error}; {ANOTHER}") from error
 
 
 def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steadygan.errors import UserError
 from steadygan.generators.classes import Classes, class_numbers
-from steadygan.generators.description import build_generator, refuse_oversized, trained_classes
+from steadygan.generators.description import build_generator, described, refuse_oversized, trained_classes
 from steadygan.generators.interpolation import Between, interpolate
 from steadygan.generators.prior import Prior, Truncation, read_truncation
 from steadygan.generators.sampling import batch_statistics, check_call, choose_labels
@@ -28,7 +28,6 @@ from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.progress import tell
 from steadygan.runs.checkpoint import (
-    ANOTHER,
     fill,
     licence,
     manifest_step,
@@ -62,26 +61,15 @@ class Generator:
     ) -> None:
         network = "G_ema" if weights == "ema" else "G"
         manifest, tensors = read_networks(path, (network,))
-        try:
+        with described(path, "the manifest's description of the generator is damaged"):
             description, self.step = manifest["generator"], manifest_step(path, manifest)
             refuse_oversized(path, description)
             self.module, self._prior = build_generator(description)
             self.kind = str(description["kind"])
             self.class_names: tuple[str, ...] = tuple(map(str, description["class_names"]))
             self.trained_classes = trained_classes(description)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-            raise UserError(
-                f"{path}: the manifest's description of the generator is damaged: {error}; {ANOTHER}"
-            ) from error
-        tensors = {key.removeprefix(f"{network}."): value for key, value in tensors.items()}
-        try:
-            fill(self.module, tensors)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{path}: the weights don't fit the generator the manifest describes: {error}; {ANOTHER}"
-            ) from error
+        with described(path, "the weights don't fit the generator the manifest describes"):
+            fill(self.module, {key.removeprefix(f"{network}."): value for key, value in tensors.items()})
         self.module.eval().requires_grad_(False)
         self._winograd = winograd
         self.network = Truncations(self.module, self._prior, read_statistics(path))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError, nearest
-from steadygan.generators.description import build_generator, refuse_oversized
+from steadygan.generators.description import build_generator, described, refuse_oversized
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.translate import generator_name
-from steadygan.runs.checkpoint import ANOTHER, fill, licence, manifest_step, read_manifest, read_networks
+from steadygan.runs.checkpoint import fill, licence, manifest_step, read_manifest, read_networks
 
 
 class Translator:
@@ -30,27 +30,17 @@ class Translator:
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
         manifest = read_manifest(path, ())
-        try:
+        with described(path, "the manifest's description of the generators is damaged"):
             description, self.step = manifest["generator"], manifest_step(path, manifest)
             refuse_oversized(path, description)
             nets, _ = build_generator(description)
             self.directions: tuple[str, ...] = tuple(map(str, description["directions"]))
             self.size, self.channels = int(description["size"]), int(description["channels"])
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-            raise UserError(
-                f"{path}: the manifest's description of the generators is damaged: {error}; {ANOTHER}"
-            ) from error
         assert isinstance(nets, nn.ModuleDict)
         prefix = "G_ema." if weights == "ema" else ""
         _, tensors = read_networks(path, ("G_ema",) if weights == "ema" else tuple(nets))
-        try:
+        with described(path, "the weights don't fit the generators the manifest describes"):
             fill(nets, {key.removeprefix(prefix): value for key, value in tensors.items()})
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{path}: the weights don't fit the generators the manifest describes: {error}; {ANOTHER}"
-            ) from error
         self.nets, self.path = nets.to(device).eval().requires_grad_(False), path
         self.licence = licence(path, manifest)
 
