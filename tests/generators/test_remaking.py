@@ -58,7 +58,7 @@ def test_a_grid_of_a_training_is_made_again_to_the_bit(run: Path, tmp_path: Path
     stamp = read_stamp(grid)
     assert (stamp.call, stamp.step, stamp.columns) == ("sample", 2, 10)
     assert stamp.arguments == {"num": 80, "classes": list(range(10)), "seed": 0}
-    assert (stamp.column_names, stamp.named) == (tuple("0123456789"), False)
+    assert (stamp.column_names, stamp.named) == (tuple("0123456789"), True)
     assert command("remake", grid, "--runs", tmp_path, "--out", tmp_path / "again.png") == 0
     assert same(grid, tmp_path / "again.png")
 

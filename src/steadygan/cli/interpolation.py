@@ -44,7 +44,6 @@ def interpolate(
     from steadygan.generators.remaking import stamp_for
     from steadygan.pictures.animation import ANIMATED, save_animation
     from steadygan.pictures.grid import grid, save_grid
-    from steadygan.pictures.stamp import saving
     from steadygan.runs.outputs import check_output, default_output
 
     out = out or default_output(path, "interpolation.png")
@@ -60,7 +59,7 @@ def interpolate(
     stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)
     make_folder(out.parent, out)
     if out.suffix.lower() == ".png":
-        save_grid(images.flatten(0, 1), out, steps, saving(stamp, "PNG"))
+        save_grid(images.flatten(0, 1), out, steps, stamp)
     else:
         across = round(rows**0.5) if rows > 3 else rows
         there = [grid(images[:, step], across) for step in range(steps)]

@@ -23,7 +23,7 @@ def remake(
     from steadygan.generators.remaking import check, column_names, find_weights
     from steadygan.generators.remaking import remake as again
     from steadygan.machine import choose_device
-    from steadygan.pictures.grid import grid, to_pil, with_names
+    from steadygan.pictures.grid import draw, to_pil
     from steadygan.pictures.stamp import read_stamp, saving
 
     stamp = read_stamp(image)
@@ -40,9 +40,8 @@ def remake(
         picture = to_pil(images[0])
     else:
         columns = stamp.columns or len(images)
-        picture = grid(images, columns)
-        if stamp.named is True and (names := column_names(stamp, generator)):
-            picture = with_names(picture, names, columns)
+        names = column_names(stamp, generator) if stamp.named is True else ()
+        picture = draw(images, columns, names, times=stamp.enlarged)
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
     typer.echo(f"checkpoint  {checkpoint}")
     typer.echo(f"remade      {out}")

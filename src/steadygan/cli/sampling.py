@@ -79,12 +79,12 @@ def sample(
         every = len(chosen or generator.trained_classes) if generator.classes else 0
         columns = columns_for(num, every)
         names = column_names(replace(stamp, columns=columns), generator)
-        sheet = replace(stamp, columns=columns, column_names=tuple(names[:columns]), named=bool(names))
+        sheet = replace(stamp, columns=columns, column_names=tuple(names[:columns]))
         if num == 1:
             one = stamp.of(0, *label_of(generator, chosen, 0))
             write_whole(out, lambda file: to_pil(images[0]).save(file, format="PNG", **saving(one, "PNG")))
         else:
-            save_grid(images, out, columns, saving(sheet, "PNG"), names)
+            save_grid(images, out, columns, sheet, names)
     else:
         stamps = {f"{i:06d}.png": stamp.of(i, *label_of(generator, chosen, i)) for i in range(num)}
         for image, (name, each) in zip(images, stamps.items(), strict=True):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from steadygan.files import write_whole
+from steadygan.pictures.stamp import Stamp, saving
 
 WIDEST = 16
+LARGE, WIDE = 128, 1200
 NAME_SIZE, LONGEST_NAME = 11, 24
 
 
@@ -63,19 +64,48 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
     return made
 
 
-def save_grid(
-    images: Tensor,
-    path: Path,
-    columns: int,
-    options: Mapping[str, Any] = MappingProxyType({}),
-    names: Sequence[str] = (),
-) -> Path:
-    """Writes a sheet of uint8 images (N, C, H, W) as PNG, whole or not at all.
+def enlargement(side: int, columns: int, *, gap: int = 2) -> int:
+    """The whole factor that makes small images large enough to see: up to 128 pixels an image and 1,200 a sheet."""
+    return max(1, min(LARGE // side, WIDE // (columns * (side + gap) + gap)))
 
-    options: of Pillow's `Image.save`, such as a stamp (`stamp.saving`). names: of the columns, taken in turn, to be
-    written above them.
+
+def enlarged(image: Image.Image, times: int) -> Image.Image:
+    """Each pixel as a square of `times` by `times`, without blur."""
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST) if times > 1 else image
+
+
+def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int = 1, gap: int = 2) -> Image.Image:
+    """A sheet of uint8 images (N, C, H, W), `times` as large, with the names of its columns above it, if any."""
+    sheet = enlarged(grid(images, columns, gap=gap), times)
+    return with_names(sheet, names, columns, gap=gap * times) if names else sheet
+
+
+def plain(sheet: Image.Image, stamp: Stamp | None) -> Image.Image:
+    """A sheet as `grid` made it, pixel for pixel: without names, not enlarged. stamp: of its file."""
+    if stamp is None or (stamp.enlarged, stamp.top) == (1, 0):
+        return sheet
+    times, top = stamp.enlarged, stamp.top
+    if top >= sheet.height or sheet.width % times or (sheet.height - top) % times:
+        return sheet  # edited since
+    box = (0, top, sheet.width, sheet.height)
+    return sheet.resize((sheet.width // times, (sheet.height - top) // times), Image.Resampling.NEAREST, box)
+
+
+def save_grid(images: Tensor, path: Path, columns: int, stamp: Stamp | None = None, names: Sequence[str] = ()) -> Path:
+    """Writes a sheet as PNG, small images enlarged, whole or not at all.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        path: the file.
+        columns: images in a row.
+        stamp: what made them, written into the file.
+        names: of the columns, taken in turn, to be written above them.
     """
-    sheet = grid(images, columns)
-    sheet = with_names(sheet, names, columns) if names else sheet
+    times = enlargement(images.shape[3], columns)
+    sheet = draw(images, columns, names, times=times)
+    options = {}
+    if stamp is not None:
+        top = sheet.height - times * grid(images[:, :1, :, :1], columns).height
+        options = saving(replace(stamp, enlarged=times, top=top, named=bool(names)), "PNG")
     write_whole(path, lambda temporary: sheet.save(temporary, format="PNG", **options))
     return path

@@ -33,7 +33,8 @@ class Stamp:
     that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
     JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make; index: which of
     the images that call makes, None for the sheet of all; columns: of that sheet, and column_names: their classes, if
-    each is of one; named: whether names stand above the columns; label, class_name: the image's class, if it has one.
+    each is of one; named: whether names stand above the columns; enlarged: by which whole factor the
+    sheet is; top: pixels above its first row; label, class_name: the image's class, if it has one.
     """
 
     steadygan: str
@@ -49,11 +50,21 @@ class Stamp:
     class_name: str | None = None
     column_names: tuple[str, ...] = ()
     named: bool = False
+    enlarged: int = 1
+    top: int = 0
 
     def of(self, index: int, label: int | None = None, class_name: str | None = None) -> Stamp:
         """The stamp of one of the images."""
         return replace(
-            self, index=index, columns=None, column_names=(), named=False, label=label, class_name=class_name
+            self,
+            index=index,
+            columns=None,
+            column_names=(),
+            named=False,
+            enlarged=1,
+            top=0,
+            label=label,
+            class_name=class_name,
         )
 
     def sentence(self) -> str:
@@ -114,7 +125,8 @@ def parse(text: str) -> Stamp | None:
     known = stamp.call in CALLS and isinstance(stamp.arguments, Mapping) and stamp.weights in ("ema", "raw")
     sound = type(stamp.step) is int and (stamp.index is None or (type(stamp.index) is int and stamp.index >= 0))
     names = all(isinstance(name, str) for name in stamp.column_names)
-    return stamp if whole and known and sound and names else None
+    drawn = type(stamp.enlarged) is int and stamp.enlarged >= 1 and type(stamp.top) is int and stamp.top >= 0
+    return stamp if whole and known and sound and names and drawn else None
 
 
 def restamp(path: Path, stamp: Stamp) -> None:

@@ -13,19 +13,15 @@ from torch import Tensor
 from steadygan.data.images import ImageSet
 from steadygan.files import make_folder, write_whole
 from steadygan.pictures.animation import save_animation
-from steadygan.pictures.grid import grid
+from steadygan.pictures.grid import draw, enlarged, enlargement, plain
 from steadygan.pictures.pixels import to_float, to_uint8
+from steadygan.pictures.stamp import KEY, parse
 from steadygan.tasks.images import Images
 from steadygan.training.state import TrainState
 
 ROWS, MOST_COLUMNS = 6, 10
-TILE_SIDE, FILM_WIDTH = 96, 480
+FILM_WIDTH = 480
 FRAMES, LAST_FRAMES, FRAMES_A_SECOND = 60, 8, 8
-
-
-def enlarged(image: Image.Image, times: int) -> Image.Image:
-    """Each pixel as a square of `times` by `times`, without blur."""
-    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
 def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
@@ -36,7 +32,7 @@ def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
     """
     train = images.train
     assert isinstance(train, ImageSet)
-    chosen, columns = _chosen(train, ROWS, known=state.objective.prior.label_pool is not None)
+    chosen, columns, names = _chosen(train, ROWS, known=state.objective.prior.label_pool is not None)
     reals = train.take(chosen)
     make_folder(path / "samples", path)
     sheets = {"reals": reals}
@@ -45,7 +41,7 @@ def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
         sheets["augmented"] = to_uint8(state.objective.pre_d(to_float(reals), generator))
     written = []
     for name, pixels in sheets.items():
-        sheet = enlarged(grid(pixels, columns), max(1, TILE_SIDE // train.size))
+        sheet = draw(pixels, columns, names, times=enlargement(train.size, columns))
         file = path / "samples" / f"{name}.png"
         write_whole(file, partial(sheet.save, format="PNG"))
         written.append(file)
@@ -64,20 +60,22 @@ def save_film(path: Path) -> Path | None:
     frames = []
     for index in chosen.tolist():
         with Image.open(sheets[index]) as sheet:
-            frames.append(enlarged(sheet.convert("RGB"), max(1, round(FILM_WIDTH / sheet.width))))
+            frame = plain(sheet.convert("RGB"), parse(str(sheet.info.get(KEY))))
+        frames.append(enlarged(frame, max(1, round(FILM_WIDTH / frame.width))))
     frames = [frame for frame in frames if frame.size == frames[-1].size]
     film = path / "samples" / "film.gif"
     return save_animation([*frames, *frames[-1:] * LAST_FRAMES], film, fps=FRAMES_A_SECOND)
 
 
-def _chosen(train: ImageSet, rows: int, *, known: bool) -> tuple[Tensor, int]:
-    """Indices of training images, row by row, and the number of columns."""
+def _chosen(train: ImageSet, rows: int, *, known: bool) -> tuple[Tensor, int, list[str]]:
+    """Indices of training images, row by row, the number of columns, and the names of their classes, if any."""
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(train), generator=generator)
     if not known or train.labels is None:
         columns = 8
-        return order[: rows * columns], columns
+        return order[: rows * columns], columns, []
     labels = train.labels.cpu()[order]
     present = [label for label in range(len(train.class_names)) if bool((labels == label).any())][:MOST_COLUMNS]
     of_class = [order[labels == label] for label in present]
-    return torch.stack([own[torch.arange(rows) % len(own)] for own in of_class], 1).flatten(), len(present)
+    chosen = torch.stack([own[torch.arange(rows) % len(own)] for own in of_class], 1).flatten()
+    return chosen, len(present), [train.class_names[label] for label in present]

@@ -11,6 +11,9 @@ from typing import Any
 
 from PIL import Image
 
+from steadygan.pictures.grid import plain
+from steadygan.pictures.stamp import KEY, parse
+
 MOST_PIXELS = 64 << 20
 CACHE = 48 << 20
 THUMB_WIDTH = 480
@@ -44,13 +47,14 @@ class Cache:
 
 
 def open_sheet(path: Path) -> Image.Image:
-    """The whole image, decoded. Raises `Damaged`."""
+    """The sheet as its images are, pixel for pixel: without names, not enlarged. Raises `Damaged`."""
     try:
         with Image.open(path) as image:
             if image.format != "PNG" or image.width * image.height > MOST_PIXELS:
                 raise Damaged(f"{path.name} is not a sheet of samples")
             image.load()
-            return image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
+            stamp = parse(str(image.info.get(KEY)))
+            return plain(image.copy() if image.mode in ("L", "RGB") else image.convert("RGB"), stamp)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise Damaged(f"{path.name}: {error}") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from steadygan._version import __version__
 from steadygan.pictures.grid import save_grid
-from steadygan.pictures.stamp import Stamp, read_stamp, restamp, saving
+from steadygan.pictures.stamp import Stamp, read_stamp, restamp
 from steadygan.runs.checkpoint import WEIGHTS, read_manifest
 from steadygan.runs.directory import Writer
 from steadygan.training.monitor import Monitor
@@ -23,7 +23,7 @@ def draw_grid(run: Writer, state: TrainState, monitor: Monitor) -> Path:
     images, columns = monitor.preview(state)
     run.make_folders()
     stamp = stamp_of_grid(run.path, state.step, monitor, columns)
-    return save_grid(images, grid_path(run, state.step), columns, saving(stamp, "PNG"))
+    return save_grid(images, grid_path(run, state.step), columns, stamp, stamp.column_names)
 
 
 def grid_path(run: Writer, step: int) -> Path:

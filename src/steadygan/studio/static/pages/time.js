@@ -17,7 +17,7 @@ export class Sheets {
       const image = new Image();
       image.onload = () => resolve(image);
       image.onerror = () => { this.kept.delete(step); reject(new Error(`the sheet of step ${count(step)} cannot be read`)); };
-      image.src = `/api/runs/${this.id}/sheets/${step}`;
+      image.src = `/api/runs/${this.id}/sheets/${step}?plain`;
     });
     this.kept.set(step, found);
     if (this.kept.size > KEPT) this.kept.delete(this.kept.keys().next().value);
