@@ -10,6 +10,7 @@ from steadygan import config as configuration
 from steadygan.errors import UserError
 from steadygan.kernels.winograd.layer import Winograd
 from steadygan.tasks.choice import build_images
+from steadygan.training import execution
 
 CPU = torch.device("cpu")
 
@@ -29,13 +30,13 @@ def test_precision_follows_the_hardware_unless_told(
     asked: str, has: bool, given: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "has_bfloat16", lambda device: has)
-    assert build.choose_precision(asked, CPU) is given
+    assert machine.choose_precision(asked, CPU) is given
 
 
 def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "has_bfloat16", lambda device: False)
     with pytest.raises(UserError, match=r"train\.precision=bfloat16.*train\.precision=auto"):
-        build.choose_precision("bfloat16", CPU)
+        machine.choose_precision("bfloat16", CPU)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_bfloat16_without_units_for_it_is_refused(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "obstacle", lambda: reason)
+    monkeypatch.setattr(execution, "obstacle", lambda: reason)
     overrides = [
         "model.kind=resnet",
         "model.width=24",

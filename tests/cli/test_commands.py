@@ -27,7 +27,7 @@ def png_size(path: str) -> tuple[int, int]:
 
 
 def test_train_says_what_it_does_and_where_the_results_are(steadygan: Run) -> None:
-    result = steadygan("train", "digits", *TINY)
+    result = steadygan("train", "digits", *TINY, "objective.terms.bcr.real=10", "objective.terms.zcr.gen=0.5")
     assert (result.status, result.err) == (0, "")
     lines = dict(re.findall(r"^(\w+) {2,}(.+)$", result.out, re.MULTILINE))
     assert lines["data"].startswith("32 images of 1×16×16, 10 classes, 180 held out")
@@ -118,7 +118,7 @@ def test_a_dry_run_of_what_cannot_fit_says_what_to_change(steadygan: Run, monkey
 def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> None:
     result = steadygan("sample", trained, "--num", "12", "--out", "new/sheet.png")
     assert result == Result(0, "12 images   new/sheet.png\n", "")
-    assert png_size("new/sheet.png") == (10 * 18 + 2, 2 * 18 + 19)  # classes are named above the columns
+    assert png_size("new/sheet.png") == (6 * (10 * 18 + 2), 6 * (2 * 18 + 2) + 17)  # classes are named above the columns
     assert steadygan("sample", trained, "--num", "3", "--classes", "7,3", "--out", "several").status == 0
     assert sorted(path.name for path in Path("several").iterdir()) == [
         "000000.png",

@@ -39,7 +39,7 @@ def test_a_folder_is_trained_on_in_one_command(photos: Path, steadygan: Run, mon
     for word in ("mirroring", "forecast", "expect", "the same as", "verdict", "film"):
         assert word in result.out
     with Image.open(run / "samples/reals.png") as sheet:
-        assert sheet.size == (2 * 34 * 3 + 2 * 3, 6 * 34 * 3 + 2 * 3)  # two classes, six rows, each pixel thrice
+        assert sheet.size == (4 * (2 * 34 + 2), 4 * (6 * 34 + 2) + 17)  # two classes, six rows, names
     assert (run / "samples/augmented.png").is_file()
     with Image.open(run / "samples/film.gif") as film:
         assert film.n_frames >= 2

@@ -30,7 +30,7 @@ def flop(state: TrainState) -> int:
 
 
 FACTS = (
-    ("digits", (), 543, 38.4),
+    ("digits-icr", (), 543, 38.4),
     ("cifar10-biggan-icr", (), 937, 194.9),
     ("cifar10-biggan-icr", ("train.recompute=true",), 1027, 249.8),
     ("cifar10-biggan-icr", ("train.phases=[D,D,D,D,G]",), 2179, 541.2),

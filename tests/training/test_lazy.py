@@ -144,7 +144,7 @@ def images() -> ImageSet:
 
 def of(*overrides: str) -> Config:
     fixed = ["data.size=16", "model.width=2", "model.latent=4", "train.batch_size=8", "train.precision=float32"]
-    return build.resolve(config.load("digits", [*fixed, *overrides]))
+    return build.resolve(config.load("digits-icr", [*fixed, *overrides]))
 
 
 def test_a_configuration_scales_rates_and_betas_of_the_player_that_has_lazy_terms(images: ImageSet) -> None:

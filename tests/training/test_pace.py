@@ -24,9 +24,9 @@ def test_scores_never_take_more_than_their_share() -> None:
     assert taken == 120  # 3 % of 4,000 seconds
 
 
-def test_the_first_score_waits_for_the_time_that_training_on_as_many_images_takes() -> None:
-    assert not Pace().due(600, images=600 * 100)
-    assert Pace().due(700, images=700 * 100)
+def test_the_first_score_is_expected_to_take_as_long_as_training_on_five_hundred_images() -> None:
+    assert not Pace().due(160, images=160 * 100)
+    assert Pace().due(170, images=170 * 100)
 
 
 def test_patience_counts_scores_since_the_best_also_after_a_resume() -> None:

@@ -54,13 +54,13 @@ def crash_at(step: int) -> Any:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never interrupted."""
-    return steadygan.train("digits", TINY + UNSCORED, out=tmp_path_factory.mktemp("whole") / "run").path
+    return steadygan.train("digits-icr", TINY + UNSCORED, out=tmp_path_factory.mktemp("whole") / "run").path
 
 
 def crashed(path: Path) -> Path:
     """The same run, dead two steps after its checkpoint."""
     with pytest.raises(Crash):
-        steadygan.train("digits", TINY + UNSCORED, out=path, on_step=crash_at(STOP + 2))
+        steadygan.train("digits-icr", TINY + UNSCORED, out=path, on_step=crash_at(STOP + 2))
     return path
 
 

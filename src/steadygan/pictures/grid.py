@@ -51,7 +51,7 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
     font, side = ImageFont.load_default(NAME_SIZE), (sheet.width - gap) // columns
     shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
     upright = max(font.getlength(name) for name in shown) > side - gap
-    height = (int(max(font.getlength(name) for name in shown)) if upright else NAME_SIZE) + 2 * gap + 2
+    height = (int(max(font.getlength(name) for name in shown)) if upright else NAME_SIZE) + 6
     made = Image.new(sheet.mode, (sheet.width, sheet.height + height), "white")
     made.paste(sheet, (0, height))
     for column in range(columns):

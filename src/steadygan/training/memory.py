@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.training.graphs import Values
 from steadygan.training.state import TrainState
 
@@ -96,10 +97,11 @@ class Before:
 
 
 def _make_smaller(state: TrainState, player: str, reason: str) -> None:
-    """Halves the micro-batches, or nearly so where their size is odd."""
+    """Halves the micro-batches, or nearly so where their size is odd; one image has no batch statistics."""
     execution, batch = state.execution, state.loader.batch_size
     whole = math.gcd(batch, *state.objective.sizes.values())
-    parts = next((n for n in range(2 * execution.accumulate, whole + 1) if whole % n == 0), None)
+    least = 2 if any(has_batch_statistics(net) for net in state.nets.values()) else 1
+    parts = next((n for n in range(2 * execution.accumulate, whole // least + 1) if whole % n == 0), None)
     size = batch // execution.accumulate
     if parts is None or state.share.size > 1:
         more = "" if parts is None else f" raise train.accumulate (to {parts}, say),"

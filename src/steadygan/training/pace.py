@@ -8,8 +8,8 @@ from typing import Any
 
 SHARE = 0.03
 """Of the time of training that scores may take."""
-FAKES = 2000
-"""How many images a score is taken to make before the first one was timed."""
+FIRST = 500
+"""The first score is expected to take as long as training on so many images; a run of minutes needs it early."""
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Pace:
         return self.spent + self.expected(seconds, images) <= SHARE * seconds
 
     def expected(self, seconds: float, images: int) -> float:
-        """Seconds that the next score will take: the first as long as training on as many images, which is longer."""
-        return FAKES * seconds / max(images, 1) if self.last is None else self.last
+        """Seconds that the next score will take: as many as the last one, or an estimate before the first."""
+        return FIRST * seconds / max(images, 1) if self.last is None else self.last
 
     def took(self, seconds: float) -> None:
         """Counts a score."""
