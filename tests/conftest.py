@@ -18,6 +18,27 @@ os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # `uv run pytest`: messages woul
 torch.set_num_threads(1)
 
 
+LONG = (
+    "test_learning",
+    "test_program",
+    "test_estimate",
+    "test_browser",
+    "test_inception",
+    "test_compile",
+    "test_use",
+    "test_making",
+    "test_resume",
+    "test_distributed",
+)
+"""The files that take longest, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: with the last of them begun last, one process would wait for the other."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture(autouse=True)
 def may_compile() -> Iterator[None]:
     """Kernels are compiled where a test first needs them."""

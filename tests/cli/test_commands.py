@@ -118,7 +118,10 @@ def test_a_dry_run_of_what_cannot_fit_says_what_to_change(steadygan: Run, monkey
 def test_sample_writes_a_sheet_or_a_folder(steadygan: Run, trained: Path) -> None:
     result = steadygan("sample", trained, "--num", "12", "--out", "new/sheet.png")
     assert result == Result(0, "12 images   new/sheet.png\n", "")
-    assert png_size("new/sheet.png") == (6 * (10 * 18 + 2), 6 * (2 * 18 + 2) + 17)  # classes are named above the columns
+    assert png_size("new/sheet.png") == (
+        6 * (10 * 18 + 2),
+        6 * (2 * 18 + 2) + 17,
+    )  # named above
     assert steadygan("sample", trained, "--num", "3", "--classes", "7,3", "--out", "several").status == 0
     assert sorted(path.name for path in Path("several").iterdir()) == [
         "000000.png",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 import steadygan as package
 from steadygan.errors import UserError
+from steadygan.generators import truncations
 from steadygan.importing import import_files
 from steadygan.runs.checkpoint import read_statistics, read_weights
 
@@ -57,7 +59,9 @@ def test_the_command_refuses_with_the_reason(steadygan: Run, tmp_path: Path) -> 
     assert "name=value" in result.err
 
 
-def test_statistics_go_with_the_truncation(tmp_path: Path) -> None:
+def test_statistics_go_with_the_truncation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = partial(truncations.standing_statistics, batches=2, batch_size=8)
+    monkeypatch.setattr(truncations, "standing_statistics", few)
     path = imported("huggingface", tmp_path)
     generator = package.load(path, device="cpu")
     tables = read_statistics(path)
