@@ -26,6 +26,8 @@ COPIES = 0.05
 LEAK = 0.05
 ALIKE, LOST = 0.3, 0.5
 """Samples lack diversity below this share of the reals', or of their own best value."""
+FEW = 2
+"""Scores that say little of a trend; so do those that began in a run's second half."""
 CHANCE = 0.06
 """D is at chance when its loss is within this share of its value at chance."""
 IMPROVED = 0.8
@@ -224,12 +226,8 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
             records.lines[0]["step"],
             livelier(records),
         )
-    level, values = records.undecided, [value for _, value in records.series("D/adversarial")]
-    paid = records.tail("D/adversarial")
-    if level is None or paid is None or not at_chance(records):
-        return None
-    away = sorted(abs(value - level) / level for value in values)
-    if away[int(0.9 * (len(away) - 1))] > 2 * CHANCE:
+    level, paid = records.undecided, records.tail("D/adversarial")
+    if level is None or paid is None or not at_chance(records) or was_ahead(records):
         return None
     return Verdict(
         "nothing is learnt",
@@ -257,6 +255,16 @@ def fine(records: Records) -> Verdict | None:
     paid = records.tail("D/adversarial")
     if diversity is None or real is None or paid is None or level is None:
         return None
+    late = bool(scores) and 2 * scores[0][0] > records.lines[-1]["step"]
+    if (late or len(scores) <= FEW) and 0.5 <= diversity <= 2 and at_chance(records) and was_ahead(records):
+        told = f"; the score is {scores[-1][1]:.4g}" if scores else ""
+        return Verdict(
+            "fine",
+            f"Fine, as far as can be seen from {len(scores) or 'no'} scores: D could tell fakes at first, and G has "
+            f"caught up: D's loss is at chance ({paid:.3g} of {level:.3g}), the diversity of G's images is "
+            f"{diversity:.0%} of the reals'{told}.",
+            {"D/adversarial": paid, "G_diversity": diversity},
+        )
     if len(scores) < 2 and 0.5 <= diversity <= 2 and not at_chance(records) and real >= 0.55:
         return Verdict(
             "fine",
@@ -271,6 +279,15 @@ def fine(records: Records) -> Verdict | None:
 def improved(scores: list[tuple[int, float]]) -> bool:
     """Whether the best score is clearly better than the first."""
     return len(scores) > 1 and min(value for _, value in scores) < IMPROVED * scores[0][1]
+
+
+def was_ahead(records: Records) -> bool:
+    """Whether D told fakes from reals in three lines or more, now or before."""
+    level = records.undecided
+    away = [
+        value for _, value in records.series("D/adversarial") if level is not None and value < level * (1 - 2 * CHANCE)
+    ]
+    return len(away) >= 3
 
 
 def at_chance(records: Records) -> bool:
