@@ -30,8 +30,8 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{where} is invalid: {place}: {error.msg[:1].lower()}{error.msg[1:]}") from None
-    except RecursionError:
-        raise UserError(f"{where} is invalid: it is nested too deep") from None
+    except (ValueError, RecursionError) as error:  # an endless number, or brackets without end
+        raise UserError(f"{where} is invalid: {error}") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{where} is invalid: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
     pairs, classes, base = manifest.get("labels"), manifest.get("classes"), name.removesuffix(MANIFEST)
