@@ -180,11 +180,13 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
     if not replicas.first:
         return
     print_scores(console, result.scores)
-    typer.echo(f"samples     {result.grid}")
+    if result.grid is not None:
+        typer.echo(f"samples     {result.grid}")
     from steadygan import config as configuration
 
-    if planning.own(configuration.load(result.path)):
-        planning.verdict(result.path)
+    with suppress(UserError):  # all is done, whatever became of config.yaml meanwhile
+        if planning.own(configuration.load(result.path)):
+            planning.verdict(result.path)
     typer.echo(f"generator   {result.path / 'checkpoints'}")
     more: tuple[object, ...] = ("translate", result.path, "--input", "FOLDER", "--out", "FOLDER")
     more = more if result.translates else ("sample", result.path, "--num", 64)
