@@ -168,7 +168,7 @@ def check_folder(folder: Path, out: Path, *, option: str = "--out") -> None:
     for parent in (folder, *folder.absolute().parents):
         if any(all((parent / name).is_file() for name in files) for files in (CHECKPOINT_FILES, SHARED_FILES)):
             raise UserError(
-                f"{option} {out}: {parent} is a checkpoint, which holds its own files only; name another place with {option}"
+                f"{option} {out}: {parent} is a checkpoint, which holds its own files only; name another place"
             )
     if folder.name == "checkpoints" and (folder.parent / "config.yaml").is_file():
         raise UserError(f"{option} {out}: {folder} is for the checkpoints of a run alone; name another place")

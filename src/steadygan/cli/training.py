@@ -277,5 +277,8 @@ def _dry_run(config: Config) -> None:
     if device.type == "cuda":
         measured = torch.cuda.max_memory_allocated(device) / 2**20
         console.print(f"measured    {measured:,.0f} MiB at the peak", highlight=False)
-    total = duration(seconds * config.train.steps)
-    console.print(f"time        {seconds:.2f} s a step, {total} for {config.train.steps:,} steps", highlight=False)
+    hours = config.train.hours
+    length = f"{duration(seconds * config.train.steps)} for {config.train.steps:,} steps"
+    if hours is not None and 3600 * hours < seconds * config.train.steps:
+        length = f"about {max(1, int(3600 * hours / seconds)):,} steps in the {hours:g} hours of train.hours"
+    console.print(f"time        {seconds:.2f} s a step, {length}", highlight=False)
