@@ -14,7 +14,7 @@ from steadygan.data.images import ImageSet
 from steadygan.data.pair_images import PairSet
 from steadygan.generators.description import build_generator
 from steadygan.generators.prior import Prior
-from steadygan.nets.batch_norm import has_batch_statistics
+from steadygan.nets.batch_norm import check_single, has_batch_statistics
 from steadygan.nets.registry import build_network, typed_options
 from steadygan.nets.shape import Shape
 from steadygan.objective.adversarial import find_loss
@@ -84,6 +84,9 @@ def build_state(
         sizes=phase_sizes(train, terms, share),
         lazy_apart=config.optim.lazy == "apart",
     )
+    if share.size == 1 and min([train.batch, *objective.sizes.values()]) == train.accumulate:
+        for net in nets.values():
+            check_single(net)
     generator = stream(device, share).manual_seed(train.seed)
     execution = build_execution(train, nets, terms, generator, convolutions)
     recorded, half = execution.graphs is not None, execution.autocast is torch.float16

@@ -370,7 +370,11 @@ def validate(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError("\n".join(explain(Config, item) for item in error.errors())) from None
+        found = error.errors()
+        # A wrong entry is left out of its list, which then is too short as well.
+        within = [item["loc"][:-1] for item in found]
+        told = [item for item in found if item["type"] != "too_short" or item["loc"] not in within]
+        raise UserError("\n".join(explain(Config, item) for item in told)) from None
 
 
 def _set(tree: dict[str, Any], keys: Sequence[str], value: Any) -> None:

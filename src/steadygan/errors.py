@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -42,6 +43,29 @@ def require(package: str, extra: str, purpose: str) -> None:
     """
     if find_spec(package.replace("-", "_")) is None:
         raise UserError(f"{purpose} needs {package}: `pip install {package}` (steadygan's extra {extra!r})")
+
+
+IN_WORDS = (
+    (r"^Value error, ", ""),
+    (r"^Input should be greater than or equal to ", "must be at least "),
+    (r"^Input should be greater than ", "must be above "),
+    (r"^Input should be less than or equal to ", "must be at most "),
+    (r"^Input should be less than ", "must be below "),
+    (r"^Input should be a valid integer.*", "must be a whole number"),
+    (r"^Input should be a valid number.*", "must be a number"),
+    (r"^Input should be a valid boolean.*", "must be true or false"),
+    (r"^Input should be a valid string.*", "must be text"),
+    (r"^Input should be ", "must be "),
+    (r"^Field required$", "is missing"),
+    (r"^\w+ should have at least (\d+) items?.*", r"must have at least \1 entries"),
+)
+
+
+def in_words(message: str) -> str:
+    """What pydantic says of a wrong value, as the end of a sentence about it: `must be above 0`."""
+    for pattern, words in IN_WORDS:
+        message = re.sub(pattern, words, message)
+    return message
 
 
 LISTED = 24

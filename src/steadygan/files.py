@@ -154,21 +154,28 @@ def parse_yaml(text: str, source: object) -> Any:
     return tree
 
 
-def check_folder(folder: Path, out: Path) -> None:
+def check_folder(folder: Path, out: Path, *, option: str = "--out") -> None:
     """Checks, before the work is done, that a folder is there or can be made, and that it can be written.
 
+    Args:
+        folder: where files will be.
+        out: the option's value, for messages.
+        option: how the command line calls `out`.
+
     Raises:
-        UserError: not so, or it is a checkpoint, whose files are hashed; naming `out`, the option's value.
+        UserError: not so, or it is a checkpoint, whose files are hashed.
     """
     for parent in (folder, *folder.absolute().parents):
         if any(all((parent / name).is_file() for name in files) for files in (CHECKPOINT_FILES, SHARED_FILES)):
             raise UserError(
-                f"--out {out}: {parent} is a checkpoint, which holds its own files only; name another place with --out"
+                f"{option} {out}: {parent} is a checkpoint, which holds its own files only; name another place"
             )
+    if folder.name == "checkpoints" and (folder.parent / "config.yaml").is_file():
+        raise UserError(f"{option} {out}: {folder} is for the checkpoints of a run alone; name another place")
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "cannot be written (permission denied)" if nearest.is_dir() else "is no folder"
-        raise UserError(f"--out {out}: cannot be made: {nearest} {reason}; name another place with --out")
+        raise UserError(f"{option} {out}: cannot be made: {nearest} {reason}; name another place with {option}")
 
 
 def check_picture(out: Path, known: Sequence[str] = (".png",)) -> None:

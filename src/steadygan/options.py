@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import pydantic
 
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError, in_words, nearest
 
 NONE_SET: Mapping[str, str] = MappingProxyType({})
 
@@ -45,7 +45,7 @@ def resolve(
         try:
             resolved[name] = pydantic.TypeAdapter(options[name][1]).validate_python(value)
         except pydantic.ValidationError as error:
-            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            reason = in_words(error.errors()[0]["msg"])
             raise UserError(f"{where}.{name}: {reason}, got {value!r}") from error
     if missing := [name for name, value in resolved.items() if value is inspect.Parameter.empty]:
         raise UserError(f"{where}: needs {', '.join(missing)}")

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from steadygan.errors import UserError, nearest
+from steadygan.errors import UserError, in_words, nearest
 
 ALL_KEYS = " (`steadygan settings WORD` finds others)"
 """The end of a message about an unknown key."""
@@ -45,7 +45,7 @@ def explain(root: type[BaseModel], item: Any) -> str:
             section = None if field is None else _section(field.annotation)
         known = f"; {nearest(location[-1], section.model_fields)}" if section is not None else ""
         return f"unknown key {key}{known}{ALL_KEYS}"
-    message = f"{key}: {item['msg'].removeprefix('Value error, ')}"
+    message = f"{key}: {in_words(item['msg'])}"
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
         return message  # of several keys, which it names
     return f"{message}, got {_shown(item['input'])}"[:500]
@@ -149,7 +149,9 @@ def _number(path: str, text: str, *, whole: bool) -> float:
         hint = ""
         if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
             point = text.strip().replace(",", ".")
-            hint = f"; write {path}={point} with a point" if not whole else f"; write {path}={text.replace(',', '')}"
+            thousands = re.fullmatch(r"\s*[-+]?\d{1,3}(,\d{3})+\s*", text)
+            plain = f"; write {path}={text.replace(',', '')}" if thousands else ""
+            hint = plain if whole else f"; write {path}={point} with a point"
         raise UserError(f"{path}={text}: must be a {'whole ' if whole else ''}number{hint}") from None
     if whole and not value.is_integer():
         raise UserError(f"{path}={text}: must be a whole number")

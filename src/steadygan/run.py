@@ -21,7 +21,7 @@ from steadygan.estimate import fit_batch
 from steadygan.kernels.compiled import building
 from steadygan.machine import choose_device, choose_precision, prepare, restored
 from steadygan.parallel.replicas import Replicas
-from steadygan.runs.checkpoint import checkpoints, load_checkpoint
+from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint
 from steadygan.runs.directory import RunDirectory
 from steadygan.runs.opening import Facts, NewRun, ResumedRun
 from steadygan.runs.provenance import circumstances, config_digest
@@ -34,6 +34,7 @@ from steadygan.trackers import clients as trackers
 from steadygan.trackers.reporting import reporting as handed_on
 from steadygan.training.clock import Clock
 from steadygan.training.loop import Progress, Trainer
+from steadygan.training.pace import Patience
 from steadygan.training.state import TrainState
 from steadygan.training.transfer import start_from
 
@@ -124,6 +125,7 @@ def train_run(
             origin: dict[str, Any] = {}
             if opening.checkpoint is not None:
                 load_checkpoint(state, opening.checkpoint)
+                refuse_ended(RunDirectory(path), config, state)
             elif train.init_from is not None:
                 source = Path(train.init_from).expanduser()
                 origin["init_from"] = start_from(state, source, monitor.generator, partial(build_critic, config))
@@ -134,7 +136,6 @@ def train_run(
         replicas.copy_first(state.weights().values())
         replicas.helper = partial(fakes, state)
         status = Status(path, config.train.steps, state.step) if replicas.first else None
-        refuse_spent(path, config, state.seconds, run)
         with reporting(status):
             trainer = Trainer(config, state, run, monitor, score=score, replicas=replicas, status=status)
             if choice:
@@ -204,12 +205,24 @@ def refuse_run(source: str | Path) -> None:
         )
 
 
-def refuse_spent(path: Path, config: Config, seconds: float, run: RunDirectory) -> None:
-    """Refuses to resume a run that has used up its time."""
-    clock = Clock.of(config.train, run.records("metrics.jsonl"), seconds)
+def refuse_ended(run: RunDirectory, config: Config, state: TrainState) -> None:
+    """Refuses to resume a run that has used up its time, or was ended as its scores no longer improved."""
+    metrics, scores = (
+        [row for row in run.records(name) if row["step"] <= state.step] for name in ("metrics.jsonl", "scores.jsonl")
+    )
+    clock = Clock.of(config.train, metrics, state.seconds)
     if clock.budget is not None and clock.spent >= clock.budget:
         hours = 2 * clock.budget / 3600
         raise UserError(
-            f"{path} has used up its time; to continue, raise train.hours, e.g. "
-            f"`{command_line('train', path, '--resume', f'train.hours={hours:g}')}`"
+            f"{run.path} has used up its time; to continue, raise train.hours, e.g. "
+            f"`{command_line('train', run.path, '--resume', f'train.hours={hours:g}')}`"
+        )
+    best = run.best()
+    patience = Patience.of(config.eval.patience, scores, checkpoint_step(best) if best else None)
+    if patience.ended():
+        more = f"eval.patience={2 * patience.worse}"
+        raise UserError(
+            f"{run.path} was ended by eval.patience={patience.limit}: its last {patience.worse} scores were no better "
+            f"than the best; to continue, raise it, e.g. `{command_line('train', run.path, '--resume', more)}`, or set "
+            "it to null"
         )

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 
+from steadygan.errors import in_words
+
 
 class Schedule(BaseModel):
     """A number as a function of the training step (from 0).
@@ -79,7 +81,7 @@ def _reader(
             except ValidationError as error:
                 first = error.errors()[0]
                 key = ".".join(map(str, first["loc"]))
-                raise ValueError(f"schedule: {key}{': ' if key else ''}{first['msg']}") from None
+                raise ValueError(f"schedule: {key}{': ' if key else ''}{in_words(first['msg'])}") from None
         if isinstance(given, Schedule):
             low, high = given.bounds
             inside = low >= above

@@ -46,9 +46,9 @@ def test_an_empty_argument_does_not_stand_for_the_current_directory(
     [
         (["name=../../x"], "name: is one folder's name below runs/"),
         (["name=."], "name: is one folder's name below runs/"),
-        (["train.seed=99999999999999999999999"], "train.seed: Input should be less than"),
-        (["train.hours=1e400"], "train.hours: Input should be a finite number"),
-        (["data.size=99999"], "data.size: Input should be less than or equal to 4096"),
+        (["train.seed=99999999999999999999999"], "train.seed: must be below"),
+        (["train.hours=1e400"], "train.hours: must be a finite number"),
+        (["data.size=99999"], "data.size: must be at most 4096"),
         (["train.accumulate=7"], "train: accumulate must divide batch_size (16)\n"),
         (["objective.terms.r1=10"], "write objective.terms.r1.OPTION=…"),
     ],

@@ -33,6 +33,12 @@ ERRORS = {
         ["texts/a.txt is neither a folder nor a valid zip"],
     ),
     "batch too large": (["train", "digits", "train.batch_size=5000"], ["train.batch_size is 5000", "at most 1617"]),
+    "one image a batch": (["train", "digits", "train.batch_size=1"], ["train.batch_size", "batch norm"]),
+    "one image a part": (["train", "digits", "train.accumulate=8"], ["train.batch_size", "batch norm"]),
+    "one fake a batch": (
+        ["train", "digits", "train.g_batch_size=1", "--dry-run"],
+        ["train.g_batch_size", "batch norm"],
+    ),
     "no labels": (["train", "digits", "data.path=flat"], ["model.conditional", "flat has none"]),
     "channels": (["train", "stacked-digits", "data.channels=1"], ["stacked-digits has 3 channels", "data.channels"]),
     "run is a file": (["train", "digits", "--out", "texts/a.txt"], ["texts/a.txt is a file", "--out"]),

@@ -147,6 +147,23 @@ def test_what_a_zip_unpacks_to_is_bounded_by_what_is_read(tmp_path: Path, method
     assert peak < 16 << 20
 
 
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("dataset.json", "is it another file"), ("labels.csv", "is it another file"), ("a.cls", "gives no label")],
+)
+def test_labels_far_longer_than_images_need_are_not_understood(tmp_path: Path, name: str, complaint: str) -> None:
+    """A million empty lists: 10 kB in the archive, 3 MB of text, 64 MB as objects."""
+    text = b'{"label": [' + b"[]," * (1 << 20) + b"[]]}"
+    path = as_zip(tmp_path / "archive", {"a.png": png(0), name: text})
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=complaint):
+            open_source(str(path), size=8)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
 def test_a_tar_header_of_many_megabytes_is_refused_unread(tmp_path: Path, kind: bytes) -> None:
     entry = tarfile.TarInfo("header")

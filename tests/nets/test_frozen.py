@@ -98,7 +98,7 @@ def test_a_checkpoint_alone_imports_no_module(tmp_path: Path, monkeypatch: pytes
 
 def test_its_options_are_typed_and_its_blocks_can_rest() -> None:
     sizes = {"size": 8, "channels": 1, "classes": 0, "width": 4}
-    with pytest.raises(UserError, match=r"model\.critic\.hidden: Input should be a valid boolean.*got 'perhaps'"):
+    with pytest.raises(UserError, match=r"model\.critic\.hidden: must be true or false.*got 'perhaps'"):
         create_critic("their_backbone:FAMILY", **sizes, hidden="perhaps")
     with pytest.raises(UserError, match=r"model\.critic\.hiden: unknown option; .*'hidden'"):
         create_critic("their_backbone:FAMILY", **sizes, hiden=True)

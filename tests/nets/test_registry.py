@@ -32,10 +32,10 @@ def test_a_word_for_false_is_false(word: object) -> None:
 @pytest.mark.parametrize(
     ("role", "kind", "option", "said"),
     [
-        ("critic", "resnet", {"sn_critic": "of"}, "model.critic.sn_critic: Input should be a valid boolean"),
-        ("critic", "resnet", {"sn_eps": "small"}, "model.critic.sn_eps: Input should be a valid number"),
-        ("generator", "biggan", {"shared": 2}, "model.generator.shared: Input should be a valid boolean"),
-        ("critic", "stylegan2", {"mbstd_group": 2.5}, "model.critic.mbstd_group: Input should be a valid integer"),
+        ("critic", "resnet", {"sn_critic": "of"}, "model.critic.sn_critic: must be true or false"),
+        ("critic", "resnet", {"sn_eps": "small"}, "model.critic.sn_eps: must be a number"),
+        ("generator", "biggan", {"shared": 2}, "model.generator.shared: must be true or false"),
+        ("critic", "stylegan2", {"mbstd_group": 2.5}, "model.critic.mbstd_group: must be a whole number"),
         ("critic", "resnet", {"sn_crtic": False}, "model.critic.sn_crtic: unknown option; did you mean 'sn_critic'"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_configuration_cannot_override_its_shape_for_one_network(override: str
 def test_a_configuration_keeps_the_given_options_in_their_types_and_no_others() -> None:
     model = build.resolve(config.load("digits", ["model.critic.sn_critic='false'", "model.critic.width='8'"])).model
     assert (model.critic, model.generator) == ({"sn_critic": False, "width": 8}, {})
-    with pytest.raises(UserError, match=r"model\.critic\.width: Input should be greater than or equal to 1"):
+    with pytest.raises(UserError, match=r"model\.critic\.width: must be at least 1"):
         build.resolve(config.load("digits", ["model.critic.width=0"]))
 
 

@@ -42,6 +42,13 @@ def test_no_output_goes_into_a_checkpoint(tmp_path: Path, place: str) -> None:
         check_folder(folder, folder)
 
 
+def test_no_output_goes_between_checkpoints(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    with pytest.raises(UserError, match="checkpoints is for the checkpoints of a run alone; name another place"):
+        check_folder(run / "checkpoints", run / "checkpoints/x.png")
+    check_folder(tmp_path / "checkpoints", tmp_path / "checkpoints")
+
+
 @pytest.mark.parametrize("place", ["photos", "photos/cat", "photos/../photos/x.png", "link/x.png"])
 def test_no_output_goes_into_the_training_images(tmp_path: Path, place: str) -> None:
     run = run_of(tmp_path)

@@ -211,6 +211,22 @@ def test_a_grid_that_cannot_be_written_and_deleted_samples_end_no_training(tmp_p
     assert checkpoints(run / "checkpoints")[-1].name == "step-00000003"
 
 
+def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint_of_its_last_step(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def spoil(now: Any) -> None:
+        if now.step == 2:
+            (run / "metrics.jsonl").rename(run / "before")
+            (run / "metrics.jsonl").mkdir()
+
+    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: Is a directory"):
+        steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=5"], out=run, on_step=spoil)
+    assert checkpoints(run / "checkpoints")[-1].name == "step-00000003"
+    (run / "metrics.jsonl").rmdir()
+    (run / "before").rename(run / "metrics.jsonl")
+    assert steadygan.train(run, resume=True).finished
+
+
 def test_a_run_stopped_before_its_first_checkpoint_starts_again_both_ways(tmp_path: Path) -> None:
     overrides = [*TINY, *UNSCORED, "train.steps=2"]
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import tiny_run
 
 import steadygan
+from steadygan.errors import UserError
 from steadygan.tasks import synthesis
 from steadygan.training import pace
 from steadygan.training.pace import Pace, Patience
@@ -46,7 +47,7 @@ def test_patience_counts_scores_since_the_best_also_after_a_resume() -> None:
 def test_a_run_that_no_longer_improves_ends_with_its_best_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Scores rise from the second on; the third in a row that is worse ends the run, and a resume ends at once."""
+    """Scores rise from the second on; the third in a row that is worse ends the run, and a resume says so."""
     rows = iter(range(100))
     monkeypatch.setattr(synthesis, "headline", lambda record: abs(next(rows) - 1))
     settings = tiny_run("train.steps=50", "eval.every=2", "eval.num_fake=20", "eval.patience=3")
@@ -59,8 +60,14 @@ def test_a_run_that_no_longer_improves_ends_with_its_best_checkpoint(
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
     assert steps == [2, 4, 6, 8, 10]
     assert (tmp_path / "run" / "checkpoints" / "best").read_text().strip() == "step-00000004"
-    steadygan.train(tmp_path / "run", resume=True)
-    assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 5
+    files = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match=r"eval\.patience=3: its last 3 scores .*--resume eval\.patience=6`"):
+        steadygan.train(tmp_path / "run", resume=True)
+    with pytest.raises(UserError, match=r"was ended by eval\.patience=2"):
+        steadygan.train(tmp_path / "run", ["eval.patience=2"], resume=True)
+    assert {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()} == files
+    assert steadygan.train(tmp_path / "run", ["eval.patience=4"], resume=True).finished
+    assert len((tmp_path / "run" / "scores.jsonl").read_text().splitlines()) == 6
 
 
 def test_a_run_that_goes_on_remembers_what_its_scores_took() -> None:

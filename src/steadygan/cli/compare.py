@@ -39,6 +39,7 @@ def compare(
     from steadygan.reports import tables
     from steadygan.reports.against import against as rows_against
     from steadygan.reports.against import plot_against
+    from steadygan.runs.outputs import check_output
 
     out = out or [Path("compare.png")]
     if form not in ("table", "markdown", "csv"):
@@ -49,6 +50,8 @@ def compare(
         raise UserError(f"--out {wrong[0]}: name a .png for the curves, or a .md or .csv for the table")
     for path in out:
         check_folder(path.parent, path)
+        for run in runs:
+            check_output(path, run)
     rows = (
         tables.table(runs, seeds=group_seeds) if against is None else rows_against(runs, against, pick=at)  # type: ignore[arg-type]
     )

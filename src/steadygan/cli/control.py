@@ -44,9 +44,13 @@ def branch(
     out: Annotated[Path | None, typer.Option(help="the new run directory  [default: RUN-STEP]")] = None,
 ) -> None:
     """Start a new run from another's checkpoint, with changed settings."""
+    from steadygan.files import check_folder
     from steadygan.runs.branching import branch as split_off
+    from steadygan.runs.outputs import check_output
 
     out = out or run.with_name(f"{run.resolve().name}-{'newest' if at is None else at}")
+    check_folder(out.parent, out)
+    check_output(out, run)
     step = split_off(run, out, step=at, overrides=overrides or [])
     typer.echo(f"branched    {out} starts where {run} was at step {step}")
     typer.echo(f"train       {command_line('train', out, '--resume')}")

@@ -47,10 +47,12 @@ def data_info(
     from steadygan.data.containers.registry import is_name
     from steadygan.data.describe import contact_sheet, describe
     from steadygan.data.ordered import THREADS
-    from steadygan.files import check_apart
+    from steadygan.files import check_apart, check_folder
 
     if sheet is not None and not is_name(path) and Path(path).expanduser().is_dir():
         check_apart(sheet, Path(path), "the images themselves, of which the sheet would become one", option="--sheet")
+    if sheet is not None:
+        check_folder(sheet.parent, sheet, option="--sheet")
     with images_bar("looking") as progress:
         found = describe(path, root=root, progress=progress, threads=threads or THREADS, bits=bits)
     if sheet is not None:
@@ -105,12 +107,13 @@ def data_pack(
     from steadygan.data.ordered import THREADS
     from steadygan.data.pack import pack
     from steadygan.data.source import open_source
-    from steadygan.files import check_apart
+    from steadygan.files import check_apart, check_folder
 
     if channels == 2:
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
     if not is_name(src):
         check_apart(out, Path(src), "the images to pack, which stay as they are", option="OUT")
+    check_folder(out.parent, out, option="OUT")
     source = open_source(src, size=size, channels=channels, root=root, bits=bits)
     with images_bar("packing") as progress:
         packed = pack(

@@ -29,8 +29,10 @@ def import_weights(
 
     StyleGAN2 (NVIDIA's .pkl, rosinality's .pt), BigGAN and BigGAN-deep, U-Net GAN, StudioGAN, CycleGAN and pix2pix.
     """
+    from steadygan.files import check_folder
     from steadygan.importing import import_files
 
+    check_folder(out.parent, out)
     given: dict[str, str] = {}
     for setting in settings or []:
         name, equals, value = setting.partition("=")

@@ -27,14 +27,16 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="also write the choice to this YAML file")] = None,
 ) -> None:
     """Choose settings for your images with reasons; start nothing."""
+    from steadygan.files import check_folder, write_text
+
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists: choose another name")
     if out is not None and out.suffix not in (".yaml", ".yml"):
         raise UserError(f"--out {out}: name a .yaml file")
+    if out is not None:
+        check_folder(out.parent, out)
     made = make(source, [*on_device(device), *(overrides or [])], hours, size)
     if out is not None:
-        from steadygan.files import write_text
-
         write_text(out, made.to_yaml())
         typer.echo(f"written     {out}; start with `{command_line('train', out)}`")
 

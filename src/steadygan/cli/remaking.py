@@ -18,7 +18,7 @@ def remake(
     device: Device = "auto",
 ) -> None:
     """Generate an image again from the metadata in its file."""
-    from steadygan.files import check_apart, write_whole
+    from steadygan.files import check_apart, check_folder, write_whole
     from steadygan.generators.generator import Generator
     from steadygan.generators.remaking import check, column_names, find_weights
     from steadygan.generators.remaking import remake as again
@@ -31,6 +31,7 @@ def remake(
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the remade image is a .png")
     check_apart(out, image, "the image to make again, which stays as it is")
+    check_folder(out.parent, out)
     typer.echo(f"stamp       {stamp.sentence()}")
     check(stamp)
     checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent, image.absolute().parents[1]])

@@ -17,6 +17,7 @@ import typer
 from steadygan.cli.planning import on_device
 from steadygan.cli.terminal import Device, Overrides, escape, make_console
 from steadygan.errors import UserError, command_line, nearest
+from steadygan.files import check_folder
 
 State = Literal["finished", "begun", "new"]
 LOOK_SECONDS = 0.2
@@ -77,6 +78,7 @@ def sweep(
     if given:
         raise UserError(f"{given[0]}: a sweep gives its runs the seeds 0, 1, …; say with --seeds how many")
     out = out or Path("runs") / plain_name(table)
+    check_folder(out, out)
     queue = plan(names, [*on_device(device), *(overrides or [])], seeds, out)
     console = make_console()
     for job in queue if dry_run else ():

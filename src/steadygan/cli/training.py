@@ -180,11 +180,13 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
     if not replicas.first:
         return
     print_scores(console, result.scores)
-    typer.echo(f"samples     {result.grid}")
+    if result.grid is not None:
+        typer.echo(f"samples     {result.grid}")
     from steadygan import config as configuration
 
-    if planning.own(configuration.load(result.path)):
-        planning.verdict(result.path)
+    with suppress(UserError):  # all is done, whatever became of config.yaml meanwhile
+        if planning.own(configuration.load(result.path)):
+            planning.verdict(result.path)
     typer.echo(f"generator   {result.path / 'checkpoints'}")
     more: tuple[object, ...] = ("translate", result.path, "--input", "FOLDER", "--out", "FOLDER")
     more = more if result.translates else ("sample", result.path, "--num", 64)
@@ -275,5 +277,8 @@ def _dry_run(config: Config) -> None:
     if device.type == "cuda":
         measured = torch.cuda.max_memory_allocated(device) / 2**20
         console.print(f"measured    {measured:,.0f} MiB at the peak", highlight=False)
-    total = duration(seconds * config.train.steps)
-    console.print(f"time        {seconds:.2f} s a step, {total} for {config.train.steps:,} steps", highlight=False)
+    hours = config.train.hours
+    length = f"{duration(seconds * config.train.steps)} for {config.train.steps:,} steps"
+    if hours is not None and 3600 * hours < seconds * config.train.steps:
+        length = f"about {max(1, int(3600 * hours / seconds)):,} steps in the {hours:g} hours of train.hours"
+    console.print(f"time        {seconds:.2f} s a step, {length}", highlight=False)

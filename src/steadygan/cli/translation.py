@@ -49,8 +49,12 @@ def translate(
     check_output(out, path)
     for target in (out, *targets) if source.is_dir() else targets:
         check_apart(target, source, "the input, which stays as it is")
-    if len(set(targets)) < len(targets):
-        raise UserError(f"two images in {source} differ only in their ending: rename one, as both would become one PNG")
+    first: dict[Path, str] = {}
+    for target, name in zip(targets, images.names, strict=True):
+        if (other := first.setdefault(target, name)) != name:
+            raise UserError(
+                f"{other} and {name} in {source} differ only in their ending: rename one, as both would become {target}"
+            )
     failures: list[UnreadableImage] = []
     for index, target in enumerate(targets):
         try:

@@ -112,7 +112,7 @@ def open_cache(
         with _locked(root / f".{path.name}.lock"):
             try:
                 return _open(path, source)
-            except (OSError, ValueError, EOFError, DamagedCache):
+            except (OSError, ValueError, EOFError, TypeError, AttributeError, RecursionError, DamagedCache):
                 for leftover in (path, *root.glob(f".{path.name}-*")):  # a killed builder's
                     shutil.rmtree(leftover, ignore_errors=True)
             _check_room(source, root)

@@ -20,18 +20,24 @@ MANIFEST_FORM = (
     "numbers from 0 and every file named once"
 )
 
+IMAGE_BYTES, SPARE_BYTES, OWN_BYTES = 1 << 11, 1 << 20, 1 << 16
+"""A file of labels has at most so many bytes for each image and a few more, an image's own file the last number: as
+objects they take many times as much."""
+
 Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
 
 def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
     """Reads StyleGAN's dataset.json: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
     try:
-        manifest = json.loads(_text(files, name, where))
+        manifest = json.loads(_text(files, name, where, len(images)))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{where} is invalid: {place}: {error.msg[:1].lower()}{error.msg[1:]}") from None
     except RecursionError:
         raise UserError(f"{where} is invalid: it is nested too deep") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{where} is invalid: {error}") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{where} is invalid: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
     pairs, classes, base = manifest.get("labels"), manifest.get("classes"), name.removesuffix(MANIFEST)
@@ -57,7 +63,8 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
 
 def table_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
     """Reads a CSV with the columns `file` and `label`; paths are relative to the CSV's folder."""
-    rows, base = csv.reader(io.StringIO(_text(files, name, where), newline=""), strict=True), name.removesuffix(TABLE)
+    text, base = _text(files, name, where, len(images)), name.removesuffix(TABLE)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     labels: dict[str, str] = {}
     lines: dict[str, int] = {}
     try:
@@ -112,12 +119,16 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
     return header.index("file"), header.index("label")
 
 
-def _text(files: Container, name: str, where: str) -> str:
-    """A text file of a container. Raises UserError with line and column where it is not UTF-8."""
+def _text(files: Container, name: str, where: str, images: int) -> str:
+    """A text file of a container, about so many images. Raises UserError with line and column where it is not UTF-8."""
     try:
         data = files.read(name)
     except Exception as error:  # Containers raise nearly anything on damaged bytes.
         raise UserError(f"{where} cannot be read: {error}") from None
+    if len(data) > (most := SPARE_BYTES + IMAGE_BYTES * images):
+        raise UserError(
+            f"{where} is invalid: {len(data):,} bytes, over {most:,} for {images} images; is it another file?"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -194,7 +205,10 @@ def sidecar_labels(files: Container, found: Mapping[str, str], images: Sequence[
 
 def _label(files: Container, name: str) -> int | str | None:
     try:
-        text = files.read(name).decode().strip()
+        data = files.read(name)
+        if len(data) > OWN_BYTES:
+            return None
+        text = data.decode().strip()
         if name.endswith(".cls"):
             return text or None
         content = json.loads(text)

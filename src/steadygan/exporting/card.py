@@ -7,11 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from steadygan.errors import UserError
 from steadygan.exporting.subject import Subject
-from steadygan.files import read_text
+from steadygan.files import parse_yaml, read_text
 from steadygan.generators.generator import Generator
 from steadygan.runs.checkpoint import weights_digest
 from steadygan.runs.following import read_records
@@ -46,8 +44,8 @@ def _records(run: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
     config: Any = {}
     provenance: dict[str, Any] = {}
     if run is not None:
-        with suppress(UserError, yaml.YAMLError):
-            config = yaml.safe_load(read_text(run / "config.yaml"))
+        with suppress(UserError):
+            config = parse_yaml(read_text(run / "config.yaml"), run / "config.yaml")
         with suppress(UserError):
             provenance = read_provenance(run)
     return config if isinstance(config, dict) else {}, provenance

@@ -132,5 +132,5 @@ def find_weights(digest: str, places: Iterable[Path]) -> Path:
 def _digest(path: Path) -> str | None:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["sha256"][WEIGHTS])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

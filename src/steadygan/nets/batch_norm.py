@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from steadygan.errors import UserError
 from steadygan.kernels.precision import without_autocast
 from steadygan.nets.labels import look_up, required
 from steadygan.parallel.share import Sharing
@@ -192,6 +194,33 @@ def has_batch_statistics(module: nn.Module) -> bool:
     """Whether the output for one image depends, in training mode, on the rest of its batch."""
     kinds = nn.modules.batchnorm._BatchNorm | MinibatchStddev
     return any(isinstance(layer, kinds) for layer in module.modules())
+
+
+@torch.no_grad()
+def check_single(net: nn.Module) -> None:
+    """Checks that a network can be trained on one image at a time: a batch norm of one value a channel cannot.
+
+    A copy of it is called once, with zeros.
+
+    Args:
+        net: a generator or discriminator (`nets.protocols`).
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules()):
+        return
+    device, latent = next(net.parameters()).device, getattr(net, "latent", 0)
+    shape = (latent,) if latent else (net.channels, net.size, net.size)
+    y = torch.zeros(1, dtype=torch.int64, device=device) if net.classes else None
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            deepcopy(net).train()(torch.zeros(1, *shape, device=device), y)
+    except ValueError as error:
+        raise UserError(
+            "train.batch_size: a batch norm takes its statistics over a batch, and one image at a time has none; set "
+            f"train.batch_size (and train.g_batch_size) to at least twice train.accumulate ({error})"
+        ) from error
 
 
 def batch_norm(num_features: int, classes: int, eps: float = 1e-5) -> BatchNorm2d:

@@ -153,5 +153,5 @@ def _from_sidecar(path: Path) -> Stamp | None:
     try:
         found = json.loads((path.parent / SIDECAR).read_text(encoding="utf-8"))
         return parse(json.dumps(found[path.name]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -12,7 +12,7 @@ import yaml
 from steadygan import config as configuration
 from steadygan.config import Config
 from steadygan.errors import UserError
-from steadygan.files import read_text
+from steadygan.files import parse_yaml, read_text
 from steadygan.importing.finetune import configuration as usual
 from steadygan.recipes.choose import own_name
 from steadygan.runs.checkpoint import find_checkpoint, read_manifest
@@ -53,13 +53,11 @@ def fine_tuning(images: str, source: str, overrides: Sequence[str]) -> Config:
 
 def _of_run(run: Path) -> dict[str, Any]:
     """A run's configuration without what is of its images, its length and its start."""
-    try:
-        tree = yaml.safe_load(read_text(run / "config.yaml"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{run / 'config.yaml'}: not valid YAML: {str(error)[:300]}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{run / 'config.yaml'}: damaged")
-    data = {key: value for key, value in (tree.get("data") or {}).items() if key not in NOT_KEPT}
-    train = {key: value for key, value in (tree.get("train") or {}).items() if key not in ("hours", "init_from")}
+    file = run / "config.yaml"
+    tree = parse_yaml(read_text(file), file)
+    if not isinstance(tree, dict) or not all(isinstance(tree.get(key, {}), dict) for key in ("data", "train")):
+        raise UserError(f"{file}: damaged: no sections data and train; restore it, or copy a checkpoint out of the run")
+    data = {key: value for key, value in tree.get("data", {}).items() if key not in NOT_KEPT}
+    train = {key: value for key, value in tree.get("train", {}).items() if key not in ("hours", "init_from")}
     train |= {"steps": STEPS, "freeze_critic": 0, "adapt": "all"}
     return {**tree, "about": {}, "data": data, "train": train, "eval": {}}

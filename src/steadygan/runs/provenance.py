@@ -140,7 +140,7 @@ def check_config(path: Path) -> None:
     recorded = {before.get("config_sha256")}
     if resumes := _resumes(before):  # a kill while it was resumed may have left the one before
         recorded.add(resumes[-1].get("config_sha256_before"))
-    if before.get("config_sha256") is None or config_digest(read_text(file)) in recorded:
+    if config_digest(read_text(file)) in recorded:
         return
     known = _recorded(before)
     differing = [f"{key} is {now!r}, was {was!r}" for key, (was, now) in _changes(known, read_config(file)).items()]

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from steadygan.errors import in_words
 from steadygan.studio.answers import Missing, download, run_of, with_body
 from steadygan.studio.run import RunFiles
 
@@ -121,7 +122,7 @@ def parsed(kind: type[Kind], body: dict[str, Any]) -> Kind:
         return kind.model_validate(body)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {in_words(first['msg'])}") from None
 
 
 def _checkpoint(run: RunFiles, step: int) -> str:

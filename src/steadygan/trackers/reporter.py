@@ -11,10 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from steadygan.errors import UserError
-from steadygan.files import lock, read_json, read_text, write_text
+from steadygan.files import lock, parse_yaml, read_json, read_text, write_text
 from steadygan.runs.following import Follower, Row
 from steadygan.runs.reading import number, protocol_identity, score_names
 from steadygan.trackers.clients import Open, Tracker
@@ -152,7 +150,7 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 def _configuration(run: Path) -> dict[str, Any]:
     """config.yaml as it is written, nested; empty where it cannot be read."""
     try:
-        found = yaml.safe_load(read_text(run / "config.yaml"))
-    except (UserError, yaml.YAMLError):
+        found = parse_yaml(read_text(run / "config.yaml"), run / "config.yaml")
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -218,7 +218,13 @@ class Trainer:
         if self._instruments_are_due():
             record |= instability(state.nets)
         if isinstance(self.run, Writer):
-            self.run.append("metrics.jsonl", record)
+            try:
+                self.run.append("metrics.jsonl", record)
+            except UserError:
+                with suppress(UserError), undisturbed(state.device):
+                    self.monitor.refresh_average(state)
+                    self._save(scored=False)  # the steps since the last checkpoint must not be lost with the line
+                raise
         return record, values
 
     def _instruments_are_due(self) -> bool:
