@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Device
+from steadygan.cli.terminal import Device, print_licence
 from steadygan.errors import UserError
 
 
@@ -45,4 +45,5 @@ def remake(
             picture = with_names(picture, names, columns)
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
     typer.echo(f"checkpoint  {checkpoint}")
+    print_licence(generator.licence)
     typer.echo(f"remade      {out}")
