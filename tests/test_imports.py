@@ -17,15 +17,27 @@ from steadygan.objective.registry import TERMS
 ROOT = Path(steadygan.__file__).parent
 
 ORDER = ["errors", "_version", "progress", "files", "options", "overrides", "schedules", "sources", "config"]
-ORDER += ["machine", "parallel", "pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "trackers"]
 ORDER += [
+    "machine",
+    "parallel",
+    "pictures",
+    "data",
+    "transforms",
+    "kernels",
+    "nets",
+    "pretrained",
+    "runs",
+    "importing",
+    "trackers",
+]
+ORDER += [
+    "trackers",
     "diagnosis",
     "generators",
     "objective",
     "training",
     "metrics",
     "tasks",
-    "importing",
     "exporting",
     "evaluation",
 ]

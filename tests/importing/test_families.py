@@ -19,7 +19,12 @@ from steadygan.importing import Refused, import_files
 def test_a_family_is_recognised_without_being_told(family: str, tmp_path: Path) -> None:
     written = FAMILIES[family](tmp_path)
     names = {"pix2pix": "CycleGAN", "cyclegan": "CycleGAN", "huggingface": "Hugging Face", "studiogan": "StudioGAN"}
-    names |= {"stylegan2-ada": "NVIDIA", "biggan": "BigGAN-PyTorch", "rosinality": "rosinality"}
+    names |= {
+        "stylegan2-ada": "NVIDIA",
+        "stylegan2-state": "state dict in NVIDIA",
+        "biggan": "BigGAN-PyTorch",
+        "rosinality": "rosinality",
+    }
     assert names[family] in import_files(written.files, tmp_path / "out", written.options).family
 
 
@@ -100,14 +105,15 @@ def save(folder: Path, value: Any, name: str = "file.pth") -> Path:
     [
         (["GAN.G.blocks.0.to_style1.weight"], "lucidrains"),
         (["model_state_dict.block2.c1.weight"], "mimicry"),
-        (["g.init.init.0.weight_orig"], "FastGAN"),
+        (["g.init.init.0.weight_orig"], "FastGAN.*model.kind=fastgan"),
+        (["g_ema.iwt.hh", "g_ema.style.1.weight", "g_ema.input.input"], "SWAGAN"),
         (["whatever.weight"], "no networks of a family"),
     ],
 )
 def test_files_of_other_families_are_refused_by_name(names: list[str], message: str, tmp_path: Path) -> None:
     tree: dict[str, Any] = {}
     for name in names:
-        *path, last = name.split(".", 1) if name.startswith(("GAN", "model", "g.")) else [name]
+        *path, last = name.split(".", 1) if name.startswith(("GAN", "model", "g.", "g_ema.")) else [name]
         inner = tree
         for key in path:
             inner = inner.setdefault(key, {})

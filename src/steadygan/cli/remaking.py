@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Device
+from steadygan.cli.terminal import Device, print_licence
 from steadygan.errors import UserError
 
 
@@ -18,10 +18,11 @@ def remake(
     device: Device = "auto",
 ) -> None:
     """Generate an image again from the metadata in its file."""
-    from steadygan.files import check_apart, check_folder, write_whole
+    from steadygan.files import cache_root, check_apart, check_folder, write_whole
     from steadygan.generators.generator import Generator
     from steadygan.generators.remaking import check, column_names, find_weights
     from steadygan.generators.remaking import remake as again
+    from steadygan.importing.opening import IMPORTED
     from steadygan.machine import choose_device
     from steadygan.pictures.grid import draw, to_pil
     from steadygan.pictures.stamp import read_stamp, saving
@@ -34,7 +35,8 @@ def remake(
     check_folder(out.parent, out)
     typer.echo(f"stamp       {stamp.sentence()}")
     check(stamp)
-    checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent, image.absolute().parents[1]])
+    places = [runs, Path(stamp.run), image.parent, image.absolute().parents[1], cache_root() / IMPORTED]
+    checkpoint = find_weights(stamp.checkpoint, places)
     generator = Generator(checkpoint, choose_device(device), stamp.weights)  # type: ignore[arg-type]
     images = again(stamp, generator)
     if stamp.index is not None:
@@ -45,4 +47,5 @@ def remake(
         picture = draw(images, columns, names, times=stamp.enlarged)
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
     typer.echo(f"checkpoint  {checkpoint}")
+    print_licence(generator.licence)
     typer.echo(f"remade      {out}")
