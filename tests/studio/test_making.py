@@ -186,6 +186,16 @@ def test_a_process_that_wants_too_much_memory_fails_alone(trained: Path) -> None
     small.close()
 
 
+def test_a_film_and_a_strip_of_sheets_say_what_they_show(open_studio: Open, with_trained: Path, tmp_path: Path) -> None:
+    client = open_studio(with_trained)
+    address = f"/api/runs/{id_of(client, 'tiny')}"
+    for name, query in {"film.gif": "film?kind=gif&index=13", "strip.png": "strip?index=13&keep=1"}.items():
+        (tmp_path / name).write_bytes(client.get(f"{address}/{query}").content)
+        stamp = read_stamp(tmp_path / name)
+        assert (stamp.call, stamp.run, stamp.step, stamp.index, stamp.class_name) == ("film", "runs/tiny", 4, 13, "3")
+        assert (stamp.arguments["seed"], stamp.arguments["steps"]) == (0, [2, 4])
+
+
 def test_sheets_become_a_film(play: Any, open_studio: Open, root_of_runs: Path) -> None:
     client = open_studio(root_of_runs)
     address = f"/api/runs/{id_of(client, 'first')}/film"

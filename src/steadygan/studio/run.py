@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from steadygan.errors import UserError
 from steadygan.files import parse_yaml
 from steadygan.pictures.stamp import read_stamp
 from steadygan.runs.following import Follower, Row, last_rows
-from steadygan.runs.reading import score_names
+from steadygan.runs.reading import cost, protocol_identity, score_names
 from steadygan.runs.requests import asked
 from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns
@@ -186,32 +187,49 @@ class RunFiles:
                 return steps
         return None
 
+    @property
+    def hours(self) -> float | None:
+        """The time that the run was given, `train.hours`."""
+        given = _at(self.config, "train", "hours")
+        return float(given) if _finite(given) and given > 0 else None
+
+    def _ends(self, step: int, steps: int | None, spent: Any, each: float | None) -> list[tuple[float, float]]:
+        """What may end the run, its steps and its hours: the share that is done, and the seconds left."""
+        ends = []
+        if steps:
+            ends.append((min(1.0, step / steps), max(0, steps - step) * each if each else math.inf))
+        if self.hours is not None and _finite(spent):
+            ends.append((min(1.0, spent / self.hours / 3600), max(0.0, 3600 * self.hours - spent)))
+        return ends
+
     def summary(self) -> dict[str, Any]:
         """The data of the list of runs."""
         rows = [row for row in last_rows(self.path / "metrics.jsonl", 3) if "event" not in row]
         row = rows[-1] if rows else {}
         scores, sheets, steps = self.scores, self.sheets, self._steps()
         step = max([number for number in (row.get("step"), self.status.get("step")) if type(number) is int], default=0)
-        speed = row.get("images_per_s")
-        left = None
-        if steps and step and isinstance(speed, int | float) and speed > 0 and isinstance(row.get("images"), int):
-            left = max(0, steps - step) * row["images"] / max(row["step"], 1) / speed
-        named = next((name for row in reversed(scores) for name in score_names(row)), None)
-        points = [(row["step"], row[named]) for row in scores if _finite(row.get(named))] if named else []
+        speed, state = row.get("images_per_s"), self.state()
+        each = None
+        if step and isinstance(speed, int | float) and speed > 0 and isinstance(row.get("images"), int):
+            each = row["images"] / max(row["step"], 1) / speed
+        ends = self._ends(step, steps, row.get("spent"), each)
         last_sheet = max(sheets, default=None)
         started = _when(self.provenance.get("started")) or _newest(self.path / "config.yaml") or 0
         return {
             "id": self.id,
             "name": self.name,
             "place": self.place,
-            **self.state(),
+            **state,
             "step": step,
-            "steps": steps,
+            "steps": steps if self.hours is None else None,
+            "hours": self.hours,
+            "progress": 1.0 if state["state"] == "finished" else max((done for done, _ in ends), default=None),
             "images_per_s": speed if _finite(speed) else None,
-            "seconds_left": left if left is None or math.isfinite(left) else None,
+            "seconds_a_step": each if _finite(each) else None,
+            "seconds_left": min((left for _, left in ends if _finite(left)), default=None),
             "started": started,
             "changed": max(_newest(self.path / name) or 0 for name in ("metrics.jsonl", "status.json", "samples")),
-            "score": {"name": named, "points": _few(points, SPARK), "count": len(points)} if points else None,
+            "score": headline(scores),
             "sheet": None if last_sheet is None else {"step": last_sheet, "version": _version(sheets[last_sheet])},
             "sheets": len(sheets),
             "objective": objective_in_words(self.config),
@@ -267,6 +285,24 @@ class RunFiles:
         }
 
 
+def headline(scores: Sequence[Row]) -> dict[str, Any] | None:
+    """The score that stands for a run: name, points, their number, and how bad the last of them is.
+
+    It is taken from the protocol that scored the run most often: scores by other protocols, such as a longer
+    evaluation at the end, are no part of its curve.
+    """
+    taken: dict[str, list[Row]] = {}
+    for row in scores:
+        taken.setdefault(protocol_identity(row), []).append(row)
+    rows = max(reversed(taken.values()), key=len, default=[])
+    named = [name for row in reversed(rows) for name in score_names(row) if _finite(row.get(name))]
+    name = next((one for one in named if cost(one, 1.0) is not None), next(iter(named), None))
+    if name is None:
+        return None
+    points = [(row["step"], row[name]) for row in rows if _finite(row.get(name))]
+    return {"name": name, "points": _few(points, SPARK), "count": len(points), "cost": cost(name, points[-1][1])}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
@@ -316,7 +352,7 @@ def _when(text: Any) -> float | None:
 
 
 def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """At most `count` of the points, including both ends."""
+    """At most `most` of the points, including both ends."""
     if len(points) <= most:
         return points
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]

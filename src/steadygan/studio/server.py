@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -148,7 +149,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        threading.Thread(target=studio.pulse.now, daemon=True).start()  # ahead of the first page
+        threading.Thread(target=get_ready, args=(studio,), daemon=True).start()
         yield
         studio.close()
 
@@ -174,6 +175,12 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
     }
     guard = Middleware(Guard, token=token, names=names)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+
+
+def get_ready(studio: Studio) -> None:
+    """What the first page would otherwise wait for: a look at all runs, and Pillow's formats."""
+    studio.pulse.now()
+    Image.init()
 
 
 def page_files() -> dict[str, tuple[bytes, str]]:

@@ -1,6 +1,6 @@
 // A new run from a folder of images: what is in it, a recipe, what D will see, what it will cost.
 
-import { complain, count, fill, h, number, toast } from "../lib/dom.js";
+import { complain, count, fill, grain, h, number, toast } from "../lib/dom.js";
 import { get, paint, pixels, post } from "../lib/api.js";
 import { jobList } from "./steer.js";
 
@@ -77,7 +77,7 @@ function page(main, options) {
       const answer = await pixels("/api/control/preview", plan());
       if (now !== turn) return;
       const titles = [["as they are cut", "centre square, resized"], ["as D sees them", answer.policy.length ? `DiffAugment: ${answer.policy.join(", ")}` : "no DiffAugment"], ["as consistency moves them", answer.consistent ? "CR or bCR compares D on these with the ones above" : "no consistency term uses this"]];
-      fill(seen, titles.map(([title, note], row) => h("div", null, h("p", { class: "small" }, h("b", null, title), h("span", { class: "muted" }, ` · ${note}`)), h("div", { class: "line" }, Array.from({ length: answer.count }, (_, i) => { const canvas = h("canvas", { class: "pixel", role: "img", "aria-label": `image ${i + 1} ${title}` }); paint(canvas, answer, row * answer.count + i); return canvas; })))));
+      fill(seen, titles.map(([title, note], row) => h("div", null, h("p", { class: "small" }, h("b", null, title), h("span", { class: "muted" }, ` · ${note}`)), h("div", { class: "line" }, Array.from({ length: answer.count }, (_, i) => { const canvas = h("canvas", { class: grain(answer.width), role: "img", "aria-label": `image ${i + 1} ${title}` }); paint(canvas, answer, row * answer.count + i); return canvas; })))));
     } catch (error) { if (now === turn) fill(seen, h("p", { class: "note warn" }, error.message)); }
   }
   async function predict(event) {
