@@ -94,6 +94,7 @@ def read_stamp(path: Path) -> Stamp:
 
     Raises `UserError` if the file is not an image or has no stamp.
     """
+    text: str | bytes | None
     try:
         if path.suffix.lower() == ".mp4":
             text = _comment_of_mp4(path)

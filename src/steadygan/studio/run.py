@@ -19,7 +19,7 @@ from steadygan.runs.following import Follower, Row, last_rows
 from steadygan.runs.reading import cost, protocol_identity, score_names
 from steadygan.runs.requests import asked
 from steadygan.runs.words import objective_in_words
-from steadygan.studio.columns import Columns
+from steadygan.studio.columns import Columns, is_plain
 from steadygan.studio.happenings import happenings
 
 LIVE = ("starting", "running", "paused")
@@ -29,6 +29,9 @@ SILENCE = 90
 LARGEST = 8 << 20
 """Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
 SPARK = 60
+NEEDED = ("manifest.json", "weights.safetensors")
+"""The files without which a checkpoint is none."""
+NOWHERE = Path(os.devnull, "nowhere")
 REFRESH = 10.0
 """Seconds after which a summary is renewed even if no file changed: a heartbeat may have stopped."""
 
@@ -49,8 +52,23 @@ class RunFiles:
         self.troubles: list[str] = []
         self._brief: tuple[Any, float, dict[str, Any]] | None = None
 
-    def _cached(self, path: Path, read: Any, fallback: Any) -> Any:
+    def part(self, *names: str) -> Path:
+        """A file or folder of the run. In the place of a link or a pipe, a path where nothing is.
+
+        A link may lead out of the run, and who opens a pipe waits for its other end.
+        """
+        path = self.path
+        for name in names:
+            path /= name
+            if not is_plain(path):
+                kind = "a link" if path.is_symlink() else "no file"
+                self._trouble(f"{path.relative_to(self.path)} is {kind} and is not read")
+                return NOWHERE
+        return path
+
+    def _cached(self, names: tuple[str, ...], read: Any, fallback: Any) -> Any:
         """`read(path)`, once for each version of the file; the fallback, and a word in `troubles`, where it fails."""
+        path = self.part(*names)
         try:
             status = path.stat()
         except OSError:
@@ -81,20 +99,20 @@ class RunFiles:
     @property
     def config(self) -> dict[str, Any]:
         """The tree as it was written: what this version would make of it is not what the run was."""
-        return self._cached(self.path / "config.yaml", _read_yaml, {})
+        return self._cached(("config.yaml",), _read_yaml, {})
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return self._cached(self.path / "provenance.json", _read_json, {})
+        return self._cached(("provenance.json",), _read_json, {})
 
     @property
     def status(self) -> dict[str, Any]:
-        return self._cached(self.path / "status.json", _read_json, {})
+        return self._cached(("status.json",), _read_json, {})
 
     @property
     def scores(self) -> list[Row]:
         """The rows of scores.jsonl that name their protocol, by step."""
-        for rows in self._scores.parts():
+        for rows in self._scores.parts() if self.part("scores.jsonl") == self._scores.path else ():
             if self._scores.restarts != self._score_restarts:
                 self._score_restarts, self._score_rows = self._scores.restarts, []
             self._score_rows += [row for row in rows if isinstance(row.get("protocol"), dict)]
@@ -103,24 +121,24 @@ class RunFiles:
     @property
     def sheets(self) -> dict[int, Path]:
         """The grids of samples by step."""
-        return _by_step(self.path / "samples", r"step-(\d{1,15})\.png")
+        return _by_step(self.part("samples"), r"step-(\d{1,15})\.png")
 
     @property
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints by step, oldest first."""
-        found = _by_step(self.path / "checkpoints", r"step-(\d{8,15})")
-        return {step: path for step, path in found.items() if (path / "manifest.json").is_file()}
+        found = _by_step(self.part("checkpoints"), r"step-(\d{8,15})")
+        return {step: path for step, path in found.items() if all(map(_is_plain_file, (path / n for n in NEEDED)))}
 
     @property
     def best_step(self) -> int | None:
-        text = self._cached(self.path / "checkpoints" / "best", _read_text, "")
+        text = self._cached(("checkpoints", "best"), _read_text, "")
         match = re.fullmatch(r"step-(\d{8,15})\s*", text)
         return int(match[1]) if match else None
 
     def manifest(self, step: int) -> dict[str, Any]:
         """A checkpoint's manifest."""
         path = self.checkpoints.get(step)
-        return {} if path is None else self._cached(path / "manifest.json", _read_json, {})
+        return {} if path is None else self._cached(("checkpoints", path.name, "manifest.json"), _read_json, {})
 
     def layout(self) -> dict[str, Any]:
         """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
@@ -157,7 +175,7 @@ class RunFiles:
                     "message": message or "no heartbeat: the process was killed, or its host is gone",
                 }
             return {"state": state, "message": message}
-        last = last_rows(self.path / "metrics.jsonl")
+        last = last_rows(self.part("metrics.jsonl"))
         steps, step = self._steps(), last[-1]["step"] if last else 0
         if steps and step >= steps:
             return {"state": "finished", "message": ""}
@@ -204,7 +222,7 @@ class RunFiles:
 
     def summary(self) -> dict[str, Any]:
         """The data of the list of runs."""
-        rows = [row for row in last_rows(self.path / "metrics.jsonl", 3) if "event" not in row]
+        rows = [row for row in last_rows(self.part("metrics.jsonl"), 3) if "event" not in row]
         row = rows[-1] if rows else {}
         scores, sheets, steps = self.scores, self.sheets, self._steps()
         step = max([number for number in (row.get("step"), self.status.get("step")) if type(number) is int], default=0)
@@ -235,7 +253,7 @@ class RunFiles:
             "objective": objective_in_words(self.config),
             "size": self.layout()["side"],
             "translates": self.translates(),
-            "request": asked(self.path),
+            "request": asked(self.path) if self.part("request.json") != NOWHERE else None,
         }
 
     def brief(self) -> dict[str, Any]:
@@ -321,6 +339,10 @@ def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
 def _at(tree: Any, *keys: str) -> Any:
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
@@ -359,13 +381,13 @@ def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
 
 
 def _by_step(folder: Path, pattern: str) -> dict[int, Path]:
-    """Files in a folder whose names match a pattern, by the number in them; links are skipped."""
+    """Files and folders whose names match a pattern, by the number in them; links and pipes are skipped."""
     found = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 match = re.fullmatch(pattern, entry.name)
-                if match and not entry.is_symlink():
+                if match and (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
                     found[int(match[1])] = Path(entry.path)
     except OSError:
         return {}

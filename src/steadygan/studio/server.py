@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -36,6 +35,8 @@ from steadygan.studio.sheets import Cache, Damaged
 
 LISTENERS = 24
 """Pages that are kept up to date at a time."""
+CARDS = 24
+"""Pictures that are made before a page asks for them: about as many as fit a window."""
 PULSE = 1.0
 """Seconds between looks at the directory, while a page is open."""
 TYPES = {
@@ -178,9 +179,13 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
 
 def get_ready(studio: Studio) -> None:
-    """What the first page would otherwise wait for: a look at all runs, and Pillow's formats."""
-    studio.pulse.now()
-    Image.init()
+    """Makes what the first page would otherwise wait for: a look at all runs, and the newest cards' pictures."""
+    newest = sorted(studio.pulse.now().values(), key=lambda run: -run["started"])[:CARDS]
+    for summary in newest:
+        run = studio.catalogue.get(summary["id"])
+        with suppress(Missing, Damaged, OSError):
+            if run is not None and summary["sheet"] is not None:
+                views.card_picture(studio, run, summary["sheet"]["step"])
 
 
 def page_files() -> dict[str, tuple[bytes, str]]:

@@ -101,10 +101,12 @@ def film_stamp(paths: Sequence[Path], run: str, index: int | None = None) -> Sta
     except UserError:
         return None
     names = newest.column_names
-    named = {} if index is None or not names else {"label": index % len(names), "class_name": names[index % len(names)]}
+    label = None if index is None or not names else index % len(names)
+    latent = newest if index is None else newest.of(index, label, None if label is None else names[label])
     steps = [int(path.stem.removeprefix("step-")) for path in paths]
-    arguments = {**newest.arguments, "steps": steps}
-    return replace(newest, call="film", checkpoint="", run=run, arguments=arguments, index=index, columns=None, **named)
+    return replace(
+        latent, call="film", checkpoint="", run=run, arguments={**newest.arguments, "steps": steps}, columns=None
+    )
 
 
 def thumb(path: Path, side: int, gap: int) -> bytes:

@@ -72,15 +72,8 @@ def routes(studio: Any) -> list[Route]:
 
     def thumb(request: Request) -> Response:
         run = run_of(studio, request)
-        known = run.sheets
-        if not known:
-            raise Missing("there is no sheet yet")
-        step = whole(request.query_params, "step", max(known), 0, 10**15)
-        if step not in known:
-            raise Missing(f"there is no sheet of step {step}")
-        path, layout = known[step], run.layout()
-        key = "thumb", str(path), path.stat().st_mtime_ns
-        data = studio.cache.get(key, lambda: sheets.thumb(path, layout["side"], layout["gap"]))
+        step = whole(request.query_params, "step", max(run.sheets, default=0), 0, 10**15)
+        data = card_picture(studio, run, step)
         return Response(data, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
 
     def strip(request: Request) -> Response:
@@ -155,6 +148,15 @@ def routes(studio: Any) -> list[Route]:
         Route("/api/runs/{id}/film", threaded(film)),
         Route("/api/compare", threaded(compare)),
     ]
+
+
+def card_picture(studio: Any, run: RunFiles, step: int) -> bytes:
+    """The sheet of a step as a card shows it, kept for the next time."""
+    path, layout = run.sheets.get(step), run.layout()
+    if path is None:
+        raise Missing(f"there is no sheet of step {step}")
+    key = "thumb", str(path), path.stat().st_mtime_ns
+    return studio.cache.get(key, lambda: sheets.thumb(path, layout["side"], layout["gap"]))
 
 
 def scores_of(run: RunFiles) -> list[dict[str, Any]]:

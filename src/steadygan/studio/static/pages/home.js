@@ -59,12 +59,13 @@ function card(id) {
   let sheet = null;
   function update(run) {
     const shown = run.sheet ? `/api/runs/${id}/thumb?v=${run.sheet.version}` : "";
-    link.textContent = run.name;
     check.checked = tray.has(id);
     check.setAttribute("aria-label", `Compare ${run.name}`);
     if (shown !== sheet) fill(view, shown ? h("img", { loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: shown, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet"));
     sheet = shown;
     link.title = run.name;
+    const cut = run.name.lastIndexOf("/") + 1;
+    fill(link, cut > 0 && h("span", { class: "folder" }, run.name.slice(0, cut)), run.name.slice(cut));
     words.textContent = run.objective || "configuration not readable";
     fill(state, pill(run.state));
     fill(rest, told(run));

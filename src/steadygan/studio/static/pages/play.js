@@ -26,7 +26,7 @@ export const noCheckpoint = (why) => h("div", { class: "empty" }, h("h2", null, 
 
 export function play(body, run, { more }) {
   if (!run.checkpoints.length) { fill(body, noCheckpoint("Images can be made from the first checkpoint on (train.checkpoint_every).")); return null; }
-  if (run.translates) { fill(body, h("div", { class: "empty" }, h("h2", null, "This run translates images"), h("p", null, "Use it from the command line: steadygan translate RUN --input FOLDER --out FOLDER"))); return null; }
+  if (run.translates) { fill(body, h("section", { class: "panel stack" }, h("h2", null, "This run translates images"), h("p", { class: "muted" }, "It makes its images from yours, so there are no seeds to play with. On a folder of images:"), copyable(`steadygan translate ${run.place} --input FOLDER --out FOLDER`, "the command"))); return null; }
   const state = { seeds: Array.from({ length: 16 }, (_, i) => i), classes: null, truncation: null, at: [0, 0], directions: [100001, 100002], chosen: 0, about: null, walking: false };
   if (more[0]) { const seeds = parseSeeds(more[0]); if (seeds) state.seeds = seeds; }
   let favourites = kept("favourites", []).filter((one) => one.run === run.id);

@@ -54,8 +54,8 @@ export function time(body, run) {
   ]);
   fill(body, h("div", { class: "viewer" },
     h("div", { class: "row" }, playButton, speed, twoButton, h("span", { class: "grow" }),
-      h("button", { class: "icon", type: "button", "aria-label": "Smaller", title: "Smaller (−)", onclick: () => zoom(-1) }, icon("minus")), h("button", { class: "icon", type: "button", "aria-label": "Larger", title: "Larger (+)", onclick: () => zoom(1) }, icon("plus")),
-      h("button", { class: "icon", type: "button", "aria-label": "Full screen", title: "Full screen (f)", onclick: full }, icon("full")), save),
+      h("div", { class: "row tight" }, h("button", { class: "icon", type: "button", "aria-label": "Smaller", title: "Smaller (−)", onclick: () => zoom(-1) }, icon("minus")), h("button", { class: "icon", type: "button", "aria-label": "Larger", title: "Larger (+)", onclick: () => zoom(1) }, icon("plus")),
+      h("button", { class: "icon", type: "button", "aria-label": "Full screen", title: "Full screen (f)", onclick: full }, icon("full")), save)),
     h("div", { class: "timeline panel" }, marks, slider, other, ends), warning, stage,
     side ? film : h("p", { class: "note" }, "The sheets of this run show pairs, not one latent a tile: they cannot be cut into film strips.")));
 
