@@ -77,6 +77,15 @@ def test_a_run_that_was_given_hours_is_as_far_as_its_time(run: RunFiles) -> None
     assert run.summary()["progress"] == 1.0
 
 
+def test_a_sheet_that_joins_in_the_same_moment_is_found(run: RunFiles) -> None:
+    folder, now = run.path / "samples", time.time()
+    os.utime(folder, (now, now))
+    assert list(run.sheets) == [5, 10]
+    (folder / "step-00000015.png").touch()
+    os.utime(folder, (now, now))
+    assert list(run.sheets) == [5, 10, 15]
+
+
 def test_the_headline_is_a_score_of_one_protocol() -> None:
     usual = [{"step": s, "KD-x_std": 9.0, "FD-x": 90.0 / s, "protocol": PROTOCOL} for s in (10, 20)]
     longer = {"step": 20, "FD-x": 1.5, "protocol": {**PROTOCOL, "num_fake": 50_000}}

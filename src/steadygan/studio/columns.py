@@ -18,6 +18,8 @@ NOT_MEASURED = {"step", "event"}
 SAMPLED_ABOVE = 16 << 20
 """Bytes of new records from which on a first answer is of lines picked evenly, while all are read behind it."""
 SAMPLES = 3000
+HEAD_START = 1.0
+"""Seconds before all lines are read: the page that shows a first look of them comes first."""
 EVENTS = 2000
 
 
@@ -70,7 +72,9 @@ class Columns:
                     self._overview = sample(self.path, size)
                     self.version += 1
                 behind = True
-                threading.Thread(target=self._catch_up, daemon=True).start()
+                later = threading.Timer(HEAD_START, self._catch_up)
+                later.daemon = True
+                later.start()
             else:
                 self._read()
         except OSError:

@@ -29,6 +29,8 @@ SILENCE = 90
 LARGEST = 8 << 20
 """Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
 SPARK = 60
+SETTLED = 2.0
+"""Seconds after which a folder's time of change tells whether it changed again."""
 NEEDED = ("manifest.json", "weights.safetensors")
 """The files without which a checkpoint is none."""
 NOWHERE = Path(os.devnull, "nowhere")
@@ -49,6 +51,7 @@ class RunFiles:
         self._score_rows: list[Row] = []
         self._score_restarts = 0
         self._kept: dict[str, tuple[Any, Any]] = {}
+        self._sheets: tuple[float | None, dict[int, Path]] | None = None
         self.troubles: list[str] = []
         self._brief: tuple[Any, float, dict[str, Any]] | None = None
 
@@ -121,7 +124,13 @@ class RunFiles:
     @property
     def sheets(self) -> dict[int, Path]:
         """The grids of samples by step."""
-        return _by_step(self.part("samples"), r"step-(\d{1,15})\.png")
+        folder = self.part("samples")
+        changed = _newest(folder) or 0.0
+        # A file may join within the resolution of the folder's time: only what is older stays as it was listed.
+        if self._sheets is None or self._sheets[0] != changed:
+            known, old = _by_step(folder, r"step-(\d{1,15})\.png"), time.time() - changed > SETTLED
+            self._sheets = (changed if old else None, known)
+        return self._sheets[1]
 
     @property
     def checkpoints(self) -> dict[int, Path]:

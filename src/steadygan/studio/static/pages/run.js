@@ -32,11 +32,12 @@ export function run(main, [id, tab = "time", ...more]) {
     page = TABS[tab][1](body, found, { detail, more }) ?? null;
     leave = page?.leave ?? null;
     troubles(head, found);
-    if (tab !== "health") sign();
+    if (tab !== "health") setTimeout(sign, 500);
   }).catch((error) => { fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message))); });
 
   // Points at the health tab of a run in trouble, whichever view comes first.
   async function sign() {
+    if (gone) return;
     const { kind, sentence } = await get(`/api/runs/${id}/health`).catch(() => ({ kind: "cannot tell" })), tone = toneOf(kind);
     const link = bar.querySelector(`a[href$="/health"]`);
     if (gone || tone === "good" || tone === "calm") return;
