@@ -70,7 +70,7 @@ class Studio:
     def __post_init__(self) -> None:
         self.catalogue = Catalogue(self.root)
         self.painter = Painter(self.device, self.memory_gib)
-        self.reader = Painter(self.device, self.memory_gib, waiting=3)
+        self.reader = Painter(self.device, self.memory_gib, waiting=6)
         self.places = Places(self.data)
         self.pulse = Pulse(self.catalogue)
         self._awake = False

@@ -126,7 +126,7 @@ def routes(studio: Any) -> list[Route]:
             fps=whole(query, "fps", 8, 1, 30),
             **layout,
         )
-        return download(data, kind, f"{run.name}-through-time")
+        return download(data, kind, f"{run.name}-{'through-time' if index is None else f'latent-{index}'}")
 
     def compare(request: Request) -> Any:
         ids = list(dict.fromkeys(request.query_params.get("runs", "").split(",")))[:12]

@@ -165,7 +165,7 @@ export function time(body, run) {
     const answer = await fetch(`/api/runs/${run.id}/sheets/${step}`);
     saveBlob(await answer.blob(), `${run.name.replaceAll("/", "-")}-step-${step}.png`);
   }
-  const filmed = (kind) => saveFrom(`/api/runs/${run.id}/film?kind=${kind}&frames=90&fps=${Math.min(30, state.speed)}${state.latent === null ? "" : `&index=${state.latent}`}`).catch(complain);
+  const filmed = (kind, latent = null) => saveFrom(`/api/runs/${run.id}/film?kind=${kind}&frames=90&fps=${Math.min(30, state.speed)}${latent === null ? "" : `&index=${latent}`}`).catch(complain);
 
   let chosen = 0;
   async function choose(latent) {
@@ -187,7 +187,7 @@ export function time(body, run) {
     }));
     const field = h("input", { type: "number", min: 1, max: columns * rows, value: latent + 1, "aria-label": "Latent", onchange: () => choose(Number(field.value) - 1) });
     fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), names.length > 0 && h("span", { class: "state" }, `class ${names[latent % names.length]}`), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
-      menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif")], ["MP4", () => filmed("mp4")]]),
+      menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif", latent)], ["MP4", () => filmed("mp4", latent)]]),
       h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip);
     mark();
   }
