@@ -120,6 +120,7 @@ def serve(browser: Any) -> Iterator[Callable[..., Page]]:
         studio = Studio(root, **options)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
+        listener.listen(100)  # a browser that is ahead of the server waits for it
         config = uvicorn.Config(create_app(studio), log_level="critical", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
