@@ -13,8 +13,8 @@ long-time    a run of 1,000,000 lines and 5,000 grids: the frame with its newest
 long-curves  the same run: the frame with its curves (of lines picked evenly), and until all lines are read
 bytes        the page's own files, uncompressed
 slider       truncation moved on the Play page: until 16 digits images are painted
-training     CPU time of a training step with the studio open on its run and without, alternating; and the CPU time of
-             the studio's server meanwhile, as a share of one core
+training     CPU time of the steps of one training with a page open on it, between steps without; and the CPU time
+             of the studio's server meanwhile, as a share of one core
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -172,27 +172,24 @@ def long(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str, str
     root = folder / "long"
     write_run(root / "long", seed=0, lines=LINES, grids=GRIDS)
     megabytes = (root / "long" / "metrics.jsonl").stat().st_size / 2**20
-    shown, curves, whole = [], [], []
-    for _ in range(rounds):
-        # A fresh server each round: nothing of the run is known yet.
-        with studio(root) as (address, _pid):
-            (run,) = json.load(urllib.request.urlopen(f"{address}api/runs"))["runs"]
-            page = f"{address}#/run/{run['id']}"
-            shown.append(browser.painted(f"{page}/time", ("grid", ".stage canvas[aria-label]", 1))["grid"])
-        with studio(root) as (address, _pid):
-            json.load(urllib.request.urlopen(f"{address}api/runs"))
-            began = time.perf_counter()
-            curves.append(
-                browser.painted(f"{page.replace(page.split('#')[0], address)}/curves", ("line", ".chart path.line", 3))[
-                    "line"
-                ]
-            )
-            while not json.load(urllib.request.urlopen(f"{address}api/runs/{run['id']}/series"))["exact"]:
-                time.sleep(0.2)
-            whole.append(time.perf_counter() - began)
+    shown, curves = [], []
+    for number in range(rounds):
+        # A fresh server each time: nothing of the run is known yet.
+        for page, seen, css, count in (
+            ("time", shown, ".stage canvas[aria-label]", 1),
+            ("curves", curves, ".chart path.line", 3),
+        ):
+            with studio(root) as (address, _pid):
+                (run,) = json.load(urllib.request.urlopen(f"{address}api/runs"))["runs"]
+                began = time.perf_counter()
+                seen.append(browser.painted(f"{address}#/run/{run['id']}/{page}", ("seen", css, count))["seen"])
+                while page == "curves" and number == rounds - 1:
+                    if json.load(urllib.request.urlopen(f"{address}api/runs/{run['id']}/series"))["exact"]:
+                        yield "long-curves", "s until every line is read", f"{time.perf_counter() - began:.1f}"
+                        break
+                    time.sleep(0.2)
     yield "long-time", f"ms to the newest of {GRIDS:,} grids", spread(shown)
     yield "long-curves", f"ms to the curves of {LINES:,} lines ({megabytes:.0f} MiB)", spread(curves)
-    yield "long-curves", "s until every line is read", spread(whole, 1)
 
 
 def page_bytes() -> Iterator[tuple[str, str, str]]:
@@ -206,28 +203,17 @@ def page_bytes() -> Iterator[tuple[str, str, str]]:
     )
 
 
-def train(root: Path, steps: int) -> tuple[float, list[str]]:
-    """CPU seconds of a training of the digits, and its command."""
-    out = root / "live"
-    shutil.rmtree(out, ignore_errors=True)
-    settings = [
-        "model.width=16",
-        f"train.steps={steps}",
-        "train.log_every=10",
-        "train.sample_every=100",
-        "eval.every=0",
-    ]
-    settings += ["train.batch_size=32", "eval.num_fake=64", "train.threads=1", "train.device=cpu"]
-    command = [sys.executable, "-m", "steadygan", "train", "digits", *settings, "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    return usage.ru_utime + usage.ru_stime, command
+def training_of(root: Path, steps: int, *settings: str) -> subprocess.Popen[bytes]:
+    """A training of the digits, on one thread."""
+    chosen = ["model.width=16", f"train.steps={steps}", "train.batch_size=32", "eval.every=0", "eval.num_fake=64"]
+    chosen += ["train.threads=1", "train.device=cpu", *settings]
+    command = [sys.executable, "-m", "steadygan", "train", "digits", *chosen, "--out", str(root / "live")]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def slider(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str, str, str]]:
     root = folder / "playing"
-    train(root, 20)
+    assert training_of(root, 20).wait() == 0
     with studio(root) as (address, _):
         (run,) = json.load(urllib.request.urlopen(f"{address}api/runs"))["runs"]
         browser.painted(f"{address}#/run/{run['id']}/play", ("tiles", ".tile canvas", 16))
@@ -241,25 +227,51 @@ def slider(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str, s
 
 
 def training(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str, str, str]]:
-    root, steps = folder / "training", 300
-    alone, watched, served = [], [], []
+    root, window = folder / "training", 40
     root.mkdir()
-    for _ in range(rounds):
-        alone.append(train(root, steps)[0])
+    alone, watched, ratios, served = [], [], [], []
+    process = training_of(root, 10**6, "train.log_every=1", "train.sample_every=20", "train.checkpoint_every=1000")
+    lines = root / "live" / "metrics.jsonl"
+
+    def steps() -> int:
+        return lines.read_bytes().count(b"\n") if lines.is_file() else 0
+
+    def cost() -> float:
+        """CPU milliseconds a step, over a window of steps that begins and ends with one."""
+        begun = wait_for(steps, steps() + 1)
+        before = cpu_of(process.pid)
+        ended = wait_for(steps, begun + window)
+        return 1000 * (cpu_of(process.pid) - before) / (ended - begun)
+
+    try:
+        wait_for(steps, 20)
         with studio(root) as (address, pid):
-            browser.driver.get(address)
-            before, began = cpu_of(pid), time.perf_counter()
-            watched.append(train(root, steps)[0])
-            served.append((cpu_of(pid) - before) / (time.perf_counter() - began))
-            browser.driver.get("about:blank")
-    yield "training", f"CPU s of {steps} steps alone", spread(alone, 2)
-    yield "training", f"CPU s of {steps} steps, a page open on it", spread(watched, 2)
-    yield "training", "slow-down, quickest against quickest", f"{100 * (min(watched) / min(alone) - 1):+.2f} %"
-    yield (
-        "training",
-        "the server's share of a core meanwhile",
-        f"{100 * min(served):.2f} % (median {100 * median(served):.2f})",
-    )
+            for _ in range(rounds):
+                browser.driver.get("about:blank")
+                first = cost()
+                browser.driver.get(address)
+                before, began = cpu_of(pid), time.perf_counter()
+                second = cost()
+                served.append(100 * (cpu_of(pid) - before) / (time.perf_counter() - began))
+                browser.driver.get("about:blank")
+                third = cost()
+                alone += [first, third]
+                watched.append(second)
+                ratios.append(100 * (2 * second / (first + third) - 1))
+    finally:
+        process.kill()
+        process.wait()
+    yield "training", "CPU ms a step alone", spread(alone, 2)
+    yield "training", "CPU ms a step, a page open on it", spread(watched, 2)
+    yield "training", "% slower with the page open than before and after it", spread(ratios, 2)
+    yield "training", "% of a core that the server takes meanwhile", spread(served, 2)
+
+
+def wait_for(count: Callable[[], int], least: int) -> int:
+    """The count, once it has come so far."""
+    while (now := count()) < least:
+        time.sleep(0.01)
+    return now
 
 
 def cpu_of(pid: int) -> float:

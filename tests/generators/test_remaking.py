@@ -74,6 +74,8 @@ def test_a_grid_between_checkpoints_says_why_it_cannot_be_made_again(
     assert "--num 80 --seed 0 --classes 0,1,2,3,4,5,6,7,8,9" in told
     with pytest.raises(UserError, match="shows images of its data"):
         check(replace(read_stamp(grid), call="sheet"))
+    with pytest.raises(UserError, match=r"remake tiny/samples/step-00000001\.png"):
+        check(replace(read_stamp(grid), call="film"))
 
 
 def test_an_image_of_a_folder_is_made_again_from_its_own_batch(run: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from steadygan.errors import UserError
+from steadygan.pictures.animation import save_animation
 from steadygan.pictures.stamp import SIDECAR, Stamp, parse, read_stamp, restamp, saving, sidecar
 
 STAMP = Stamp(
@@ -29,6 +30,16 @@ def test_every_kind_of_file_carries_the_whole_stamp(tmp_path: Path, suffix: str,
     path = tmp_path / f"image.{suffix}"
     Image.new("L", (4, 4)).save(path, format=kind, **saving(STAMP, kind))
     assert read_stamp(path) == STAMP
+
+
+# imageio-ffmpeg leaves the closing of its pipes to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("suffix", ["gif", "webp", "mp4"])
+def test_every_kind_of_film_carries_the_whole_stamp(tmp_path: Path, suffix: str) -> None:
+    if suffix == "mp4":
+        pytest.importorskip("imageio_ffmpeg", reason="the extra [video] is not installed")
+    frames = [Image.new("L", (8, 8), level) for level in (10, 200)]
+    assert read_stamp(save_animation(frames, tmp_path / f"film.{suffix}", stamp=STAMP)) == STAMP
 
 
 def test_a_png_says_in_words_what_it_is_and_which_program_made_it(tmp_path: Path) -> None:

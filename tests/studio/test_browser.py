@@ -23,7 +23,11 @@ pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 import uvicorn
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    ElementNotInteractableException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -38,7 +42,9 @@ pytestmark = pytest.mark.skipif(
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--window-size=1200,900"]
-PATIENCE = 120
+PATIENCE = 240
+PASSING = [StaleElementReferenceException, ElementNotInteractableException, ElementClickInterceptedException]
+"""What an element raises that the page replaces or has not laid out yet: the next look finds it."""
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +81,27 @@ class Page:
         return self.until(look)
 
     def until(self, condition: Callable[[Any], Any]) -> Any:
-        waiting = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
-        return waiting.until(condition)
+        return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=PASSING).until(condition)
+
+    def text(self, css: str) -> str:
+        """What the first element of a selector says; a page under way may replace it while it is read."""
+        return str(self.until(lambda _: self.one(css).text))
+
+    def push(self, css: str, text: str | None = None, *, at: int = 0, key: str = Keys.ENTER) -> None:
+        """Presses a button, link or box with the keyboard, which hits it even while the page around it moves."""
+
+        def hit(_: Any) -> bool:
+            shown = [e for e in self.all(css) if e.is_displayed() and (text is None or text in e.text)]
+            if len(shown) <= at:
+                return False
+            shown[at].send_keys(key)
+            return True
+
+        self.until(hit)
 
     def press(self, keys: str) -> None:
-        self.driver.switch_to.active_element.send_keys(keys)
+        """Presses a key wherever the focus is."""
+        self.until(lambda _: self.driver.switch_to.active_element.send_keys(keys) or True)
 
     def drag(self, css: str, value: float) -> None:
         """Moves a slider as a hand does: its value changes, and it says so."""
@@ -98,6 +120,7 @@ def serve(browser: Any) -> Iterator[Callable[..., Page]]:
         studio = Studio(root, **options)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
+        listener.listen(100)  # a browser that is ahead of the server waits for it
         config = uvicorn.Config(create_app(studio), log_level="critical", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -141,7 +164,7 @@ def test_home_shows_every_run_and_a_search_narrows_them(serve: Callable[..., Pag
     page.press("/")
     page.one("input[type=search]").send_keys("second")
     page.until(lambda _: len(page.all(".card")) == 1)
-    assert page.one(".card h2").text == "deeper/second"
+    assert page.text(".card h2") == "deeper/second"
 
 
 def test_a_new_run_turns_up_by_itself(serve: Callable[..., Page], root_of_runs: Path) -> None:
@@ -157,7 +180,7 @@ def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
 ) -> None:
     page = serve(root_of_runs)
     page.open()
-    page.one(".card h2 a", "first").click()
+    page.push(".card h2 a", "first")
     assert page.one("figcaption", "step 10")
     page.drag("input[aria-label='Step']", 0)
     assert page.one("figcaption", "step 5")
@@ -168,7 +191,7 @@ def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
     page.until(lambda _: page.driver.execute_script(pixel, canvas) == 200)
     page.press("c")
     page.until(lambda _: len(page.all(".stage canvas")) == 2)
-    canvas.click()
+    page.until(lambda _: canvas.click() or True)
     page.until(lambda _: len(page.all(".film button")) == 2)
     assert [button.text for button in page.all(".film button")] == ["5", "10"]
 
@@ -176,8 +199,8 @@ def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
 def test_curves_are_drawn_zoomed_and_read_by_keys(serve: Callable[..., Page], root_of_runs: Path) -> None:
     page = serve(root_of_runs)
     page.open()
-    page.one(".card h2 a", "first").click()
-    page.one(".tab", "Curves").click()
+    page.push(".card h2 a", "first")
+    page.push(".tab", "Curves")
     chart = page.one(".chart svg[aria-label^='FD-digits']")
     page.until(lambda _: "FD-digits 5" in chart.get_attribute("aria-label"))
     page.driver.execute_script("arguments[0].focus()", chart)
@@ -193,8 +216,8 @@ def test_two_runs_are_compared(serve: Callable[..., Page], root_of_runs: Path) -
     page.open()
     page.one(".card")
     for name in ("first", "deeper/second"):
-        page.one(f"input[aria-label='Compare {name}']").click()
-    page.one("#tray", "Compare 2").click()
+        page.push(f"input[aria-label='Compare {name}']", key=Keys.SPACE)
+    page.push("#tray", "Compare 2")
     assert page.one("td.mono", "train.seed")
     assert page.one("h1", "2 runs")
     page.until(lambda _: len(page.all(".sheets canvas")) == 2)
@@ -206,12 +229,12 @@ def test_an_image_tells_its_seed_its_command_and_its_python_lines(
 ) -> None:
     page = serve(with_trained)
     page.open()
-    page.one(".card h2 a", "tiny").click()
-    page.one(".tab", "Play").click()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Play")
     page.until(lambda _: len(page.all(".tile canvas")) == 16)
     assert page.one(".chip", "7")
-    page.all(".tile")[3].click()
-    assert page.one(".detail h2").text == "Seed 3"
+    page.push(".tile", at=3)
+    assert page.text(".detail h2") == "Seed 3"
     command, lines = (block.text for block in page.all(".detail pre"))
     assert command.startswith("steadygan sample runs/tiny/checkpoints/step-00000004 --seeds 3 --classes 3")
     assert "generator.from_seeds([3], classes=3)[0]" in lines
@@ -233,12 +256,12 @@ def test_a_live_run_is_watched_and_stopped(serve: Callable[..., Page], tmp_path:
         try:
             page = serve(root, allowed=True)
             page.open()
-            page.one(".card h2 a", "live").click()
+            page.push(".card h2 a", "live")
             slider = page.one("input[aria-label='Step']")
             before = int(slider.get_attribute("max"))
             page.until(lambda _: int(slider.get_attribute("max")) > before)
-            page.one(".tab", "Steer").click()
-            page.one("button.danger:not(:disabled)", "Stop and save").click()
+            page.push(".tab", "Steer")
+            page.push("button.danger:not(:disabled)", "Stop and save")
             training.wait(PATIENCE)
         finally:
             training.send_signal(signal.SIGKILL)
@@ -259,29 +282,30 @@ def test_a_run_is_started_from_the_page(serve: Callable[..., Page], tmp_path: Pa
     name = page.one("input[aria-label='Name of the run']")
     name.clear()
     name.send_keys("from-the-page")
-    page.one("button.primary", "Start training").click()
+    page.push("button.primary", "Start training")
     page.until(lambda _: (root / "from-the-page" / "checkpoints" / "step-00000002").is_dir())
     page.open()
     assert page.one(".card .state", "finished")
 
 
 def test_light_and_dark_and_a_phone_fit(serve: Callable[..., Page], root_of_runs: Path) -> None:
-    page = serve(root_of_runs)
+    page = serve(root_of_runs, allowed=True)
     page.open()
     page.one(".card")
     colour = "return getComputedStyle(document.body).backgroundColor"
     first = page.driver.execute_script(colour)
-    page.one("#theme").click()
+    page.push("#theme")
     assert page.driver.execute_script(colour) != first
-    page.one("#theme").click()
+    page.push("#theme")
     phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    run = page.one(".card h2 a").get_attribute("href").split("#")[1]
-    for address in ("", *(f"#{run}/{tab}" for tab in ("time", "health", "curves", "play", "facts"))):
+    first, second = (link.get_attribute("href").split("#/run/")[1] for link in page.all(".card h2 a"))
+    tabs = ("time", "health", "curves", "play", "neighbours", "facts", "steer")
+    for address in ("", *(f"#/run/{first}/{tab}" for tab in tabs), "#/compare", f"#/compare/{first},{second}", "#/new"):
         page.open(address)
         page.one("main h1, main h2")
-        page.until(lambda _: "Opening" not in page.one("main").text)
-        assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 360
+        page.until(lambda _: not any(word in page.text("main") for word in ("Opening", "Looking", "Reading every")))
+        assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 360, address
     page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
@@ -289,7 +313,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(serve: Callable[..., Pag
     (root_of_runs / "first" / "config.yaml").write_text("name: [unclosed")
     page = serve(root_of_runs)
     page.open()
-    page.one(".card h2 a", "first").click()
+    page.push(".card h2 a", "first")
     assert page.one(".troubles", "config.yaml cannot be read")
     assert page.one("figcaption", "step 10")
     assert page.one(".tab", "Curves")
@@ -298,9 +322,9 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(serve: Callable[..., Pag
 def test_a_checkpoint_is_chosen_by_step(serve: Callable[..., Page], with_trained: Path) -> None:
     page = serve(with_trained)
     page.open()
-    page.one(".card h2 a", "tiny").click()
-    page.one(".tab", "Play").click()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Play")
     page.until(lambda _: len(page.all(".tile canvas")) == 16)
     Select(page.one("select[aria-label='Checkpoint']")).select_by_value("2")
-    page.all(".tile")[0].click()
+    page.push(".tile")
     page.until(lambda _: "step-00000002" in page.one(".detail pre").text)

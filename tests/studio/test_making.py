@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import struct
+import subprocess
+import sys
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,10 +18,12 @@ import pytest
 import torch
 from helpers import command
 from PIL import Image
+from starlette.requests import Request
 from studio_runs import Open, id_of
 
 import steadygan
 from steadygan.pictures.stamp import SIDECAR, read_stamp
+from steadygan.studio.answers import threaded
 from steadygan.studio.painter import Painter, PainterError
 
 
@@ -184,6 +190,50 @@ def test_a_process_that_wants_too_much_memory_fails_alone(trained: Path) -> None
     with pytest.raises(PainterError):
         small.ask("describe", checkpoint=str(trained / "checkpoints" / "step-00000004"))
     small.close()
+
+
+def test_who_waits_for_images_when_the_studio_ends_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = [sys.executable, "-c", "import sys; sys.stdin.buffer.read()"]
+    painter, told = Painter(), []
+    with subprocess.Popen(silent, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        monkeypatch.setattr(painter, "_running", lambda: process)
+        painter._process = process
+
+        def wait() -> None:
+            with pytest.raises(PainterError) as caught:
+                painter.ask("seeds")
+            told.append(str(caught.value))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        painter.close()
+        waiting.join()
+    monkeypatch.undo()
+    wait()
+    assert told == ["the studio has ended"] * 2
+
+
+def test_a_request_under_way_when_the_studio_ends_is_answered() -> None:
+    async def cancelled() -> int:
+        ended = threading.Event()
+        task = asyncio.create_task(threaded(lambda _: ended.wait())(Request({"type": "http"})))
+        await asyncio.sleep(0)
+        task.cancel()
+        answer = await task
+        ended.set()
+        return answer.status_code
+
+    assert asyncio.run(cancelled()) == 503
+
+
+def test_a_film_and_a_strip_of_sheets_say_what_they_show(open_studio: Open, with_trained: Path, tmp_path: Path) -> None:
+    client = open_studio(with_trained)
+    address = f"/api/runs/{id_of(client, 'tiny')}"
+    for name, query in {"film.gif": "film?kind=gif&index=13", "strip.png": "strip?index=13&keep=1"}.items():
+        (tmp_path / name).write_bytes(client.get(f"{address}/{query}").content)
+        stamp = read_stamp(tmp_path / name)
+        assert (stamp.call, stamp.run, stamp.step, stamp.index, stamp.class_name) == ("film", "runs/tiny", 4, 13, "3")
+        assert (stamp.arguments["seed"], stamp.arguments["steps"]) == (0, [2, 4])
 
 
 def test_sheets_become_a_film(play: Any, open_studio: Open, root_of_runs: Path) -> None:

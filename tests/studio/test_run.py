@@ -15,7 +15,7 @@ from studio_runs import PROTOCOL, write_run
 
 from steadygan.pictures.stamp import Stamp, saving
 from steadygan.studio.catalogue import Catalogue
-from steadygan.studio.run import SILENCE, RunFiles
+from steadygan.studio.run import SILENCE, RunFiles, headline
 
 
 @pytest.fixture
@@ -59,9 +59,38 @@ def test_a_summary_tells_how_far_a_run_is(run: RunFiles) -> None:
     found = run.summary()
     assert (found["step"], found["steps"], found["images_per_s"]) == (10, 100, 40.0)
     assert found["seconds_left"] == pytest.approx(90 * 8 / 40)
-    assert found["score"] == {"name": "FD-digits", "points": [(5, 10.0), (10, 5.0)], "count": 2}
+    assert found["score"] == {"name": "FD-digits", "points": [(5, 10.0), (10, 5.0)], "count": 2, "cost": 5.0}
+    assert found["progress"] == 0.1
     assert found["sheet"]["step"] == 10
     assert found["objective"] == "dcgan 8², by class · hinge + bCR"
+
+
+def test_a_run_that_was_given_hours_is_as_far_as_its_time(run: RunFiles) -> None:
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 100", "hours: 0.5, steps: 100000000"))
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 20, "images": 160, "images_per_s": 40, "spent": 1350}\n')
+    found = run.summary()
+    assert (found["steps"], found["hours"], found["progress"], found["seconds_left"]) == (None, 0.5, 0.75, 450)
+    assert found["seconds_a_step"] == pytest.approx(8 / 40)
+    status(run, state="finished")
+    assert run.summary()["progress"] == 1.0
+
+
+def test_a_sheet_that_joins_in_the_same_moment_is_found(run: RunFiles) -> None:
+    folder, now = run.path / "samples", time.time()
+    os.utime(folder, (now, now))
+    assert list(run.sheets) == [5, 10]
+    (folder / "step-00000015.png").touch()
+    os.utime(folder, (now, now))
+    assert list(run.sheets) == [5, 10, 15]
+
+
+def test_the_headline_is_a_score_of_one_protocol() -> None:
+    usual = [{"step": s, "KD-x_std": 9.0, "FD-x": 90.0 / s, "protocol": PROTOCOL} for s in (10, 20)]
+    longer = {"step": 20, "FD-x": 1.5, "protocol": {**PROTOCOL, "num_fake": 50_000}}
+    assert headline([*usual, longer]) == {"name": "FD-x", "points": [(10, 9.0), (20, 4.5)], "count": 2, "cost": 4.5}
+    assert headline([]) is None
 
 
 def test_a_run_is_summed_up_again_only_when_it_changed(run: RunFiles) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 from studio_runs import Open, id_of
 
 import steadygan.studio
+from steadygan.studio.jobs import LOG, Jobs
 from steadygan.studio.security import COOKIE, is_loopback
 from steadygan.studio.server import Studio, create_app, page_files
 
@@ -152,10 +155,75 @@ def test_numbers_of_a_query_are_numbers_within_bounds(open_studio: Open, root_of
     assert client.get(f"/api/runs/{id_of(client, 'first')}/strip?{query}").status_code == 400
 
 
-def test_links_in_a_run_are_not_followed(open_studio: Open, root_of_runs: Path, tmp_path: Path) -> None:
+PARTS = ["config.yaml", "provenance.json", "metrics.jsonl", "scores.jsonl", "status.json", "samples", "checkpoints"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_part_of_a_run_may_be_a_link(open_studio: Open, root_of_runs: Path, tmp_path: Path, part: str) -> None:
+    run, elsewhere = root_of_runs / "first", tmp_path / "elsewhere"
+    (run / "status.json").write_text('{"state": "failed", "message": "secret"}')
+    (run / "provenance.json").write_text('{"secret": 1}')
+    (run / "config.yaml").write_text("{name: secret, data: {size: 8}}")
+    (run / "metrics.jsonl").write_text('{"step": 9, "secret": 1}\n')
+    (run / "scores.jsonl").write_text('{"step": 9, "secret": 1, "protocol": {"name": "x"}}\n')
+    manifest = run / "checkpoints" / "step-00000009" / "manifest.json"
+    manifest.parent.mkdir()
+    manifest.write_text("{}")
+    manifest.with_name("weights.safetensors").touch()
+    client = open_studio(root_of_runs)
+    address = f"/api/runs/{id_of(client, 'first')}"
+    before = client.get(address).json()
+    (run / part).rename(elsewhere)
+    (run / part).symlink_to(elsewhere)
+    os.utime(run / "samples")
+    after = client.get(address).json()
+    told = {
+        "config.yaml": "config",
+        "provenance.json": "provenance",
+        "metrics.jsonl": "columns",
+        "scores.jsonl": "scores",
+        "status.json": "message",
+        "samples": "steps_of_sheets",
+        "checkpoints": "checkpoints",
+    }[part]
+    assert before[told]
+    assert f"{part} is a link and is not read" in after["troubles"]
+    if part not in ("metrics.jsonl", "scores.jsonl"):  # what was read of them before stays
+        assert not after[told]
+    assert client.get(f"{address}/thumb").status_code == (404 if part == "samples" else 200)
+    assert not open_studio(root_of_runs).get(address).json()[told]
+
+
+@pytest.mark.parametrize("part", [*PARTS, "request.json", "samples/step-00000010.png", "checkpoints/best"])
+def test_a_pipe_in_the_place_of_a_part_holds_nobody_up(open_studio: Open, root_of_runs: Path, part: str) -> None:
+    path = root_of_runs / "first" / part
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    client = open_studio(root_of_runs)
+    address = f"/api/runs/{id_of(client, 'first')}"
+    for page in ("", "/health", "/scores", "/series?name=D_accuracy", "/thumb", "/sheets/10", "/strip"):
+        assert client.get(address + page).status_code in (200, 404)
+
+
+def test_a_linked_file_of_a_run_is_not_handed_out(open_studio: Open, root_of_runs: Path, tmp_path: Path) -> None:
     (root_of_runs / "first" / "samples" / "step-00000007.png").symlink_to(tmp_path / "secret.txt")
+    checkpoint = root_of_runs / "first" / "checkpoints" / "step-00000007"
+    checkpoint.mkdir()
+    (checkpoint / "manifest.json").write_text("{}")
+    (checkpoint / "weights.safetensors").symlink_to(tmp_path / "secret.txt")
     client = open_studio(root_of_runs)
     assert client.get(f"/api/runs/{id_of(client, 'first')}/sheets/7").status_code == 404
+    assert client.get(f"/api/runs/{id_of(client, 'first')}").json()["checkpoints"] == []
+
+
+def test_a_training_that_is_started_writes_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOG).symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(OSError, match=LOG):
+        Jobs().start(["presets"], tmp_path / "run")
+    assert not (tmp_path / "secret.txt").exists()
 
 
 def test_what_is_no_png_is_not_handed_out_as_a_sheet(open_studio: Open, root_of_runs: Path) -> None:

@@ -16,6 +16,7 @@ from studio_runs import Open, id_of, write_run
 from steadygan.runs.requests import take
 from steadygan.studio.catalogue import Catalogue
 from steadygan.studio.server import Pulse, changes
+from steadygan.studio.sheets import cut
 
 
 def image(content: bytes) -> np.ndarray:
@@ -109,6 +110,14 @@ def test_a_damaged_sheet_is_a_grey_frame_of_the_strip(open_studio: Open, root_of
     assert client.get(f"/api/runs/{id_of(client, 'first')}/thumb").headers["content-type"] == "image/webp"
 
 
+@pytest.mark.parametrize(
+    ("columns", "rows", "shown"),
+    [(10, 8, (10, 4)), (8, 8, (5, 2)), (3, 2, (3, 1)), (1, 1, (1, 1)), (20, 1, (3, 1)), (4, 100, (4, 2))],
+)
+def test_a_card_shows_whole_tiles(columns: int, rows: int, shown: tuple[int, int]) -> None:
+    assert cut(columns, rows) == shown
+
+
 def test_a_translation_has_no_strips(open_studio: Open, root_of_runs: Path) -> None:
     config = root_of_runs / "first" / "config.yaml"
     config.write_text(config.read_text().replace("size: 8}", "size: 8, domains: paired}"))
@@ -124,6 +133,17 @@ def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path
     assert found["groups"] == [0, 0]
     assert [row[0]["last"] for row in found["table"]] == [[10, 5.0], [10, 5.0]]
     assert client.get("/api/compare?runs=unknown").status_code == 404
+
+
+def test_a_spread_is_no_score_of_its_own(open_studio: Open, root_of_runs: Path) -> None:
+    row = {"step": 10, "KD-x": 4.0, "KD-x_std": 1.0, "leak_flip": 0.5, "leak_flip_low": 0.4, "leak_flip_high": 0.7}
+    (root_of_runs / "first" / "scores.jsonl").write_text(json.dumps({**row, "protocol": {"name": "x"}}) + "\n")
+    client = open_studio(root_of_runs)
+    found = client.get(f"/api/runs/{id_of(client, 'first')}/scores").json()["scores"]
+    assert {one["name"]: one["points"] for one in found} == {
+        "KD-x": [[10, 4, 3, 5]],
+        "leak_flip": [[10, 0.5, 0.4, 0.7]],
+    }
 
 
 def test_scores_by_different_protocols_do_not_share_a_column(open_studio: Open, root_of_runs: Path) -> None:

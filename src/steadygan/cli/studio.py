@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -58,6 +59,7 @@ def studio(
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             shared.pulse.ending.set()
+            threading.Thread(target=shared.close, daemon=True).start()  # who waits for images need not wait on
             super().handle_exit(sig, frame)
 
     Server(config).run(sockets=[listener])

@@ -91,8 +91,13 @@ def check(stamp: Stamp) -> None:
     """Checks that a stamp names all that its images can be made from.
 
     Raises:
-        UserError: they are of a step between checkpoints, or show images of the data.
+        UserError: they are of a step between checkpoints, of many steps, or show images of the data.
     """
+    if stamp.call == "film":
+        raise UserError(
+            f"this shows grids of many steps of {stamp.run}, up to step {stamp.step}; each grid says what made it: "
+            f"`steadygan remake {stamp.run}/samples/step-{stamp.step:08d}.png`"
+        )
     if stamp.call == "sheet":
         raise UserError(
             f"this sheet of {stamp.run} shows images of its data, which no seed makes; `steadygan translate` makes more"

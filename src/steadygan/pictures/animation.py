@@ -11,7 +11,7 @@ from PIL import Image
 
 from steadygan.errors import UserError
 from steadygan.files import write_whole
-from steadygan.pictures.stamp import Stamp, saving
+from steadygan.pictures.stamp import Stamp, as_text, saving
 
 ANIMATED = (".gif", ".webp", ".mp4")
 
@@ -21,7 +21,7 @@ def save_animation(
 ) -> Path:
     """Writes frames of one size in the format of `path`'s suffix, looped (GIF, WebP); whole or not at all.
 
-    stamp: what made it, written into GIF and WebP.
+    stamp: what made it, written into the file.
 
     GIF has 256 colours a frame and 1/100 s of resolution; WebP is lossless; MP4 is H.264, padded with white to even
     sides. Raises UserError for another suffix, a frame rate that is not over 0 and at most 50, and for MP4 where
@@ -35,7 +35,7 @@ def save_animation(
         raise UserError(f"{fps} frames per second: choose a rate over 0 and up to 50")
     if suffix == ".mp4":
         encoder = _encoder()
-        write_whole(path, lambda temporary: _write_mp4(encoder, frames, temporary, fps))
+        write_whole(path, lambda temporary: _write_mp4(encoder, frames, temporary, fps, stamp))
     else:
         first, *rest = frames
         options: dict[str, Any] = {"save_all": True, "append_images": rest, "duration": round(1000 / fps), "loop": 0}
@@ -58,9 +58,12 @@ def _encoder() -> Any:
     return imageio_ffmpeg
 
 
-def _write_mp4(encoder: Any, frames: Sequence[Image.Image], path: Path, fps: float) -> None:
+def _write_mp4(encoder: Any, frames: Sequence[Image.Image], path: Path, fps: float, stamp: Stamp | None) -> None:
     width, height = (side + side % 2 for side in frames[0].size)  # H.264 stores colour at half the resolution
-    writer = encoder.write_frames(str(path), (width, height), fps=fps, macro_block_size=1, quality=8)
+    metadata = [] if stamp is None else ["-metadata", f"comment={as_text(stamp)}"]
+    writer = encoder.write_frames(
+        str(path), (width, height), fps=fps, macro_block_size=1, quality=8, output_params=metadata
+    )
     writer.send(None)
     try:
         for frame in frames:

@@ -1,12 +1,13 @@
 """Stamps: how an image was generated, written into its file.
 
-PNG carries it as text (`steadygan`, JSON; `Description`, a sentence) and as EXIF; WebP and JPEG as EXIF; GIF as its
-comment. A folder of images also has `images.json`, for tools that strip unknown metadata.
+PNG carries it as text (`steadygan`, JSON; `Description`, a sentence) and as EXIF; WebP and JPEG as EXIF; GIF and MP4
+as their comment. A folder of images also has `images.json`, for tools that strip unknown metadata.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,8 @@ from steadygan.files import write_whole
 KEY = "steadygan"
 SIDECAR = "images.json"
 _EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
-CALLS = ("sample", "from_seeds", "walk", "interpolate", "sheet")
+CALLS = ("sample", "from_seeds", "walk", "interpolate", "sheet", "film")
+_COMMENT = b"\xa9cmt"
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Stamp:
 
     steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors, empty where none was written of
     that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
-    JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make; index: which of
-    the images that call makes, None for the sheet of all; columns: of that sheet, and column_names: their classes, if
-    each is of one; named: whether names stand above the columns; enlarged: by which whole factor the
-    sheet is; top: pixels above its first row; label, class_name: the image's class, if it has one.
+    JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make, or `film` for
+    grids of many steps; index: which of the images that call makes, None for the sheet of all; columns: of that sheet,
+    and column_names: their classes, if each is of one; named: whether names stand above the columns; enlarged: by which
+    whole factor the sheet is; top: pixels above its first row; label, class_name: the image's class, if it has one.
     """
 
     steadygan: str
@@ -76,9 +78,14 @@ class Stamp:
         return f"steadygan {self.steadygan}: {self.run}, step {self.step}, {weights}; {self.call}({what}){which}{named}"
 
 
+def as_text(stamp: Stamp) -> str:
+    """As JSON, of ASCII alone: EXIF readers take other bytes for Latin-1."""
+    return json.dumps(asdict(stamp))
+
+
 def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
     """Options for Pillow's `Image.save` that write the stamp; kind: PNG, GIF, WEBP or JPEG."""
-    text = json.dumps(asdict(stamp))  # ASCII alone: EXIF readers take other bytes for Latin-1
+    text = as_text(stamp)
     if kind == "GIF":
         return {"comment": text.encode()}
     exif = Image.Exif()
@@ -93,13 +100,17 @@ def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
 
 
 def read_stamp(path: Path) -> Stamp:
-    """The stamp of an image file, or the one its folder's `images.json` has for it.
+    """The stamp of an image file or an MP4, or the one its folder's `images.json` has for it.
 
     Raises `UserError` if the file is not an image or has no stamp.
     """
+    text: str | bytes | None
     try:
-        with Image.open(path) as image:
-            text = image.info.get(KEY) or image.info.get("comment") or image.getexif().get(_EXIF_DESCRIPTION)
+        if path.suffix.lower() == ".mp4":
+            text = _comment_of_mp4(path)
+        else:
+            with Image.open(path) as image:
+                text = image.info.get(KEY) or image.info.get("comment") or image.getexif().get(_EXIF_DESCRIPTION)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
         raise UserError(f"{path}: not a readable image ({error})") from None
     if isinstance(text, bytes):
@@ -111,6 +122,14 @@ def read_stamp(path: Path) -> Stamp:
             f"{path} does not say what made it: it has no stamp (was it edited, or written by another program?)"
         )
     return stamp
+
+
+def _comment_of_mp4(path: Path) -> bytes | None:
+    """The comment in the metadata of an MP4: an item `©cmt` that holds one box `data` (size, name, type, language)."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        start = held.rfind(_COMMENT) + len(_COMMENT)
+        size, name = int.from_bytes(held[start : start + 4], "big"), held[start + 4 : start + 8]
+        return held[start + 16 : start + size] if name == b"data" else None
 
 
 def parse(text: str) -> Stamp | None:

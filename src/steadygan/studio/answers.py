@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -38,8 +39,7 @@ def threaded(work: Callable[[Request], Any]) -> Handler:
     """
 
     async def handler(request: Request) -> Response:
-        found = await run_sync(work, request, abandon_on_cancel=True)
-        return found if isinstance(found, Response) else JSONResponse(found)
+        return await _worked(work, request)
 
     return handler
 
@@ -51,10 +51,17 @@ def with_body(work: Callable[[Request, dict[str, Any]], Any]) -> Handler:
         body = await request.json()
         if not isinstance(body, dict):
             raise ValueError("an object is expected")
-        found = await run_sync(work, request, body, abandon_on_cancel=True)
-        return found if isinstance(found, Response) else JSONResponse(found)
+        return await _worked(work, request, body)
 
     return handler
+
+
+async def _worked(work: Callable[..., Any], *arguments: Any) -> Response:
+    try:
+        found = await run_sync(work, *arguments, abandon_on_cancel=True)
+    except asyncio.CancelledError:
+        return JSONResponse({"error": "the studio has ended"}, 503)
+    return found if isinstance(found, Response) else JSONResponse(found)
 
 
 def run_of(studio: Any, request: Request) -> RunFiles:

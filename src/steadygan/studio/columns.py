@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import threading
 from array import array
 from pathlib import Path
@@ -17,7 +18,18 @@ NOT_MEASURED = {"step", "event"}
 SAMPLED_ABOVE = 16 << 20
 """Bytes of new records from which on a first answer is of lines picked evenly, while all are read behind it."""
 SAMPLES = 3000
+HEAD_START = 1.0
+"""Seconds before all lines are read: the page that shows a first look of them comes first."""
 EVENTS = 2000
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a path is a file or a folder, or is not there at all."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 class Columns:
@@ -46,8 +58,11 @@ class Columns:
         return self._overview is None
 
     def refresh(self) -> None:
-        """Takes what is new in the file. Of very much it takes a sample first, and the rest in another thread."""
-        if not self._reading.acquire(blocking=False):
+        """Takes what is new in the file. Of very much it takes a sample first, and the rest in another thread.
+
+        A link is not followed, and a pipe not opened.
+        """
+        if not is_plain(self.path) or not self._reading.acquire(blocking=False):
             return
         behind = False
         try:
@@ -57,7 +72,9 @@ class Columns:
                     self._overview = sample(self.path, size)
                     self.version += 1
                 behind = True
-                threading.Thread(target=self._catch_up, daemon=True).start()
+                later = threading.Timer(HEAD_START, self._catch_up)
+                later.daemon = True
+                later.start()
             else:
                 self._read()
         except OSError:

@@ -61,7 +61,7 @@ RECIPES = [
     {
         "preset": "digits",
         "title": "The embedded digits",
-        "why": "a small DCGAN with ICR by class: two minutes on a laptop, to see everything once",
+        "why": "a small DCGAN with bCR by class: two minutes on a laptop, to see everything once",
         "settings": {},
         "place": "digits",
     },

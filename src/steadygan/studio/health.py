@@ -15,5 +15,5 @@ ROWS, BYTES = 20_000, 8 << 20
 
 def verdict(run: RunFiles) -> dict[str, Any]:
     """kind, sentence, numbers, since_step and advice (key, value, why, override)."""
-    rows = last_rows(run.path / "metrics.jsonl", ROWS, at_most=BYTES)
+    rows = last_rows(run.part("metrics.jsonl"), ROWS, at_most=BYTES)
     return diagnose(rows, run.scores, run.state()["state"], config=flat(run.config)).as_json()

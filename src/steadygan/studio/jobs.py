@@ -49,7 +49,7 @@ class Jobs:
     def start(self, command: list[str], run: Path) -> Job:
         """`steadygan COMMAND`, with its output in the run's directory."""
         run.mkdir(parents=True, exist_ok=True)
-        with (run / LOG).open("ab") as log:
+        with open(run / LOG, "ab", opener=_no_link) as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "steadygan", *command],
                 stdin=subprocess.DEVNULL,
@@ -106,10 +106,15 @@ def _printed(command: list[str]) -> list[str]:
     return done.stdout.decode(errors="replace").splitlines()
 
 
+def _no_link(path: str, flags: int) -> int:
+    """Opens a file, but no link and no pipe that has its name: a run may come from elsewhere."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
 def tail(path: Path) -> str:
     """The end of a text file."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_no_link) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL))
             return file.read(TAIL).decode(errors="replace")

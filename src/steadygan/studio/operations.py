@@ -22,9 +22,9 @@ from steadygan.generators.remaking import label_of, stamp_for
 from steadygan.machine import choose_device
 from steadygan.pictures.animation import save_animation
 from steadygan.pictures.grid import grid, to_pil
-from steadygan.pictures.stamp import SIDECAR, Stamp, saving, sidecar
+from steadygan.pictures.stamp import SIDECAR, Stamp, sidecar
 from steadygan.studio.reals import Reals
-from steadygan.studio.sheets import Damaged, enlarged, open_sheet, strip
+from steadygan.studio.sheets import Damaged, enlarged, film_stamp, open_sheet, png, strip
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -131,12 +131,13 @@ class Operations:
         if kind == "zip":
             return {}, _folder(frames, stamp, generator)
         if len(seeds) == 1:
-            return {}, _png(to_pil(frames[0]), stamp.of(0, *label_of(generator, classes, 0)))
-        return {}, _png(grid(frames, columns), stamp)
+            return {}, png(to_pil(frames[0]), stamp.of(0, *label_of(generator, classes, 0)))
+        return {}, png(grid(frames, columns), stamp)
 
     def sheets_film(
         self,
         paths: Sequence[str],
+        run: str,
         kind: str,
         index: int | None,
         side: int,
@@ -154,7 +155,7 @@ class Operations:
         if not frames:
             raise UserError("none of these sheets can be read")
         frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
-        return {}, film(frames, kind, None, fps=fps)
+        return {}, film(frames, kind, film_stamp([Path(path) for path in paths], run, index), fps=fps)
 
     def export(self, checkpoint: str, to: str) -> Answer:
         """The averaged generator alone in a form of `exporting.TARGETS` that is one file."""
@@ -197,12 +198,6 @@ def _raw(images: Tensor) -> Answer:
     return shape, images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
 
 
-def _png(image: Image.Image, stamp: Stamp | None) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG", **({} if stamp is None else saving(stamp, "PNG")))
-    return out.getvalue()
-
-
 def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:
     stamps = {}
     out = io.BytesIO()
@@ -210,6 +205,6 @@ def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:
         for index, (seed, image) in enumerate(zip(stamp.arguments["seeds"], images, strict=True)):
             name = f"{index:04d}-seed-{seed}.png"
             stamps[name] = stamp.of(index, *label_of(generator, stamp.arguments.get("classes"), index))
-            archive.writestr(name, _png(to_pil(image), stamps[name]))
+            archive.writestr(name, png(to_pil(image), stamps[name]))
         archive.writestr(SIDECAR, sidecar(stamps))
     return out.getvalue()

@@ -38,6 +38,7 @@ class Painter:
         self._turn = threading.Lock()
         self._places = threading.BoundedSemaphore(waiting)
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
 
     def ask(self, do: str, *, seconds: float = 60, **arguments: Any) -> tuple[dict[str, Any], bytes]:
         """The answer to one question, and the bytes that come with it.
@@ -74,6 +75,8 @@ class Painter:
             data = exactly(process.stdout, size)
         except (OSError, EOFError, ValueError):
             self._end()
+            if self._closed:
+                raise PainterError("the studio has ended") from None
             if late.is_set():
                 raise PainterError(f"this took longer than {seconds:g} s and was given up") from None
             raise PainterError(
@@ -88,6 +91,8 @@ class Painter:
         return answer, data
 
     def _running(self) -> subprocess.Popen[bytes]:
+        if self._closed:
+            raise PainterError("the studio has ended")
         if self._process is None or self._process.poll() is not None:
             self._end()
             environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -116,7 +121,8 @@ class Painter:
             process.wait()
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """Ends the process, whatever it is doing; who waits for it is told so."""
+        self._closed = True
         process = self._process
         if process is not None:
             process.kill()

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from steadygan.errors import UserError
 from steadygan.files import parse_yaml
 from steadygan.pictures.stamp import read_stamp
 from steadygan.runs.following import Follower, Row, last_rows
-from steadygan.runs.reading import score_names
+from steadygan.runs.reading import cost, protocol_identity, score_names
 from steadygan.runs.requests import asked
 from steadygan.runs.words import objective_in_words
-from steadygan.studio.columns import Columns
+from steadygan.studio.columns import Columns, is_plain
 from steadygan.studio.happenings import happenings
 
 LIVE = ("starting", "running", "paused")
@@ -28,6 +29,11 @@ SILENCE = 90
 LARGEST = 8 << 20
 """Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
 SPARK = 60
+SETTLED = 2.0
+"""Seconds after which a folder's time of change tells whether it changed again."""
+NEEDED = ("manifest.json", "weights.safetensors")
+"""The files without which a checkpoint is none."""
+NOWHERE = Path(os.devnull, "nowhere")
 REFRESH = 10.0
 """Seconds after which a summary is renewed even if no file changed: a heartbeat may have stopped."""
 
@@ -45,11 +51,27 @@ class RunFiles:
         self._score_rows: list[Row] = []
         self._score_restarts = 0
         self._kept: dict[str, tuple[Any, Any]] = {}
+        self._sheets: tuple[float | None, dict[int, Path]] | None = None
         self.troubles: list[str] = []
         self._brief: tuple[Any, float, dict[str, Any]] | None = None
 
-    def _cached(self, path: Path, read: Any, fallback: Any) -> Any:
+    def part(self, *names: str) -> Path:
+        """A file or folder of the run. In the place of a link or a pipe, a path where nothing is.
+
+        A link may lead out of the run, and who opens a pipe waits for its other end.
+        """
+        path = self.path
+        for name in names:
+            path /= name
+            if not is_plain(path):
+                kind = "a link" if path.is_symlink() else "no file"
+                self._trouble(f"{path.relative_to(self.path)} is {kind} and is not read")
+                return NOWHERE
+        return path
+
+    def _cached(self, names: tuple[str, ...], read: Any, fallback: Any) -> Any:
         """`read(path)`, once for each version of the file; the fallback, and a word in `troubles`, where it fails."""
+        path = self.part(*names)
         try:
             status = path.stat()
         except OSError:
@@ -80,20 +102,20 @@ class RunFiles:
     @property
     def config(self) -> dict[str, Any]:
         """The tree as it was written: what this version would make of it is not what the run was."""
-        return self._cached(self.path / "config.yaml", _read_yaml, {})
+        return self._cached(("config.yaml",), _read_yaml, {})
 
     @property
     def provenance(self) -> dict[str, Any]:
-        return self._cached(self.path / "provenance.json", _read_json, {})
+        return self._cached(("provenance.json",), _read_json, {})
 
     @property
     def status(self) -> dict[str, Any]:
-        return self._cached(self.path / "status.json", _read_json, {})
+        return self._cached(("status.json",), _read_json, {})
 
     @property
     def scores(self) -> list[Row]:
         """The rows of scores.jsonl that name their protocol, by step."""
-        for rows in self._scores.parts():
+        for rows in self._scores.parts() if self.part("scores.jsonl") == self._scores.path else ():
             if self._scores.restarts != self._score_restarts:
                 self._score_restarts, self._score_rows = self._scores.restarts, []
             self._score_rows += [row for row in rows if isinstance(row.get("protocol"), dict)]
@@ -102,24 +124,30 @@ class RunFiles:
     @property
     def sheets(self) -> dict[int, Path]:
         """The grids of samples by step."""
-        return _by_step(self.path / "samples", r"step-(\d{1,15})\.png")
+        folder = self.part("samples")
+        changed = _newest(folder) or 0.0
+        # A file may join within the resolution of the folder's time: only what is older stays as it was listed.
+        if self._sheets is None or self._sheets[0] != changed:
+            known, old = _by_step(folder, r"step-(\d{1,15})\.png"), time.time() - changed > SETTLED
+            self._sheets = (changed if old else None, known)
+        return self._sheets[1]
 
     @property
     def checkpoints(self) -> dict[int, Path]:
         """The checkpoints by step, oldest first."""
-        found = _by_step(self.path / "checkpoints", r"step-(\d{8,15})")
-        return {step: path for step, path in found.items() if (path / "manifest.json").is_file()}
+        found = _by_step(self.part("checkpoints"), r"step-(\d{8,15})")
+        return {step: path for step, path in found.items() if all(map(_is_plain_file, (path / n for n in NEEDED)))}
 
     @property
     def best_step(self) -> int | None:
-        text = self._cached(self.path / "checkpoints" / "best", _read_text, "")
+        text = self._cached(("checkpoints", "best"), _read_text, "")
         match = re.fullmatch(r"step-(\d{8,15})\s*", text)
         return int(match[1]) if match else None
 
     def manifest(self, step: int) -> dict[str, Any]:
         """A checkpoint's manifest."""
         path = self.checkpoints.get(step)
-        return {} if path is None else self._cached(path / "manifest.json", _read_json, {})
+        return {} if path is None else self._cached(("checkpoints", path.name, "manifest.json"), _read_json, {})
 
     def layout(self) -> dict[str, Any]:
         """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
@@ -156,7 +184,7 @@ class RunFiles:
                     "message": message or "no heartbeat: the process was killed, or its host is gone",
                 }
             return {"state": state, "message": message}
-        last = last_rows(self.path / "metrics.jsonl")
+        last = last_rows(self.part("metrics.jsonl"))
         steps, step = self._steps(), last[-1]["step"] if last else 0
         if steps and step >= steps:
             return {"state": "finished", "message": ""}
@@ -186,38 +214,55 @@ class RunFiles:
                 return steps
         return None
 
+    @property
+    def hours(self) -> float | None:
+        """The time that the run was given, `train.hours`."""
+        given = _at(self.config, "train", "hours")
+        return float(given) if _finite(given) and given > 0 else None
+
+    def _ends(self, step: int, steps: int | None, spent: Any, each: float | None) -> list[tuple[float, float]]:
+        """What may end the run, its steps and its hours: the share that is done, and the seconds left."""
+        ends = []
+        if steps:
+            ends.append((min(1.0, step / steps), max(0, steps - step) * each if each else math.inf))
+        if self.hours is not None and _finite(spent):
+            ends.append((min(1.0, spent / self.hours / 3600), max(0.0, 3600 * self.hours - spent)))
+        return ends
+
     def summary(self) -> dict[str, Any]:
         """The data of the list of runs."""
-        rows = [row for row in last_rows(self.path / "metrics.jsonl", 3) if "event" not in row]
+        rows = [row for row in last_rows(self.part("metrics.jsonl"), 3) if "event" not in row]
         row = rows[-1] if rows else {}
         scores, sheets, steps = self.scores, self.sheets, self._steps()
         step = max([number for number in (row.get("step"), self.status.get("step")) if type(number) is int], default=0)
-        speed = row.get("images_per_s")
-        left = None
-        if steps and step and isinstance(speed, int | float) and speed > 0 and isinstance(row.get("images"), int):
-            left = max(0, steps - step) * row["images"] / max(row["step"], 1) / speed
-        named = next((name for row in reversed(scores) for name in score_names(row)), None)
-        points = [(row["step"], row[named]) for row in scores if _finite(row.get(named))] if named else []
+        speed, state = row.get("images_per_s"), self.state()
+        each = None
+        if step and isinstance(speed, int | float) and speed > 0 and isinstance(row.get("images"), int):
+            each = row["images"] / max(row["step"], 1) / speed
+        ends = self._ends(step, steps, row.get("spent"), each)
         last_sheet = max(sheets, default=None)
         started = _when(self.provenance.get("started")) or _newest(self.path / "config.yaml") or 0
         return {
             "id": self.id,
             "name": self.name,
             "place": self.place,
-            **self.state(),
+            **state,
             "step": step,
-            "steps": steps,
+            "steps": steps if self.hours is None else None,
+            "hours": self.hours,
+            "progress": 1.0 if state["state"] == "finished" else max((done for done, _ in ends), default=None),
             "images_per_s": speed if _finite(speed) else None,
-            "seconds_left": left if left is None or math.isfinite(left) else None,
+            "seconds_a_step": each if _finite(each) else None,
+            "seconds_left": min((left for _, left in ends if _finite(left)), default=None),
             "started": started,
             "changed": max(_newest(self.path / name) or 0 for name in ("metrics.jsonl", "status.json", "samples")),
-            "score": {"name": named, "points": _few(points, SPARK), "count": len(points)} if points else None,
+            "score": headline(scores),
             "sheet": None if last_sheet is None else {"step": last_sheet, "version": _version(sheets[last_sheet])},
             "sheets": len(sheets),
             "objective": objective_in_words(self.config),
             "size": self.layout()["side"],
             "translates": self.translates(),
-            "request": asked(self.path),
+            "request": asked(self.path) if self.part("request.json") != NOWHERE else None,
         }
 
     def brief(self) -> dict[str, Any]:
@@ -267,6 +312,24 @@ class RunFiles:
         }
 
 
+def headline(scores: Sequence[Row]) -> dict[str, Any] | None:
+    """The score that stands for a run: name, points, their number, and how bad the last of them is.
+
+    It is taken from the protocol that scored the run most often: scores by other protocols, such as a longer
+    evaluation at the end, are no part of its curve.
+    """
+    taken: dict[str, list[Row]] = {}
+    for row in scores:
+        taken.setdefault(protocol_identity(row), []).append(row)
+    rows = max(reversed(taken.values()), key=len, default=[])
+    named = [name for row in reversed(rows) for name in score_names(row) if _finite(row.get(name))]
+    name = next((one for one in named if cost(one, 1.0) is not None), next(iter(named), None))
+    if name is None:
+        return None
+    points = [(row["step"], row[name]) for row in rows if _finite(row.get(name))]
+    return {"name": name, "points": _few(points, SPARK), "count": len(points), "cost": cost(name, points[-1][1])}
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
@@ -283,6 +346,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _read_text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _at(tree: Any, *keys: str) -> Any:
@@ -316,20 +383,20 @@ def _when(text: Any) -> float | None:
 
 
 def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """At most `count` of the points, including both ends."""
+    """At most `most` of the points, including both ends."""
     if len(points) <= most:
         return points
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
 def _by_step(folder: Path, pattern: str) -> dict[int, Path]:
-    """Files in a folder whose names match a pattern, by the number in them; links are skipped."""
+    """Files and folders whose names match a pattern, by the number in them; links and pipes are skipped."""
     found = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 match = re.fullmatch(pattern, entry.name)
-                if match and not entry.is_symlink():
+                if match and (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
                     found[int(match[1])] = Path(entry.path)
     except OSError:
         return {}

@@ -35,6 +35,8 @@ from steadygan.studio.sheets import Cache, Damaged
 
 LISTENERS = 24
 """Pages that are kept up to date at a time."""
+CARDS = 24
+"""Pictures that are made before a page asks for them: about as many as fit a window."""
 PULSE = 1.0
 """Seconds between looks at the directory, while a page is open."""
 TYPES = {
@@ -68,7 +70,7 @@ class Studio:
     def __post_init__(self) -> None:
         self.catalogue = Catalogue(self.root)
         self.painter = Painter(self.device, self.memory_gib)
-        self.reader = Painter(self.device, self.memory_gib, waiting=3)
+        self.reader = Painter(self.device, self.memory_gib, waiting=6)
         self.places = Places(self.data)
         self.pulse = Pulse(self.catalogue)
         self._awake = False
@@ -148,7 +150,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        threading.Thread(target=studio.pulse.now, daemon=True).start()  # ahead of the first page
+        threading.Thread(target=get_ready, args=(studio,), daemon=True).start()
         yield
         studio.close()
 
@@ -174,6 +176,16 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
     }
     guard = Middleware(Guard, token=token, names=names)
     return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers, lifespan=lifespan)
+
+
+def get_ready(studio: Studio) -> None:
+    """Makes what the first page would otherwise wait for: a look at all runs, and the newest cards' pictures."""
+    newest = sorted(studio.pulse.now().values(), key=lambda run: -run["started"])[:CARDS]
+    for summary in newest:
+        run = studio.catalogue.get(summary["id"])
+        with suppress(Missing, Damaged, OSError):
+            if run is not None and summary["sheet"] is not None:
+                views.card_picture(studio, run, summary["sheet"]["step"])
 
 
 def page_files() -> dict[str, tuple[bytes, str]]:

@@ -6,17 +6,20 @@ import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from steadygan.errors import UserError
 from steadygan.pictures.grid import plain
-from steadygan.pictures.stamp import KEY, parse
+from steadygan.pictures.stamp import KEY, Stamp, parse, read_stamp, saving
 
 MOST_PIXELS = 64 << 20
 CACHE = 48 << 20
-THUMB_WIDTH = 480
+THUMB_WIDTH = 640
+"""Pixels: a card's width on a screen of two pixels a point."""
 
 
 class Damaged(Exception):
@@ -90,19 +93,47 @@ def strip(paths: Sequence[Path], index: int, side: int, gap: int, *, across: int
     return film
 
 
+def film_stamp(paths: Sequence[Path], run: str, index: int | None = None) -> Stamp | None:
+    """The stamp of a film of sheets, or of one latent in them: that of the newest sheet, with all steps.
+
+    None where the newest one says nothing.
+    """
+    try:
+        newest = read_stamp(paths[-1])
+    except UserError:
+        return None
+    names = newest.column_names
+    label = None if index is None or not names else index % len(names)
+    latent = newest if index is None else newest.of(index, label, None if label is None else names[label])
+    steps = [int(path.stem.removeprefix("step-")) for path in paths]
+    drawn = {"columns": None, "named": False, "enlarged": 1, "top": 0}
+    return replace(latent, call="film", checkpoint="", run=run, arguments={**newest.arguments, "steps": steps}, **drawn)
+
+
 def thumb(path: Path, side: int, gap: int) -> bytes:
-    """The first rows of a sheet, small, as WebP."""
+    """Whole tiles from the top left corner of a sheet, 5 : 2 where there are enough, as WebP of `THUMB_WIDTH`.
+
+    Small tiles are enlarged pixel for pixel: what a page then makes smaller stays sharp.
+    """
     image = open_sheet(path)
     found = shape(image, side, gap)
     if found is not None:
-        columns = min(found[0], 10)
-        rows = min(found[1], max(1, columns * 2 // 5))
+        columns, rows = cut(*found)
         image = image.crop((gap, gap, columns * (side + gap), rows * (side + gap)))
-    if image.width > THUMB_WIDTH:
-        image = image.resize((THUMB_WIDTH, max(1, image.height * THUMB_WIDTH // image.width)), Image.Resampling.BOX)
+    image = enlarged(image.convert("RGB"), THUMB_WIDTH)
+    if image.width > 1.5 * THUMB_WIDTH:
+        height = max(1, round(image.height * THUMB_WIDTH / image.width))
+        image = image.resize((THUMB_WIDTH, height), Image.Resampling.BOX)
+    image = image.crop((0, 0, image.width, min(image.height, image.width)))
     out = io.BytesIO()
-    image.convert("RGB").save(out, "WEBP", quality=82, method=2)
+    image.save(out, "WEBP", quality=82, method=2)
     return out.getvalue()
+
+
+def cut(columns: int, rows: int) -> tuple[int, int]:
+    """How many columns and rows of a sheet a card shows: as many as make 5 : 2, or come nearest to it."""
+    choices = [(c, r) for c in range(1, min(columns, 10) + 1) for r in range(1, min(rows, 4) + 1)]
+    return min(choices, key=lambda pair: (abs(pair[0] / pair[1] - 2.5), -pair[0]))
 
 
 def enlarged(image: Image.Image, least: int) -> Image.Image:
@@ -113,10 +144,10 @@ def enlarged(image: Image.Image, least: int) -> Image.Image:
     )
 
 
-def png(image: Image.Image, **options: Any) -> bytes:
-    """As the bytes of a PNG file."""
+def png(image: Image.Image, stamp: Stamp | None = None) -> bytes:
+    """As the bytes of a PNG file, which say what made it."""
     out = io.BytesIO()
-    image.save(out, "PNG", **options)
+    image.save(out, "PNG", **({} if stamp is None else saving(stamp, "PNG")))
     return out.getvalue()
 
 

@@ -18,6 +18,7 @@ from steadygan.studio.words import better, flat
 
 FRAMES = 600
 """The most sheets in one film."""
+SPREADS = ("_std", "_low", "_high")
 
 
 def routes(studio: Any) -> list[Route]:
@@ -73,15 +74,8 @@ def routes(studio: Any) -> list[Route]:
 
     def thumb(request: Request) -> Response:
         run = run_of(studio, request)
-        known = run.sheets
-        if not known:
-            raise Missing("there is no sheet yet")
-        step = whole(request.query_params, "step", max(known), 0, 10**15)
-        if step not in known:
-            raise Missing(f"there is no sheet of step {step}")
-        path, layout = known[step], run.layout()
-        key = "thumb", str(path), path.stat().st_mtime_ns
-        data = studio.cache.get(key, lambda: sheets.thumb(path, layout["side"], layout["gap"]))
+        step = whole(request.query_params, "step", max(run.sheets, default=0), 0, 10**15)
+        data = card_picture(studio, run, step)
         return Response(data, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
 
     def strip(request: Request) -> Response:
@@ -109,7 +103,7 @@ def routes(studio: Any) -> list[Route]:
 
         def make() -> bytes:
             film = sheets.strip(paths, index, layout["side"], layout["gap"], across=across or None)
-            return sheets.png(film)
+            return sheets.png(film, sheets.film_stamp(paths, run.place, index))
 
         return studio.cache.get(key, make)
 
@@ -128,12 +122,13 @@ def routes(studio: Any) -> list[Route]:
             "sheets_film",
             seconds=180,
             paths=[str(known[step]) for step in steps],
+            run=run.place,
             kind=kind,
             index=index,
             fps=whole(query, "fps", 8, 1, 30),
             **layout,
         )
-        return download(data, kind, f"{run.name}-through-time")
+        return download(data, kind, f"{run.name}-{'through-time' if index is None else f'latent-{index}'}")
 
     def compare(request: Request) -> Any:
         ids = list(dict.fromkeys(request.query_params.get("runs", "").split(",")))[:12]
@@ -157,12 +152,27 @@ def routes(studio: Any) -> list[Route]:
     ]
 
 
+def card_picture(studio: Any, run: RunFiles, step: int) -> bytes:
+    """The sheet of a step as a card shows it, kept for the next time."""
+    path, layout = run.sheets.get(step), run.layout()
+    if path is None:
+        raise Missing(f"there is no sheet of step {step}")
+    key = "thumb", str(path), path.stat().st_mtime_ns
+    return studio.cache.get(key, lambda: sheets.thumb(path, layout["side"], layout["gap"]))
+
+
 def scores_of(run: RunFiles) -> list[dict[str, Any]]:
-    """One curve for each score and protocol: name, protocol, its key values, points."""
+    """One curve for each score and protocol: name, protocol, its key values, points.
+
+    A point is step and value, and the ends of its spread where the score was taken with one (`NAME_std`, or `NAME_low`
+    and `NAME_high`): spreads are no scores of their own.
+    """
     curves: dict[tuple[str, str], dict[str, Any]] = {}
     for row in run.scores:
-        identity = protocol_identity(row)
-        for name in score_names(row):
+        identity, names = protocol_identity(row), score_names(row)
+        for name in names:
+            if any(name.endswith(end) and name.removesuffix(end) in names for end in SPREADS):
+                continue
             curve = curves.setdefault(
                 (name, identity),
                 {
@@ -174,8 +184,18 @@ def scores_of(run: RunFiles) -> list[dict[str, Any]]:
                 },
             )
             value = number(row[name])
-            curve["points"].append([row["step"], value if math.isfinite(value) else None])
+            known = [value, *_spread(row, name)] if math.isfinite(value) else [None]
+            curve["points"].append([row["step"], *known])
     return list(curves.values())
+
+
+def _spread(row: dict[str, Any], name: str) -> list[float]:
+    """The two ends of a score's spread, or nothing."""
+    wide = number(row.get(f"{name}_std"))
+    ends = [number(row[name]) - wide, number(row[name]) + wide]
+    if not math.isfinite(wide):
+        ends = [number(row.get(f"{name}_low")), number(row.get(f"{name}_high"))]
+    return ends if all(map(math.isfinite, ends)) else []
 
 
 def comparison(runs: list[RunFiles]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ export class Chart {
     this.svg.setAttribute("height", height);
     const ends = shown.flatMap(({ data }) => [data.steps[0], data.steps.at(-1)]);
     const [first, last] = this.sync.range ?? (ends.length ? [Math.min(...ends), Math.max(...ends)] : [0, 1]);
-    this.domain = [first, Math.max(last, first + 1)];
+    this.domain = first < last ? [first, last] : [first - 1, first + 1];
     for (const one of this.series) one.line = smoothed(middle(one.data), this.smooth);
     const extent = this.extent(shown);
     this.x = (step) => LEFT + ((step - this.domain[0]) / (this.domain[1] - this.domain[0])) * (width - LEFT - RIGHT);
@@ -70,7 +70,7 @@ export class Chart {
     }
     if (low > high) return [0, 1];
     // A constant, but for rounding.
-    if (high - low <= Math.abs(high) * 1e-9) { const pad = Math.abs(low) * 0.1 || 1; return this.log ? [low / 2, high * 2] : [low - pad, high + pad]; }
+    if (high - low <= Math.abs(high) * 1e-9) { if (low === 0) return [0, 1]; const pad = Math.abs(low) * 0.1; return this.log ? [low / 2, high * 2] : [low - pad, high + pad]; }
     if (this.log) return [low / 1.08, high * 1.08];
     const pad = (high - low) * 0.05;
     return [low >= 0 && low - pad < 0 ? 0 : low - pad, high + pad];
@@ -82,7 +82,7 @@ export class Chart {
       const y = this.y(value);
       parts.push(s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y, y2: y }), s("text", { class: "axis", x: LEFT - 7, y: y + 4, "text-anchor": "end" }, short(value)));
     }
-    for (const step of ticks(...this.domain, Math.max(2, width / 110))) {
+    for (const step of ticks(...this.domain, Math.max(3, width / 90)).filter(Number.isInteger)) {
       const x = this.x(step);
       parts.push(s("text", { class: "axis", x, y: height - 8, "text-anchor": x > width - 40 ? "end" : "middle" }, short(step)));
     }

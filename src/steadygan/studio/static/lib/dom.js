@@ -68,6 +68,16 @@ export function ago(when) {
   return !when ? "" : seconds < 45 ? "just now" : `${duration(seconds)} ago`;
 }
 
+// How far a run is, by its steps or by the hours that it was given.
+export function far(run) {
+  if (run.steps) return `step ${count(run.step)} of ${count(run.steps)}`;
+  return `step ${count(run.step)}${run.hours ? ` · ${Math.floor(100 * (run.progress ?? 0))} % of ${duration(3600 * run.hours)}` : ""}`;
+}
+export const meter = (run) => run.progress !== null && h("progress", { class: "bar", max: 1, value: run.progress, "aria-label": far(run) });
+
+// Small images are shown pixel for pixel; photographs would look coarse.
+export const grain = (side) => (side && side <= 40 ? "pixel" : "smooth");
+
 export function toast(text, bad = false) {
   const node = h("div", { class: `toast ${bad ? "bad" : ""}` }, text);
   document.getElementById("toasts").append(node);
@@ -81,7 +91,9 @@ export function copyable(text, label) {
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   } }, "Copy");
-  return h("div", { class: "copy" }, h("pre", { tabindex: "0", "aria-label": label }, text), button);
+  // A line breaks between an option with its value and the next, not within.
+  const words = text.split(/ (?=--)/).flatMap((word, i) => [i ? " " : "", h("span", { class: i && word.length < 40 ? "nowrap" : "" }, word)]);
+  return h("div", { class: "copy" }, h("pre", { tabindex: "0", "aria-label": label }, words), button);
 }
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).catch(() => fallback(text));

@@ -1,11 +1,11 @@
 // Several runs: the same latents side by side, curves overlaid, settings that differ, scores by protocol.
 
-import { complain, count, fill, h, number, pill, s } from "../lib/dom.js";
+import { complain, count, fill, grain, h, number, pill, s } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Chart, Sync } from "../lib/chart.js";
 import { middle, nearestIndex } from "../lib/scale.js";
 import { onRuns, runs } from "../lib/store.js";
-import { groupsOf, protocolOf } from "./curves.js";
+import { groupsOf, protocolOf, scoreData, withSpread } from "./curves.js";
 import { Sheets, draw } from "./time.js";
 
 const swatch = (i) => s("svg", { class: "swatch", viewBox: "0 0 22 10", "aria-hidden": "true" }, s("line", { class: `k${(i % 8) + 1} d${(i % 4) + 1}`, x1: 0, x2: 22, y1: 5, y2: 5 }));
@@ -27,7 +27,7 @@ export function compare(main, [list = ""]) {
 
 function page(main, found) {
   const { runs: all } = found, sync = new Sync();
-  const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map(() => h("canvas", { class: "pixel", role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
+  const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map((run) => h("canvas", { class: grain(run.layout.side), role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
   const most = Math.max(1, ...all.map((run) => run.steps_of_sheets.at(-1) ?? 0));
   const slider = h("input", { type: "range", min: 0, max: most, value: most, step: Math.max(1, Math.round(most / 400)), "aria-label": "Step", oninput: () => at(Number(slider.value)) }), said = h("span", { class: "num muted nowrap" });
   const grids = h("div", { class: "sheets" }, all.map((run, i) => h("figure", null, h("div", { class: "row spread" }, h("a", { href: `#/run/${run.id}` }, swatch(i), run.name), pill(run.state)), run.steps_of_sheets.length ? canvases[i] : h("p", { class: "note" }, "no samples"), captions[i])));
@@ -63,7 +63,7 @@ function page(main, found) {
   function redraw() {
     const options = { log: log.getAttribute("aria-pressed") === "true", smooth: Number(smooth.value) }, grouped = bands.getAttribute("aria-pressed") === "true";
     for (const { name, chart } of charts) chart.update({ ...options, series: seriesOf((i) => columns[i][name], grouped) });
-    for (const { column, chart } of scoreCharts) chart.update({ log: options.log, series: seriesOf((i) => { const one = found.scores[i].find((score) => score.name === column.name && JSON.stringify(score.protocol) === JSON.stringify(column.protocol)) ?? found.scores[i].find((score) => score.name === column.name && score.identity === column.identity); return one && { steps: one.points.map(([step]) => step), values: one.points.map(([, value]) => value) }; }, grouped) });
+    for (const { column, chart } of scoreCharts) chart.update({ log: options.log, series: seriesOf((i) => { const one = found.scores[i].find((score) => score.name === column.name && JSON.stringify(score.protocol) === JSON.stringify(column.protocol)) ?? found.scores[i].find((score) => score.name === column.name && score.identity === column.identity); return one && scoreData(one.points); }, grouped) });
   }
   function seriesOf(dataOf, grouped) {
     if (!grouped) return all.map((run, i) => ({ label: run.name, data: dataOf(i), kind: (i % 8) + 1, dash: (i % 4) + 1 })).filter((one) => one.data?.steps.length);
@@ -105,7 +105,7 @@ function scores({ runs: all, columns, table }) {
   const names = columns.map((column) => column.name), several = names.some((name, i) => names.indexOf(name) !== i);
   return [several && h("p", { class: "note warn" }, "Some scores were taken by different protocols: each protocol has its own column, and only one column can be compared."),
     h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "run"), columns.map((column) => h("th", { class: "num" }, column.name, h("br"), h("span", { class: "faint" }, protocolOf(column.protocol)))))), h("tbody", null, all.map((run, i) => h("tr", null, h("td", null, swatch(i), run.name), table[i].map((cell) => {
-      return h("td", { class: "num" }, cell ? [h(cell.wins ? "b" : "span", null, number(cell.last[1]), cell.wins && " ★"), cell.best && cell.best[0] !== cell.last[0] && h("span", { class: "small muted" }, h("br"), `best ${number(cell.best[1])} at ${count(cell.best[0])}`)] : "–");
+      return h("td", { class: "num" }, cell ? [h(cell.wins ? "b" : "span", null, withSpread(cell.last), cell.wins && " ★"), cell.best && cell.best[0] !== cell.last[0] && h("span", { class: "small muted" }, h("br"), `best ${number(cell.best[1])} at ${count(cell.best[0])}`)] : "–");
     })))))) ];
 }
 

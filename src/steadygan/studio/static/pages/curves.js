@@ -1,6 +1,6 @@
 // Curves: one panel for what belongs together.
 
-import { complain, fill, h, keep, kept, number } from "../lib/dom.js";
+import { complain, count, fill, h, keep, kept, number } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Chart, Sync } from "../lib/chart.js";
 
@@ -70,6 +70,10 @@ export function protocolOf(protocol) {
   return [protocol.name, protocol.num_fake && `${protocol.num_fake} fakes`, protocol.num_real && `${protocol.num_real} reals`, protocol.truncation && `truncation ${protocol.truncation}`, protocol.weights].filter(Boolean).join(", ");
 }
 
+// Points are step and value, and the ends of the spread where there is one.
+export const scoreData = (points) => ({ steps: points.map(([step]) => step), values: points.map(([, value]) => value), ...(points.some((point) => point.length > 2) && { low: points.map((point) => point[2] ?? point[1]), high: points.map((point) => point[3] ?? point[1]) }) });
+export const withSpread = ([, value, low, high]) => `${number(value)}${high === undefined ? "" : ` ± ${number((high - low) / 2, 2)}`}`;
+
 export function curves(body, run) {
   const sync = new Sync();
   const options = { log: kept("log", false), smooth: kept("smooth", 0) };
@@ -78,7 +82,7 @@ export function curves(body, run) {
   const slider = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: options.smooth, "aria-label": "Smoothing", oninput: () => { keep("smooth", Number(slider.value)); style({ smooth: Number(slider.value) }); } });
   const log = h("button", { class: "button", type: "button", "aria-pressed": String(options.log), onclick: () => { options.log = !options.log; keep("log", options.log); log.setAttribute("aria-pressed", String(options.log)); style({ log: options.log }); } }, "Log scale");
   const whole = h("button", { class: "button", type: "button", disabled: true, onclick: () => sync.zoom(null) }, "Show all steps");
-  const scored = h("div", { class: "charts" }), heading = h("h2", null, "Scores");
+  const scored = h("div", { class: "charts" }), once = h("section", { class: "panel stack", "aria-label": "Scores taken once" }), heading = h("h2", null, "Scores");
   let scoreCharts = [];
 
   function style(changes) {
@@ -87,19 +91,25 @@ export function curves(body, run) {
     Object.assign(options, changes);
   }
   async function scores() {
-    const { scores: found } = await get(`/api/runs/${run.id}/scores`);
-    heading.hidden = !found.length;
+    const { scores: all } = await get(`/api/runs/${run.id}/scores`);
+    heading.hidden = !all.length;
+    // A curve needs two points; what was measured once is a number.
+    const found = all.filter((one) => one.points.length > 1), single = all.filter((one) => one.points.length === 1);
+    once.hidden = !single.length;
+    const bySource = new Map();
+    for (const one of single) { const source = `Once, at step ${count(one.points[0][0])}: ${protocolOf(one.protocol)}`; bySource.set(source, [...(bySource.get(source) ?? []), one]); }
+    fill(once, [...bySource].map(([source, list]) => h("div", { class: "stack tight" }, h("p", { class: "small muted" }, source), h("dl", { class: "figures" }, list.map((one) => h("div", null, h("dt", null, one.name), h("dd", null, withSpread(one.points[0]))))))));
     const byName = Map.groupBy ? Map.groupBy(found, (one) => one.name) : found.reduce((map, one) => map.set(one.name, [...(map.get(one.name) ?? []), one]), new Map());
     if (scoreCharts.length !== byName.size) {
       scoreCharts.forEach((chart) => chart.close());
       scoreCharts = [...byName].map(([name, list]) => new Chart({ title: name, sync, note: `${{ lower: "Lower is better. ", higher: "Higher is better. ", "near one": "Near 1 is best. " }[list[0].better] ?? ""}${list.length === 1 ? `Protocol: ${protocolOf(list[0].protocol)}.` : "One curve a protocol: they are not comparable."}` }));
       fill(scored, scoreCharts.map((chart) => chart.node));
     }
-    [...byName.values()].forEach((list, i) => scoreCharts[i].update({ log: options.log, marks: marksOf(run.events), series: list.map((one, k) => ({ label: list.length === 1 ? one.name : protocolOf(one.protocol), kind: (k % 8) + 1, dash: (k % 4) + 1, data: { steps: one.points.map(([step]) => step), values: one.points.map(([, value]) => value) } })) }));
+    [...byName.values()].forEach((list, i) => scoreCharts[i].update({ log: options.log, marks: marksOf(run.events), series: list.map((one, k) => ({ label: list.length === 1 ? one.name : protocolOf(one.protocol), kind: (k % 8) + 1, dash: (k % 4) + 1, data: scoreData(one.points) })) }));
   }
   let later;
   sync.onRange = (range) => { whole.disabled = !range; clearTimeout(later); later = setTimeout(() => measured.refresh({}), 120); };
-  fill(body, h("div", { class: "row panel" }, h("label", { class: "check small muted" }, "smoothing", slider), log, whole, h("span", { class: "grow" }), said), heading, scored, h("h2", null, "Training"), measured.nodes.length ? h("div", { class: "charts" }, measured.nodes) : h("div", { class: "empty" }, h("p", null, "Nothing was measured yet; the first line comes after train.log_every steps.")));
+  fill(body, h("div", { class: "row panel" }, h("label", { class: "check small muted" }, "smoothing", slider), log, whole, h("span", { class: "grow" }), said), heading, scored, once, h("h2", null, "Training"), measured.nodes.length ? h("div", { class: "charts" }, measured.nodes) : h("div", { class: "empty" }, h("p", null, "Nothing was measured yet; the first line comes after train.log_every steps.")));
   measured.refresh({ ...options, onExact: (exact) => { said.textContent = exact ? (run.span ? `steps ${number(run.span[0])} to ${number(run.span[1])}` : "") : "a first look at a very long file; the rest is being read"; } });
   scores().catch(complain);
   return { leave() { clearTimeout(later); measured.close(); scoreCharts.forEach((chart) => chart.close()); }, changed(found) { Object.assign(run, found); measured.refresh({}); scores().catch(complain); } };

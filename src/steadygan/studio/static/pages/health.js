@@ -6,7 +6,7 @@ import { Sync } from "../lib/chart.js";
 import { groupsOf, panels } from "./curves.js";
 
 const SIGNS = { fine: "good", "cannot tell": "calm", memorises: "warn", "ignores images": "warn", "augmentations leak": "warn", "nothing is learnt": "warn" };
-const NAMES = { D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
+const NAMES = { first: "first score", last: "newest score", best: "best score", lines: "lines read", G_diversity_best: "diversity at its best", "D/adversarial": "loss of D", rollbacks: "rollbacks", skipped: "steps skipped", D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
 export const toneOf = (kind) => SIGNS[kind] ?? "bad";
 
 export function health(body, run) {
@@ -15,7 +15,7 @@ export function health(body, run) {
   const sync = new Sync();
   const wanted = groupsOf(run.columns).filter((group) => ["losses", "accuracy", "diversity"].includes(group.key));
   const charts = panels(run, wanted, sync);
-  fill(body, card, h("section", { class: "panel stack" }, h("h2", null, "Where it stands"), figures), h("div", { class: "charts" }, charts.nodes));
+  fill(body, card, h("section", { class: "panel stack" }, h("h2", null, "Where it stands"), figures), h("div", { class: "charts three" }, charts.nodes));
   charts.refresh({});
 
   const ask = () => get(`/api/runs/${run.id}/health`).then(verdict).catch((error) => fill(card, h("p", { class: "note warn" }, error.message)));
@@ -26,7 +26,7 @@ export function health(body, run) {
     const { advice } = found, numbers = Object.entries(found.numbers);
     fill(card, h("div", { class: "sign" }, icon(tone)), h("div", { class: "stack" },
       h("p", { class: "said" }, found.sentence),
-      found.since_step !== null && found.since_step !== undefined && h("p", { class: "muted" }, `Since step ${count(found.since_step)}.`),
+      found.since_step !== null && found.since_step !== undefined && tone !== "good" && h("p", { class: "muted" }, `Since step ${count(found.since_step)}.`),
       numbers.length > 0 && h("dl", { class: "figures" }, numbers.map(([name, value]) => h("div", null, h("dt", null, NAMES[name] ?? name.replaceAll("_", " ")), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
       advice.length > 0 && h("div", { class: "stack tight" }, h("h3", null, "What to change"), advice.map((one) => tip(one)))));
   }
@@ -34,16 +34,16 @@ export function health(body, run) {
 
   function standing(found) {
     const next = found.checkpoint_every && ["running", "starting"].includes(found.state) ? (Math.floor(found.step / found.checkpoint_every) + 1) * found.checkpoint_every : null;
-    const perStep = found.seconds_left && found.steps > found.step ? found.seconds_left / (found.steps - found.step) : null;
+    const perStep = found.seconds_a_step;
     const rows = [
-      ["time left", ["running", "starting"].includes(found.state) ? duration(found.seconds_left) ?? "–" : "–"],
-      ["next checkpoint", next ? `step ${count(Math.min(next, found.steps ?? next))}${perStep ? `, in ${duration(perStep * (next - found.step))}` : ""}` : "–"],
+      ["time left", ["running", "starting"].includes(found.state) ? duration(found.seconds_left) : null],
+      ["next checkpoint", next ? `step ${count(Math.min(next, found.steps ?? next))}${perStep ? `, in ${duration(perStep * (next - found.step))}` : ""}` : null],
       ["newest checkpoint", found.checkpoints.length ? `step ${count(found.checkpoints.at(-1).step)}` : "none yet"],
-      ["best by score", found.checkpoints.some((one) => one.best) ? `step ${count(found.checkpoints.find((one) => one.best).step)}` : "–"],
+      ["best by score", found.checkpoints.some((one) => one.best) ? `step ${count(found.checkpoints.find((one) => one.best).step)}` : null],
       ["steps skipped", number(found.skipped ?? 0)],
       ["rollbacks, collapses", `${found.events.filter((one) => one.event === "rollback").length}, ${found.events.filter((one) => one.event === "collapse").length}`],
     ];
-    fill(figures, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+    fill(figures, rows.filter(([, value]) => value !== null).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
   }
   ask();
   standing(run);

@@ -1,14 +1,15 @@
 // All runs, newest first.
 
-import { ago, count, duration, fill, h, keep, kept, number, pill, stateWord } from "../lib/dom.js";
+import { ago, count, duration, far, fill, h, keep, kept, meter, number, pill, stateWord } from "../lib/dom.js";
 import { spark } from "../lib/chart.js";
 import { about, onRuns, runs, tray } from "../lib/store.js";
 
 const ORDERS = { newest: ["newest first", (a, b) => b.started - a.started], changed: ["changed last", (a, b) => b.changed - a.changed], name: ["by name", (a, b) => a.name.localeCompare(b.name, "en", { numeric: true })], score: ["best score", byScore] };
 
+// Only scores of one name can be ordered.
 function byScore(a, b) {
-  const [x, y] = [a, b].map((run) => run.score?.points.at(-1)[1] ?? Infinity);
-  return x - y;
+  if (!a.score || !b.score) return !a.score - !b.score;
+  return a.score.name.localeCompare(b.score.name) || (a.score.cost ?? Infinity) - (b.score.cost ?? Infinity);
 }
 
 export function home(main) {
@@ -33,7 +34,7 @@ export function home(main) {
       fill(list, all.length ? h("div", { class: "empty" }, h("h2", null, "No run fits"), h("p", null, "Clear the search or choose another state.")) : empty());
       return;
     }
-    list.className = "cards";
+    list.className = shown.length < 4 ? "cards few" : "cards";
     const wanted = shown.map((run) => {
       const key = JSON.stringify([run, tray.has(run.id)]);
       if (!cards.has(run.id)) cards.set(run.id, card(run.id));
@@ -53,16 +54,19 @@ const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet
 
 // A card whose link and box stay the same elements while what they tell changes: nobody clicks at something replaced.
 function card(id) {
-  const link = h("a", { href: `#/run/${id}` }), check = h("input", { type: "checkbox", onchange: () => tray.toggle(id) }), state = h("span"), view = h("div", { class: "view" }), rest = h("div", { class: "stack tight growing" });
-  const node = h("article", { class: "card" }, view, h("label", { class: "check pick" }, check, "compare"), h("div", { class: "body" }, h("div", { class: "row spread tight" }, h("h2", null, link), state), rest));
+  const link = h("a", { href: `#/run/${id}` }), words = h("p", { class: "small muted" }), check = h("input", { type: "checkbox", onchange: () => tray.toggle(id) }), state = h("span"), view = h("div", { class: "view" }), rest = h("div", { class: "stack tight growing" });
+  const node = h("article", { class: "card" }, view, h("div", { class: "body" }, h("div", { class: "title" }, h("h2", null, link), state), h("div", { class: "title" }, words, h("label", { class: "check pick" }, check, "compare")), rest));
   let sheet = null;
   function update(run) {
     const shown = run.sheet ? `/api/runs/${id}/thumb?v=${run.sheet.version}` : "";
-    link.textContent = run.name;
     check.checked = tray.has(id);
     check.setAttribute("aria-label", `Compare ${run.name}`);
-    if (shown !== sheet) fill(view, shown ? h("img", { class: "pixel", loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: shown, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet"));
+    if (shown !== sheet) fill(view, shown ? h("img", { loading: "lazy", decoding: "async", alt: `Samples of ${run.name} at step ${count(run.sheet.step)}`, src: shown, onerror: (event) => event.target.replaceWith(h("span", null, "no readable sheet of samples")) }) : h("span", null, "no samples yet"));
     sheet = shown;
+    link.title = run.name;
+    const cut = run.name.lastIndexOf("/") + 1;
+    fill(link, cut > 0 && h("span", { class: "folder" }, run.name.slice(0, cut)), run.name.slice(cut));
+    words.textContent = run.objective || "configuration not readable";
     fill(state, pill(run.state));
     fill(rest, told(run));
   }
@@ -72,9 +76,8 @@ function card(id) {
 function told(run) {
   const left = run.state === "running" && duration(run.seconds_left), { score } = run;
   return [
-    h("p", { class: "small muted" }, run.objective || "configuration not readable"),
-    run.steps && h("progress", { class: "bar", max: run.steps, value: run.step, "aria-label": `step ${run.step} of ${run.steps}` }),
-    h("p", { class: "small muted num" }, `step ${count(run.step)}${run.steps ? ` of ${count(run.steps)}` : ""}`, left ? ` · ${left} left` : "", run.images_per_s ? ` · ${number(run.images_per_s, 3)} images/s` : ""),
+    meter(run),
+    h("p", { class: "small muted num" }, far(run), left ? ` · ${left} left` : "", run.images_per_s ? ` · ${number(run.images_per_s, 3)} images/s` : ""),
     run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: "note bad" }, run.message),
     h("div", { class: "facts" },
       h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),

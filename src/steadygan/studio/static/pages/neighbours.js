@@ -1,6 +1,6 @@
 // Samples with their nearest training images, and how that compares with the distances among the reals.
 
-import { count, fill, h, number, pill, toast } from "../lib/dom.js";
+import { count, fill, grain, h, number, pill, toast } from "../lib/dom.js";
 import { paint, pixels } from "../lib/api.js";
 import { checkpointChoice, noCheckpoint, parseSeeds } from "./play.js";
 
@@ -28,7 +28,7 @@ export function neighbours(body, run, { more }) {
   }
 
   function image(answer, index, text) {
-    const canvas = h("canvas", { class: "pixel", role: "img", "aria-label": text });
+    const canvas = h("canvas", { class: grain(answer.width), role: "img", "aria-label": text });
     paint(canvas, answer, index);
     return canvas;
   }

@@ -1,6 +1,6 @@
 // Play with a checkpoint: seeds, classes, truncation, latents dragged, walks, favourites.
 
-import { complain, copyable, count, fill, h, icon, keep, kept, menu, toast, typing } from "../lib/dom.js";
+import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, toast, typing } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
 import { Pad } from "./pad.js";
 
@@ -26,12 +26,12 @@ export const noCheckpoint = (why) => h("div", { class: "empty" }, h("h2", null, 
 
 export function play(body, run, { more }) {
   if (!run.checkpoints.length) { fill(body, noCheckpoint("Images can be made from the first checkpoint on (train.checkpoint_every).")); return null; }
-  if (run.translates) { fill(body, h("div", { class: "empty" }, h("h2", null, "This run translates images"), h("p", null, "Use it from the command line: steadygan translate RUN --input FOLDER --out FOLDER"))); return null; }
+  if (run.translates) { fill(body, h("section", { class: "panel stack" }, h("h2", null, "This run translates images"), h("p", { class: "muted" }, "It makes its images from yours, so there are no seeds to play with. On a folder of images:"), copyable(`steadygan translate ${run.place} --input FOLDER --out FOLDER`, "the command"))); return null; }
   const state = { seeds: Array.from({ length: 16 }, (_, i) => i), classes: null, truncation: null, at: [0, 0], directions: [100001, 100002], chosen: 0, about: null, walking: false };
   if (more[0]) { const seeds = parseSeeds(more[0]); if (seeds) state.seeds = seeds; }
   let favourites = kept("favourites", []).filter((one) => one.run === run.id);
   const choice = checkpointChoice(run, () => describe()), weights = h("select", { "aria-label": "Weights", onchange: () => describe() }, h("option", { value: "ema" }, "averaged (ema)"), h("option", { value: "raw" }, "as trained (raw)"));
-  const seedsField = h("input", { type: "text", value: "0-15", spellcheck: "false", "aria-label": "Seeds, e.g. 3,17,100-120", onchange: () => { const seeds = parseSeeds(seedsField.value); if (!seeds) { toast("Seeds are whole numbers and ranges: 3,17,100-120", true); return; } state.seeds = seeds; ask(); } });
+  const seedsField = h("input", { type: "text", value: "0-15", spellcheck: "false", "aria-label": "Seeds, e.g. 3,17,100-120", onchange: () => { if (!seedsField.value.trim()) return; const seeds = parseSeeds(seedsField.value); if (!seeds) { toast("Seeds are whole numbers and ranges: 3,17,100-120", true); return; } state.seeds = seeds; ask(); } });
   const howMany = h("select", { "aria-label": "How many", onchange: () => { const first = state.seeds[0]; setSeeds(Array.from({ length: Number(howMany.value) }, (_, i) => first + i)); } }, COUNTS.map((many) => h("option", { value: many, selected: many === state.seeds.length }, many)));
   const off = h("input", { type: "checkbox", checked: true, onchange: () => { truncation.disabled = off.checked; state.truncation = off.checked ? null : Number(truncation.value); ask(); } });
   const truncation = h("input", { type: "range", min: 0.1, max: 2, step: 0.05, value: 1, disabled: true, "aria-label": "Truncation", oninput: () => { state.truncation = Number(truncation.value); ask(); } });
@@ -39,10 +39,10 @@ export function play(body, run, { more }) {
   const pad = new Pad((x, y) => { state.at = [x, y]; ask(); }, () => { state.directions = [roll() + 1e5, roll() + 1e5]; ask(); });
   const mosaic = h("div", { class: "mosaic" }), speed = h("span", { class: "small muted num", role: "status" }), detail = h("section", { class: "panel", hidden: true, "aria-label": "The chosen image" }), favs = h("section", { class: "panel stack tight" });
   fill(body, h("div", { class: "two-cols playing" },
-    h("div", { class: "panel stack" },
+    h("div", { class: "panel stack controls" },
       h("div", { class: "fields" }, h("label", { class: "field" }, "checkpoint", choice), h("label", { class: "field" }, "weights", weights)),
-      h("label", { class: "field" }, "seeds", seedsField),
-      h("div", { class: "row" }, h("button", { class: "button primary", type: "button", title: "Other seeds (r)", onclick: () => setSeeds(other()) }, icon("dice"), "Other seeds"), h("button", { class: "icon", type: "button", "aria-label": "The seeds before", onclick: () => shift(-1) }, icon("left")), h("button", { class: "icon", type: "button", "aria-label": "The next seeds", onclick: () => shift(1) }, icon("right")), howMany),
+      h("div", { class: "fields" }, h("label", { class: "field" }, "seeds", seedsField), h("label", { class: "field" }, "how many", howMany)),
+      h("div", { class: "row" }, h("button", { class: "button primary", type: "button", title: "Other seeds (r)", onclick: () => setSeeds(other()) }, icon("dice"), "Other seeds"), h("button", { class: "icon", type: "button", "aria-label": "The seeds before", onclick: () => shift(-1) }, icon("left")), h("button", { class: "icon", type: "button", "aria-label": "The next seeds", onclick: () => shift(1) }, icon("right"))),
       classField,
       h("div", { class: "stack tight" }, h("div", { class: "row spread" }, h("span", { class: "small muted" }, "truncation ", truncationSaid), h("label", { class: "check small" }, off, "off")), truncation, h("p", { class: "small faint" }, "smaller is cleaner and less varied")),
       h("div", { class: "stack tight" }, h("span", { class: "small muted" }, "drag all latents along two directions"), pad.node)),
@@ -69,7 +69,7 @@ export function play(body, run, { more }) {
     const { count: many } = answer, across = Math.ceil(Math.sqrt(many));
     mosaic.style.setProperty("--across", across);
     while (mosaic.children.length > many) mosaic.lastChild.remove();
-    while (mosaic.children.length < many) { const index = mosaic.children.length; mosaic.append(h("button", { class: "tile", type: "button", "aria-pressed": "false", onclick: () => { state.chosen = index; chosen(true); } }, h("canvas", { class: "pixel" }), h("span"))); }
+    while (mosaic.children.length < many) { const index = mosaic.children.length; mosaic.append(h("button", { class: "tile", type: "button", "aria-pressed": "false", onclick: () => { state.chosen = index; chosen(true); } }, h("canvas", { class: grain(run.size) }), h("span"))); }
     [...mosaic.children].forEach((tile, i) => {
       paint(tile.firstChild, answer, i);
       const label = labelOf(i);
@@ -84,7 +84,7 @@ export function play(body, run, { more }) {
     const i = Math.min(state.chosen, answer.count - 1), seed = answer.asked.seeds[i], label = labelOf(i), { asked } = answer;
     detail.hidden = false;
     [...mosaic.children].forEach((tile, k) => tile.setAttribute("aria-pressed", String(k === i)));
-    const canvas = h("canvas", { class: "pixel", role: "img", "aria-label": `Image of seed ${seed}` });
+    const canvas = h("canvas", { class: grain(run.size), role: "img", "aria-label": `Image of seed ${seed}` });
     paint(canvas, answer, i);
     const one = { ...asked, seeds: [seed], classes: label ? [label.label] : null };
     fill(detail, h("div", { class: "detail" }, canvas, h("div", { class: "stack" },
@@ -117,8 +117,8 @@ export function play(body, run, { more }) {
   const keepAll = () => { keep("favourites", [...kept("favourites", []).filter((have) => have.run !== run.id), ...favourites]); showFavourites(); };
   async function showFavourites() {
     if (!favourites.length) { fill(favs, h("p", { class: "small muted" }, "Choose an image and keep it: favourites stay in this browser, and can be walked through.")); return; }
-    const tiles = favourites.map(({ one, name }, i) => h("button", { class: "tile", type: "button", "aria-label": `Favourite: seed ${one.seeds[0]}${name ? `, class ${name}` : ""}`, onclick: () => { if (!drop.checked) { setSeeds(one.seeds); return; } favourites.splice(i, 1); keepAll(); } }, h("canvas", { class: "pixel" }), h("span", null, one.seeds[0])));
-    const drop = h("input", { type: "checkbox" }), stage = h("canvas", { class: "pixel", width: 1, height: 1, hidden: true, role: "img", "aria-label": "A walk through the favourites" });
+    const tiles = favourites.map(({ one, name }, i) => h("button", { class: "tile", type: "button", "aria-label": `Favourite: seed ${one.seeds[0]}${name ? `, class ${name}` : ""}`, onclick: () => { if (!drop.checked) { setSeeds(one.seeds); return; } favourites.splice(i, 1); keepAll(); } }, h("canvas", { class: grain(run.size) }), h("span", null, one.seeds[0])));
+    const drop = h("input", { type: "checkbox" }), stage = h("canvas", { class: grain(run.size), width: 1, height: 1, hidden: true, role: "img", "aria-label": "A walk through the favourites" });
     const seeds = favourites.map(({ one }) => one.seeds[0]), classes = favourites.every(({ one }) => one.classes) ? favourites.map(({ one }) => one.classes[0]) : null;
     const walkBody = () => ({ ...request(seeds), classes, moves: [], steps: 14 });
     fill(favs, h("div", { class: "row" }, h("h2", null, "Favourites"), h("span", { class: "grow" }), h("label", { class: "check small muted" }, drop, "click removes"), h("button", { class: "button", type: "button", disabled: seeds.length < 2, onclick: () => walk(stage, walkBody()) }, icon("play"), "Walk through them"), menu("Save", [["Sheet, PNG", () => savePosted(`/api/runs/${run.id}/download`, { ...walkBody(), steps: 12, kind: "png" }).catch(complain)], ["Walk, GIF", () => savePosted(`/api/runs/${run.id}/download`, { ...walkBody(), kind: "gif", scale: 4 }).catch(complain)], ["Walk, MP4", () => savePosted(`/api/runs/${run.id}/download`, { ...walkBody(), kind: "mp4", scale: 4 }).catch(complain)]])), h("div", { class: "favs" }, tiles), stage);

@@ -1,6 +1,6 @@
 // One run: its head and its tabs.
 
-import { complain, count, duration, fill, h, icon, number, pill, typing } from "../lib/dom.js";
+import { complain, duration, far, fill, h, icon, meter, number, pill, typing } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { about, onRuns, runs, tray } from "../lib/store.js";
 import { time } from "./time.js";
@@ -32,11 +32,12 @@ export function run(main, [id, tab = "time", ...more]) {
     page = TABS[tab][1](body, found, { detail, more }) ?? null;
     leave = page?.leave ?? null;
     troubles(head, found);
-    if (tab !== "health") sign();
+    if (tab !== "health") setTimeout(sign, 500);
   }).catch((error) => { fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message))); });
 
   // Points at the health tab of a run in trouble, whichever view comes first.
   async function sign() {
+    if (gone) return;
     const { kind, sentence } = await get(`/api/runs/${id}/health`).catch(() => ({ kind: "cannot tell" })), tone = toneOf(kind);
     const link = bar.querySelector(`a[href$="/health"]`);
     if (gone || tone === "good" || tone === "calm") return;
@@ -67,14 +68,14 @@ export function run(main, [id, tab = "time", ...more]) {
 
 function headOf(head, run) {
   const left = ["running", "starting"].includes(run.state) && duration(run.seconds_left);
-  const facts = [`step ${count(run.step)}${run.steps ? ` of ${count(run.steps)}` : ""}`, left && `${left} left`, run.images_per_s && `${number(run.images_per_s, 3)} images/s`, run.score && `${run.score.name} ${number(run.score.points.at(-1)[1])}`].filter(Boolean);
+  const facts = [far(run), left && `${left} left`, run.images_per_s && `${number(run.images_per_s, 3)} images/s`, run.score && `${run.score.name} ${number(run.score.points.at(-1)[1])}`].filter(Boolean);
   const troubled = head.querySelector(".troubles"), had = head.querySelector("input");
   const check = had ?? h("input", { type: "checkbox", onchange: () => tray.toggle(run.id) });
   check.checked = tray.has(run.id);
   fill(head,
     h("div", { class: "row spread" }, h("div", { class: "row" }, h("h1", null, run.name), pill(run.state), run.request && h("span", { class: "state" }, `asked to ${run.request}`)), h("label", { class: "check small" }, check, "compare")),
     h("p", { class: "muted" }, run.objective),
-    h("div", { class: "meter" }, run.steps && h("progress", { class: "bar", max: run.steps, value: run.step, "aria-label": "progress" }), h("p", { class: "small muted num" }, facts.join(" · "))),
+    h("div", { class: "meter" }, meter(run), h("p", { class: "small muted num" }, facts.join(" · "))),
     run.message && h("p", { class: `note ${["collapsed", "failed", "lost"].includes(run.state) ? "bad" : ""}` }, run.message), troubled);
 }
 

@@ -1,7 +1,7 @@
 // A new run from a folder of images: what is in it, a recipe, what D will see, what it will cost.
 
-import { complain, count, fill, h, number, toast } from "../lib/dom.js";
-import { get, paint, pixels, post } from "../lib/api.js";
+import { complain, count, fill, grain, h, number, toast } from "../lib/dom.js";
+import { get, latest, paint, pixels, post } from "../lib/api.js";
 import { jobList } from "./steer.js";
 
 const FIELDS = [["train.hours", "hours", "number"], ["data.size", "size, pixels", "number"], ["train.steps", "steps", "number"], ["train.batch_size", "batch size", "number"], ["train.seed", "seed", "number"], ["train.sample_every", "sheet every … steps", "number"], ["train.checkpoint_every", "checkpoint every … steps", "number"], ["model.conditional", "by class", "switch"], ["data.flip", "flip at random", "switch"]];
@@ -70,16 +70,13 @@ function page(main, options) {
       if (options.recipes.includes(state.recipe) && state.recipe !== fits) choose(fits); else { recipes(); preview(); }
     } catch (error) { fill(found, h("p", { class: "note warn" }, error.message)); }
   }
-  let turn = 0;
-  async function preview() {
-    const now = ++turn;
+  const preview = latest(async () => {
     try {
       const answer = await pixels("/api/control/preview", plan());
-      if (now !== turn) return;
       const titles = [["as they are cut", "centre square, resized"], ["as D sees them", answer.policy.length ? `DiffAugment: ${answer.policy.join(", ")}` : "no DiffAugment"], ["as consistency moves them", answer.consistent ? "CR or bCR compares D on these with the ones above" : "no consistency term uses this"]];
-      fill(seen, titles.map(([title, note], row) => h("div", null, h("p", { class: "small" }, h("b", null, title), h("span", { class: "muted" }, ` · ${note}`)), h("div", { class: "line" }, Array.from({ length: answer.count }, (_, i) => { const canvas = h("canvas", { class: "pixel", role: "img", "aria-label": `image ${i + 1} ${title}` }); paint(canvas, answer, row * answer.count + i); return canvas; })))));
-    } catch (error) { if (now === turn) fill(seen, h("p", { class: "note warn" }, error.message)); }
-  }
+      fill(seen, titles.map(([title, note], row) => h("div", null, h("p", { class: "small" }, h("b", null, title), h("span", { class: "muted" }, ` · ${note}`)), h("div", { class: "line" }, Array.from({ length: answer.count }, (_, i) => { const canvas = h("canvas", { class: grain(answer.width), role: "img", "aria-label": `image ${i + 1} ${title}` }); paint(canvas, answer, row * answer.count + i); return canvas; })))));
+    } catch (error) { fill(seen, h("p", { class: "note warn" }, error.message)); }
+  });
   async function predict(event) {
     event.target.disabled = true;
     fill(forecast, h("p", { class: "muted", role: "status" }, "Building the networks and timing a few steps …"));

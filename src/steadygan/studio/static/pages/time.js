@@ -1,6 +1,6 @@
 // The same latents through time: slider, play, two moments, one latent as a film strip.
 
-import { complain, count, fill, h, icon, menu, s, typing } from "../lib/dom.js";
+import { complain, count, fill, grain, h, icon, menu, s, typing } from "../lib/dom.js";
 import { saveBlob, saveFrom } from "../lib/api.js";
 import { nearestIndex } from "../lib/scale.js";
 import { toneOfEvent } from "./curves.js";
@@ -37,13 +37,13 @@ export function time(body, run) {
     return { changed: (found) => { if (found.steps_of_sheets.length) location.reload(); } };
   }
   const state = { steps: run.steps_of_sheets, at: [run.steps_of_sheets.length - 1, 0], two: false, zoom: 0, playing: false, latent: null, speed: 8 };
-  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names;
+  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names, pixels = grain(side) === "pixel";
   const panes = [0, 1].map((index) => pane(index));
   const stage = h("div", { class: "stage" }, panes[0].node);
   const slider = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: state.at[0], "aria-label": "Step", oninput: () => move(0, Number(slider.value)) });
   const other = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: 0, "aria-label": "The other step", oninput: () => move(1, Number(other.value)), hidden: true });
   const playButton = h("button", { class: "button primary", type: "button", onclick: () => playing(!state.playing) });
-  const twoButton = h("button", { class: "button", type: "button", "aria-pressed": "false", title: "Two moments side by side (c)", onclick: () => two(!state.two) }, icon("two"), "Two moments");
+  const twoButton = h("button", { class: "button", type: "button", "aria-pressed": "false", title: "Two moments side by side (c)", onclick: () => two(!state.two) }, icon("two"), h("span", null, "Two moments"));
   const marks = s("svg", { class: "marks", preserveAspectRatio: "none", "aria-hidden": "true" });
   const ends = h("div", { class: "ends" }), film = h("div", { class: "stack tight" }), warning = h("p", { class: "note warn", hidden: true });
   const speed = h("select", { "aria-label": "Sheets a second", onchange: () => { state.speed = Number(speed.value); } }, [2, 4, 8, 15, 30].map((rate) => h("option", { value: rate, selected: rate === state.speed }, `${rate} a second`)));
@@ -54,13 +54,13 @@ export function time(body, run) {
   ]);
   fill(body, h("div", { class: "viewer" },
     h("div", { class: "row" }, playButton, speed, twoButton, h("span", { class: "grow" }),
-      h("button", { class: "icon", type: "button", "aria-label": "Smaller", title: "Smaller (−)", onclick: () => zoom(-1) }, icon("minus")), h("button", { class: "icon", type: "button", "aria-label": "Larger", title: "Larger (+)", onclick: () => zoom(1) }, icon("plus")),
-      h("button", { class: "icon", type: "button", "aria-label": "Full screen", title: "Full screen (f)", onclick: full }, icon("full")), save),
+      h("div", { class: "row tight" }, h("button", { class: "icon", type: "button", "aria-label": "Smaller", title: "Smaller (−)", onclick: () => zoom(-1) }, icon("minus")), h("button", { class: "icon", type: "button", "aria-label": "Larger", title: "Larger (+)", onclick: () => zoom(1) }, icon("plus")),
+      h("button", { class: "icon", type: "button", "aria-label": "Full screen", title: "Full screen (f)", onclick: full }, icon("full")), save)),
     h("div", { class: "timeline panel" }, marks, slider, other, ends), warning, stage,
     side ? film : h("p", { class: "note" }, "The sheets of this run show pairs, not one latent a tile: they cannot be cut into film strips.")));
 
   function pane(index) {
-    const canvas = h("canvas", { class: "pixel", role: "img", tabindex: "0", width: 1, height: 1 }), frame = h("div", { class: "frame", hidden: true }), caption = h("figcaption");
+    const canvas = h("canvas", { role: "img", tabindex: "0", width: 1, height: 1 }), frame = h("div", { class: "frame", hidden: true }), caption = h("figcaption");
     const heads = h("div", { class: "heads", "aria-hidden": "true" }), box = h("div", { class: "sheet" }, heads, canvas, frame);
     canvas.addEventListener("click", (event) => {
       if (!side) return;
@@ -77,8 +77,8 @@ export function time(body, run) {
 
   function size(image) {
     const room = Math.max(200, (stage.clientWidth - 28) / (state.two && innerWidth > 720 ? 2 : 1) - 26);
-    const fit = Math.min(room / image.naturalWidth, (innerHeight * 0.62) / image.naturalHeight);
-    const base = fit > 1 ? Math.max(1, Math.floor(fit * 2) / 2) : fit;
+    const fit = Math.min(room / image.naturalWidth, (document.fullscreenElement ? innerHeight - 90 : Math.max(innerHeight * 0.72, 420)) / image.naturalHeight);
+    const base = fit > 1 && pixels ? Math.max(1, Math.floor(fit * 2) / 2) : Math.min(fit, 4);
     return base * 1.25 ** state.zoom;
   }
 
@@ -92,6 +92,7 @@ export function time(body, run) {
       draw(pane.canvas, image);
       const scale = size(image);
       pane.canvas.style.width = `${image.naturalWidth * scale}px`;
+      pane.canvas.className = pixels && scale >= 1 ? "pixel" : "smooth";
       pane.canvas.setAttribute("aria-label", `Samples of the same latents at step ${step}${names.length ? `, a column a class: ${names.join(", ")}` : ""}. Enter follows one latent.`);
       if (names.length) headings(pane, scale);
       highlight(pane, scale);
@@ -164,7 +165,7 @@ export function time(body, run) {
     const answer = await fetch(`/api/runs/${run.id}/sheets/${step}`);
     saveBlob(await answer.blob(), `${run.name.replaceAll("/", "-")}-step-${step}.png`);
   }
-  const filmed = (kind) => saveFrom(`/api/runs/${run.id}/film?kind=${kind}&frames=90&fps=${Math.min(30, state.speed)}${state.latent === null ? "" : `&index=${state.latent}`}`).catch(complain);
+  const filmed = (kind, latent = null) => saveFrom(`/api/runs/${run.id}/film?kind=${kind}&frames=90&fps=${Math.min(30, state.speed)}${latent === null ? "" : `&index=${latent}`}`).catch(complain);
 
   let chosen = 0;
   async function choose(latent) {
@@ -180,13 +181,13 @@ export function time(body, run) {
     const [{ steps }] = await Promise.all([fetch(`/api/runs/${run.id}/strip/steps?frames=${frames}`).then((answer) => answer.json()), image.decode()]);
     if (turn !== chosen) return;
     const strip = h("div", { class: "film" }, steps.map((step, place) => {
-      const canvas = h("canvas", { class: "pixel", width: side, height: side });
+      const canvas = h("canvas", { class: grain(side), width: side, height: side });
       canvas.getContext("2d").drawImage(image, place * (side + gap), 0, side, side, 0, 0, side, side);
       return h("button", { type: "button", "data-step": step, "aria-label": `step ${step}`, onclick: () => move(0, nearestIndex(state.steps, step)) }, canvas, count(step));
     }));
     const field = h("input", { type: "number", min: 1, max: columns * rows, value: latent + 1, "aria-label": "Latent", onchange: () => choose(Number(field.value) - 1) });
     fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), names.length > 0 && h("span", { class: "state" }, `class ${names[latent % names.length]}`), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
-      menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif")], ["MP4", () => filmed("mp4")]]),
+      menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif", latent)], ["MP4", () => filmed("mp4", latent)]]),
       h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip);
     mark();
   }
