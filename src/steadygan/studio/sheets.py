@@ -106,8 +106,9 @@ def film_stamp(paths: Sequence[Path], run: str, index: int | None = None) -> Sta
     label = None if index is None or not names else index % len(names)
     latent = newest if index is None else newest.of(index, label, None if label is None else names[label])
     steps = [int(path.stem.removeprefix("step-")) for path in paths]
-    drawn = {"columns": None, "named": False, "enlarged": 1, "top": 0}
-    return replace(latent, call="film", checkpoint="", run=run, arguments={**newest.arguments, "steps": steps}, **drawn)
+    arguments = {**newest.arguments, "steps": steps}
+    film = replace(latent, call="film", checkpoint="", run=run, arguments=arguments)
+    return replace(film, columns=None, named=False, enlarged=1, top=0)
 
 
 def thumb(path: Path, side: int, gap: int) -> bytes:
