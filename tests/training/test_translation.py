@@ -192,7 +192,7 @@ def test_the_run_directory_tells_terms_accuracy_and_scores_with_their_protocol(r
     (score,) = (json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines())
     assert {f"{name}_{direction}" for name in ("SSIM", "PSNR", "MSE") for direction in ("a2b", "b2a")} < score.keys()
     assert (score["protocol"]["split"], score["protocol"]["weights"]) == ("test", "ema")
-    assert size_of(run / "samples/step-00000004.png") == (4 * (SIDE + 2) + 2, 2 * 3 * (SIDE + 2) + 2), (
+    assert size_of(run / "samples/step-00000004.png") == (8 * (4 * (SIDE + 2) + 2), 8 * (2 * 3 * (SIDE + 2) + 2)), (
         "input | output | target | cycle, 3 pairs each way"
     )
 
