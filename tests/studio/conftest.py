@@ -60,8 +60,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_trained(root_of_runs: Path, trained: Path) -> Path:
-    """The directory with the trained run in it as well."""
+def with_trained(root_of_runs: Path, trained: Path, painter: Painter) -> Path:
+    """The directory with the trained run in it as well, and the process that makes images ready."""
+    painter.ask("hello", seconds=600)
     shutil.copytree(trained, root_of_runs / "tiny")
     return root_of_runs
 

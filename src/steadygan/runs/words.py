@@ -28,6 +28,8 @@ def objective_in_words(config: dict[str, Any]) -> str:
     if loss := objective.get("loss"):
         terms = [TERMS.get(str(name), str(name)) for name in _section(objective, "terms")]
         parts.append(" + ".join([str(loss), *terms]))
+    if isinstance(features := model.get("features"), str):
+        parts.append(f"D on {features} features too")
     policy = _section(augment, "diffaugment").get("policy")
     if isinstance(policy, list) and policy:
         parts.append(f"DiffAugment ({', '.join(map(str, policy))})")
