@@ -17,7 +17,19 @@ from steadygan.objective.registry import TERMS
 ROOT = Path(steadygan.__file__).parent
 
 ORDER = ["errors", "_version", "progress", "files", "options", "overrides", "schedules", "sources", "config"]
-ORDER += ["machine", "parallel", "pictures", "data", "transforms", "kernels", "nets", "pretrained", "runs", "trackers"]
+ORDER += [
+    "machine",
+    "parallel",
+    "pictures",
+    "data",
+    "transforms",
+    "kernels",
+    "nets",
+    "pretrained",
+    "runs",
+    "importing",
+    "trackers",
+]
 ORDER += [
     "diagnosis",
     "generators",
@@ -25,7 +37,6 @@ ORDER += [
     "training",
     "metrics",
     "tasks",
-    "importing",
     "exporting",
     "evaluation",
 ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from steadygan.cli.importing import introduce, print_terms
 from steadygan.cli.terminal import RunOrCheckpoint
 
 
@@ -31,7 +32,9 @@ def export(
     """Give a trained or imported generator away: as a folder or file with a card, as ONNX, to the Hub, …."""
     from steadygan.exporting import export as write
 
+    introduce(path)
     written = write(path, to, out, truncation=truncation, licence=licence, public=public)
+    print_terms(path)
     typer.echo(f"exported    {written}")
     if to in ("safetensors", "zip") or to.startswith("hub:"):
         typer.echo(f"use         steadygan sample {to if to.startswith('hub:') else written} --num 16")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steadygan.cli.terminal import escape, make_console
-from steadygan.errors import UserError
+from steadygan.cli.terminal import escape, make_console, print_licence
+from steadygan.errors import UserError, command_line
 
 if TYPE_CHECKING:
     from steadygan.importing import Imported
@@ -48,14 +51,8 @@ def import_weights(
 
 def summary(imported: Imported) -> list[str]:
     """The result of an import in a few lines."""
-    made = imported.generator
-    shape = f"{made['channels']}×{made['size']}×{made['size']}"
-    classes = f", {made['classes']} classes" if made["classes"] else ""
-    lines = [
-        f"family      {imported.family}",
-        f"generator   {made['kind']}, images of {shape}{classes}",
-        f"networks    {', '.join(sorted(imported.networks))}",
-    ]
+    lines = described(imported.generator, imported.family)
+    lines += [f"networks    {', '.join(sorted(imported.networks))}"]
     lines += [f"assumed     {text}" for text in imported.assumed]
     lines += [f"left out    {text}" for text in imported.left_out[:SHOWN]]
     if len(imported.left_out) > SHOWN:
@@ -63,3 +60,38 @@ def summary(imported: Imported) -> list[str]:
     if imported.licence:
         lines.append(f"licence     {imported.licence}")
     return lines
+
+
+def described(made: Mapping[str, Any], family: str) -> list[str]:
+    """What a file holds in two lines: made is the description of its generator."""
+    shape = f"{made['channels']}×{made['size']}×{made['size']}"
+    classes = f", {made['classes']} classes" if made["classes"] else ""
+    return [f"family      {family}", f"generator   {made['kind']}, images of {shape}{classes}"]
+
+
+def introduce(path: Path) -> None:
+    """Says what another program's file holds, before it is used like a checkpoint (`importing.opening`)."""
+    from steadygan.runs.shared import is_foreign
+
+    if is_foreign(path):
+        from steadygan.importing.opening import as_checkpoint
+        from steadygan.runs.checkpoint import read_manifest
+
+        warnings.filterwarnings("ignore", f"{re.escape(str(path))}: assumed ")  # they are printed here
+        manifest = read_manifest(as_checkpoint(path), ())
+        lines = described(manifest["generator"], manifest["origin"]["family"])
+        lines += [f"assumed     {text}" for text in manifest["origin"]["assumed"]]
+        if any("--set" in line for line in lines):
+            lines.append(f"settings    {command_line('import', path, '--set', 'NAME=VALUE', '--out', 'FOLDER')}")
+        console = make_console()
+        for line in lines:
+            console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def print_terms(path: Path) -> None:
+    """The terms of the imported weights behind a path, where known."""
+    from steadygan.importing.opening import as_checkpoint
+    from steadygan.runs.checkpoint import find_checkpoint, licence, read_manifest
+
+    checkpoint = find_checkpoint(as_checkpoint(path))
+    print_licence(licence(checkpoint, read_manifest(checkpoint, ())))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steadygan.cli.importing import introduce
 from steadygan.cli.terminal import (
     Classes,
     Device,
@@ -15,6 +16,7 @@ from steadygan.cli.terminal import (
     Weights,
     as_classes,
     as_truncation,
+    print_licence,
 )
 from steadygan.errors import UserError
 
@@ -54,6 +56,7 @@ def interpolate(
     arguments |= {"seed": seed, "truncation": as_truncation(truncation)}
     check_folder(out.parent, out)
     check_output(out, path)
+    introduce(path)
     generator = load(path, device=device, weights=weights)
     images = generator.interpolate(**arguments)
     stamp = stamp_for(generator, weights, "interpolate", arguments, columns=steps)
@@ -64,4 +67,5 @@ def interpolate(
         across = round(rows**0.5) if rows > 3 else rows
         there = [grid(images[:, step], across) for step in range(steps)]
         save_animation([*there, *there[-2:0:-1]], out, fps=fps, stamp=stamp)
+    print_licence(generator.licence)
     typer.echo(f"{rows} paths of {steps} images   {out}")

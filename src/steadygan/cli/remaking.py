@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Device
+from steadygan.cli.terminal import Device, print_licence
 from steadygan.errors import UserError
 
 
@@ -44,4 +44,5 @@ def remake(
         picture = draw(images, columns, names, times=stamp.enlarged)
     write_whole(out, lambda temporary: picture.save(temporary, format="PNG", **saving(stamp, "PNG")))
     typer.echo(f"checkpoint  {checkpoint}")
+    print_licence(generator.licence)
     typer.echo(f"remade      {out}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steadygan.cli.importing import introduce
 from steadygan.cli.terminal import (
     Classes,
     Device,
@@ -17,6 +18,7 @@ from steadygan.cli.terminal import (
     Weights,
     as_classes,
     as_truncation,
+    print_licence,
     progress_bars,
 )
 from steadygan.errors import UserError
@@ -58,6 +60,7 @@ def sample(
     folder = out.parent if out.suffix.lower() == ".png" else out
     check_folder(folder, out)
     check_output(out, path)
+    introduce(path)
     generator = load(path, device=device, weights=weights)
     chosen = as_classes(classes)
     arguments: dict[str, Any] = {
@@ -96,6 +99,5 @@ def sample(
             write_text(
                 out / TABLE, labels_table({name: each.class_name or str(each.label) for name, each in stamps.items()})
             )
-    if generator.licence:
-        typer.echo(f"licence     {generator.licence}")
+    print_licence(generator.licence)
     typer.echo(f"{num} images   {out}")

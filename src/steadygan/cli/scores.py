@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steadygan.cli.importing import introduce, print_terms
 from steadygan.cli.terminal import (
     Data,
     Device,
@@ -26,7 +27,9 @@ def _file(extractor: str) -> Any:
 
 
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="a run directory, or generated images", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="a run, a generator (with --data), or generated images", show_default=False)
+    ],
     against: Annotated[
         Path | None, typer.Argument(help="real images, when PATH is images: folders or zips", show_default=False)
     ] = None,
@@ -46,7 +49,11 @@ def evaluate(
         Path | None, typer.Option(help="translations: AlexNet's weights, to compute LPIPS as well")
     ] = None,
 ) -> None:
-    """Score a run, or two folders of images. Of a run, the best (else newest) checkpoint is scored and recorded."""
+    """Score a run, a generator without one, or a folder of images.
+
+    Of a run the best (else newest) checkpoint is scored and recorded. An imported or exported generator, or a file of
+    another program, is scored against the images of --data.
+    """
     from steadygan.data.decoding import MAX_UNREADABLE
     from steadygan.evaluation.images import evaluate_images
     from steadygan.evaluation.run import evaluate as evaluate_run
@@ -59,6 +66,7 @@ def evaluate(
     with processes() as shard, progress_bars():
         how: dict[str, Any] = {"device": device, "extractor_weights": files, "shard": shard}
         if against is None:
+            introduce(path)
             if features is not None or size is not None:
                 raise UserError("--features and --size are for two folders of images: give the second")
             how |= {"protocol": protocol, "reals": reals, "data": data, "weights": weights, "lpips": lpips}
@@ -79,3 +87,5 @@ def evaluate(
             record = evaluate_images(path, against, features=features, size=size, max_unreadable=bad, **how)
         if shard.rank == 0:
             print_scores(make_console(), record)
+            if against is None:
+                print_terms(path)

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="settings as key.path=value …", show_default=False)]
 RunOrCheckpoint = Annotated[
-    Path, typer.Argument(help="a run, a checkpoint, an exported folder or .zip, hub:USER/NAME", show_default=False)
+    Path,
+    typer.Argument(
+        help="a run, a checkpoint, an exported folder or .zip, hub:USER/NAME, a .pkl or .pth of another program",
+        show_default=False,
+    ),
 ]
 MaxUnreadable = Annotated[
     float | None,
@@ -127,6 +131,12 @@ def show_warning(
     if text != _last_warning[0]:
         _last_warning[0] = text
         complain("warning", text, style="bold yellow")
+
+
+def print_licence(licence: str) -> None:
+    """The terms of imported weights, where known: at every use of them."""
+    if licence:
+        typer.echo(f"licence     {plain(licence)}")
 
 
 def forget_last_warning() -> None:

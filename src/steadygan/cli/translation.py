@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights, complain
+from steadygan.cli.importing import introduce
+from steadygan.cli.terminal import Device, RunOrCheckpoint, Weights, complain, print_licence
 from steadygan.errors import UserError
 
 
@@ -36,6 +37,7 @@ def translate(
     from steadygan.pictures.grid import to_pil
     from steadygan.runs.outputs import check_output
 
+    introduce(path)
     translator = load_translator(path, device=device, weights=weights)
     images = open_whole(source, channels=translator.channels)
     if out.is_file():
@@ -65,6 +67,5 @@ def translate(
     check_unreadable(failures, len(targets), max_unreadable)
     for skipped in failures:
         complain("skipped", f"{skipped.name}: {skipped.reason}", style="bold yellow")
-    if translator.licence:
-        typer.echo(f"licence     {translator.licence}")
+    print_licence(translator.licence)
     typer.echo(f"{len(targets) - len(failures)} images   {out}")

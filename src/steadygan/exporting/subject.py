@@ -13,6 +13,7 @@ from torch import Tensor
 from steadygan.errors import UserError
 from steadygan.generators.generator import Generator
 from steadygan.generators.translator import Translator, is_translation
+from steadygan.importing.opening import as_checkpoint
 from steadygan.runs.checkpoint import AVERAGED, read_manifest, read_networks, use_checkpoint
 from steadygan.runs.outputs import run_of
 
@@ -83,4 +84,4 @@ def open_subject(path: Path, options: Options) -> Subject:
         name = str(manifest.get("name") or (checkpoint if run is None else run).resolve().name)
         return Subject(checkpoint, name, manifest, made, run, options)
 
-    return use_checkpoint(path, read)
+    return use_checkpoint(as_checkpoint(path), read)

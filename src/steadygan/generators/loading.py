@@ -11,6 +11,7 @@ from steadygan.errors import UserError, command_line
 from steadygan.generators.generator import Generator
 from steadygan.generators.translator import Translator as Translator
 from steadygan.generators.translator import is_translation
+from steadygan.importing.opening import as_checkpoint
 from steadygan.machine import choose_device
 from steadygan.runs.checkpoint import use_checkpoint
 
@@ -36,7 +37,7 @@ def load(
             raise UserError(f"{path} makes images of images: use `{use}`, or load_translator in Python")
         return Generator(checkpoint, choose_device(device), weights, winograd=winograd)
 
-    return use_checkpoint(Path(path), read)
+    return use_checkpoint(as_checkpoint(Path(path)), read)
 
 
 def load_translator(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Translator:
@@ -56,7 +57,7 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
             raise UserError(f"{path} is not of a translation: use `{command_line('sample', path)}`, or load in Python")
         return Translator(checkpoint, choose_device(device), weights)
 
-    return use_checkpoint(Path(path), read)
+    return use_checkpoint(as_checkpoint(Path(path)), read)
 
 
 def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:

@@ -21,10 +21,9 @@ from steadygan.importing.values import Refused
 from steadygan.nets import create_critic, create_generator
 from steadygan.nets.unfilled import Unfilled
 from steadygan.runs.checkpoint import FORMAT, MANIFEST, STATISTICS, WEIGHTS
+from steadygan.runs.shared import HUGGING_FACE
 
 MOST_PARAMETERS = 1 << 31
-HUGGING_FACE = "pytorch_model.bin"
-"""The weights in a folder with a config.json."""
 
 
 def import_files(

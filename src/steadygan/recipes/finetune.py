@@ -14,6 +14,7 @@ from steadygan.config import Config
 from steadygan.errors import UserError
 from steadygan.files import read_text
 from steadygan.importing.finetune import configuration as usual
+from steadygan.importing.opening import as_checkpoint
 from steadygan.recipes.choose import own_name
 from steadygan.runs.checkpoint import find_checkpoint, read_manifest
 from steadygan.runs.outputs import run_of
@@ -38,7 +39,7 @@ def fine_tuning(images: str, source: str, overrides: Sequence[str]) -> Config:
     Raises:
         UserError: there is no source, or the overrides do not fit.
     """
-    checkpoint = find_checkpoint(Path(source).expanduser())
+    checkpoint = find_checkpoint(as_checkpoint(Path(source).expanduser()))
     manifest = read_manifest(checkpoint, ())
     run = run_of(checkpoint)
     tree = _of_run(run) if run is not None else usual(manifest["generator"], manifest.get("critic"), Path(source))

@@ -8,19 +8,20 @@ from pathlib import Path
 from steadygan.errors import UserError
 from steadygan.files import CHECKPOINT_FILES, check_apart
 from steadygan.runs.provenance import read_provenance
-from steadygan.runs.shared import HUB, is_elsewhere, is_shared
+from steadygan.runs.shared import HUB, is_elsewhere, is_foreign, is_shared
 
 
 def default_output(path: Path, name: str) -> Path:
     """The file `name` in a run directory; of a checkpoint in its run, or next to a checkpoint without one.
 
     Args:
-        path: a run directory or a checkpoint; next to a zip file, and in the working directory for `hub:USER/NAME`.
+        path: a run directory or a checkpoint; next to a zip file or another program's weights, and in the working
+            directory for `hub:USER/NAME`.
         name: the file's name, such as `samples.png`.
     """
     if str(path).startswith(HUB):
         return Path(f"{path.name.partition('@')[0]}-{name}")
-    if is_elsewhere(path):
+    if is_elsewhere(path) or is_foreign(path):
         return path.with_name(f"{path.stem}-{name}")
     if not (path / CHECKPOINT_FILES[0]).is_file() and not is_shared(path):
         return path / name

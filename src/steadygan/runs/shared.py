@@ -23,6 +23,10 @@ CARD, SHEET = "README.md", "samples.png"
 STATISTICS = "statistics.safetensors"
 NAMES = (MODEL, CONFIG, CARD, SHEET, STATISTICS)
 HUB = "hub:"
+HUGGING_FACE = "pytorch_model.bin"
+"""The weights in a folder of Hugging Face's, next to a config.json."""
+OURS = (".zip", ".safetensors", ".onnx", ".pt2", ".json", ".yaml", ".yml")
+"""Endings of files that are no other program's weights."""
 MOST_CONFIG = 16 << 20
 """Bytes of a config.json."""
 MOST_RATIO, SPARE = 4, 1 << 20
@@ -33,6 +37,11 @@ BLOCK = 1 << 20
 def is_shared(path: Path) -> bool:
     """Whether a folder has the files of a shared generator."""
     return (path / CONFIG).is_file() and (path / MODEL).is_file()
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a path names another program's weights: a file such as a .pkl, .pt or .pth, or a folder with such."""
+    return (path / HUGGING_FACE).is_file() or (path.is_file() and path.suffix.lower() not in OURS)
 
 
 def is_elsewhere(path: Path) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from steadygan.errors import UserError
+from steadygan.importing.opening import as_checkpoint
 from steadygan.nets.unfilled import Unfilled
 from steadygan.runs.checkpoint import (
     AVERAGED,
@@ -64,7 +65,7 @@ def start_from(
     Raises:
         UserError: another architecture, naming the first tensor that differs; a change that makes no sense.
     """
-    checkpoint = find_checkpoint(path)
+    checkpoint = find_checkpoint(as_checkpoint(path))
     manifest = read_manifest(checkpoint, (weights_name(checkpoint),))
     source, mine = manifest.get("generator", {}), state.weights()
     weights = _with_raw(read_weights(checkpoint), mine)

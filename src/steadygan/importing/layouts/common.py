@@ -43,6 +43,17 @@ class Imported:
     statistics: dict[str, Tensor] = field(default_factory=dict)
 
 
+class Unsaid(UserError):
+    """The file lacks a setting that its user must give.
+
+    Attributes: name (of the setting), what (the message without the way to give it).
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(f"{what}: add --set {name}=…")
+        self.name, self.what = name, what
+
+
 class Options:
     """Settings from the user that a file lacks. Each family takes the ones it has; others are an error."""
 
@@ -85,7 +96,7 @@ class Options:
     def _take(self, name: str, needed: bool, what: str) -> str | None:
         self._known.add(name)
         if needed and name not in self._given:
-            raise UserError(f"the file does not say its {what}: add --set {name}=…")
+            raise Unsaid(name, f"the file does not say its {what}")
         return self._given.get(name)
 
     def finish(self) -> None:
