@@ -31,6 +31,7 @@ ORDER += [
     "trackers",
 ]
 ORDER += [
+    "trackers",
     "diagnosis",
     "generators",
     "objective",

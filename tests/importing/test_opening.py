@@ -94,10 +94,8 @@ def test_a_setting_that_is_missing_comes_with_its_command(tmp_path: Path, monkey
         raise Unsaid("conv_clamp", "the file does not say its bound of activations")
 
     monkeypatch.setattr(opening, "import_files", asks)
-    with pytest.raises(
-        UserError, match=r"says?.* import \S+G\.pth --set conv_clamp=VALUE --out FOLDER`, then use FOLDER"
-    ):
-        (tmp_path / "G.pth").write_bytes(b"x")
+    (tmp_path / "G.pth").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"import \S+G\.pth --set conv_clamp=VALUE --out FOLDER`, then use FOLDER"):
         as_checkpoint(tmp_path / "G.pth")
 
 
