@@ -6,12 +6,13 @@ their derivatives with respect to latent and image are compared, in float32 (aft
 where the peer's code can, in float64 (after the layout's mapping alone). A difference is the largest absolute one,
 divided by the largest absolute value of the peer's.
 
-Gradients are bounded in float64, and shown in both. A float32 gradient jumps where rounding moves a rectifier's input
-past 0, or another pixel to a pool's maximum: that says nothing of the weights. It was traced in four rows, where our
-float32 pass jumps against our float64 pass: one rectifier's input has another sign (rosinality 16, G and D, of
-1,300,000; StudioGAN's conditional SNGAN, of 350,000), and in BigGAN at 64 pixels attention's pool takes another
-maximum. `exact` is the difference of the peer's float32 gradient from ours computed in float64 from the same float32
-weights: where it is small only ours jumped, else the peer's did too, or alone.
+A float32 gradient is not continuous: where rounding moves a rectifier's input past 0, or another pixel to a pool's
+maximum, it jumps, in the peer's program as in ours. So each float32 gradient is also compared with the same network's
+own in float64, from the same float32 weights and inputs: `peer_jump` is the peer's float32 gradient against the peer's
+float64 one, `our_jump` ours against ours, `peer_turned` and `our_turned` how many rectifiers and pools decided
+otherwise, of how many. `exact` is what is left when rounding is taken away: our float64 gradient against the peer's,
+from the float32 weights. A float32 row is within its bound if the value and `exact` are; a float64 row if the value and
+the gradient are. (Peers that cannot compute in float64 have no jump of their own, and `exact` is against float32.)
 
     python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
 
@@ -34,6 +35,7 @@ from typing import Any
 import torch
 from import_cases import PEERS, write_case
 from peers.import_base import Expected
+from peers.import_rounding import decisions, turned
 from torch import Tensor, nn
 
 from steadygan.files import whole_directory
@@ -43,8 +45,20 @@ from steadygan.nets import create_critic, create_generator
 from steadygan.runs.checkpoint import read_weights
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-10}
-COLUMNS = ("family", "case", "network", "dtype", "value", "gradient", "exact", "bound", "within", "left_out")
-COLUMNS += ("seconds", "commit")
+COLUMNS = (
+    "family",
+    "case",
+    "network",
+    "dtype",
+    "value",
+    "gradient",
+    "exact",
+    "bound",
+    "within",
+    "peer_jump",
+    "our_jump",
+)
+COLUMNS += ("peer_turned", "our_turned", "left_out", "seconds", "commit")
 
 
 def main() -> None:
@@ -119,29 +133,23 @@ def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str
             for key, table in imported.statistics.items():
                 network.get_buffer(key).copy_(table[round(expected.truncation * (len(table) - 1))])
         start = time.monotonic()
-        value, gradient = evaluate(network, there["input"].detach().clone(), expected.labels, there["cotangent"])
+        value, gradient, noted = evaluate(network, there["input"], expected.labels, there["cotangent"])
         seconds = time.monotonic() - start
-        differences = difference(value, there["value"]), difference(gradient, there["gradient"])
-        wide = {name: part.double() for name, part in there["cotangent"].items()}
-        _, gradient = evaluate(network.double(), there["input"].detach().double(), expected.labels, wide)
+        apart = difference(value, there["value"])
+        row = {**row, "network": net[0], "dtype": str(dtype).removeprefix("torch."), "value": f"{apart:.1e}"}
+        row |= {"gradient": f"{difference(gradient, there['gradient']):.1e}"}
+        bound = BOUNDS[row["dtype"]]
         exact = difference(gradient, there["gradient"])
-        kind = str(dtype).removeprefix("torch.")
-        bound = BOUNDS[kind]
-        rows.append(
-            {
-                **row,
-                "network": net[0],
-                "dtype": kind,
-                "value": f"{differences[0]:.1e}",
-                "gradient": f"{differences[1]:.1e}",
-                "exact": f"{exact:.1e}",
-                "bound": f"{bound:g}",
-                "within": differences[0] <= bound and (kind == "float32" or differences[1] <= bound),
-                "left_out": len(imported.left_out),
-                "seconds": f"{seconds:.3f}",
-                "commit": commit(),
-            }
-        )
+        if dtype == torch.float32:
+            wide = {name: part.double() for name, part in there["cotangent"].items()}
+            _, ours, decided = evaluate(network.double(), there["input"].double(), expected.labels, wide)
+            exact = difference(ours, there.get("wide", there["gradient"]))
+            row |= {"our_jump": f"{difference(gradient, ours):.1e}", "our_turned": turned(noted, decided)}
+            if "wide" in there:
+                jump = difference(there["gradient"], there["wide"])
+                row |= {"peer_jump": f"{jump:.1e}", "peer_turned": there["turned"]}
+        row |= {"exact": f"{exact:.1e}", "bound": f"{bound:g}", "within": apart <= bound and exact <= bound}
+        rows.append({**row, "left_out": len(imported.left_out), "seconds": f"{seconds:.3f}", "commit": commit()})
     return rows
 
 
@@ -156,15 +164,18 @@ def commit() -> str:
     return head.strip() + ("+" if changed.strip() else "")
 
 
-def evaluate(network: nn.Module, x: Tensor, y: Tensor | None, cotangent: dict[str, Tensor]) -> tuple[Any, Tensor]:
-    """What the network gives, by name, and the gradient of its product with the cotangent."""
-    x = x.requires_grad_()
-    out = network(x, y)
+def evaluate(
+    network: nn.Module, x: Tensor, y: Tensor | None, cotangent: dict[str, Tensor]
+) -> tuple[Any, Tensor, list[Tensor]]:
+    """The network's outputs by name, the gradient of their product with the cotangent, and `decisions`."""
+    x = x.detach().clone().requires_grad_()
+    with decisions() as noted:
+        out = network(x, y)
     parts = {"image": out} if isinstance(out, Tensor) else {"logit": out.logit, "pixels": out.pixels}
     parts = {name: value for name, value in parts.items() if name in cotangent}
     total = sum((parts[name].reshape(-1) * cotangent[name].reshape(-1)).sum() for name in cotangent)
     (gradient,) = torch.autograd.grad(total, x)
-    return {name: value.detach() for name, value in parts.items()}, gradient
+    return {name: value.detach() for name, value in parts.items()}, gradient, noted
 
 
 def difference(ours: Any, theirs: Any) -> float:

@@ -12,37 +12,58 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from peers.import_base import BATCH, Expected, Networks, Peer
 from peers.import_residual import BIGGAN, biggan, huggingface
+from peers.import_rounding import decisions, turned
 from peers.import_studiogan import STUDIOGAN, studiogan
 from peers.import_styles import nvidia, rosinality
 from peers.import_translation import TRANSLATIONS, translation
+from torch import Tensor
 
 
 def record(networks: Networks, place: Path, dtype: torch.dtype) -> None:
-    """Writes the peer's files and `expected.pt`."""
+    """Writes the peer's files and `expected.pt`: in float32 with the peer's float64 gradient, if it can."""
     place.mkdir()
-    for module in networks.modules:
-        module.to(dtype).eval().requires_grad_(False)
+    _cast(networks, dtype)
     expected = Expected(networks.save(place), networks.options, truncation=networks.truncation)
     if networks.classes:
         expected.labels = torch.randint(networks.classes, (BATCH,))
     shapes = {"generator": networks.latent, "critic": networks.image}
     for name, network in (("generator", networks.generate), ("critic", networks.judge)):
         if network is not None:
-            x = torch.randn(BATCH, *shapes[name], dtype=dtype).requires_grad_()
-            with networks.within() if dtype == torch.float64 else nullcontext():
-                out = network(x, expected.labels)
-                outs = out if isinstance(out, tuple) else (out,)
-                names = ("image",) if name == "generator" else ("logit", "pixels")
-                cotangent = {key: torch.randn_like(part) for key, part in zip(names, outs, strict=False)}
-                total = sum((part * cotangent[key]).sum() for key, part in zip(names, outs, strict=False))
-                (gradient,) = torch.autograd.grad(total, x)
-            value = {key: part.detach() for key, part in zip(names, outs, strict=False)}
-            setattr(expected, name, {"input": x.detach(), "value": value, "cotangent": cotangent, "gradient": gradient})
+            x = torch.randn(BATCH, *shapes[name], dtype=dtype)
+            names = ("image",) if name == "generator" else ("logit", "pixels")
+
+            def passed(
+                x: Tensor, cotangent: dict[str, Tensor], network: Any = network, names: tuple[str, ...] = names
+            ) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+                x = x.detach().clone().requires_grad_()
+                with networks.within() if x.dtype == torch.float64 else nullcontext(), decisions() as noted:
+                    out = network(x, expected.labels)
+                outs = dict(zip(names, out if isinstance(out, tuple) else (out,), strict=False))
+                for key, part in outs.items():
+                    cotangent.setdefault(key, torch.randn_like(part))
+                total = sum((part * cotangent[key].to(x.dtype)).sum() for key, part in outs.items())
+                return {key: part.detach() for key, part in outs.items()}, torch.autograd.grad(total, x)[0], noted
+
+            cotangent: dict[str, Tensor] = {}
+            value, gradient, noted = passed(x, cotangent)
+            found = {"input": x, "value": value, "cotangent": cotangent, "gradient": gradient}
+            if dtype == torch.float32 and networks.double:
+                _cast(networks, torch.float64)
+                _, found["wide"], wide = passed(x.double(), cotangent)
+                found["turned"] = turned(noted, wide)
+                _cast(networks, dtype)
+            setattr(expected, name, found)
     torch.save(asdict(expected), place / "expected.pt")
+
+
+def _cast(networks: Networks, dtype: torch.dtype) -> None:
+    for module in networks.modules:
+        module.to(dtype).eval().requires_grad_(False)
 
 
 NVIDIA_CASES = (
