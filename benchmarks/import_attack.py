@@ -3,7 +3,8 @@
     python benchmarks/import_attack.py [--count 300] [--out results/import-attack.csv]
 
 Uses the writers and the malicious pickles of tests/importing. Each malicious pickle is tried as a plain pickle, inside
-torch's zip format and inside its legacy format. `executed` counts programs, imports, code and files written while a
+torch's zip format and inside its legacy format; and (but for those that only cost time) hidden in a whole file of each
+family, in front of its content. `executed` counts programs, imports, code and files written while a
 file was read (by Python's audit events); `peak_mib` is the most memory Python held, `seconds` the slowest file.
 """
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import pickle
+import pickletools
 import random
 import sys
 import tempfile
@@ -91,7 +94,7 @@ def changed(family: str, count: int, folder: Path) -> dict[str, object]:
     import_files(written.files, folder / "whole", written.options)
     tally, rng = Tally(), random.Random(1)
     for number in range(count):
-        victim = rng.choice(written.files)
+        victim = rng.choice(sorted(source.iterdir()))  # config.json too
         (target / victim.name).write_bytes(mutated(victim.read_bytes(), rng))
         tally.attempt([target / path.name for path in written.files], folder / f"out-{number}", written.options)
         (target / victim.name).write_bytes(victim.read_bytes())
@@ -123,6 +126,50 @@ def harmful(what: str, folder: Path) -> dict[str, object]:
     return tally.row(what, "malicious")
 
 
+def hidden(family: str, folder: Path) -> dict[str, object]:
+    """Each malicious pickle in front of the content of a whole file, whose first value is thrown away again."""
+    written = FAMILIES[family](folder)
+    import_files(written.files, folder / "whole", written.options)
+    victim = written.files[0]
+    data = victim.read_bytes()
+    victim.write_bytes(infected(data, pickle.dumps({})))
+    Tally().attempt(written.files, folder / "harmless", written.options)  # what Python loads once is loaded
+    tally = Tally()
+    for number, payload in enumerate(MALICIOUS.values()):
+        victim.write_bytes(infected(data, payload))
+        tally.attempt(written.files, folder / f"out-{number}", written.options)
+    return tally.row(family, "malicious, hidden in a whole file")
+
+
+def infected(data: bytes, payload: bytes) -> bytes:
+    """A file with the opcodes of `payload` at the start of its pickle."""
+    if not data.startswith(b"PK"):
+        return _in_front(data, payload, _main_pickle(data))
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(made, "w") as out:
+        for info in archive.infolist():
+            content = archive.read(info)
+            out.writestr(
+                info.filename, _in_front(content, payload, 0) if info.filename.endswith("data.pkl") else content
+            )
+    return made.getvalue()
+
+
+def _main_pickle(data: bytes) -> int:
+    """Where the pickle with the content starts: in torch's legacy format after three others."""
+    stream = io.BytesIO(data)
+    for _ in range(3 if data.startswith(pickle.dumps(MAGIC, 2)) else 0):
+        for _ in pickletools.genops(stream):
+            pass
+    return stream.tell()
+
+
+def _in_front(data: bytes, payload: bytes, start: int) -> bytes:
+    """The payload's opcodes after the protocol of the pickle at `start`, and its value dropped."""
+    body = payload[2:] if payload.startswith(b"\x80") else payload
+    return data[: start + 2] + body.removesuffix(b".") + b"0" + data[start + 2 :]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=300)
@@ -135,6 +182,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(changed(name, options.count, Path(folder)) if name in FAMILIES else harmful(name, Path(folder)))
         print(*rows[-1].values(), flush=True)
+        if name in FAMILIES:
+            with tempfile.TemporaryDirectory() as folder:
+                rows.append(hidden(name, Path(folder)))
+            print(*rows[-1].values(), flush=True)
     if options.out:
         with options.out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -20,6 +20,9 @@ import torch
 from importing.writing import State, Written, make, renamed
 from torch import nn
 
+from steadygan.exporting.peers.nvidia import arguments, state
+from steadygan.nets.stylegan2 import Generator
+
 
 class Persistent:
     """Pickles itself as `torch_utils.persistence` does. `attributes` is a module's `__dict__`."""
@@ -220,3 +223,13 @@ def rosinality(folder: Path) -> Written:
     content |= {"args": argparse.Namespace(size=16, path="data"), "g_optim": {"state": {}, "param_groups": []}}
     torch.save(content, folder / "550000.pt")
     return Written([folder / "550000.pt"], {"G": g, "G_ema": g, "D": d})
+
+
+def stylegan2_state(folder: Path) -> Written:
+    """By our own exporter, whose file it is."""
+    options = {"width": 1, "fmap_max": 8, "mapping_layers": 2, "w_dim": 4, "raw_eps": True}
+    (g,) = make("stylegan2", size=16, classes=3, latent=5, g=options, d=None)
+    assert isinstance(g, Generator)
+    tensors = {key: value.detach() for key, value in g.state_dict().items()}
+    torch.save({"state_dict": state(tensors), "init_kwargs": arguments(g)}, folder / "generator.pt")
+    return Written([folder / "generator.pt"], {"G_ema": g})

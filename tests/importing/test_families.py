@@ -19,7 +19,12 @@ from steadygan.importing import Refused, import_files
 def test_a_family_is_recognised_without_being_told(family: str, tmp_path: Path) -> None:
     written = FAMILIES[family](tmp_path)
     names = {"pix2pix": "CycleGAN", "cyclegan": "CycleGAN", "huggingface": "Hugging Face", "studiogan": "StudioGAN"}
-    names |= {"stylegan2-ada": "NVIDIA", "biggan": "BigGAN-PyTorch", "rosinality": "rosinality"}
+    names |= {
+        "stylegan2-ada": "NVIDIA",
+        "stylegan2-state": "state dict in NVIDIA",
+        "biggan": "BigGAN-PyTorch",
+        "rosinality": "rosinality",
+    }
     assert names[family] in import_files(written.files, tmp_path / "out", written.options).family
 
 
