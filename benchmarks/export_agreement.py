@@ -121,9 +121,9 @@ def cyclegan(checkout: Path, folder: Path, case: str) -> list[Pair]:
     place = Path(steadygan.export(path, "cyclegan", folder / "checkpoints" / "ours"))
     names = ["G_A", "G_B"] if len(directions) == 2 else ["G"]
     settings = {"gpu_ids": [], "isTrain": False, "checkpoints_dir": str(place.parent), "name": place.name}
-    model = type("Model", (base.BaseModel,), {"__abstractmethods__": frozenset()})(
-        SimpleNamespace(**settings, preprocess="none")
-    )
+    kind_of_model = type("Model", (base.BaseModel,), {})
+    kind_of_model.__abstractmethods__ = frozenset()  # only its loading is used
+    model = kind_of_model(SimpleNamespace(**settings, preprocess="none"))
     model.model_names = names
     for name in names:
         made = networks.define_G(3, 3, 8, case, options.get("norm", "instance"), False)
@@ -144,7 +144,7 @@ def cyclegan(checkout: Path, folder: Path, case: str) -> list[Pair]:
 
 
 FORMS: dict[str, tuple[str, str, Callable[[Path, Path, str], list[Pair]], tuple[str, ...]]] = {
-    "rosinality": ("rosinality", "rosinality-stylegan2-pytorch", rosinality, ("16", "64")),
+    "rosinality": ("rosinality", "rosinality-stylegan2-pytorch", rosinality, ("16", "32")),
     "stylegan2-ada": (
         "stylegan2-ada",
         "stylegan2-ada-pytorch",
