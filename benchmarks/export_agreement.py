@@ -13,7 +13,6 @@ FOLDER: see `import_agreement.py`. Each case runs in a forked process, since the
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import importlib
 import multiprocessing
@@ -29,6 +28,7 @@ from unittest import mock
 
 import torch
 from import_agreement import BOUNDS, commit, difference
+from peers.table import update
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -190,7 +190,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
     for name, (_, peer, _, cases) in FORMS.items():
         if (options.only and name not in options.only) or not (options.peers / peer).is_dir():
             print(f"{name}: skipped")
@@ -204,14 +203,11 @@ def main() -> None:
                 process.join()
                 if process.exitcode:
                     raise SystemExit(f"{name} {case}: the peer failed, as said above")
-                rows += torch.load(out, weights_only=True)
-                for row in rows[-4:]:
+                rows = torch.load(out, weights_only=True)
+                for row in rows:
                     print(*row, flush=True)
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(rows)
+                if options.out:
+                    update(options.out, COLUMNS, 4, [dict(zip(COLUMNS, row, strict=True)) for row in rows])
 
 
 if __name__ == "__main__":

@@ -14,16 +14,16 @@ otherwise, of how many. `exact` is what is left when rounding is taken away: our
 from the float32 weights. A float32 row is within its bound if the value and `exact` are; a float64 row if the value and
 the gradient are. (Peers that cannot compute in float64 have no jump of their own, and `exact` is against float32.)
 
-    python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--out results/import-agreement.csv]
+    python benchmarks/import_agreement.py --peers FOLDER [--only FAMILY …] [--case CASE] [--out TABLE.csv]
 
 FOLDER holds checkouts of the peers under the names of `import_cases.PEERS`; those that are missing are skipped. Each
-case runs in a process of its own (forked), since the peers' modules share names.
+case runs in a process of its own (forked), since the peers' modules share names. Rows of the table that are measured
+anew are replaced; each names its commit, and those from before 63c55ab have no jumps.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import multiprocessing
 import subprocess
@@ -36,6 +36,7 @@ import torch
 from import_cases import PEERS, write_case
 from peers.import_base import Expected
 from peers.import_rounding import decisions, turned
+from peers.table import update
 from torch import Tensor, nn
 
 from steadygan.files import whole_directory
@@ -69,7 +70,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
     for name, peer in PEERS.items():
         checkout = options.peers / peer.folder
         if (options.only and name not in options.only) or not checkout.is_dir():
@@ -77,14 +77,11 @@ def main() -> None:
             continue
         for case in peer.cases:
             if options.case in (None, case):
-                for row in compare(name, case, checkout):
-                    rows.append(row)
-                    print(*(str(value)[:60] for value in row.values()), flush=True)
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+                rows = compare(name, case, checkout)
+                for row in rows:
+                    print(*(str(row.get(name, ""))[:60] for name in COLUMNS), flush=True)
+                if options.out:
+                    update(options.out, COLUMNS, 4, rows)
 
 
 def compare(name: str, case: str, checkout: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ file was read (by Python's audit events); `peak_mib` is the most memory Python h
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import pickle
 import pickletools
@@ -32,6 +31,7 @@ from importing.malicious import GREEDY, MALICIOUS
 from importing.mutation import mutated
 from importing.watching import watched
 from importing.writers import FAMILIES
+from peers.table import update
 
 from steadygan.errors import UserError
 from steadygan.importing import import_files
@@ -84,7 +84,7 @@ class Tally:
         }
 
 
-def changed(family: str, count: int, folder: Path) -> dict[str, object]:
+def changed(family: str, folder: Path, count: int) -> dict[str, object]:
     source, target = folder / "source", folder / "target"
     source.mkdir()
     target.mkdir()
@@ -113,7 +113,7 @@ def as_legacy(data: bytes, path: Path) -> None:
     path.write_bytes(head + data + pickle.dumps([], 2))
 
 
-def harmful(what: str, folder: Path) -> dict[str, object]:
+def harmful(what: str, folder: Path, count: int) -> dict[str, object]:
     tally = Tally()
     write = {"pickle": lambda data, path: path.write_bytes(data), "zip": as_zip, "legacy": as_legacy}[what]
     write(pickle.dumps({}), folder / "harmless.pth")
@@ -126,7 +126,7 @@ def harmful(what: str, folder: Path) -> dict[str, object]:
     return tally.row(what, "malicious")
 
 
-def hidden(family: str, folder: Path) -> dict[str, object]:
+def hidden(family: str, folder: Path, count: int) -> dict[str, object]:
     """Each malicious pickle in front of the content of a whole file, whose first value is thrown away again."""
     written = FAMILIES[family](folder)
     import_files(written.files, folder / "whole", written.options)
@@ -177,20 +177,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = []
     for name in options.only or ("pickle", "zip", "legacy", *FAMILIES):
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(changed(name, options.count, Path(folder)) if name in FAMILIES else harmful(name, Path(folder)))
-        print(*rows[-1].values(), flush=True)
-        if name in FAMILIES:
+        rows = []
+        for attack in (changed, hidden) if name in FAMILIES else (harmful,):
             with tempfile.TemporaryDirectory() as folder:
-                rows.append(hidden(name, Path(folder)))
+                rows.append(attack(name, Path(folder), options.count))
             print(*rows[-1].values(), flush=True)
-    if options.out:
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        if options.out:
+            update(options.out, list(rows[0]), 2, rows)
 
 
 if __name__ == "__main__":

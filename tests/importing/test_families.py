@@ -105,14 +105,15 @@ def save(folder: Path, value: Any, name: str = "file.pth") -> Path:
     [
         (["GAN.G.blocks.0.to_style1.weight"], "lucidrains"),
         (["model_state_dict.block2.c1.weight"], "mimicry"),
-        (["g.init.init.0.weight_orig"], "FastGAN"),
+        (["g.init.init.0.weight_orig"], "FastGAN.*model.kind=fastgan"),
+        (["g_ema.iwt.hh", "g_ema.style.1.weight", "g_ema.input.input"], "SWAGAN"),
         (["whatever.weight"], "no networks of a family"),
     ],
 )
 def test_files_of_other_families_are_refused_by_name(names: list[str], message: str, tmp_path: Path) -> None:
     tree: dict[str, Any] = {}
     for name in names:
-        *path, last = name.split(".", 1) if name.startswith(("GAN", "model", "g.")) else [name]
+        *path, last = name.split(".", 1) if name.startswith(("GAN", "model", "g.", "g_ema.")) else [name]
         inner = tree
         for key in path:
             inner = inner.setdefault(key, {})

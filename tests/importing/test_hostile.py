@@ -110,10 +110,12 @@ def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
         import_files([path], tmp_path / "out")
 
 
-def test_programs_of_torchscript_are_refused(tmp_path: Path) -> None:
-    path = rewritten(saved(tmp_path), {"code/module.py": b"import os", "constants.pkl": b"\x80\x02)."})
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_programs_of_torchscript_are_refused(compression: int, tmp_path: Path) -> None:
+    """torch compresses their code."""
+    code = {"code/module.py": b"import os", "constants.pkl": b"\x80\x02)."}
     with pytest.raises(Refused, match="TorchScript"):
-        import_files([path], tmp_path / "out")
+        import_files([rewritten(saved(tmp_path), dict(code), compression=compression)], tmp_path / "out")
 
 
 def test_another_byte_order_is_refused(tmp_path: Path) -> None:

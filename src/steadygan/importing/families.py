@@ -78,10 +78,10 @@ def _choose(parts: Sequence[Part], family: str | None) -> Layout:
         if family not in known:
             raise UserError(f"--family {family}: known are {', '.join(sorted(known))}")
         return known[family]
+    misfits.refuse(parts)
     for layout in LAYOUTS:
         if layout.matches(parts):
             return layout
-    misfits.refuse(parts)
     raise Refused(f"{parts[0].path}: holds no networks of a family that can be imported ({_look(parts[0].value)})")
 
 

@@ -98,8 +98,6 @@ def read_zip(data: memoryview, path: Path) -> Any:
     """The format of `torch.save`: a zip of stored entries, with one pickle and one entry for each storage."""
     entries = _entries(data, path)
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
-    if any(name.split("/", 1)[-1].startswith(("code/", "constants.pkl")) for name in entries):
-        raise Refused("a TorchScript archive, which holds a program and not only weights")
     if len(pickles) != 1:
         raise Refused("a zip, but not one that torch wrote")
     root = pickles[0].removesuffix("data.pkl")
@@ -126,6 +124,8 @@ def _entries(data: memoryview, path: Path) -> dict[str, Span]:
             infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, IndexError) as error:
         raise Refused(f"a damaged zip: {error}") from error
+    if any(info.filename.split("/", 1)[-1].startswith(("code/", "constants.pkl")) for info in infos):
+        raise Refused("a TorchScript archive, which holds a program and not only weights")
     if len(infos) > MOST_ENTRIES or sum(info.file_size for info in infos) > len(data):
         raise Refused("a zip that declares more bytes than the file has")
     for info in infos:

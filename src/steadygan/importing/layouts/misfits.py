@@ -23,9 +23,15 @@ REASONS: Mapping[str, tuple[str, str]] = {
         r"(model_state_dict\.)?block\d+\.c1\.(weight|sn_u)",
         "its residual blocks rectify the shortcut as well and double maps bilinearly, which ours do not",
     ),
-    "FastGAN": (r"(\w+\.)?init\.init\.\d\.weight_orig", "its networks (skip-layer excitation) are none of ours"),
+    "FastGAN": (
+        r"(\w+\.)?init\.init\.\d\.weight_orig",
+        "its layout cannot be read; train our own (model.kind=fastgan) on the same images instead",
+    ),
     "StyleGAN3": (r"(\w+\.)?synthesis\.input\.freqs", "cfg stylegan3-t and -r are another network than StyleGAN2"),
-    "rosinality's SWAGAN": (r"(\w+\.)?to_rgb1\.iwt\..*", "it makes wavelet coefficients, which ours does not"),
+    "rosinality's SWAGAN": (
+        r"(\w+\.)?to_rgb1\.iwt\..*|(\w+\.)?iwt\.\w\w",
+        "it makes wavelet coefficients, which ours does not",
+    ),
     "pytorch_GAN_zoo": (r"(\w+\.)?scaleLayers\.\d+\..*", "progressive GANs are none of ours"),
 }
 
