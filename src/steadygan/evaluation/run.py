@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import torch
 
 from steadygan.config import Config
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.evaluation import health
 from steadygan.evaluation.bare import evaluate_bare
 from steadygan.evaluation.scoring import Scoring, scores_at, shard_of, with_asked
@@ -21,10 +21,11 @@ from steadygan.importing.opening import as_checkpoint
 from steadygan.kernels.compiled import building
 from steadygan.metrics.protocol import choose_protocol
 from steadygan.options import check_keywords
-from steadygan.runs.checkpoint import find_checkpoint
+from steadygan.runs.checkpoint import MANIFEST, find_checkpoint
 from steadygan.runs.directory import append_record
 from steadygan.runs.located import load_located
 from steadygan.runs.provenance import check_same_data
+from steadygan.runs.shared import is_elsewhere, is_foreign, is_shared
 from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for
 
@@ -52,7 +53,7 @@ def evaluate(
     """
     check_keywords(Scoring, how)
     if not (Path(path) / "config.yaml").is_file():
-        checkpoint = find_checkpoint(as_checkpoint(Path(path)))
+        checkpoint = _bare_checkpoint(Path(path))
         _refuse_idle(checkpoint, truncation, lpips, how, bare=True)
         return evaluate_bare(path, checkpoint, truncation, lpips, how)
     path = _run_directory(path)
@@ -87,6 +88,16 @@ def _refuse_idle(
             raise UserError(f"{kind}: {' and '.join(idle)} would change nothing; leave it away")
     if lpips is not None and not translates:
         raise UserError(f"--lpips scores translations, and {path} makes images of latents; leave it away")
+
+
+def _bare_checkpoint(path: Path) -> Path:
+    """The checkpoint of a generator that is not named as a run."""
+    if is_foreign(path) or is_elsewhere(path) or is_shared(path) or (path / MANIFEST).is_file():
+        return find_checkpoint(as_checkpoint(path))
+    raise UserError(
+        f"{path} is not a run directory, and no generator either; to score a folder of images name the real ones "
+        f"second: `{command_line('evaluate', path, 'REALS', '--features', 'squeezenet')}`"
+    )
 
 
 def _run_directory(path: str | Path) -> Path:
