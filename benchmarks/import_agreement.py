@@ -18,7 +18,7 @@ the gradient are. (Peers that cannot compute in float64 have no jump of their ow
 
 FOLDER holds checkouts of the peers under the names of `import_cases.PEERS`; those that are missing are skipped. Each
 case runs in a process of its own (forked), since the peers' modules share names. Rows of the table that are measured
-anew are replaced; each names its commit, and those from before 63c55ab have no jumps.
+anew are replaced; each names its commit, and those from before 3eca5c1 have no jumps.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from PIL import Image
 
 import steadygan as package
 from steadygan.errors import UserError
+from steadygan.exporting.card import card
+from steadygan.exporting.subject import Options, open_subject
 from steadygan.generators.remaking import remake, stamp_for
 from steadygan.runs.shared import CARD, CONFIG, MODEL, NAMES, SHEET
 
@@ -90,6 +92,15 @@ def test_the_card_says_what_a_run_was_and_how_it_scored(trained_copy: Path, tmp_
     assert str(tmp_path) not in text
     with Image.open(folder / SHEET) as sheet:
         assert sheet.width > 8 * 32
+
+
+def test_the_card_names_the_weights_that_training_started_from(trained_copy: Path) -> None:
+    provenance = json.loads((trained_copy / "provenance.json").read_text())
+    provenance["init_from"] = {"checkpoint": "/somewhere/private", "weights_sha256": "ab" * 32}
+    (trained_copy / "provenance.json").write_text(json.dumps(provenance))
+    text = card(open_subject(trained_copy, Options()), 0)
+    assert f"started from the weights with SHA-256 `{'ab' * 32}`" in text
+    assert "private" not in text
 
 
 def test_the_card_of_an_import_repeats_its_terms_and_origin(tmp_path: Path) -> None:

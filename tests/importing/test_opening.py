@@ -42,11 +42,19 @@ def test_a_file_from_the_web_becomes_pictures_in_one_command(steadygan: Run, tmp
         "network-snapshot-samples.png",
         "network-snapshot.pkl",
     ]
-    (made,) = (tmp_path / "cache" / "imported").iterdir()
+    (made,) = (tmp_path / "cache" / "imported").glob("*/network-snapshot")
     stamp = (made / "manifest.json").stat().st_mtime_ns
     result = steadygan("interpolate", file, "--rows", "1", "--steps", "2")
     assert "licence     NVIDIA" in result.out
     assert (made / "manifest.json").stat().st_mtime_ns == stamp, "imported once"
+
+
+def test_pictures_of_a_file_are_made_again(steadygan: Run, tmp_path: Path) -> None:
+    steadygan("sample", pickled(tmp_path), "--num", "2", "--out", tmp_path / "a" / "b" / "sheet.png")
+    result = steadygan("remake", tmp_path / "a" / "b" / "sheet.png")
+    assert (result.status, result.err) == (0, "")
+    for text in ("network-snapshot, step 0", "licence     NVIDIA"):
+        assert text in result.out
 
 
 def test_a_malicious_file_is_refused_and_leaves_nothing(steadygan: Run, tmp_path: Path) -> None:

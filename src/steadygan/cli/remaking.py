@@ -18,10 +18,11 @@ def remake(
     device: Device = "auto",
 ) -> None:
     """Generate an image again from the metadata in its file."""
-    from steadygan.files import check_apart, write_whole
+    from steadygan.files import cache_root, check_apart, write_whole
     from steadygan.generators.generator import Generator
     from steadygan.generators.remaking import check, column_names, find_weights
     from steadygan.generators.remaking import remake as again
+    from steadygan.importing.opening import IMPORTED
     from steadygan.machine import choose_device
     from steadygan.pictures.grid import draw, to_pil
     from steadygan.pictures.stamp import read_stamp, saving
@@ -33,7 +34,8 @@ def remake(
     check_apart(out, image, "the image to make again, which stays as it is")
     typer.echo(f"stamp       {stamp.sentence()}")
     check(stamp)
-    checkpoint = find_weights(stamp.checkpoint, [runs, Path(stamp.run), image.parent, image.absolute().parents[1]])
+    places = [runs, Path(stamp.run), image.parent, image.absolute().parents[1], cache_root() / IMPORTED]
+    checkpoint = find_weights(stamp.checkpoint, places)
     generator = Generator(checkpoint, choose_device(device), stamp.weights)  # type: ignore[arg-type]
     images = again(stamp, generator)
     if stamp.index is not None:

@@ -89,6 +89,9 @@ def _facts(subject: Subject, config: Mapping[str, Any], provenance: Mapping[str,
         f"- step {subject.made.step:,}{seen}; seed {provenance.get('seed', 'unknown')}",
         f"- weights it was made of: SHA-256 `{weights_digest(subject.path)}`",
     ]
+    start = provenance.get("init_from")
+    if isinstance(start, dict) and isinstance(start.get("weights_sha256"), str):
+        lines.append(f"- training started from the weights with SHA-256 `{start['weights_sha256']}`")
     return "\n".join(lines)
 
 
@@ -133,4 +136,4 @@ def _use(subject: Subject) -> str:
     else:
         lines = ['translator = steadygan.load_translator("FOLDER")  # or the .zip, or hub:USER/NAME']
         lines += [f'made = translator.translate(images, "{subject.made.directions[0]}")  # uint8 (N, C, H, W)']
-    return "\n".join(["```python", "import steadygan  # pip install steadygan", *lines, "```"])
+    return "\n".join(["```python", "import steadygan", *lines, "```"])

@@ -14,6 +14,9 @@ from steadygan.importing.layouts.common import Unsaid
 from steadygan.runs.checkpoint import MANIFEST, read_manifest
 from steadygan.runs.shared import CONFIG, HUGGING_FACE, is_foreign
 
+IMPORTED = "imported"
+"""The folder in the cache; below it one for each import, and in that the checkpoint, which has the file's name."""
+
 
 def as_checkpoint(path: Path) -> Path:
     """The checkpoint made of another program's file of weights (see `runs.shared.is_foreign`); other paths as they are.
@@ -26,7 +29,7 @@ def as_checkpoint(path: Path) -> Path:
     """
     if not is_foreign(path):
         return path
-    folder = cache_root() / "imported" / _key(path)
+    folder = cache_root() / IMPORTED / _key(path) / path.stem
     if not (folder / MANIFEST).is_file():
         try:
             import_files([path], folder)
