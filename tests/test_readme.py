@@ -25,7 +25,7 @@ def test_the_python_example_runs_as_written(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     exec(compile(code[1], str(README), "exec"), {})
     with Image.open(tmp_path / "sevens.png") as sheet:
-        assert sheet.size == (4 * 34 + 2, 4 * 34 + 2)
+        assert sheet.size == (4 * (4 * 34 + 2), 4 * (4 * 34 + 2))
     assert (tmp_path / "runs/quick/samples/step-00000020.png").is_file()
 
 

@@ -44,7 +44,7 @@ def size_of(path: str) -> tuple[int, int]:
 def test_interpolate_writes_a_sheet_with_a_path_a_row(steadygan: Run, trained: Path) -> None:
     result = steadygan("interpolate", trained, "--rows", "2", "--steps", "5", "--out", "new/sheet.png")
     assert result == Result(0, "2 paths of 5 images   new/sheet.png\n", "")
-    assert size_of("new/sheet.png") == (5 * 18 + 2, 2 * 18 + 2)
+    assert size_of("new/sheet.png") == (8 * (5 * 18 + 2), 8 * (2 * 18 + 2))
 
 
 def test_an_animation_goes_there_and_back(steadygan: Run, trained: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from steadygan.pictures.grid import columns_for, enlargement, grid, plain, save_grid, with_names
+from steadygan.pictures.grid import columns_for, grid, save_grid, with_names
+from steadygan.pictures.scale import enlargement, plain
 from steadygan.pictures.stamp import Stamp, read_stamp
 
 

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from steadygan.files import write_whole
+from steadygan.pictures.scale import enlarged, enlargement
 from steadygan.pictures.stamp import Stamp, saving
 
 WIDEST = 16
-LARGE, WIDE = 128, 1200
 NAME_SIZE, LONGEST_NAME = 11, 24
 
 
@@ -64,31 +64,10 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
     return made
 
 
-def enlargement(side: int, columns: int, *, gap: int = 2) -> int:
-    """The whole factor that makes small images large enough to see: up to 128 pixels an image and 1,200 a sheet."""
-    return max(1, min(LARGE // side, WIDE // (columns * (side + gap) + gap)))
-
-
-def enlarged(image: Image.Image, times: int) -> Image.Image:
-    """Each pixel as a square of `times` by `times`, without blur."""
-    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST) if times > 1 else image
-
-
 def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int = 1, gap: int = 2) -> Image.Image:
     """A sheet of uint8 images (N, C, H, W), `times` as large, with the names of its columns above it, if any."""
     sheet = enlarged(grid(images, columns, gap=gap), times)
     return with_names(sheet, names, columns, gap=gap * times) if names else sheet
-
-
-def plain(sheet: Image.Image, stamp: Stamp | None) -> Image.Image:
-    """A sheet as `grid` made it, pixel for pixel: without names, not enlarged. stamp: of its file."""
-    if stamp is None or (stamp.enlarged, stamp.top) == (1, 0):
-        return sheet
-    times, top = stamp.enlarged, stamp.top
-    if top >= sheet.height or sheet.width % times or (sheet.height - top) % times:
-        return sheet  # edited since
-    box = (0, top, sheet.width, sheet.height)
-    return sheet.resize((sheet.width // times, (sheet.height - top) // times), Image.Resampling.NEAREST, box)
 
 
 def save_grid(images: Tensor, path: Path, columns: int, stamp: Stamp | None = None, names: Sequence[str] = ()) -> Path:

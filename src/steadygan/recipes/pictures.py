@@ -13,8 +13,9 @@ from torch import Tensor
 from steadygan.data.images import ImageSet
 from steadygan.files import make_folder, write_whole
 from steadygan.pictures.animation import save_animation
-from steadygan.pictures.grid import draw, enlarged, enlargement, plain
+from steadygan.pictures.grid import draw
 from steadygan.pictures.pixels import to_float, to_uint8
+from steadygan.pictures.scale import enlarged, enlargement, plain
 from steadygan.pictures.stamp import KEY, parse
 from steadygan.tasks.images import Images
 from steadygan.training.state import TrainState

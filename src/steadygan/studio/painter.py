@@ -121,7 +121,7 @@ class Painter:
             process.wait()
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing; who waits for it is told so."""
+        """Ends the process, whatever it is doing; whoever waits for it gets an error."""
         self._closed = True
         process = self._process
         if process is not None:

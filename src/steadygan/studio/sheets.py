@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from steadygan.errors import UserError
-from steadygan.pictures.grid import plain
+from steadygan.pictures.scale import plain
 from steadygan.pictures.stamp import KEY, Stamp, parse, read_stamp, saving
 
 MOST_PIXELS = 64 << 20

@@ -1,0 +1,30 @@
+"""Sheets of small images, large enough to see, and led back to their pixels; without torch, for the studio's server."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from steadygan.pictures.stamp import Stamp
+
+LARGE, WIDE = 128, 1200
+
+
+def enlargement(side: int, columns: int, *, gap: int = 2) -> int:
+    """The whole factor that makes small images large enough to see: up to 128 pixels an image and 1,200 a sheet."""
+    return max(1, min(LARGE // side, WIDE // (columns * (side + gap) + gap)))
+
+
+def enlarged(image: Image.Image, times: int) -> Image.Image:
+    """Each pixel as a square of `times` by `times`, without blur."""
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST) if times > 1 else image
+
+
+def plain(sheet: Image.Image, stamp: Stamp | None) -> Image.Image:
+    """A sheet as `grid` made it, pixel for pixel: without names, not enlarged. stamp: of its file."""
+    if stamp is None or (stamp.enlarged, stamp.top) == (1, 0):
+        return sheet
+    times, top = stamp.enlarged, stamp.top
+    if top >= sheet.height or sheet.width % times or (sheet.height - top) % times:
+        return sheet  # edited since
+    box = (0, top, sheet.width, sheet.height)
+    return sheet.resize((sheet.width // times, (sheet.height - top) // times), Image.Resampling.NEAREST, box)
