@@ -138,6 +138,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["interpolate", "nowhere"], "nowhere is neither a checkpoint nor a run"),
         (["interpolate", "RUN", "--out", "a.avi"], "--out a.avi: name a .png for a sheet, or one of .gif"),
         (["interpolate", "RUN", "--between", "pixels"], "between must be latents, classes, both"),
+        (["interpolate", "RUN", "--steps", "1000000000"], "ask for at most 100,000 images"),
         (["interpolate", "RUN", "--classes", "cat"], "there is no class 'cat'"),
         (["interpolate", "RUN", "--weights", "best"], "'best' is not one of 'ema', 'raw'"),
         (["curve", "nowhere"], "nowhere is not a run directory"),

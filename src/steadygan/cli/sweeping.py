@@ -17,7 +17,7 @@ import typer
 from steadygan.cli.planning import on_device
 from steadygan.cli.terminal import Device, Overrides, escape, make_console
 from steadygan.errors import UserError, command_line, nearest
-from steadygan.files import check_folder
+from steadygan.files import check_folder, make_folder
 
 State = Literal["finished", "begun", "new"]
 LOOK_SECONDS = 0.2
@@ -190,7 +190,7 @@ def work(queue: Sequence[Job], at_once: int, *, say: Callable[[str], None]) -> t
 def launch(job: Job) -> subprocess.Popen[bytes]:
     """Starts or resumes a training in a process of its own, which writes what it prints into NAME.log."""
     arguments = job.arguments()
-    job.path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.path.parent, job.path.parent)
     with job.path.with_name(f"{job.name}.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "steadygan", *arguments],

@@ -15,6 +15,8 @@ from steadygan.generators.sampling import choose_labels
 from steadygan.nets.protocols import Mapped
 from steadygan.pictures.pixels import to_uint8
 
+MOST_IMAGES = 100_000
+
 Between = Literal["latents", "classes", "both"]
 
 
@@ -62,6 +64,10 @@ def interpolate(
     """
     if rows < 1 or steps < 2:
         raise UserError(f"{rows} paths of {steps} images: at least one path of two images is needed")
+    if rows * steps > MOST_IMAGES:
+        raise UserError(
+            f"{rows} paths of {steps} images are held in memory at once; ask for at most {MOST_IMAGES:,} images"
+        )
     if between not in get_args(Between):
         raise UserError(f"between must be {', '.join(get_args(Between))}, not {between!r}")
     if between != "latents" and total < 2:
