@@ -29,6 +29,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "hardware.md"
 BEGIN, END = "<!-- memory: made by benchmarks/memory.py -->", "<!-- /memory -->"
 CARDS = (8, 12, 24, 80)
 """GB of memory, 10^9 bytes."""
+IMAGES = 8, 16
+"""Images of the two predicted steps: with 2 and 4 networks and Adam are the peak where activations are recomputed."""
 RECIPES: dict[str, tuple[str, ...]] = {
     "fastgan-512": ("obama256-fastgan", "data.size=512"),
     "stylegan2-512": ("cifar10-stylegan2-ada", "data.size=512", "model.conditional=false"),
@@ -57,9 +59,9 @@ def peak(recipe: str, images: int, *, recompute: bool) -> int:
 def rows(recipes: Sequence[str]) -> Iterator[dict[str, object]]:
     """One row a recipe, with and without recomputing."""
     for recipe, recompute in itertools.product(recipes, (False, True)):
-        low, high = (peak(recipe, images, recompute=recompute) for images in (2, 4))
-        each = (high - low) / 2
-        fixed = low - 2 * each
+        low, high = (peak(recipe, images, recompute=recompute) for images in IMAGES)
+        each = (high - low) / (IMAGES[1] - IMAGES[0])
+        fixed = low - IMAGES[0] * each
         room = {f"images_in_{card}_gb": max(0, int((ROOM * card * 1e9 - fixed) // each)) for card in CARDS}
         yield {
             "recipe": recipe,
@@ -70,15 +72,16 @@ def rows(recipes: Sequence[str]) -> Iterator[dict[str, object]]:
         }
 
 
-def table(made: list[dict[str, object]]) -> str:
+def table(made: list[dict[str, str]]) -> str:
     """The rows for docs/hardware.md."""
     lines = [
         "| recipe | networks and Adam, GB | an image, GB | " + " | ".join(f"{card} GB" for card in CARDS) + " |",
         "|---|---|---|" + "---|" * len(CARDS),
     ]
     for row in made:
-        name = f"{row['recipe']}{', recomputing' if row['recompute'] else ''}"
-        counts = " | ".join(str(row[f"images_in_{card}_gb"] or "–") for card in CARDS)
+        name = f"{row['recipe']}{', recomputing' if row['recompute'] == 'True' else ''}"
+        fitting = [row[f"images_in_{card}_gb"] for card in CARDS]
+        counts = " | ".join("–" if count == "0" else count for count in fitting)
         lines.append(f"| {name} | {row['fixed_gb']} | {row['image_gb']} | {counts} |")
     return "Images at a time, float16 or bf16:\n\n" + "\n".join(lines)
 
@@ -89,9 +92,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=RECIPES, help="these recipes")
     options = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
-    made: list[dict[str, object]] = []
+    known: dict[tuple[str, str], dict[str, str]] = {}
+    if options.out.exists():
+        with options.out.open(newline="", encoding="utf-8") as file:
+            known = {(row["recipe"], row["recompute"]): dict(row) for row in csv.DictReader(file)}
+    order = [(recipe, flag) for recipe in RECIPES for flag in ("False", "True")]
     for row in rows(options.only or list(RECIPES)):
-        made.append({"commit": commit.strip(), "torch": torch.__version__, **row})
+        key = str(row["recipe"]), str(row["recompute"])
+        known[key] = {"commit": commit.strip(), "torch": torch.__version__, **{k: str(v) for k, v in row.items()}}
+        made = [known[key] for key in order if key in known]  # rows of an earlier call stay
         print(row, flush=True)
         with options.out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, made[0])

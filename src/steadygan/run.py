@@ -87,7 +87,7 @@ def train_run(
         on_step: called after each step.
     """
     replicas = replicas or Replicas()
-    opening = NewRun(path, config) if config else ResumedRun(path, overrides, accept=accept_config)
+    opening = NewRun(path, config) if config is not None else ResumedRun(path, overrides, accept=accept_config)
     choice = ""
     with ExitStack() as stack:
         stack.callback(opening.close)

@@ -15,7 +15,8 @@ from studio_runs import PROTOCOL, write_run
 
 from steadygan.pictures.stamp import Stamp, saving
 from steadygan.studio.catalogue import Catalogue
-from steadygan.studio.run import SILENCE, RunFiles, headline
+from steadygan.studio.run import SILENCE, RunFiles
+from steadygan.studio.scores import headline
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ COPIES = 0.05
 LEAK = 0.05
 ALIKE, LOST = 0.3, 0.5
 """Samples lack diversity below this share of the reals', or of their own best value."""
+LINES_AHEAD = 3
+"""In how many lines D's loss must have been well below its value at chance, for D to have told fakes from reals."""
 FEW = 2
 """Scores that say little of a trend; so do those that began in a run's second half."""
 CHANCE = 0.06
@@ -282,12 +284,10 @@ def improved(scores: list[tuple[int, float]]) -> bool:
 
 
 def was_ahead(records: Records) -> bool:
-    """Whether D told fakes from reals in three lines or more, now or before."""
+    """Whether D told fakes from reals, now or before."""
     level = records.undecided
-    away = [
-        value for _, value in records.series("D/adversarial") if level is not None and value < level * (1 - 2 * CHANCE)
-    ]
-    return len(away) >= 3
+    losses = [value for _, value in records.series("D/adversarial")]
+    return level is not None and sum(value < level * (1 - 2 * CHANCE) for value in losses) >= LINES_AHEAD
 
 
 def at_chance(records: Records) -> bool:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from steadygan.files import write_whole
-from steadygan.pictures.scale import enlarged, enlargement
+from steadygan.pictures.scale import GAP, enlarged, enlargement
 from steadygan.pictures.stamp import Stamp, saving
 
 WIDEST = 16
@@ -24,7 +24,7 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
 
 
-def grid(images: Tensor, columns: int, *, gap: int = 2) -> Image.Image:
+def grid(images: Tensor, columns: int, *, gap: int = GAP) -> Image.Image:
     """Uint8 images (N, C, H, W) as one sheet, row by row, `gap` pixels of white between them."""
     pixels = images.cpu().numpy()
     n, c, h, w = pixels.shape
@@ -46,7 +46,7 @@ def columns_for(num: int, classes: int) -> int:
     return min(num, round(num**0.5) or 1)
 
 
-def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: int = 2) -> Image.Image:
+def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: int = GAP) -> Image.Image:
     """A sheet of `grid` with the names of its columns above it, taken in turn; long ones stand upright."""
     font, side = ImageFont.load_default(NAME_SIZE), (sheet.width - gap) // columns
     shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
@@ -64,10 +64,10 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
     return made
 
 
-def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int = 1, gap: int = 2) -> Image.Image:
+def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int = 1) -> Image.Image:
     """A sheet of uint8 images (N, C, H, W), `times` as large, with the names of its columns above it, if any."""
-    sheet = enlarged(grid(images, columns, gap=gap), times)
-    return with_names(sheet, names, columns, gap=gap * times) if names else sheet
+    sheet = enlarged(grid(images, columns), times)
+    return with_names(sheet, names, columns, gap=GAP * times) if names else sheet
 
 
 def save_grid(images: Tensor, path: Path, columns: int, stamp: Stamp | None = None, names: Sequence[str] = ()) -> Path:
@@ -81,10 +81,11 @@ def save_grid(images: Tensor, path: Path, columns: int, stamp: Stamp | None = No
         names: of the columns, taken in turn, to be written above them.
     """
     times = enlargement(images.shape[3], columns)
-    sheet = draw(images, columns, names, times=times)
+    bare = draw(images, columns, times=times)
+    sheet = with_names(bare, names, columns, gap=GAP * times) if names else bare
     options = {}
     if stamp is not None:
-        top = sheet.height - times * grid(images[:, :1, :, :1], columns).height
+        top = sheet.height - bare.height
         options = saving(replace(stamp, enlarged=times, top=top, named=bool(names)), "PNG")
     write_whole(path, lambda temporary: sheet.save(temporary, format="PNG", **options))
     return path

@@ -6,12 +6,15 @@ from PIL import Image
 
 from steadygan.pictures.stamp import Stamp
 
+GAP = 2
+"""Pixels of white between the images of a sheet that is not enlarged."""
 LARGE, WIDE = 128, 1200
+"""Pixels: the side of an image and the width of a sheet up to which they are enlarged."""
 
 
-def enlargement(side: int, columns: int, *, gap: int = 2) -> int:
-    """The whole factor that makes small images large enough to see: up to 128 pixels an image and 1,200 a sheet."""
-    return max(1, min(LARGE // side, WIDE // (columns * (side + gap) + gap)))
+def enlargement(side: int, columns: int) -> int:
+    """The whole factor that makes images of `side` pixels large enough to see, so many in a row."""
+    return max(1, min(LARGE // side, WIDE // (columns * (side + GAP) + GAP)))
 
 
 def enlarged(image: Image.Image, times: int) -> Image.Image:
@@ -20,7 +23,12 @@ def enlarged(image: Image.Image, times: int) -> Image.Image:
 
 
 def plain(sheet: Image.Image, stamp: Stamp | None) -> Image.Image:
-    """A sheet as `grid` made it, pixel for pixel: without names, not enlarged. stamp: of its file."""
+    """A sheet as `grid` made it, pixel for pixel: without names, not enlarged.
+
+    Args:
+        sheet: the decoded file.
+        stamp: of the file; None, or one that no longer fits the size: the sheet stays as it is.
+    """
     if stamp is None or (stamp.enlarged, stamp.top) == (1, 0):
         return sheet
     times, top = stamp.enlarged, stamp.top

@@ -22,9 +22,10 @@ from steadygan.generators.remaking import label_of, stamp_for
 from steadygan.machine import choose_device
 from steadygan.pictures.animation import save_animation
 from steadygan.pictures.grid import grid, to_pil
+from steadygan.pictures.scale import enlarged
 from steadygan.pictures.stamp import SIDECAR, Stamp, sidecar
 from steadygan.studio.reals import Reals
-from steadygan.studio.sheets import Damaged, enlarged, film_stamp, open_sheet, png, strip
+from steadygan.studio.sheets import Damaged, at_least, film_stamp, open_sheet, png, strip
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -151,7 +152,7 @@ class Operations:
                 frame = open_sheet(Path(path)) if index is None else strip([Path(path)], index, side, gap)
             except Damaged:
                 continue
-            frames.append(enlarged(frame, 256) if index is not None else frame)
+            frames.append(at_least(frame, 256) if index is not None else frame)
         if not frames:
             raise UserError("none of these sheets can be read")
         frames = [frame.convert("RGB") for frame in frames if frame.size == frames[-1].size]
@@ -187,7 +188,7 @@ def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
 def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: float = 12, scale: int = 1) -> bytes:
     """Frames as the bytes of a moving picture, whole-number enlarged."""
     if scale > 1:
-        frames = [enlarged(frame, scale * max(frame.size)) for frame in frames]
+        frames = [enlarged(frame, scale) for frame in frames]
     with tempfile.TemporaryDirectory() as folder:
         return save_animation(frames, Path(folder) / f"film.{kind}", fps=fps, stamp=stamp).read_bytes()
 

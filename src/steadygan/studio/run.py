@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from steadygan.errors import UserError
 from steadygan.files import parse_yaml
 from steadygan.pictures.stamp import read_stamp
 from steadygan.runs.following import Follower, Row, last_rows
-from steadygan.runs.reading import cost, protocol_identity, score_names
 from steadygan.runs.requests import asked
 from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns, is_plain
 from steadygan.studio.happenings import happenings
+from steadygan.studio.scores import finite, headline
 
 LIVE = ("starting", "running", "paused")
 STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
@@ -28,7 +27,6 @@ SILENCE = 90
 """Seconds without a heartbeat after which a run that says it is running has lost contact."""
 LARGEST = 8 << 20
 """Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
-SPARK = 60
 SETTLED = 2.0
 """Seconds after which a folder's time of change tells whether it changed again."""
 NEEDED = ("manifest.json", "weights.safetensors")
@@ -218,14 +216,14 @@ class RunFiles:
     def hours(self) -> float | None:
         """The time that the run was given, `train.hours`."""
         given = _at(self.config, "train", "hours")
-        return float(given) if _finite(given) and given > 0 else None
+        return float(given) if finite(given) and given > 0 else None
 
     def _ends(self, step: int, steps: int | None, spent: Any, each: float | None) -> list[tuple[float, float]]:
         """What may end the run, its steps and its hours: the share that is done, and the seconds left."""
         ends = []
         if steps:
             ends.append((min(1.0, step / steps), max(0, steps - step) * each if each else math.inf))
-        if self.hours is not None and _finite(spent):
+        if self.hours is not None and finite(spent):
             ends.append((min(1.0, spent / self.hours / 3600), max(0.0, 3600 * self.hours - spent)))
         return ends
 
@@ -251,9 +249,9 @@ class RunFiles:
             "steps": steps if self.hours is None else None,
             "hours": self.hours,
             "progress": 1.0 if state["state"] == "finished" else max((done for done, _ in ends), default=None),
-            "images_per_s": speed if _finite(speed) else None,
-            "seconds_a_step": each if _finite(each) else None,
-            "seconds_left": min((left for _, left in ends if _finite(left)), default=None),
+            "images_per_s": speed if finite(speed) else None,
+            "seconds_a_step": each if finite(each) else None,
+            "seconds_left": min((left for _, left in ends if finite(left)), default=None),
             "started": started,
             "changed": max(_newest(self.path / name) or 0 for name in ("metrics.jsonl", "status.json", "samples")),
             "score": headline(scores),
@@ -312,24 +310,6 @@ class RunFiles:
         }
 
 
-def headline(scores: Sequence[Row]) -> dict[str, Any] | None:
-    """The score that stands for a run: name, points, their number, and how bad the last of them is.
-
-    It is taken from the protocol that scored the run most often: scores by other protocols, such as a longer
-    evaluation at the end, are no part of its curve.
-    """
-    taken: dict[str, list[Row]] = {}
-    for row in scores:
-        taken.setdefault(protocol_identity(row), []).append(row)
-    rows = max(reversed(taken.values()), key=len, default=[])
-    named = [name for row in reversed(rows) for name in score_names(row) if _finite(row.get(name))]
-    name = next((one for one in named if cost(one, 1.0) is not None), next(iter(named), None))
-    if name is None:
-        return None
-    points = [(row["step"], row[name]) for row in rows if _finite(row.get(name))]
-    return {"name": name, "points": _few(points, SPARK), "count": len(points), "cost": cost(name, points[-1][1])}
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
@@ -358,10 +338,6 @@ def _at(tree: Any, *keys: str) -> Any:
     return tree
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _newest(path: Path) -> float | None:
     try:
         return path.stat().st_mtime
@@ -380,13 +356,6 @@ def _when(text: Any) -> float | None:
         return datetime.fromisoformat(text).timestamp()
     except (TypeError, ValueError):
         return None
-
-
-def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """At most `most` of the points, including both ends."""
-    if len(points) <= most:
-        return points
-    return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
 def _by_step(folder: Path, pattern: str) -> dict[int, Path]:

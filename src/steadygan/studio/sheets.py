@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from steadygan.errors import UserError
-from steadygan.pictures.scale import plain
+from steadygan.pictures.scale import enlarged, plain
 from steadygan.pictures.stamp import KEY, Stamp, parse, read_stamp, saving
 
 MOST_PIXELS = 64 << 20
@@ -121,7 +121,7 @@ def thumb(path: Path, side: int, gap: int) -> bytes:
     if found is not None:
         columns, rows = cut(*found)
         image = image.crop((gap, gap, columns * (side + gap), rows * (side + gap)))
-    image = enlarged(image.convert("RGB"), THUMB_WIDTH)
+    image = at_least(image.convert("RGB"), THUMB_WIDTH)
     if image.width > 1.5 * THUMB_WIDTH:
         height = max(1, round(image.height * THUMB_WIDTH / image.width))
         image = image.resize((THUMB_WIDTH, height), Image.Resampling.BOX)
@@ -137,12 +137,9 @@ def cut(columns: int, rows: int) -> tuple[int, int]:
     return min(choices, key=lambda pair: (abs(pair[0] / pair[1] - 2.5), -pair[0]))
 
 
-def enlarged(image: Image.Image, least: int) -> Image.Image:
-    """By a whole factor, pixel for pixel, until the side is at least `least`."""
-    factor = max(1, -(-least // max(image.size)))
-    return (
-        image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST) if factor > 1 else image
-    )
+def at_least(image: Image.Image, least: int) -> Image.Image:
+    """Enlarged by a whole factor, pixel for pixel, until the longer side has at least `least` pixels."""
+    return enlarged(image, max(1, -(-least // max(image.size))))
 
 
 def png(image: Image.Image, stamp: Stamp | None = None) -> bytes:

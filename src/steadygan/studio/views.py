@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from steadygan.runs.reading import cost, number, protocol_identity, score_names
+from steadygan.runs.reading import cost
 from steadygan.studio import sheets
 from steadygan.studio.answers import Missing, download, run_of, threaded, whole
 from steadygan.studio.health import verdict
 from steadygan.studio.run import RunFiles
-from steadygan.studio.words import better, flat
+from steadygan.studio.scores import curves
+from steadygan.studio.words import flat
 
 FRAMES = 600
 """The most sheets in one film."""
-SPREADS = ("_std", "_low", "_high")
 
 
 def routes(studio: Any) -> list[Route]:
@@ -48,7 +47,7 @@ def routes(studio: Any) -> list[Route]:
         }
 
     def scores(request: Request) -> Any:
-        return {"scores": scores_of(run_of(studio, request))}
+        return {"scores": curves(run_of(studio, request).scores)}
 
     def health(request: Request) -> Any:
         return verdict(run_of(studio, request))
@@ -161,43 +160,6 @@ def card_picture(studio: Any, run: RunFiles, step: int) -> bytes:
     return studio.cache.get(key, lambda: sheets.thumb(path, layout["side"], layout["gap"]))
 
 
-def scores_of(run: RunFiles) -> list[dict[str, Any]]:
-    """One curve for each score and protocol: name, protocol, its key values, points.
-
-    A point is step and value, and the ends of its spread where the score was taken with one (`NAME_std`, or `NAME_low`
-    and `NAME_high`): spreads are no scores of their own.
-    """
-    curves: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in run.scores:
-        identity, names = protocol_identity(row), score_names(row)
-        for name in names:
-            if any(name.endswith(end) and name.removesuffix(end) in names for end in SPREADS):
-                continue
-            curve = curves.setdefault(
-                (name, identity),
-                {
-                    "name": name,
-                    "identity": identity,
-                    "protocol": row["protocol"],
-                    "better": better(name),
-                    "points": [],
-                },
-            )
-            value = number(row[name])
-            known = [value, *_spread(row, name)] if math.isfinite(value) else [None]
-            curve["points"].append([row["step"], *known])
-    return list(curves.values())
-
-
-def _spread(row: dict[str, Any], name: str) -> list[float]:
-    """The two ends of a score's spread, or nothing."""
-    wide = number(row.get(f"{name}_std"))
-    ends = [number(row[name]) - wide, number(row[name]) + wide]
-    if not math.isfinite(wide):
-        ends = [number(row.get(f"{name}_low")), number(row.get(f"{name}_high"))]
-    return ends if all(map(math.isfinite, ends)) else []
-
-
 def comparison(runs: list[RunFiles]) -> dict[str, Any]:
     """The differences between runs: settings with different values, and a table of last and best scores.
 
@@ -209,17 +171,17 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
     different = [key for key in keys if any(_set(tree, key) != _set(trees[0], key) for tree in trees)]
     sections = {key for key in keys if any(tree.get(key) == {} for tree in trees)}
     kept = [key for key in different if key != "name" and not key.startswith("about.") and key not in sections]
-    every = [scores_of(run) for run in runs]
+    every = [curves(run.scores) for run in runs]
     columns: dict[tuple[str, str], dict[str, Any]] = {}
-    for curves in every:
-        for curve in curves:
+    for of_run in every:
+        for curve in of_run:
             columns.setdefault(
                 (curve["name"], curve["identity"]),
                 {"name": curve["name"], "protocol": curve["protocol"], "better": curve["better"]},
             )
     table: list[list[dict[str, Any] | None]] = []
-    for curves in every:
-        by_key = {(curve["name"], curve["identity"]): curve["points"] for curve in curves}
+    for of_run in every:
+        by_key = {(curve["name"], curve["identity"]): curve["points"] for curve in of_run}
         table.append([_cell(name, by_key.get((name, identity), [])) for name, identity in columns])
     for place, (name, _) in enumerate(columns):
         cells = [row[place] for row in table]

@@ -14,7 +14,7 @@ FIRST = 500
 
 @dataclass
 class Pace:
-    """Scores as often as keeps them under 3 % of the time that training takes.
+    """Scores as often as keeps them under 3 % of the time that training takes; the first may take more for a while.
 
     It depends on the speed of the machine which steps are scored, never what is trained. spent, last: seconds that all
     scores and the last one have taken, None before the first.
