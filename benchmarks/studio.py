@@ -12,7 +12,8 @@ opening-N    N runs: the first contentful frame, and the frame with every card t
 long-time    a run of 1,000,000 lines and 5,000 grids: the frame with its newest grid
 long-curves  the same run: the frame with its curves (of lines picked evenly), and until all lines are read
 bytes        the page's own files, uncompressed
-slider       truncation moved on the Play page: until 16 digits images are painted
+slider       truncation moved on the Play page: until 16 digits images are painted, as a draft while the slider moves,
+             and with the statistics of that truncation when it rests
 training     CPU time of the steps of one training with a page open on it, between steps without; and the CPU time
              of the studio's server meanwhile, as a share of one core
 """
@@ -65,14 +66,15 @@ new MutationObserver(look).observe(document, { childList: true, subtree: true, a
 """
 """Notes when the frame was painted that first had so many elements of a selector."""
 MOVE = """
-const done = arguments[1], slider = document.querySelector("input[aria-label='Truncation']");
+const [value, event, done] = arguments, slider = document.querySelector("input[aria-label='Truncation']");
 const said = document.querySelector(".playing [role=status]"), began = performance.now();
 new MutationObserver((_, watcher) => {
+  if (said.textContent.endsWith("(draft)") !== (event === "input")) return;
   watcher.disconnect();
   requestAnimationFrame(() => setTimeout(() => done(performance.now() - began)));
 }).observe(said, { childList: true });
-slider.value = arguments[0];
-slider.dispatchEvent(new Event("input", { bubbles: true }));
+slider.value = value;
+slider.dispatchEvent(new Event(event, { bubbles: true }));
 """
 """From the slider's event to the painted frame; the page itself asks, waits and draws."""
 
@@ -219,11 +221,14 @@ def slider(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str, s
         browser.painted(f"{address}#/run/{run['id']}/play", ("tiles", ".tile canvas", 16))
         driver = browser.driver
         driver.execute_script("document.querySelector('.playing input[type=checkbox]').click()")
-        taken = []
+        moving, resting = [], []
         for number in range(10 * rounds):
-            taken.append(float(driver.execute_async_script(MOVE, 0.3 + 0.05 * (number % 20))))
+            value = 0.3 + 0.05 * (number % 30)
+            moving.append(float(driver.execute_async_script(MOVE, value, "input")))
+            resting.append(float(driver.execute_async_script(MOVE, value, "change")))
         tiles = len(driver.find_elements(By.CSS_SELECTOR, ".tile canvas"))
-    yield "slider", f"ms from a move to {tiles} digits images on a CPU", spread(taken[3:])
+    yield "slider", f"ms from a move of truncation to a draft of {tiles} digits images on a CPU", spread(moving[3:])
+    yield "slider", "ms from its rest to the exact images", spread(resting[3:])
 
 
 def training(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str, str, str]]:

@@ -16,6 +16,7 @@ from PIL import Image
 import steadygan
 from steadygan.errors import UserError
 from steadygan.generators.description import build_generator
+from steadygan.generators.prior import Cut
 from steadygan.generators.sampling import standing_statistics
 from steadygan.metrics.protocol import PROTOCOLS, Protocol
 from steadygan.runs.checkpoint import read_manifest
@@ -88,6 +89,25 @@ def test_what_was_asked_before_does_not_change_the_images(alone: Path) -> None:
         assert not torch.equal(first, narrow)
         assert torch.equal(generator.sample(8), first)
         assert torch.equal(generator.sample(8, truncation=0.5), narrow)
+
+
+def test_a_draft_takes_the_statistics_that_are_there(alone: Path) -> None:
+    generator = steadygan.load(alone)
+    trained, network = generator.network, generator.network.module
+    assert trained.nearest(0.5) is network, "none other is there yet"
+    half, one = trained(0.5), trained(1.0)
+    assert trained.nearest(0.6) is half
+    assert trained.nearest(0.8) is one
+    assert trained.nearest(1.9) is network, "2 leaves a normal latent nearly as it is"
+    assert trained.nearest("scaled:0.6") is network, "no other law stands in"
+    assert list(trained.kept()) == [Cut(0.5), Cut(1.0)], "a draft gathers nothing"
+
+    draft = generator.from_seeds([3], truncation=0.6, draft=True)
+    exact = generator.from_seeds([3], truncation=0.6)
+    assert not torch.equal(draft, exact)
+    assert torch.equal(generator.from_seeds([3], truncation=0.6, draft=True), exact)
+    with pytest.raises(UserError, match="truncation must be positive"):
+        generator.from_seeds([3], truncation=0, draft=True)
 
 
 def test_each_truncation_has_statistics_of_its_own(alone: Path) -> None:

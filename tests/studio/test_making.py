@@ -57,6 +57,15 @@ def test_an_image_of_the_page_is_the_librarys(play: Any, with_trained: Path) -> 
     assert np.abs(images[1].astype(int) - one).max() <= 1
 
 
+def test_a_draft_is_one_of_images_alone(play: Any) -> None:
+    _, first = unpacked(play("images", seeds=[3], truncation=0.31, draft=True).content)
+    _, exact = unpacked(play("images", seeds=[3], truncation=0.31).content)
+    _, again = unpacked(play("images", seeds=[3], truncation=0.31, draft=True).content)
+    assert not np.array_equal(first, exact)
+    np.testing.assert_array_equal(again, exact)
+    assert play("download", seeds=[3], draft=True).status_code == 400, "a file is never a draft"
+
+
 def test_a_walk_begins_and_ends_at_its_seeds(play: Any) -> None:
     _, ends = unpacked(play("images", seeds=[3, 17], classes=[7, 1]).content)
     head, walk = unpacked(play("walk", seeds=[3, 17], classes=[7, 1], steps=6).content)

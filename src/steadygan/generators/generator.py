@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.generators.classes import Classes, class_numbers
@@ -125,12 +125,7 @@ class Generator:
         Raises:
             UserError: z or y of another shape.
         """
-        net = self.network(truncation)
-        inside = {}
-        if truncation is not None and isinstance(net, Mapped):
-            inside["truncation"] = read_truncation(truncation).threshold
-        images: Tensor = net(*self._checked(z, y), **inside)
-        return images
+        return self._made(self.network(truncation), z, y, truncation)
 
     def latents(self, seeds: Sequence[int], *, truncation: Truncation | None = None) -> Tensor:
         """The latents of seeds.
@@ -267,6 +262,7 @@ class Generator:
         truncation: Truncation | None = None,
         moves: Moves = (),
         batch_size: int = 64,
+        draft: bool = False,
     ) -> Tensor:
         """Generates one image per seed: image i is that of `sample(1, seed=seeds[i])`.
 
@@ -276,6 +272,8 @@ class Generator:
             truncation: as for `sample`.
             moves: pairs (seed of a direction, how far), see `generators.seeds.moved`.
             batch_size: images generated at a time.
+            draft: a truncation that is new takes the batch norm statistics of the nearest one used before, instead of
+                the time to gather its own.
 
         Returns:
             Images (len(seeds), C, H, W) uint8 on the CPU.
@@ -285,7 +283,7 @@ class Generator:
         """
         labels = choose_labels(len(seeds), class_numbers(classes, self), self.classes)
         z = moved(self._prior, latents_of(self._prior, seeds, truncation=self._of_z(truncation)), moves)
-        return self._images(z, labels, truncation, batch_size)
+        return self._images(z, labels, truncation, batch_size, draft)
 
     @torch.no_grad()
     def walk(
@@ -358,12 +356,22 @@ class Generator:
         """
         return save_grid(self.sample(num, **options), Path(path), columns)
 
-    def _images(self, z: Tensor, y: Tensor | None, truncation: Truncation | None, batch_size: int) -> Tensor:
+    def _made(self, net: nn.Module, z: Tensor, y: Tensor | None, truncation: Truncation | None) -> Tensor:
+        inside = {}
+        if truncation is not None and isinstance(net, Mapped):
+            inside["truncation"] = read_truncation(truncation).threshold
+        images: Tensor = net(*self._checked(z, y), **inside)
+        return images
+
+    def _images(
+        self, z: Tensor, y: Tensor | None, truncation: Truncation | None, batch_size: int, draft: bool = False
+    ) -> Tensor:
         """Uint8 on the CPU of latents (N, latent) and labels or weights of the classes."""
+        net = self.network.nearest(truncation) if draft else self.network(truncation)
         labels = [None] * len(z) if y is None else y.split(batch_size)
         images: list[Tensor] = []
         for part, y in zip(z.split(batch_size), labels, strict=False):
-            images.append(to_uint8(self(part, y, truncation=truncation)).cpu())
+            images.append(to_uint8(self._made(net, part, y, truncation)).cpu())
             tell("making images", sum(map(len, images)), len(z))
         return torch.cat(images)
 

@@ -18,6 +18,9 @@ from steadygan.nets.protocols import Mapped
 KEPT = 8
 """For how many truncations the statistics of batch norms are kept."""
 
+UNTRUNCATED = 2.0
+"""The truncation for which the trained statistics are a draft: few elements of a normal latent lie beyond it."""
+
 
 class Truncations:
     """The networks of a generator by truncation: all share their parameters, each has its own batch-norm statistics.
@@ -37,17 +40,8 @@ class Truncations:
         Raises:
             UserError: what is no truncation, or names a law where the network truncates w.
         """
-        if truncation is None:
-            return self.module
-        cut = read_truncation(truncation)
-        if self._prior.kind == "uniform" and not isinstance(self.module, Mapped) and cut.threshold >= 1:
-            raise UserError(
-                f"this generator's latents lie within ±1: a truncation of {truncation} would do nothing; "
-                "choose a smaller one"
-            )
-        if cut.law is not None and isinstance(self.module, Mapped):
-            raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
-        if not has_batch_statistics(self.module):
+        cut = self._checked(truncation)
+        if truncation is None or cut is None:
             return self.module
         with self._lock:
             if cut not in self._kept:
@@ -56,6 +50,30 @@ class Truncations:
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[cut] = network
             return self._kept[cut]
+
+    def _checked(self, truncation: Truncation | None) -> Cut | None:
+        """The truncation of which a network has statistics of its own; None: it needs none."""
+        if truncation is None:
+            return None
+        cut = read_truncation(truncation)
+        if self._prior.kind == "uniform" and not isinstance(self.module, Mapped) and cut.threshold >= 1:
+            raise UserError(
+                f"this generator's latents lie within ±1: a truncation of {truncation} would do nothing; "
+                "choose a smaller one"
+            )
+        if cut.law is not None and isinstance(self.module, Mapped):
+            raise UserError(f"truncation {truncation}: this generator truncates w and not z; give {cut.threshold:g}")
+        return cut if has_batch_statistics(self.module) else None
+
+    def nearest(self, truncation: Truncation | None) -> nn.Module:
+        """The network for a truncation if it is there, else for the nearest that is there: at once, for a draft."""
+        cut = self._checked(truncation)
+        if cut is None:
+            return self.module
+        with self._lock:
+            known = {kept.threshold: network for kept, network in self._kept.items() if kept.law == cut.law}
+        known.setdefault(UNTRUNCATED, self.module)
+        return known[min(known, key=lambda threshold: abs(threshold - cut.threshold))]
 
     def forget(self) -> None:
         """Keeps none: the module was changed or moved."""

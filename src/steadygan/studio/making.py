@@ -32,6 +32,12 @@ class Making(BaseModel):
     moves: Annotated[list[tuple[Seed, Annotated[float, Field(ge=-4, le=4)]]], Field(max_length=8)] = []
 
 
+class Images(Making):
+    """Images at once; a draft while a slider moves."""
+
+    draft: bool = False
+
+
 class Walking(Making):
     """A walk through the seeds."""
 
@@ -73,7 +79,7 @@ def routes(studio: Any) -> list[Route]:
         return answer
 
     def images(request: Request, body: dict[str, Any]) -> Response:
-        run, wanted = run_of(studio, request), parsed(Making, body)
+        run, wanted = run_of(studio, request), parsed(Images, body)
         answer, data = studio.painter.ask("seeds", seconds=60, **_arguments(run, wanted))
         return packed(answer, data)
 

@@ -72,11 +72,12 @@ class Operations:
         classes: Sequence[int] | None = None,
         truncation: float | None = None,
         moves: Sequence[tuple[int, float]] = (),
+        draft: bool = False,
     ) -> Answer:
         """One image a seed, as raw bytes (N, H, W, C)."""
         generator = self.generator(checkpoint, weights)
         images = generator.from_seeds(
-            seeds, classes=None if not generator.classes else classes, truncation=truncation, moves=moves
+            seeds, classes=classes if generator.classes else None, truncation=truncation, moves=moves, draft=draft
         )
         return _raw(images)
 

@@ -34,7 +34,7 @@ export function play(body, run, { more }) {
   const seedsField = h("input", { type: "text", value: "0-15", spellcheck: "false", "aria-label": "Seeds, e.g. 3,17,100-120", onchange: () => { if (!seedsField.value.trim()) return; const seeds = parseSeeds(seedsField.value); if (!seeds) { toast("Seeds are whole numbers and ranges: 3,17,100-120", true); return; } state.seeds = seeds; ask(); } });
   const howMany = h("select", { "aria-label": "How many", onchange: () => { const first = state.seeds[0]; setSeeds(Array.from({ length: Number(howMany.value) }, (_, i) => first + i)); } }, COUNTS.map((many) => h("option", { value: many, selected: many === state.seeds.length }, many)));
   const off = h("input", { type: "checkbox", checked: true, onchange: () => { truncation.disabled = off.checked; state.truncation = off.checked ? null : Number(truncation.value); ask(); } });
-  const truncation = h("input", { type: "range", min: 0.1, max: 2, step: 0.05, value: 1, disabled: true, "aria-label": "Truncation", oninput: () => { state.truncation = Number(truncation.value); ask(); } });
+  const truncation = h("input", { type: "range", min: 0.1, max: 2, step: 0.05, value: 1, disabled: true, "aria-label": "Truncation", oninput: () => { state.truncation = Number(truncation.value); ask(true); }, onchange: () => ask() });
   const truncationSaid = h("span", { class: "num small" }), classBox = h("div", { class: "chips", role: "group", "aria-label": "Classes" }), classField = h("div", { class: "stack tight", hidden: true }, h("span", { class: "small muted" }, "classes, taken in turn"), classBox);
   const pad = new Pad((x, y) => { state.at = [x, y]; ask(); }, () => { state.directions = [roll() + 1e5, roll() + 1e5]; ask(); });
   const mosaic = h("div", { class: "mosaic" }), speed = h("span", { class: "small muted num", role: "status" }), detail = h("section", { class: "panel", hidden: true, "aria-label": "The chosen image" }), favs = h("section", { class: "panel stack tight" });
@@ -52,16 +52,17 @@ export function play(body, run, { more }) {
   const labelOf = (index) => { const { classes, class_names: names } = state.about ?? {}; if (!classes) return null; const list = state.classes ?? Array.from({ length: classes }, (_, i) => i); const label = list[index % list.length]; return { label, name: names[label] ?? String(label) }; };
 
   let answer = null;
-  const ask = latest(async () => {
+  // While the truncation slider moves, a draft: the batch norms' own statistics take longer, and come when it rests.
+  const ask = latest(async (draft = false) => {
     truncationSaid.textContent = state.truncation ?? "off";
     const began = performance.now(), asked = request();
     try {
-      answer = await pixels(`/api/runs/${run.id}/images`, asked);
+      answer = await pixels(`/api/runs/${run.id}/images`, { ...asked, draft });
       answer.asked = asked;
     } catch (error) { speed.textContent = error.message; return; }
     show();
     const took = performance.now() - began;
-    speed.textContent = `${answer.count} images in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms on ${state.about?.device ?? "…"}`;
+    speed.textContent = `${answer.count} images in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms on ${state.about?.device ?? "…"}${draft ? " (draft)" : ""}`;
     speed.dataset.ms = took;
   });
 
