@@ -2,9 +2,9 @@
 
     python benchmarks/gallery.py --celeba celeba10k.zip --cifar10 cifar10_train.zip --imagenette imagenette128.zip
 
-Runs that are already in `--runs` are not trained again. Writes docs/images/families.png and
-regularisers.png (generated images only, unselected: the first latents of seed 0) and the rows of
-results/cpu-real-images.csv.
+A finished run in `--runs` is not trained again, one that was stopped is resumed. Writes docs/images/families.png,
+regularisers.png and methods.png (generated images only, unselected: the first latents of seed 0) and the rows of
+results/cpu-real-images.csv; `--only methods` writes one of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Entry:
     overrides: str
 
     def command(self, path: Path, out: Path) -> list[str]:
-        settings = f"{self.overrides} {EVERYWHERE}".split()
+        settings = f"{EVERYWHERE} {self.overrides}".split()
         return ["train", self.preset, f"data.path={path}", *settings, "--out", str(out)]
 
 
@@ -121,25 +121,77 @@ REGULARISERS = tuple(
     )
 )
 
+FEW = "model.width=8 model.latent=64 model.conditional=false model.generator.fmap_max=64 model.critic.fmap_max=64"
+COSINES = "shape:cosine,steps:1500"
+METHODS = (
+    Entry(
+        "fastgan",
+        "FastGAN + DiffAugment, 100 faces, 64 px",
+        "obama256-fastgan",
+        "celeba",
+        "data.max_images=100 data.size=64 model.width=16 train.steps=4000 train.ema.half_life=200",
+    ),
+    Entry(
+        "ada",
+        "StyleGAN2 + ADA, 1,000 faces, 32 px",
+        "cifar10-stylegan2-ada",
+        "celeba",
+        f"data.max_images=1000 data.flip=true {FEW} train.batch_size=16 augment.ada.kimg=100 train.steps=5000 "
+        "train.ema.half_life=200 objective.terms.r1.gamma=0.1",
+    ),
+    Entry(
+        "apa",
+        "StyleGAN2 + APA, 1,000 faces, 32 px",
+        "cifar10-stylegan2-ada",
+        "celeba",
+        f"data.max_images=1000 data.flip=true {FEW} train.batch_size=16 augment.ada=null augment.apa.kimg=100 "
+        "train.steps=5000 train.ema.half_life=200 objective.terms.r1.gamma=0.1",
+    ),
+    Entry(
+        "r3gan",
+        "R3GAN, 10,000 faces, 32 px",
+        "ffhq64-r3gan",
+        "celeba",
+        "data.size=32 model.width=6 model.generator.full=16 model.critic.full=16 train.batch_size=16 "
+        "train.accumulate=1 train.steps=2500 train.ema.half_life=200 "
+        + "".join(f"objective.terms.{term}.gamma={{{COSINES},start:1,end:0.1}} " for term in ("r1", "r2"))
+        + "".join(f"optim.{player}.lr={{{COSINES},start:5e-4,end:1e-4}} " for player in "gd")
+        + "".join(f"optim.{player}.beta2={{{COSINES},start:0.9,end:0.99}} " for player in "gd")
+        + f"augment.ada.p={{{COSINES},start:0,end:0.3}}",
+    ),
+)
+
+SHEETS = {"families": FAMILIES, "regularisers": REGULARISERS, "methods": METHODS}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("celeba", "cifar10", "imagenette"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--only", nargs="+", choices=SHEETS, default=list(SHEETS))
     parser.add_argument("--runs", type=Path, default=Path("runs/gallery"))
     parser.add_argument("--machine", default="2-core CPU (AVX-512 bf16), 1 thread, other work on the machine")
     arguments = parser.parse_args()
     paths = {name: getattr(arguments, name) for name in ("celeba", "cifar10", "imagenette")}
     rows = []
-    for one in (*FAMILIES, *REGULARISERS):
-        out = arguments.runs / one.name
-        if not (out / "checkpoints").is_dir():
-            subprocess.run([sys.executable, "-m", "steadygan", *one.command(paths[one.data], out)], check=True)
-        rows.append(row(one, out, arguments.machine))
-    sheet(FAMILIES, arguments.runs, ROOT / "docs/images/families.png", across=2, images=(8, 3))
-    sheet(REGULARISERS, arguments.runs, ROOT / "docs/images/regularisers.png", across=2, images=(8, 3))
+    for name in arguments.only:
+        for one in SHEETS[name]:
+            out, data = arguments.runs / one.name, paths[one.data]
+            if data is None:
+                parser.error(f"--{one.data} is needed for {one.name}")
+            if not finished(out):
+                words = ["train", str(out), "--resume"] if (out / "config.yaml").is_file() else one.command(data, out)
+                subprocess.run([sys.executable, "-m", "steadygan", *words], check=True)
+            rows.append(row(one, out, arguments.machine))
+        sheet(SHEETS[name], arguments.runs, ROOT / f"docs/images/{name}.png", across=2, images=(8, 3))
     with (ROOT / "results/cpu-real-images.csv").open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, list(rows[0]), lineterminator="\n").writerows(rows)
+
+
+def finished(run: Path) -> bool:
+    """Whether the run ended by itself."""
+    status = run / "status.json"
+    return status.is_file() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished"
 
 
 def row(one: Entry, run: Path, machine: str) -> dict[str, object]:

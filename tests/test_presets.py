@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from steadygan import build, config
+from steadygan.cli.training import facts_of
 from steadygan.data.images import ImageSet, load_images
 from steadygan.data.pair_images import PairSet
 from steadygan.data.source import Source
 from steadygan.nets.registry import TRANSLATORS, count_parameters
 from steadygan.tasks.choice import task_of
+from steadygan.tasks.images import Images
 from steadygan.training.step import run_phase
 
 CLASSES = 3
@@ -119,6 +121,7 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
         loaded = PairSet(loaded, load_images(source, np.arange(4)), size=cfg.data.size, aligned=aligned)
     torch.manual_seed(0)
     state = build.build_state(cfg, loaded, torch.device("cpu"))
+    assert any("adversarial" in line for line in facts_of(state, Images(loaded, None)))
     # Half-way through, where warm-ups are over.
     state.step = cfg.train.steps // 2
     start = values(state.nets)

@@ -27,6 +27,11 @@ def at(step: int, **fields: Any) -> float:
     return Schedule(**fields).value(step)
 
 
+def test_a_schedule_is_formatted_as_its_ends() -> None:
+    assert f"{Schedule(shape='cosine', start=2, end=0.25, steps=8):g}·r1" == "2 → 0.25·r1"
+    assert f"{Schedule(shape='constant', start=2):.1f}" == "2.0"
+
+
 def test_a_plain_number_does_not_move() -> None:
     assert [value(0.3, step) for step in (0, 10**9)] == [0.3, 0.3]
 

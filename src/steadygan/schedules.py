@@ -55,6 +55,11 @@ class Schedule(BaseModel):
             left = 0.5 * (1 - math.cos(math.pi * left))
         return self.end + (self.start - self.end) * left
 
+    def __format__(self, spec: str) -> str:
+        """Formats the first and the last value as a number is formatted: `2 → 0.2`."""
+        first = format(self.start, spec)
+        return first if self.end is None else f"{first} → {format(self.end, spec)}"
+
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest value."""

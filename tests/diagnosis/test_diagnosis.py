@@ -12,6 +12,7 @@ from steadygan.config import load
 from steadygan.diagnosis import KINDS, Verdict, diagnose
 from steadygan.diagnosis.reading import diagnose_run
 from steadygan.diagnosis.records import UNDECIDED
+from steadygan.errors import UserError
 from steadygan.objective.adversarial import LOSSES
 
 RUNS = Path(__file__).with_name("runs")
@@ -106,6 +107,13 @@ def test_a_healthy_run_is_fine_with_scores_and_without() -> None:
 
 def test_what_an_undecided_discriminator_pays_is_what_the_losses_say() -> None:
     assert {name: loss.undecided for name, loss in LOSSES.items() if loss.undecided is not None} == UNDECIDED
+
+
+def test_a_run_without_a_line_is_a_young_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("name: young\n")
+    assert diagnose_run(tmp_path).kind == "cannot tell"
+    with pytest.raises(UserError, match="is not a run directory"):
+        diagnose_run(tmp_path / "nowhere")
 
 
 def test_few_lines_cannot_tell() -> None:

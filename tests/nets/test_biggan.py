@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
 
 from steadygan.errors import UserError
 from steadygan.nets.attention import Attention
@@ -125,6 +126,18 @@ def test_modulated_batch_norm_is_an_affine_map_per_image_with_gain_around_one() 
     np.testing.assert_allclose(norm(x, c).detach().numpy(), expected, rtol=1e-10, atol=1e-12)
     with pytest.raises(ValueError, match="needs labels"):
         norm(x)
+
+
+def test_the_derivative_of_a_batch_norm_arrives_in_its_memory_format() -> None:
+    seen: list[Tensor] = []
+    norm, x = BatchNorm2d(4).double(), torch.randn(2, 4, 3, 3, dtype=torch.double)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    h = norm(x)
+    h.grad_fn.next_functions[0][0].register_prehook(lambda grads: seen.append(grads[0]))  # type: ignore[union-attr]
+    F.glu(h, 1).square().sum().backward()
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    gradcheck(lambda x: F.glu(norm(x), 1), x)
+    gradgradcheck(lambda x: F.glu(norm(x), 1), x)
 
 
 def test_grouped_modulated_batch_norm_equals_separate_calls() -> None:

@@ -69,12 +69,22 @@ def test_reconstructions_are_of_the_quarter_that_is_asked_for() -> None:
     x, small = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         made = [critic.reconstruct(x, small, torch.tensor([k])) for k in range(4)]
-    assert all(image.shape == (2, 3, 128, 128) and image.abs().max() <= 1 for image in made[0])
+    assert all(image.shape == (2, 3, 64, 64) and image.abs().max() <= 1 for image in made[0])
     assert all(torch.equal(made[0].whole, other.whole) for other in made)
     assert not any(torch.equal(made[0].quarter, other.quarter) for other in made[1:])
     top, left = quarters_of(x)[1], quarters_of(x)[2]
     assert torch.equal(top, x[..., :32, 32:])
     assert torch.equal(left, x[..., 32:, :32])
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 64), (128, 128), (256, 128)])
+def test_a_reconstruction_is_no_larger_than_the_image_nor_than_the_codes(size: int, side: int) -> None:
+    critic = create_critic("fastgan", size=size, **TINY).eval()
+    with torch.no_grad():
+        made = critic.reconstruct(
+            torch.zeros(1, 3, size, size), torch.zeros(1, 3, size // 2, size // 2), torch.tensor([0])
+        )
+    assert {image.shape[-1] for image in made} == {side}
 
 
 @pytest.mark.parametrize(

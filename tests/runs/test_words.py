@@ -22,6 +22,14 @@ FULL = {
         (FULL, "resnet 64², by class · hinge + bCR + mine · D on tiny features too · DiffAugment (color, cutout)"),
         ({"model": {"kind": "dcgan", "features": None}, "objective": {"loss": "hinge"}}, "dcgan · hinge"),
         ({"model": "dcgan", "objective": None, "data": {"size": "64"}}, ""),
+        (
+            {
+                "model": {"kind": "r3gan"},
+                "objective": {"loss": "relativistic", "terms": {"r1": {}, "r2": {}, "path_length": {}}},
+                "augment": {"ada": {"p": 0.1}, "apa": {}, "diffaugment": None},
+            },
+            "r3gan · relativistic + R1 + R2 + path length · ADA · APA",
+        ),
         ({}, ""),
     ],
 )

@@ -134,7 +134,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
 
         def on_ready(state: TrainState, images: Images) -> None:
             bar.remove_task(loading)
-            for line in _facts(state, images):
+            for line in facts_of(state, images):
                 console.print(line, highlight=False, soft_wrap=True)
             if config is not None and planning.own(config) and replicas.first:
                 for picture in save_reals(path, state, images):
@@ -193,7 +193,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
     typer.echo(f"more        {command_line(*more)}")
 
 
-def _facts(state: TrainState, images: Images) -> list[str]:
+def facts_of(state: TrainState, images: Images) -> list[str]:
     """The run in a few lines: data, networks, objective, phases, precision, execution."""
     import torch
 
@@ -205,7 +205,7 @@ def _facts(state: TrainState, images: Images) -> list[str]:
     players = [
         f"{player}: " + " + ".join(f"{t.weight:g}·{t.name}" if t.weight != 1 else t.name for t in terms)
         for player in state.objective.players
-        if (terms := [term for term in state.objective.terms if term.player == player])
+        if (terms := [term for term in state.objective.terms if term.player == player and term.weight != 0])
     ]
     sizes = [f"{name} {_size(state, name)}" for name in state.nets]
     networks = ", ".join([f"{sizes[0]} parameters", *sizes[1:]])
@@ -258,7 +258,7 @@ def _dry_run(config: Config) -> None:
     state = build_state(config, images.train, device)
     if config.train.init_from is not None:
         start_from(state, Path(config.train.init_from).expanduser(), task_of(config).monitor(images).generator)
-    for line in _facts(state, images):
+    for line in facts_of(state, images):
         console.print(line, highlight=False, soft_wrap=True)
     mib = [f"{size / 2**20:,.0f}" for size in (cost.peak, cost.weights, cost.optimisers, cost.images)]
     console.print(

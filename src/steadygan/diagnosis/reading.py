@@ -16,7 +16,7 @@ def diagnose_run(path: Path) -> Verdict:
 
     Raises UserError where there is no run; damaged lines in its records are left out, with a warning.
     """
-    if not (path / "metrics.jsonl").is_file():
-        raise UserError(f"{path} is not a run directory: it has no metrics.jsonl")
+    if not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
     rows, scores = (read_records(path / name) for name in ("metrics.jsonl", "scores.jsonl"))
     return diagnose(rows, scores, config=read_config(path / "config.yaml"))

@@ -194,11 +194,14 @@ class ResidualDownBlock(Block):
 
 
 class Decoder(nn.Module):
-    """Maps (N, C, h, w) → image (N, channels, 128, 128) in (−1, 1): pooled to 8×8, then four `UpBlock`s (§3.2)."""
+    """Maps (N, C, h, w) → image (N, channels, side, side) in (−1, 1): pooled to 8×8, then `UpBlock`s (§3.2).
 
-    def __init__(self, features: int, channels: int) -> None:
+    The code's are four for images of 256 pixels and more, `side` 128; here an image is not made larger than it is.
+    """
+
+    def __init__(self, features: int, channels: int, side: int) -> None:
         super().__init__()
-        widths = [features, 128, 64, 64, 32]
+        widths = [features, 128, 64, 64, 32][: (side // LAST).bit_length()]
         self.blocks = nn.Sequential(*(UpBlock(before, after) for before, after in itertools.pairwise(widths)))
         self.out = _conv(widths[-1], channels, 3, padding=1)
 
@@ -207,7 +210,10 @@ class Decoder(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """Images (N, channels, 128, 128) made of D's features: of the whole image, of a quarter, of the smaller image."""
+    """Images (N, channels, side, side) made of D's features: of the whole image, of a quarter, of the smaller image.
+
+    side: 128, or that of the image if it is smaller.
+    """
 
     whole: Tensor
     quarter: Tensor
@@ -246,8 +252,9 @@ class Critic(Shaped):
             side //= 2
         self.small_blocks = nn.Sequential(*downs)
         self.small_head = _conv(maps[4 * LAST], 1, 4)
-        self.decode_whole, self.decode_quarter = Decoder(maps[16], channels), Decoder(maps[32], channels)
-        self.decode_small = Decoder(maps[4 * LAST], channels)
+        made = min(size, 128)
+        self.decode_whole, self.decode_quarter = (Decoder(maps[k], channels, made) for k in (16, 32))
+        self.decode_small = Decoder(maps[4 * LAST], channels, made)
         _initialise(self)
 
     def stages(self) -> Stages:

@@ -67,9 +67,9 @@ def reconstruction(game: Game, *, weight: Weight = 1.0, distance: Literal["l1", 
     """Reals made again out of D's features, for D and its decoders (FastGAN, §3.2).
 
     The sum of three mean distances, of the whole image, a random quarter and the smaller image, each between images of
-    128² (a real is brought to that size by nearest neighbours). The paper measures them with LPIPS, whose weights are
-    not part of this package; `l1` and `mse` are on pixels. The image is the one D sees, behind `pre_d`; one quarter is
-    drawn for the whole batch, as in the authors' code.
+    128², or of the image's side where that is less (a real is brought to that size by nearest neighbours). The paper
+    measures them with LPIPS, whose weights are not part of this package; `l1` and `mse` are on pixels. The image is the
+    one D sees, behind `pre_d`; one quarter is drawn for the whole batch, as in the authors' code.
 
     Args:
         weight: weight of the term.

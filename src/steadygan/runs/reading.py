@@ -46,7 +46,7 @@ def read_run(path: Path, name: str | None = None) -> Run:
         UserError: there is no run, or a score lacks its protocol.
     """
     if not any((path / name).is_file() for name in ("metrics.jsonl", "config.yaml")):
-        raise UserError(f"{path} is not a run directory: it has no metrics.jsonl")
+        raise UserError(f"{path} is not a run directory: it has no config.yaml")
     rows = read_records(path / "metrics.jsonl")
     metrics = {row["step"]: row for row in rows if "event" not in row}
     scored = read_records(path / "scores.jsonl")

@@ -9,11 +9,17 @@ TERMS = {
     "bcr": "bCR",
     "zcr": "zCR",
     "r1": "R1",
+    "r2": "R2",
     "gp": "gradient penalty",
     "dragan": "DRAGAN",
     "lecam": "LeCam",
     "ortho": "orthogonal",
-    "pathlength": "path length",
+    "path_length": "path length",
+    "jsreg": "JS-Reg",
+    "logan": "LOGAN",
+    "unet": "U-Net",
+    "cutmix": "CutMix",
+    "two_scales": "two scales",
 }
 
 
@@ -33,6 +39,7 @@ def objective_in_words(config: dict[str, Any]) -> str:
     policy = _section(augment, "diffaugment").get("policy")
     if isinstance(policy, list) and policy:
         parts.append(f"DiffAugment ({', '.join(map(str, policy))})")
+    parts += [name.upper() for name in ("ada", "apa") if isinstance(augment.get(name), dict)]
     return " · ".join(parts)
 
 
