@@ -4,6 +4,7 @@
     python benchmarks/step.py benchmarks/studiogan-biggan-icr.yaml --modes fast \
         --studiogan PATH --peer-config CIFAR10/BigGAN-ICR.yaml --peer-modes peer,peer+malloc
     python benchmarks/step.py --suite cpu --studiogan PATH
+    python benchmarks/step.py --suite cpu-more --translations PATH
 
 Each mode of each preset is a process of its own with synthetic images in memory that waits for its turn, in warming up
 and in being timed.
@@ -40,6 +41,7 @@ import torch.nn.functional as F
 from steadygan import config as configuration
 from steadygan.build import build_state
 from steadygan.data.images import ImageSet, load_images
+from steadygan.data.pair_images import PairSet
 from steadygan.data.source import Source
 from steadygan.estimate import Arithmetic, estimate_cost
 from steadygan.kernels.compiled import building
@@ -64,6 +66,8 @@ MODES: dict[str, dict[str, str]] = {
 }
 """Settings below `train.`; what is not named is the default. `fast` is everything, `…-folded`: not train.winograd."""
 PEER_MODES = ("peer", "peer+malloc", "peer+malloc+bf16", "peer+amp")
+TRANSLATIONS = ("pix2pix", "csgan")
+"""Peers of `benchmarks/peers/translation.py`; all others are configurations of StudioGAN."""
 PEER = "benchmarks/studiogan-biggan-icr.yaml", "CIFAR10/BigGAN-ICR.yaml"
 
 Step = Callable[[], None]
@@ -81,12 +85,17 @@ class Group:
     peers: tuple[str, ...] = ()
     peer_modes: str = ""
 
-    def jobs(self, device: str, overrides: tuple[str, ...], studiogan: str) -> list[Job]:
-        """One for each preset and mode, and, where there is a checkout of StudioGAN, for each peer and mode."""
-        ours = [(preset, mode, overrides, "") for preset in self.presets for mode in self.modes.split(",")]
-        theirs = [(peer, mode, (), studiogan) for peer in self.peers for mode in self.peer_modes.split(",")]
-        jobs = ours + (theirs if studiogan else [])
-        return [Job(name, mode, self.batch, device, options, source) for name, mode, options, source in jobs]
+    def jobs(self, device: str, overrides: tuple[str, ...], studiogan: str, translations: str) -> list[Job]:
+        """One for each preset and mode, and, where there is a checkout of theirs, for each peer and mode."""
+        found = [
+            Job(preset, mode, self.batch, device, overrides)
+            for preset in self.presets
+            for mode in self.modes.split(",")
+        ]
+        for peer in self.peers:
+            if source := translations if peer in TRANSLATIONS else studiogan:
+                found += [Job(peer, mode, self.batch, device, (), source) for mode in self.peer_modes.split(",")]
+        return found
 
 
 SUITES: dict[str, tuple[Group, ...]] = {
@@ -103,6 +112,13 @@ SUITES: dict[str, tuple[Group, ...]] = {
         Group(("cifar10-biggan-diffaugment100", "cifar10-logan"), batch=16),
         Group(("cifar10-stylegan2",), batch=16),
         Group(("imagenet128-biggan",), batch=4),
+    ),
+    "cpu-more": (
+        Group(("cufs-pix2pix",), "plain,fast-fp32,fast", 1, 3, 1, ("pix2pix",), "peer,peer+malloc"),
+        Group(("cufs-csgan",), "plain,fast-fp32,fast", 1, 3, 1, ("csgan",), "peer,peer+malloc"),
+        Group(("cifar10-r3gan",), batch=4),
+        Group(("cifar10-stylegan2-ada",), batch=16),
+        Group(("obama256-fastgan",), batch=2),
     ),
     "gpu": (
         Group(PEER[:1], "plain,fast,fast+graphs,fast+compile+graphs", 64, 5, 4, PEER[1:], "peer,peer+amp"),
@@ -130,17 +146,22 @@ class Job:
     batch: int
     device: str
     overrides: tuple[str, ...]
-    studiogan: str = ""
+    source: str = ""
 
     def build(self) -> tuple[Step, Step, int, int]:
         """D's phases of an iteration, G's, the real images that D sees in one, and after how many it has its pace."""
+        if self.source and "malloc" in self.mode:
+            keep_freed_memory()
+        if self.preset in TRANSLATIONS:
+            from peers.translation import translation_step
+
+            step = translation_step(Path(self.source), self.preset, batch=self.batch, size=256)
+            return (lambda: None), step, self.batch, 1
         if self.mode in PEER_MODES:
             from peers.studiogan import studiogan_step
 
-            if "malloc" in self.mode:
-                keep_freed_memory()
             *steps, updates = studiogan_step(
-                Path(self.studiogan), self.preset, batch=self.batch, device=self.device, amp="amp" in self.mode
+                Path(self.source), self.preset, batch=self.batch, device=self.device, amp="amp" in self.mode
             )
             d, g = (rounded(step, self.device) if "bf16" in self.mode else step for step in steps)
             return d, g, updates * self.batch, 1
@@ -189,8 +210,16 @@ def rounded(step: Step, device: str) -> Step:
     return run
 
 
-def synthetic(config: configuration.Config, device: str) -> ImageSet:
-    """Random images of the preset's shape on the device, ten classes."""
+def synthetic(config: configuration.Config, device: str) -> ImageSet | PairSet:
+    """Random images of the preset's shape on the device, of ten classes or two domains."""
+    if config.data.domains is not None:
+        side = round(config.data.size * (config.data.jitter or 1))  # to be cut
+        single = config.model_copy(update={"data": config.data.model_copy(update={"domains": None, "size": side})})
+        one, other = (synthetic(single, device) for _ in "ab")
+        assert isinstance(one, ImageSet)
+        assert isinstance(other, ImageSet)
+        aligned = config.data.domains == "paired"
+        return PairSet(one, other, size=config.data.size, aligned=aligned)
     side, channels = config.data.size, config.data.channels or 3
     count = max(1024, 2 * config.train.batch_size)
     rng = np.random.default_rng(0)
@@ -317,7 +346,7 @@ class Run:
         of_d, whole = zip(*self.seconds, strict=True)
         rates = sorted(images / value for value in whole)
         return {
-            "preset": Path(job.preset).stem if job.studiogan == "" else f"StudioGAN {job.preset}",
+            "preset": _named(job),
             "mode": job.mode,
             "batch": job.batch,
             "rounds": len(rates),
@@ -329,6 +358,12 @@ class Run:
             "GFLOP": round(flop / 1e9, 1),
             "of_reachable": round(flop / median(whole) / end["reachable"], 3),
         }
+
+
+def _named(job: Job) -> str:
+    if not job.source:
+        return Path(job.preset).stem
+    return f"{job.preset}, the authors' step" if job.preset in TRANSLATIONS else f"StudioGAN {job.preset}"
 
 
 def machine(device: str) -> str:
@@ -353,6 +388,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="iterations a round  [default: 1, or as the suite says]")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--studiogan", default="", help="a checkout of PyTorch-StudioGAN")
+    parser.add_argument(
+        "--translations", default="", help="a folder with pix2pix's and CSGAN's, see peers/translation.py"
+    )
     parser.add_argument("--peer-config", action="append", default=[], help="below its src/configs")
     parser.add_argument("--peer-modes", default="peer,peer+malloc", help=f"of {', '.join(PEER_MODES)}")
     parser.add_argument("--out", type=Path, default=Path("results/speed.csv"), help="rows are appended")
@@ -366,7 +404,7 @@ def main() -> None:
             Group(tuple(arguments.presets), arguments.modes, **sizes, peers=peers, peer_modes=arguments.peer_modes)
         ]
     for group in groups:
-        jobs = group.jobs(arguments.device, tuple(arguments.set), arguments.studiogan)
+        jobs = group.jobs(arguments.device, tuple(arguments.set), arguments.studiogan, arguments.translations)
         if rows := measure(jobs, group.rounds, group.steps):
             append(arguments.out, rows, arguments.device)
 
