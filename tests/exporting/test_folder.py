@@ -39,6 +39,12 @@ def test_images_are_the_same_bits_as_from_the_checkpoint(kind: str, to: str, tmp
     assert not torch.equal(before[0], before[1])
 
 
+def test_a_file_without_an_ending_gets_that_by_which_it_is_read(tmp_path: Path) -> None:
+    shared = package.export(checkpoint("dcgan", tmp_path), "zip", tmp_path / "mine")
+    assert shared == tmp_path / "mine.zip"
+    assert package.load(shared, device="cpu").kind == "dcgan"
+
+
 @pytest.mark.parametrize("to", ["safetensors", "zip"])
 @pytest.mark.parametrize("kind", ["translate", "unet-translate"])
 def test_translations_are_the_same_bits_in_both_directions(kind: str, to: str, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from steadygan.errors import UserError, nearest
 from steadygan.parallel.share import rows
 from steadygan.transforms.adaptive import Controller
+from steadygan.transforms.constants import constant
 from steadygan.transforms.warp import warp
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -237,7 +237,7 @@ def _about_luma(angle: Tensor, eye: Tensor, along: Tensor) -> Tensor:
     return keeps + angle.cos()[:, None, None] * (eye - keeps) + across
 
 
-@cache
+@constant
 def filter_bank(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The zero-phase filters of the four bands (4, 43), which sum to the unit impulse: [0, π/8], …, [π/2, π].
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from steadygan.transforms.constants import constant
 
 # The low-pass filter of the sixth symlet, an orthogonal wavelet (Daubechies, 1992).
 SYM6 = (
@@ -47,7 +48,7 @@ def _grid(linear: Tensor, moved: Tensor, out: tuple[int, int], source: torch.Siz
     return torch.stack(found, 3)
 
 
-@cache
+@constant
 def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
     return (torch.tensor(SYM6, dtype=torch.float64) / sum(SYM6)).to(device, dtype)
 
