@@ -1,6 +1,6 @@
 // Play with a checkpoint: seeds, classes, truncation, latents dragged, walks, favourites.
 
-import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, toast, typing } from "../lib/dom.js";
+import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, quoted, toast, typing } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
 import { Pad } from "./pad.js";
 import { translate } from "./translate.js";
@@ -97,8 +97,8 @@ export function play(body, run, { more }) {
     if (bring) detail.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
   const where = (one) => `${run.place}/checkpoints/step-${String(one.step).padStart(8, "0")}`;
-  const command = (one, label) => [`steadygan sample ${where(one)}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
-  const python = (one, label) => `import steadygan\n\ngenerator = steadygan.load("${where(one)}"${one.weights !== "ema" ? ', weights="raw"' : ""})\nimage = generator.from_seeds([${one.seeds[0]}]${label ? `, classes=${label.label}` : ""}${one.truncation ? `, truncation=${one.truncation}` : ""}${one.moves.length ? `, moves=${JSON.stringify(one.moves)}` : ""})[0]`;
+  const command = (one, label) => [`steadygan sample ${quoted(where(one))}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
+  const python = (one, label) => `import steadygan\n\ngenerator = steadygan.load(${JSON.stringify(where(one))}${one.weights !== "ema" ? ', weights="raw"' : ""})\nimage = generator.from_seeds([${one.seeds[0]}]${label ? `, classes=${label.label}` : ""}${one.truncation ? `, truncation=${one.truncation}` : ""}${one.moves.length ? `, moves=${JSON.stringify(one.moves)}` : ""})[0]`;
 
   function setSeeds(seeds) {
     state.seeds = seeds;

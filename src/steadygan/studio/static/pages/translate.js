@@ -1,6 +1,6 @@
 // Play with a translation: an image of one's own, or held-out images of the run.
 
-import { complain, copyable, count, fill, grain, h, icon } from "../lib/dom.js";
+import { complain, copyable, count, fill, grain, h, icon, quoted } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
 import { checkpointChoice } from "./play.js";
 
@@ -25,7 +25,7 @@ export function translate(body, run) {
   const request = () => ({ step: Number(choice.value), weights: weights.value, direction: state.direction });
   const figure = (answer, index, label) => { const canvas = h("canvas", { class: grain(answer.width), role: "img", "aria-label": label }); paint(canvas, answer, index); return h("figure", null, canvas, h("figcaption", null, label)); };
   const turn = (by) => { state.first = Math.max(0, state.first + by); held(); };
-  const all = () => { fill(command, copyable(`steadygan translate ${run.place} --input FOLDER --out FOLDER${state.direction === "a2b" ? "" : ` --direction ${state.direction}`}`, "the command")); held(); if (state.image) given(); };
+  const all = () => { fill(command, copyable(`steadygan translate ${quoted(run.place)} --input FOLDER --out FOLDER${state.direction === "a2b" ? "" : ` --direction ${state.direction}`}`, "the command")); held(); if (state.image) given(); };
 
   const held = latest(async () => {
     if (!own.children.length) fill(own, h("p", { class: "muted", role: "status" }, "Reading the images that were held out …"));
