@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 CONFIG = """\
@@ -44,3 +46,11 @@ def id_of(client: Any, name: str) -> str:
     """The id by which the studio behind `client` knows a run."""
     (found,) = [run["id"] for run in client.get("/api/runs").json()["runs"] if run["name"] == name]
     return str(found)
+
+
+def unpacked(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
+    """The head and the images (N, H, W, C) of an answer."""
+    (length,) = struct.unpack("<I", content[:4])
+    head = json.loads(content[4 : 4 + length])
+    pixels = np.frombuffer(content[4 + length :], np.uint8)
+    return head, pixels.reshape(-1, head["height"], head["width"], head["channels"])

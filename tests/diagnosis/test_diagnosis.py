@@ -229,3 +229,23 @@ def test_a_discriminator_that_reads_the_label_ignores_images_since_it_did() -> N
     assert found.since_step == 400
     assert found.numbers["D_spread_between"] == 1.04
     assert [advice.key for advice in found.advice] == ["model.fake_labels", "model.critic.sn_gain", "model.kind"]
+
+
+@pytest.mark.parametrize("name", ["fine", "caught-up"])
+def test_a_healthy_run_is_never_called_ill_however_early_one_looks(name: str) -> None:
+    rows = [json.loads(line) for line in (RUNS / name / "metrics.jsonl").read_text().splitlines()]
+    scores = [json.loads(line) for line in (RUNS / name / "scores.jsonl").read_text().splitlines()]
+    for seen in range(1, len(rows) + 1):
+        step = rows[seen - 1]["step"]
+        verdict = diagnose(rows[:seen], [row for row in scores if row["step"] <= step], "running")
+        assert verdict.kind in ("fine", "cannot tell"), (step, verdict.sentence)
+
+
+def test_the_first_steps_say_nothing_even_if_each_has_a_line() -> None:
+    rows = [{**HEALTHY, "step": step, "D/adversarial": 2.0, "G_diversity": 0.02} for step in range(1, 9)]
+    verdict = diagnose(rows, [], "running")
+    assert verdict.kind == "cannot tell"
+    assert "step 8" in verdict.sentence
+    assert "look again later" in verdict.sentence
+    later = [{**row, "step": 50 * row["step"]} for row in rows]
+    assert diagnose(later, [], "running").kind == "nothing is learnt"

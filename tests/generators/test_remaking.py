@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -71,8 +72,11 @@ def test_a_grid_between_checkpoints_says_why_it_cannot_be_made_again(
     assert command("remake", grid, "--out", tmp_path / "again.png") == 2
     told = capsys.readouterr().err
     assert "this grid is of step 1 of tiny, between two checkpoints" in told
-    assert "--num 80 --seed 0 --classes 0,1,2,3,4,5,6,7,8,9" in told
-    with pytest.raises(UserError, match="shows images of its data"):
+    assert f"sample {run}/checkpoints/step-00000002 --num 80 --seed 0 --classes 0,1,2,3,4,5,6,7,8,9`" in told
+    moved = shutil.copy(grid, tmp_path / "elsewhere.png")
+    assert command("remake", moved, "--runs", run.parent, "--out", tmp_path / "again.png") == 2
+    assert f"sample {run}/checkpoints/step-00000002" in capsys.readouterr().err
+    with pytest.raises(UserError, match="is made of images of data"):
         check(replace(read_stamp(grid), call="sheet"))
     with pytest.raises(UserError, match=r"remake tiny/samples/step-00000001\.png"):
         check(replace(read_stamp(grid), call="film"))

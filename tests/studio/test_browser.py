@@ -175,6 +175,20 @@ def test_a_new_run_turns_up_by_itself(serve: Callable[..., Page], root_of_runs: 
     assert page.one(".card h2", "third")
 
 
+def test_a_page_that_nobody_sees_gives_its_connection_up_and_then_catches_up(
+    serve: Callable[..., Page], root_of_runs: Path
+) -> None:
+    page = serve(root_of_runs)
+    page.open()
+    page.one(".card h2", "first")
+    page.driver.execute_script("dispatchEvent(new Event('pagehide'))")
+    shutil.rmtree(root_of_runs / "first")
+    write_run(root_of_runs / "third")
+    page.driver.execute_script("dispatchEvent(new Event('pageshow'))")
+    page.one(".card h2", "third")
+    assert [card.text for card in page.all(".card h2")] == ["third", "deeper/second"]
+
+
 def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
     serve: Callable[..., Page], root_of_runs: Path
 ) -> None:

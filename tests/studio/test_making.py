@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
-import struct
 import subprocess
 import sys
 import threading
@@ -19,20 +17,12 @@ import torch
 from helpers import command
 from PIL import Image
 from starlette.requests import Request
-from studio_runs import Open, id_of
+from studio_runs import Open, id_of, unpacked
 
 import steadygan
 from steadygan.pictures.stamp import SIDECAR, read_stamp
 from steadygan.studio.answers import threaded
 from steadygan.studio.painter import Painter, PainterError
-
-
-def unpacked(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
-    """The head and the images (N, H, W, C) of an answer."""
-    (length,) = struct.unpack("<I", content[:4])
-    head = json.loads(content[4 : 4 + length])
-    pixels = np.frombuffer(content[4 + length :], np.uint8)
-    return head, pixels.reshape(-1, head["height"], head["width"], head["channels"])
 
 
 @pytest.fixture

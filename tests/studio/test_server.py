@@ -106,8 +106,17 @@ def test_a_damaged_sheet_is_a_grey_frame_of_the_strip(open_studio: Open, root_of
     film = image(client.get(f"/api/runs/{id_of(client, 'first')}/strip?index=4").content)
     assert (film[:, :8] == 128).all()
     assert (film[:, 10:] == 204).all()
-    assert client.get(f"/api/runs/{id_of(client, 'first')}/thumb?step=5").status_code == 404
-    assert client.get(f"/api/runs/{id_of(client, 'first')}/thumb").headers["content-type"] == "image/webp"
+
+
+def test_a_card_shows_the_newest_sheet_that_can_be_read(open_studio: Open, root_of_runs: Path) -> None:
+    older, newest = sorted((root_of_runs / "first" / "samples").iterdir())
+    client = open_studio(root_of_runs)
+    address = f"/api/runs/{id_of(client, 'first')}/thumb"
+    newest.write_bytes(newest.read_bytes()[:60])
+    shown = image(client.get(address).content)
+    assert abs(int(shown[shown.shape[0] // 4, shown.shape[1] // 6]) - 50) < 8
+    older.write_bytes(b"")
+    assert client.get(address).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -211,6 +220,7 @@ def test_pages_hear_of_all_runs_first_and_then_of_what_changed(
 
     first, then = heard(Pulse(Catalogue(root_of_runs)), 4, change)
     assert {run["name"] for run in first["changed"]} == {"first", "deeper/second"}
+    assert (first["whole"], then["whole"]) == (True, False)
     assert [(run["name"], run["state"]) for run in then["changed"]] == [("first", "finished")]
     assert len(then["gone"]) == 1
 

@@ -20,7 +20,7 @@ def remake(
     """Generate an image again from the metadata in its file."""
     from steadygan.files import cache_root, check_apart, check_folder, write_whole
     from steadygan.generators.generator import Generator
-    from steadygan.generators.remaking import check, column_names, find_weights
+    from steadygan.generators.remaking import check, column_names, find_weights, run_of
     from steadygan.generators.remaking import remake as again
     from steadygan.importing.opening import IMPORTED
     from steadygan.machine import choose_device
@@ -34,7 +34,7 @@ def remake(
     check_apart(out, image, "the image to make again, which stays as it is")
     check_folder(out.parent, out)
     typer.echo(f"stamp       {stamp.sentence()}")
-    check(stamp)
+    check(stamp, run_of(image, runs, stamp))
     places = [runs, Path(stamp.run), image.parent, image.absolute().parents[1], cache_root() / IMPORTED]
     checkpoint = find_weights(stamp.checkpoint, places)
     generator = Generator(checkpoint, choose_device(device), stamp.weights)  # type: ignore[arg-type]

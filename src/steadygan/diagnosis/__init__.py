@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steadygan.diagnosis.checks import (
+    UNTAUGHT,
     Check,
     diverging,
     fine,
@@ -49,9 +50,9 @@ def diagnose(
         config: the run's configuration by dotted key (`optim.d.lr`), for its loss and for what to change.
     """
     records = Records(rows, scores, config or {})
-    lines = records.lines
+    lines, running = records.lines, status in ("running", "starting")
     if len(lines) < LINES:
-        later = "look again later" if status == "running" else "lower train.log_every, or train longer"
+        later = "look again later" if running else "lower train.log_every, or train longer"
         return Verdict(
             "cannot tell",
             f"Too early to tell: {len(lines)} line{'s' * (len(lines) != 1)} of metrics, {LINES} are needed; {later}.",
@@ -60,6 +61,13 @@ def diagnose(
     found = next((verdict for check in CHECKS if (verdict := check(records)) is not None), None)
     if found is not None:
         return found
+    if records.step < UNTAUGHT:
+        return Verdict(
+            "cannot tell",
+            f"Too early to tell: the run is at step {records.step}, and nothing has gone wrong so far; what it learns "
+            f"shows from step {UNTAUGHT} on; {'look again later' if running else 'train longer'}.",
+            {"lines": len(lines)},
+        )
     unscored = not records.headline()
     why = "no scores were taken" if unscored else "the score has neither improved nor turned"
     advice = (Advice("eval.every", max(1, lines[-1]["step"] // 10), "scores tell"),) if unscored else ()

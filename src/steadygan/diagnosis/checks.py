@@ -32,6 +32,9 @@ FEW = 2
 """Scores that say little of a trend; so do those that began in a run's second half."""
 CHANCE = 0.06
 """D is at chance when its loss is within this share of its value at chance."""
+YOUNG, UNTAUGHT = 100, 200
+"""Steps before which players may well be out of balance, and before which G may have learnt nothing yet: the recorded
+healthy runs need up to half of these, however often they are logged."""
 IMPROVED = 0.8
 """A score has improved when it is below this share of the first."""
 
@@ -75,6 +78,8 @@ def _exploding(records: Records) -> Verdict | None:
 
 
 def _won(records: Records) -> Verdict | None:
+    if records.step < YOUNG:
+        return None
     level, paid = records.undecided, records.tail("D/adversarial")
     real, fake = records.tail("D_accuracy_train"), records.tail("D_accuracy_fake")
     if level is None or paid is None or real is None or fake is None:
@@ -140,7 +145,7 @@ def memorises(records: Records) -> Verdict | None:
             more_images(records),
         )
     train, held_out = records.tail("D_accuracy_train"), records.tail("D_accuracy_heldout")
-    if train is None or held_out is None or train - held_out < GAP:
+    if train is None or held_out is None or train - held_out < GAP or records.step < YOUNG:
         return None
     gaps = [
         (step, seen - unseen)
@@ -173,7 +178,7 @@ def modes_are_going(records: Records) -> Verdict | None:
     """Images that look ever more alike: all of them, or within their class."""
     spreads = records.series("G_diversity")
     now = records.tail("G_diversity")
-    if now is not None and len(spreads) >= 5:
+    if now is not None and len(spreads) >= 5 and records.step >= YOUNG:
         peak = max(value for _, value in spreads[len(spreads) // 10 :])
         # An untrained G is uniform, too: only diversity that was once there can be lost.
         if peak >= ALIKE and now < max(ALIKE, LOST * min(peak, 1.0)):
@@ -215,7 +220,7 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
     """D at chance, or G's images all alike, from the start, and no score has moved."""
     scores = records.headline()
     told = f"; the score is {scores[-1][1]:.4g}, {scores[0][1]:.4g} at first" if len(scores) > 1 else ""
-    if improved(scores):
+    if improved(scores) or records.step < UNTAUGHT:
         return None
     spreads = records.series("G_diversity")
     if len(spreads) >= 5 and max(value for _, value in spreads) < ALIKE and not at_chance(records):

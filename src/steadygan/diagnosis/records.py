@@ -31,6 +31,11 @@ class Records:
         return [row for row in self.rows if "event" not in row]
 
     @property
+    def step(self) -> int:
+        """The last one."""
+        return int(self.lines[-1]["step"])
+
+    @property
     def events(self) -> list[Row]:
         return [row for row in self.rows if "event" in row]
 

@@ -11,11 +11,18 @@ from typing import Any
 from torch import Tensor
 
 from steadygan._version import __version__
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.generators.generator import Generator
 from steadygan.pictures.grid import WIDEST
 from steadygan.pictures.stamp import Stamp
-from steadygan.runs.checkpoint import MANIFEST, WEIGHTS, weights_digest
+from steadygan.runs.checkpoint import (
+    MANIFEST,
+    WEIGHTS,
+    checkpoint_name,
+    checkpoint_step,
+    checkpoints,
+    weights_digest,
+)
 
 DEPTH = 6
 BATCH = 64
@@ -87,29 +94,45 @@ def remake(stamp: Stamp, generator: Generator) -> Tensor:
     return images if stamp.index is None else images[stamp.index : stamp.index + 1]
 
 
-def check(stamp: Stamp) -> None:
+def run_of(image: Path, runs: Path, stamp: Stamp) -> Path | None:
+    """The directory of the run that a grid is of: where the grid lies, or its name below `runs`; None if neither is."""
+    for place in (image.parent.parent, runs / stamp.run, Path(stamp.run)):
+        if (place / "config.yaml").is_file():
+            return place
+    return None
+
+
+def check(stamp: Stamp, run: Path | None = None) -> None:
     """Checks that a stamp names all that its images can be made from.
+
+    Args:
+        stamp: of the image.
+        run: the directory of its run, where known.
 
     Raises:
         UserError: they are of a step between checkpoints, of many steps, or show images of the data.
     """
+    place = run or stamp.run
     if stamp.call == "film":
         raise UserError(
             f"this shows grids of many steps of {stamp.run}, up to step {stamp.step}; each grid says what made it: "
-            f"`steadygan remake {stamp.run}/samples/step-{stamp.step:08d}.png`"
+            f"`{command_line('remake', f'{place}/samples/step-{stamp.step:08d}.png')}`"
         )
-    if stamp.call == "sheet":
+    if stamp.call in ("sheet", "translate"):
         raise UserError(
-            f"this sheet of {stamp.run} shows images of its data, which no seed makes; `steadygan translate` makes more"
+            f"this image of {stamp.run} is made of images of data, which no seed makes; `steadygan translate` makes "
+            "more"
         )
     if not stamp.checkpoint:
         seed, num = stamp.arguments.get("seed", 0), stamp.arguments.get("num", 64)
         classes = ",".join(map(str, stamp.arguments.get("classes", [])))
+        steps = [] if run is None else [checkpoint_step(path) for path in checkpoints(run / "checkpoints")]
+        nearest = checkpoint_name(min(steps, key=lambda step: abs(step - stamp.step))) if steps else "step-…"
+        options = ["--num", num, "--seed", seed, *(["--classes", classes] if classes else [])]
         raise UserError(
             f"this grid is of step {stamp.step} of {stamp.run}, between two checkpoints: the weights that made it were "
             "not kept, and it cannot be made again. The same latents at a checkpoint: "
-            f"`steadygan sample {stamp.run}/checkpoints/step-… --num {num} --seed {seed}"
-            f"{f' --classes {classes}' if classes else ''}`"
+            f"`{command_line('sample', f'{place}/checkpoints/{nearest}', *options)}`"
         )
 
 

@@ -23,7 +23,7 @@ from steadygan.files import write_whole
 KEY = "steadygan"
 SIDECAR = "images.json"
 _EXIF_DESCRIPTION, _EXIF_SOFTWARE = 0x010E, 0x0131
-CALLS = ("sample", "from_seeds", "walk", "interpolate", "sheet", "film")
+CALLS = ("sample", "from_seeds", "walk", "interpolate", "translate", "sheet", "film")
 _COMMENT = b"\xa9cmt"
 
 
@@ -33,10 +33,11 @@ class Stamp:
 
     steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors, empty where none was written of
     that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
-    JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make, or `film` for
-    grids of many steps; index: which of the images that call makes, None for the sheet of all; columns: of that sheet,
-    and column_names: their classes, if each is of one; named: whether names stand above the columns; enlarged: by which
-    whole factor the sheet is; top: pixels above its first row; label, class_name: the image's class, if it has one.
+    JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make, `translate` for
+    one of them, or `film` for grids of many steps; index: which of the images that call makes, None for the sheet of
+    all; columns: of that sheet, and column_names: their classes, if each is of one; named: whether names stand above
+    the columns; enlarged: by which whole factor the sheet is; top: pixels above its first row; label, class_name: the
+    image's class, if it has one.
     """
 
     steadygan: str

@@ -57,6 +57,30 @@ class Neighbours(Making):
     k: Annotated[int, Field(ge=1, le=20)] = 5
 
 
+class Pairs(BaseModel):
+    """Held-out images of a translation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    weights: Literal["ema", "raw"] = "ema"
+    direction: Literal["a2b", "b2a"] = "a2b"
+    first: Annotated[int, Field(ge=0, lt=10**9)] = 0
+    count: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class Translated(BaseModel):
+    """An image to be translated, as base64; `keep`: to be sent back as a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    weights: Literal["ema", "raw"] = "ema"
+    direction: Literal["a2b", "b2a"] = "a2b"
+    image: Annotated[str, Field(min_length=1)]
+    keep: bool = False
+
+
 class Export(BaseModel):
     """A form in which a generator is taken along."""
 
@@ -107,6 +131,23 @@ def routes(studio: Any) -> list[Route]:
         answer, data = studio.reader.ask("neighbours", seconds=600, run=str(run.path), **arguments)
         return packed(answer, data)
 
+    def translator(request: Request, body: dict[str, Any]) -> Any:
+        run, wanted = run_of(studio, request), parsed(Making, body)
+        answer, _ = studio.painter.ask("translator", checkpoint=_checkpoint(run, wanted.step), weights=wanted.weights)
+        return answer
+
+    def pairs(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Pairs, body)
+        answer, data = studio.painter.ask("translate_own", seconds=300, run=str(run.path), **_arguments(run, wanted))
+        return packed(answer, data)
+
+    def translated(request: Request, body: dict[str, Any]) -> Response:
+        run, wanted = run_of(studio, request), parsed(Translated, body)
+        answer, data = studio.painter.ask("translate_given", seconds=300, run=run.place, **_arguments(run, wanted))
+        if wanted.keep:
+            return download(data, "png", f"{run.name}-{wanted.step}-{wanted.direction}")
+        return packed(answer, data)
+
     def export(request: Request, body: dict[str, Any]) -> Response:
         run, wanted = run_of(studio, request), parsed(Export, body)
         checkpoint = _checkpoint(run, wanted.step)
@@ -119,6 +160,9 @@ def routes(studio: Any) -> list[Route]:
         Route("/api/runs/{id}/walk", with_body(walk), methods=["POST"]),
         Route("/api/runs/{id}/download", with_body(keep), methods=["POST"]),
         Route("/api/runs/{id}/neighbours", with_body(neighbours), methods=["POST"]),
+        Route("/api/runs/{id}/translator", with_body(translator), methods=["POST"]),
+        Route("/api/runs/{id}/pairs", with_body(pairs), methods=["POST"]),
+        Route("/api/runs/{id}/translated", with_body(translated), methods=["POST"]),
         Route("/api/runs/{id}/export", with_body(export), methods=["POST"]),
     ]
 
@@ -138,7 +182,7 @@ def _checkpoint(run: RunFiles, step: int) -> str:
     return str(path)
 
 
-def _arguments(run: RunFiles, wanted: Making) -> dict[str, Any]:
+def _arguments(run: RunFiles, wanted: Making | Pairs | Translated) -> dict[str, Any]:
     found = wanted.model_dump()
     return {"checkpoint": _checkpoint(run, found.pop("step")), **found}
 

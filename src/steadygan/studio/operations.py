@@ -26,6 +26,7 @@ from steadygan.pictures.scale import enlarged
 from steadygan.pictures.stamp import SIDECAR, Stamp, sidecar
 from steadygan.studio.reals import Reals
 from steadygan.studio.sheets import Damaged, at_least, film_stamp, open_sheet, png, strip
+from steadygan.studio.translations import Translations, raw
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -41,6 +42,7 @@ class Operations:
         torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
         self._generators: OrderedDict[tuple[str, str], Generator] = OrderedDict()
         self.reals = Reals(self.device)
+        self.translations = Translations(self.device)
 
     def generator(self, checkpoint: str, weights: str) -> Generator:
         key = checkpoint, weights
@@ -79,7 +81,7 @@ class Operations:
         images = generator.from_seeds(
             seeds, classes=classes if generator.classes else None, truncation=truncation, moves=moves, draft=draft
         )
-        return _raw(images)
+        return raw(images)
 
     def walk(
         self,
@@ -92,7 +94,7 @@ class Operations:
     ) -> Answer:
         """The way through the seeds, as raw bytes (N, H, W, C)."""
         generator = self.generator(checkpoint, weights)
-        return _raw(generator.walk(seeds, steps, classes=classes if generator.classes else None, truncation=truncation))
+        return raw(generator.walk(seeds, steps, classes=classes if generator.classes else None, truncation=truncation))
 
     def download(
         self,
@@ -183,6 +185,9 @@ def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
         "neighbours": neighbours,
         "folder": operations.reals.folder,
         "preview": operations.reals.preview,
+        "translator": operations.translations.describe,
+        "translate_own": operations.translations.own,
+        "translate_given": operations.translations.given,
     }
 
 
@@ -192,12 +197,6 @@ def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: 
         frames = [enlarged(frame, scale) for frame in frames]
     with tempfile.TemporaryDirectory() as folder:
         return save_animation(frames, Path(folder) / f"film.{kind}", fps=fps, stamp=stamp).read_bytes()
-
-
-def _raw(images: Tensor) -> Answer:
-    n, channels, height, width = images.shape
-    shape = {"count": n, "height": height, "width": width, "channels": channels}
-    return shape, images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
 
 
 def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:

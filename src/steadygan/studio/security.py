@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "steadygan_studio"
-LARGEST_BODY = 64 << 10
+LARGEST_BODY, LARGEST_IMAGE = 64 << 10, 16 << 20
+"""Bytes that a page may send; those of an image to be translated."""
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -71,7 +72,7 @@ class Guard:
             await _refuse(send, 403, "another site asked for this")
         elif scope["method"] not in ("GET", "HEAD") and headers.get("x-steadygan") != "1":
             await _refuse(send, 403, "only the studio's own page may do this")
-        elif _size(headers) > LARGEST_BODY:
+        elif _size(headers) > (LARGEST_IMAGE if scope["path"].endswith("/translated") else LARGEST_BODY):
             await _refuse(send, 413, "too long")
         elif self.token is not None and not self._knows_token(scope, headers):
             query = parse_qs(scope["query_string"].decode("latin-1"))
@@ -112,9 +113,9 @@ class Guard:
 
 def _size(headers: dict[str, str]) -> int:
     if "transfer-encoding" in headers:
-        return LARGEST_BODY + 1
+        return LARGEST_IMAGE + 1
     text = headers.get("content-length", "0")
-    return int(text) if text.isdecimal() and len(text) < 12 else LARGEST_BODY + 1
+    return int(text) if text.isdecimal() and len(text) < 12 else LARGEST_IMAGE + 1
 
 
 def _same_origin(headers: dict[str, str]) -> bool:

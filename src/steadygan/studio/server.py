@@ -205,18 +205,19 @@ def page_files() -> dict[str, tuple[bytes, str]]:
 
 
 async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) -> AsyncIterator[str]:
-    """Server-sent events: `runs` with what changed since the last one, every summary at first."""
+    """Server-sent events: `runs` with what changed since the last one; the first, `whole`, has every summary."""
     async with listeners:
         known: dict[str, str] = {}
-        quiet = 0.0
+        quiet, whole = 0.0, True
         while not pulse.ending.is_set() and not await request.is_disconnected():
             summaries = await run_in_threadpool(pulse.now)
             fresh = {id: json.dumps(summary) for id, summary in summaries.items()}
             changed = [text for id, text in fresh.items() if known.get(id) != text]
             gone = [id for id in known if id not in fresh]
-            if changed or gone or not known:
-                yield f'event: runs\ndata: {{"changed": [{", ".join(changed)}], "gone": {json.dumps(gone)}}}\n\n'
-                quiet = 0.0
+            if changed or gone or whole:
+                told = f'"changed": [{", ".join(changed)}], "gone": {json.dumps(gone)}, "whole": {json.dumps(whole)}'
+                yield f"event: runs\ndata: {{{told}}}\n\n"
+                quiet, whole = 0.0, False
             elif quiet > 15:
                 yield ": still here\n\n"
                 quiet = 0.0

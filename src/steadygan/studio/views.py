@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -18,6 +19,8 @@ from steadygan.studio.words import flat
 
 FRAMES = 600
 """The most sheets in one film."""
+CANDIDATES = 8
+"""Newest sheets of which a card shows the first that can be read."""
 
 
 def routes(studio: Any) -> list[Route]:
@@ -73,9 +76,11 @@ def routes(studio: Any) -> list[Route]:
 
     def thumb(request: Request) -> Response:
         run = run_of(studio, request)
-        step = whole(request.query_params, "step", max(run.sheets, default=0), 0, 10**15)
-        data = card_picture(studio, run, step)
-        return Response(data, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+        for step in sorted(run.sheets, reverse=True)[:CANDIDATES]:
+            with suppress(Missing, sheets.Damaged, OSError):
+                data = card_picture(studio, run, step)
+                return Response(data, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+        return Response(status_code=204, headers={"cache-control": "no-store"})
 
     def strip(request: Request) -> Response:
         run, query = run_of(studio, request), request.query_params

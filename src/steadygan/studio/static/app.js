@@ -10,8 +10,10 @@ import { start } from "./pages/start.js";
 const main = document.getElementById("main");
 let leave = null;
 
+const decoded = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
+
 function route() {
-  const [page, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [page, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   return { page: page || "home", rest };
 }
 

@@ -1,5 +1,7 @@
 // Asking the server. Every address is on this host.
 
+import { toast } from "./dom.js";
+
 async function checked(answer) {
   if (answer.ok) return answer;
   let text = `${answer.status} ${answer.statusText}`;
@@ -43,14 +45,15 @@ function offer(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 20000);
 }
 const nameIn = (answer, otherwise) => /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? otherwise;
-export async function saveFrom(path) {
-  const answer = await checked(await fetch(path));
-  offer(await answer.blob(), nameIn(answer, "steadygan"));
+async function save(asked) {
+  const patience = setTimeout(() => toast("Making the file …"), 600);
+  try {
+    const answer = await checked(await asked);
+    offer(await answer.blob(), nameIn(answer, "steadygan"));
+  } finally { clearTimeout(patience); }
 }
-export async function savePosted(path, body) {
-  const answer = await send(path, body);
-  offer(await answer.blob(), nameIn(answer, "steadygan"));
-}
+export const saveFrom = (path) => save(fetch(path));
+export const savePosted = (path, body) => save(send(path, body));
 export const saveBlob = offer;
 
 // One request at a time, and of those that come meanwhile the newest: what a slider needs.

@@ -92,7 +92,7 @@ export function copyable(text, label) {
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   } }, "Copy");
   // A line breaks between an option with its value and the next, not within.
-  const words = text.split(/ (?=--)/).flatMap((word, i) => [i ? " " : "", h("span", { class: i && word.length < 40 ? "nowrap" : "" }, word)]);
+  const words = text.split(/ (?=--)/).flatMap((word, i) => [i ? " " : "", h("span", { class: i && word.length < 40 ? "nowrap" : "" }, word.split(/(?<=[./=_])(?=\w|\[)/).flatMap((part, k) => [k ? h("wbr") : "", part]))]);
   return h("div", { class: "copy" }, h("pre", { tabindex: "0", "aria-label": label }, words), button);
 }
 async function copy(text) {
@@ -107,6 +107,9 @@ function fallback(text) {
   document.execCommand("copy");
   area.remove();
 }
+
+// As a shell takes it for one word.
+export const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 export function menu(label, entries, name = "save") {
   const list = h("div", { role: "menu", hidden: true });

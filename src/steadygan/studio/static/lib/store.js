@@ -21,17 +21,28 @@ export function ready() {
   return loaded;
 }
 
+// A browser has six connections to a host at most: a page that nobody sees gives its own up.
 export function listen(onLink) {
-  const source = new EventSource("/api/events");
-  source.addEventListener("open", () => onLink(true));
-  source.addEventListener("error", () => onLink(false));
-  source.addEventListener("runs", (event) => {
-    const { changed, gone } = JSON.parse(event.data);
-    for (const run of changed) runs.set(run.id, run);
-    for (const id of gone) runs.delete(id);
-    onLink(true);
-    tell();
-  });
+  let source = null;
+  const close = () => { source?.close(); source = null; };
+  function open() {
+    if (source || document.hidden) return;
+    source = new EventSource("/api/events");
+    source.addEventListener("open", () => onLink(true));
+    source.addEventListener("error", () => onLink(false));
+    source.addEventListener("runs", (event) => {
+      const { changed, gone, whole } = JSON.parse(event.data);
+      if (whole) runs.clear();
+      for (const run of changed) runs.set(run.id, run);
+      for (const id of gone) runs.delete(id);
+      onLink(true);
+      tell();
+    });
+  }
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  open();
 }
 
 const picked = new Set();

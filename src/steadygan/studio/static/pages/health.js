@@ -3,6 +3,7 @@
 import { copyable, count, duration, fill, h, icon, number } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Sync } from "../lib/chart.js";
+import { about } from "../lib/store.js";
 import { groupsOf, panels } from "./curves.js";
 
 const SIGNS = { fine: "good", "cannot tell": "calm", memorises: "warn", "ignores images": "warn", "augmentations leak": "warn", "nothing is learnt": "warn" };
@@ -25,12 +26,12 @@ export function health(body, run) {
     card.className = `panel verdict ${tone}`;
     const { advice } = found, numbers = Object.entries(found.numbers);
     fill(card, h("div", { class: "sign" }, icon(tone)), h("div", { class: "stack" },
-      h("p", { class: "said" }, found.sentence),
+      h("h2", { class: "said" }, found.sentence),
       found.since_step !== null && found.since_step !== undefined && tone !== "good" && h("p", { class: "muted" }, `Since step ${count(found.since_step)}.`),
       numbers.length > 0 && h("dl", { class: "figures" }, numbers.map(([name, value]) => h("div", null, h("dt", null, NAMES[name] ?? name.replaceAll("_", " ")), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
       advice.length > 0 && h("div", { class: "stack tight" }, h("h3", null, "What to change"), advice.map((one) => tip(one)))));
   }
-  const tip = (one) => h("div", { class: "stack tight" }, copyable(one.override, "the setting"), h("p", { class: "small muted" }, one.why));
+  const tip = (one) => h("div", { class: "stack tight" }, copyable(one.override, "the setting"), h("p", { class: "small muted" }, one.why, about.control && run.checkpoints.length > 0 && [" · ", h("a", { href: `#/run/${run.id}/steer/${encodeURIComponent(one.override)}` }, "branch with this")]));
 
   function standing(found) {
     const next = found.checkpoint_every && ["running", "starting"].includes(found.state) ? (Math.floor(found.step / found.checkpoint_every) + 1) * found.checkpoint_every : null;

@@ -78,7 +78,7 @@ function told(run) {
   return [
     meter(run),
     h("p", { class: "small muted num" }, far(run), left ? ` · ${left} left` : "", run.images_per_s ? ` · ${number(run.images_per_s, 3)} images/s` : ""),
-    run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: "note bad" }, run.message),
+    run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: `note small ${run.state === "lost" ? "warn" : "bad"}`, title: run.message }, h("span", { class: "clamp" }, run.message)),
     h("div", { class: "facts" },
       h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),
       score ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started))),

@@ -5,6 +5,7 @@ import { paint, pixels } from "../lib/api.js";
 import { checkpointChoice, noCheckpoint, parseSeeds } from "./play.js";
 
 export function neighbours(body, run, { more }) {
+  if (run.translates) { fill(body, h("div", { class: "empty" }, h("h2", null, "A translation has no nearest training images"), h("p", null, "Its images are made of other images: Play shows input, output and the real one side by side."), h("a", { class: "button", href: `#/run/${run.id}/play` }, "Play"))); return null; }
   if (!run.checkpoints.length) { fill(body, noCheckpoint("Samples can be looked up from the first checkpoint on.")); return null; }
   const seedsField = h("input", { type: "text", value: more[0] ?? "0-7", "aria-label": "Seeds" }), classField = h("input", { type: "text", value: more[1] ?? "", placeholder: "all, in turn", "aria-label": "Classes by number" }), choice = checkpointChoice(run, () => {});
   const button = h("button", { class: "button primary", type: "submit" }, "Look"), found = h("div", { class: "near" });
@@ -37,7 +38,7 @@ export function neighbours(body, run, { more }) {
     const copies = answer.spaces.map((space) => space.closer.filter((share) => share < 0.02).length);
     const most = Math.max(...copies);
     fill(found,
-      h("section", { class: `panel verdict ${most ? "warn" : "good"}` }, h("div", { class: "sign" }, pill(most ? "lost" : "finished").firstChild), h("div", { class: "stack tight" }, h("p", { class: "said" }, most ? `${most} of ${seeds.length} samples are closer to a training image than 98 % of the training images are to each other.` : "None of these samples is unusually close to a training image."), h("p", { class: "muted" }, `Compared with ${count(answer.images)} training images, in ${answer.spaces.map((space) => space.name).join(" and in features: ")}.`, answer.spaces.length === 1 && " Features need an extractor’s weights, which are not here; copies that were shifted or recoloured do not show in pixels."))),
+      h("section", { class: `panel verdict ${most ? "warn" : "good"}` }, h("div", { class: "sign" }, pill(most ? "lost" : "finished").firstChild), h("div", { class: "stack tight" }, h("h2", { class: "said" }, most ? `${most} of ${seeds.length} samples are closer to a training image than 98 % of the training images are to each other.` : "None of these samples is unusually close to a training image."), h("p", { class: "muted" }, `Compared with ${count(answer.images)} training images, in ${answer.spaces.map((space) => space.name).join(" and in features: ")}.`, answer.spaces.length === 1 && " Features need an extractor’s weights, which are not here; copies that were shifted or recoloured do not show in pixels."))),
       seeds.map((seed, i) => h("section", { class: "panel case" }, h("figure", null, image(answer, i, `sample of seed ${seed}`), h("figcaption", null, `seed ${seed}`)),
         h("div", { class: "hits" }, answer.spaces.map((space, k) => h("div", { class: "stack tight" },
           h("p", { class: "small" }, h("b", null, space.name === "pixels" ? "in pixels" : `in features (${space.name})`), " ", h("span", { class: "muted" }, closer(space.closer[i], space, space.distances[i][0]))),

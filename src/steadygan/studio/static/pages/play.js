@@ -1,8 +1,9 @@
 // Play with a checkpoint: seeds, classes, truncation, latents dragged, walks, favourites.
 
-import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, toast, typing } from "../lib/dom.js";
+import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, quoted, toast, typing } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
 import { Pad } from "./pad.js";
+import { translate } from "./translate.js";
 
 const COUNTS = [1, 4, 9, 16, 25, 36, 64];
 const roll = () => Math.floor(Math.random() * 1e6);
@@ -26,7 +27,7 @@ export const noCheckpoint = (why) => h("div", { class: "empty" }, h("h2", null, 
 
 export function play(body, run, { more }) {
   if (!run.checkpoints.length) { fill(body, noCheckpoint("Images can be made from the first checkpoint on (train.checkpoint_every).")); return null; }
-  if (run.translates) { fill(body, h("section", { class: "panel stack" }, h("h2", null, "This run translates images"), h("p", { class: "muted" }, "It makes its images from yours, so there are no seeds to play with. On a folder of images:"), copyable(`steadygan translate ${run.place} --input FOLDER --out FOLDER`, "the command"))); return null; }
+  if (run.translates) return translate(body, run);
   const state = { seeds: Array.from({ length: 16 }, (_, i) => i), classes: null, truncation: null, at: [0, 0], directions: [100001, 100002], chosen: 0, about: null, walking: false };
   if (more[0]) { const seeds = parseSeeds(more[0]); if (seeds) state.seeds = seeds; }
   let favourites = kept("favourites", []).filter((one) => one.run === run.id);
@@ -96,8 +97,8 @@ export function play(body, run, { more }) {
     if (bring) detail.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
   const where = (one) => `${run.place}/checkpoints/step-${String(one.step).padStart(8, "0")}`;
-  const command = (one, label) => [`steadygan sample ${where(one)}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
-  const python = (one, label) => `import steadygan\n\ngenerator = steadygan.load("${where(one)}"${one.weights !== "ema" ? ', weights="raw"' : ""})\nimage = generator.from_seeds([${one.seeds[0]}]${label ? `, classes=${label.label}` : ""}${one.truncation ? `, truncation=${one.truncation}` : ""}${one.moves.length ? `, moves=${JSON.stringify(one.moves)}` : ""})[0]`;
+  const command = (one, label) => [`steadygan sample ${quoted(where(one))}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
+  const python = (one, label) => `import steadygan\n\ngenerator = steadygan.load(${JSON.stringify(where(one))}${one.weights !== "ema" ? ', weights="raw"' : ""})\nimage = generator.from_seeds([${one.seeds[0]}]${label ? `, classes=${label.label}` : ""}${one.truncation ? `, truncation=${one.truncation}` : ""}${one.moves.length ? `, moves=${JSON.stringify(one.moves)}` : ""})[0]`;
 
   function setSeeds(seeds) {
     state.seeds = seeds;

@@ -76,7 +76,7 @@ function headOf(head, run) {
     h("div", { class: "row spread" }, h("div", { class: "row" }, h("h1", null, run.name), pill(run.state), run.request && h("span", { class: "state" }, `asked to ${run.request}`)), h("label", { class: "check small" }, check, "compare")),
     h("p", { class: "muted" }, run.objective),
     h("div", { class: "meter" }, meter(run), h("p", { class: "small muted num" }, facts.join(" · "))),
-    run.message && h("p", { class: `note ${["collapsed", "failed", "lost"].includes(run.state) ? "bad" : ""}` }, run.message), troubled);
+    run.message && h("p", { class: `note ${{ collapsed: "bad", failed: "bad", lost: "warn" }[run.state] ?? ""}` }, run.message), troubled);
 }
 
 function troubles(head, found) {

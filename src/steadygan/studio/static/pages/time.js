@@ -33,7 +33,7 @@ export function draw(canvas, image) {
 
 export function time(body, run) {
   if (!run.steps_of_sheets.length) {
-    fill(body, h("div", { class: "empty" }, h("h2", null, "No samples yet"), h("p", null, "The first sheet comes at the first multiple of train.sample_every, and shows up here by itself.")));
+    fill(body, h("div", { class: "empty" }, h("h2", null, "No samples yet"), h("p", null, ["running", "starting", "paused"].includes(run.state) ? "The first sheet comes at the first multiple of train.sample_every, and shows up here by itself." : `This run ended at step ${count(run.step)}, before its first sheet (train.sample_every).`)));
     return { changed: (found) => { if (found.steps_of_sheets.length) location.reload(); } };
   }
   const state = { steps: run.steps_of_sheets, at: [run.steps_of_sheets.length - 1, 0], two: false, zoom: 0, playing: false, latent: null, speed: 8 };
@@ -78,7 +78,7 @@ export function time(body, run) {
   function size(image) {
     const room = Math.max(200, (stage.clientWidth - 28) / (state.two && innerWidth > 720 ? 2 : 1) - 26);
     const fit = Math.min(room / image.naturalWidth, (document.fullscreenElement ? innerHeight - 90 : Math.max(innerHeight * 0.72, 420)) / image.naturalHeight);
-    const base = fit > 1 && pixels ? Math.max(1, Math.floor(fit * 2) / 2) : Math.min(fit, 4);
+    const base = fit > 2 && pixels ? Math.floor(fit * 2) / 2 : Math.min(fit, 4);
     return base * 1.25 ** state.zoom;
   }
 
