@@ -122,7 +122,6 @@ REGULARISERS = tuple(
 )
 
 FEW = "model.width=8 model.latent=64 model.conditional=false model.generator.fmap_max=64 model.critic.fmap_max=64"
-COSINES = "shape:cosine,steps:1000"
 METHODS = (
     Entry(
         "fastgan",
@@ -146,18 +145,6 @@ METHODS = (
         "celeba",
         f"data.max_images=1000 data.flip=true {FEW} train.batch_size=16 augment.ada=null augment.apa.kimg=100 "
         "train.steps=3000 train.ema.half_life=200 objective.terms.r1.gamma=0.1",
-    ),
-    Entry(
-        "r3gan",
-        "R3GAN, 10,000 faces, 32 px",
-        "ffhq64-r3gan",
-        "celeba",
-        "data.size=32 model.width=6 model.generator.full=16 model.critic.full=16 train.batch_size=16 "
-        "train.accumulate=1 train.steps=1500 train.ema.half_life=200 "
-        + "".join(f"objective.terms.{term}.gamma={{{COSINES},start:1,end:0.1}} " for term in ("r1", "r2"))
-        + "".join(f"optim.{player}.lr={{{COSINES},start:5e-4,end:1e-4}} " for player in "gd")
-        + "".join(f"optim.{player}.beta2={{{COSINES},start:0.9,end:0.99}} " for player in "gd")
-        + f"augment.ada.p={{{COSINES},start:0,end:0.3}}",
     ),
 )
 

@@ -68,7 +68,7 @@ class Translations:
         }, b""
 
     def own(self, checkpoint: str, weights: str, run: str, direction: str, first: int, count: int) -> Answer:
-        """Held-out images and what becomes of them, raw: input and output of each, and the real one where pairs are."""
+        """Held-out images and their translations, raw: input and output of each, and the real one where pairs are."""
         translator, images = self.translator(checkpoint, weights), self.images(run)
         indices = [(first + i) % len(images) for i in range(min(count, len(images)))]
         domains = dict(zip("ab", images.take(indices), strict=True))
@@ -81,7 +81,7 @@ class Translations:
         return {**about, **shape}, data
 
     def given(self, checkpoint: str, weights: str, run: str, direction: str, image: str, keep: bool = False) -> Answer:
-        """An image file (base64) and what becomes of it, raw; with `keep`, a stamped PNG of the latter."""
+        """An image file (base64) and its translation, raw; with `keep`, a stamped PNG of the latter."""
         translator = self.translator(checkpoint, weights)
         try:
             picture = eight_bit(open_image(base64.b64decode(image)), translator.channels)
