@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-MODELS = ("pix2pix", "csgan")
 WIDTH, POOL = 64, 50
 ADAM: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999)}
 
@@ -30,13 +29,13 @@ def translation_step(sources: Path, name: str, *, batch: int, size: int) -> Call
     """
     sys.path.insert(0, str(sources / "pytorch-CycleGAN-and-pix2pix"))
     networks = importlib.import_module("models.networks")
-    model = {"pix2pix": _pix2pix, "csgan": _csgan}[name](sources, networks)
+    model = _pix2pix() if name == "pix2pix" else _csgan(sources / "CSGAN" / "csgan.py", networks)
     images = [torch.rand(batch, 3, size, size) * 2 - 1 for _ in "ab"]
     model.real_A, model.real_B = model.input_A, model.input_B = images
     return model.optimize_parameters  # type: ignore[no-any-return]
 
 
-def _pix2pix(sources: Path, networks: Any) -> Any:
+def _pix2pix() -> Any:
     names = {"name": "timed", "checkpoints_dir": "", "preprocess": "none", "gpu_ids": [], "isTrain": True}
     g = {"netG": "resnet_9blocks", "ngf": WIDTH, "input_nc": 3, "output_nc": 3, "no_dropout": True, "norm": "instance"}
     d = {"netD": "basic", "ndf": WIDTH, "n_layers_D": 3, "init_type": "normal", "init_gain": 0.02}
@@ -44,8 +43,7 @@ def _pix2pix(sources: Path, networks: Any) -> Any:
     return importlib.import_module("models.pix2pix_model").Pix2PixModel(Namespace(**names, **g, **d, **game))
 
 
-def _csgan(sources: Path, networks: Any) -> Any:
-    place = sources / "CSGAN" / "csgan.py"
+def _csgan(place: Path, networks: Any) -> Any:
     module = types.ModuleType("models.csgan_model")
     module.__package__ = "models"
     exec(compile(place.read_text().replace("async=", "non_blocking="), str(place), "exec"), module.__dict__)

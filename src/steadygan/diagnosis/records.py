@@ -32,7 +32,7 @@ class Records:
 
     @property
     def step(self) -> int:
-        """The last one."""
+        """The training step of the last line."""
         return int(self.lines[-1]["step"])
 
     @property

@@ -19,13 +19,18 @@ Kind = TypeVar("Kind", bound=BaseModel)
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-class Making(BaseModel):
-    """A request for images; a checkpoint is named by its step."""
+class OfCheckpoint(BaseModel):
+    """What is asked of a checkpoint, which is named by its step."""
 
     model_config = ConfigDict(extra="forbid")
 
     step: int
     weights: Literal["ema", "raw"] = "ema"
+
+
+class Making(OfCheckpoint):
+    """A request for images."""
+
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=256)] = [0]
     classes: Annotated[list[Annotated[int, Field(ge=0, lt=10**6)]], Field(min_length=1, max_length=256)] | None = None
     truncation: Annotated[float, Field(gt=0, le=10)] | None = None
@@ -57,26 +62,22 @@ class Neighbours(Making):
     k: Annotated[int, Field(ge=1, le=20)] = 5
 
 
-class Pairs(BaseModel):
+class Translating(OfCheckpoint):
+    """A request for translations."""
+
+    direction: Literal["a2b", "b2a"] = "a2b"
+
+
+class Pairs(Translating):
     """Held-out images of a translation."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    step: int
-    weights: Literal["ema", "raw"] = "ema"
-    direction: Literal["a2b", "b2a"] = "a2b"
     first: Annotated[int, Field(ge=0, lt=10**9)] = 0
     count: Annotated[int, Field(ge=1, le=16)] = 4
 
 
-class Translated(BaseModel):
+class Translated(Translating):
     """An image to be translated, as base64; `keep`: to be sent back as a file."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    step: int
-    weights: Literal["ema", "raw"] = "ema"
-    direction: Literal["a2b", "b2a"] = "a2b"
     image: Annotated[str, Field(min_length=1)]
     keep: bool = False
 
@@ -182,7 +183,7 @@ def _checkpoint(run: RunFiles, step: int) -> str:
     return str(path)
 
 
-def _arguments(run: RunFiles, wanted: Making | Pairs | Translated) -> dict[str, Any]:
+def _arguments(run: RunFiles, wanted: OfCheckpoint) -> dict[str, Any]:
     found = wanted.model_dump()
     return {"checkpoint": _checkpoint(run, found.pop("step")), **found}
 
