@@ -39,9 +39,10 @@ def test_images_are_the_same_bits_as_from_the_checkpoint(kind: str, to: str, tmp
     assert not torch.equal(before[0], before[1])
 
 
-def test_a_file_without_an_ending_gets_that_by_which_it_is_read(tmp_path: Path) -> None:
-    shared = package.export(checkpoint("dcgan", tmp_path), "zip", tmp_path / "mine")
-    assert shared == tmp_path / "mine.zip"
+@pytest.mark.parametrize("name", ["mine", "mine (1).bin"])
+def test_a_zip_is_known_by_what_it_lists_whatever_it_is_called(name: str, tmp_path: Path) -> None:
+    shared = package.export(checkpoint("dcgan", tmp_path), "zip", tmp_path / name)
+    assert shared == tmp_path / name
     assert package.load(shared, device="cpu").kind == "dcgan"
 
 

@@ -78,8 +78,6 @@ def export(
     if target is None:
         raise UserError(f"--to {to}: no such form; {nearest(to, [*TARGETS, 'hub:USER/NAME'])}")
     place = Path(out) if out is not None else default_output(path, f"generator{target.suffix}")
-    if not place.suffix and target.suffix:
-        place = place.with_name(place.name + target.suffix)  # readers know the form by its ending
     if place.exists():
         raise UserError(f"{place} is there already; name another place with --out, or remove it")
     check_folder(place.parent, place)

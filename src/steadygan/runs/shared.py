@@ -41,12 +41,24 @@ def is_shared(path: Path) -> bool:
 
 def is_foreign(path: Path) -> bool:
     """Whether a path names another program's weights: a file such as a .pkl, .pt or .pth, or a folder with such."""
-    return (path / HUGGING_FACE).is_file() or (path.is_file() and path.suffix.lower() not in OURS)
+    other = path.is_file() and path.suffix.lower() not in OURS and not _is_zip(path)
+    return (path / HUGGING_FACE).is_file() or other
 
 
 def is_elsewhere(path: Path) -> bool:
     """Whether a path names a zip file or a repository of the Hub in place of a folder."""
-    return str(path).startswith(HUB) or (path.suffix.lower() == ".zip" and path.is_file())
+    return str(path).startswith(HUB) or _is_zip(path)
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file is a zip of a shared generator: by its ending, or, under another name, by the files it lists."""
+    if not path.is_file() or path.suffix.lower() in OURS:
+        return path.is_file() and path.suffix.lower() == ".zip"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {MODEL, CONFIG} <= {PurePosixPath(name).name for name in archive.namelist()}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError):
+        return False
 
 
 def opened(path: Path) -> Path:
