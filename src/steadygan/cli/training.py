@@ -75,15 +75,15 @@ def train(
                 )
             if own and start:
                 from steadygan.recipes.finetune import fine_tuning
-                from steadygan.recipes.plan import free_directory
+                from steadygan.recipes.plan import own_directory
 
                 config = fine_tuning(source, start, [*(overrides or []), *_as_overrides(hours, size)])
-                out = out or free_directory(config.name)
+                out = out or own_directory(config.name, restarted=restarted())
             elif own:
-                from steadygan.recipes.plan import free_directory
+                from steadygan.recipes.plan import own_directory
 
                 made = planning.make(source, overrides, hours, size)
-                config, out = made.config, out or free_directory(made.name)
+                config, out = made.config, out or own_directory(made.name, restarted=restarted())
             else:
                 overrides = [*overrides, *_as_overrides(hours, size)]
                 config = None if resume else configuration.load(source, overrides)

@@ -17,6 +17,7 @@ from steadygan.overrides import parse
 from steadygan.recipes.choose import PRESET, Chosen, choose, described, own_name
 from steadygan.recipes.look import Look, look_at
 from steadygan.recipes.speed import Machine, machine
+from steadygan.runs.status import ENDED, read_status
 
 OWN = "your own images"
 """`about.paper` of a run on the user's own images."""
@@ -137,11 +138,19 @@ def _machine(device: torch.device, look: Look) -> tuple[Machine, int | None]:
     return found, found.threads
 
 
-def free_directory(name: str, root: Path = Path("runs")) -> Path:
-    """`runs/NAME`, or with a number where there is a run of that name already."""
-    path, number = root / name, 2
+def own_directory(name: str, root: Path = Path("runs"), *, restarted: bool = False) -> Path:
+    """The run directory of images of one's own: `runs/NAME`, or with a number where there is a run of that name.
+
+    Args:
+        name: of the run.
+        root: the directory of all runs.
+        restarted: torchrun restarted the command: the run that its first start left unfinished is meant.
+    """
+    path, number, last = root / name, 2, None
     while path.exists():
-        path, number = root / f"{name}-{number}", number + 1
+        last, path, number = path, root / f"{name}-{number}", number + 1
+    if restarted and last is not None and (status := read_status(last)) and status["state"] not in ENDED:
+        return last
     return path
 
 

@@ -15,6 +15,9 @@ from steadygan.files import read_json, write_text
 
 State = Literal["starting", "running", "paused", "finished", "stopped", "collapsed", "failed"]
 
+ENDED: tuple[State, ...] = ("finished", "stopped", "collapsed")
+"""States of a run that ended as it meant to: nobody need restart it."""
+
 FILE = "status.json"
 SCHEMA = 1
 BEAT_SECONDS = 5.0
