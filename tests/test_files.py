@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from steadygan.config import load
 from steadygan.errors import UserError
 from steadygan.files import parse_yaml, sha256, whole_directory, write_whole
 
@@ -88,3 +89,10 @@ def test_yaml_that_is_no_configuration_is_refused_in_a_line(text: str, message: 
 
 def test_yaml_with_an_alias_is_read() -> None:
     assert parse_yaml("a: &x {b: 1}\nc: *x\n", "mine.yaml") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+@pytest.mark.parametrize("text", ["", "null\n", "{}\n", "# all of it is a comment\n"])
+def test_a_file_that_sets_nothing_is_no_experiment(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml: sets nothing; is the file damaged\?.*extends: NAME"):
+        load(tmp_path / "mine.yaml")

@@ -58,7 +58,12 @@ def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, 
             f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
             f"(`{command_line('presets')}` lists them)"
         )
-    tree = parse_yaml(text, path if path.is_file() else source) or {}
+    tree = parse_yaml(text, path if path.is_file() else source)
+    if tree is None or tree == {}:
+        raise UserError(
+            f"{source}: sets nothing; is the file damaged? An experiment of your own begins with a preset: "
+            "`extends: NAME`"
+        )
     if not isinstance(tree, dict):
         raise UserError(f"{source}: expected a mapping of sections, found {type(tree).__name__}")
     base = tree.pop("extends", None)
