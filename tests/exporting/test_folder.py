@@ -262,6 +262,7 @@ def test_names_are_those_that_are_written(shared: Path) -> None:
     with zipfile.ZipFile(shared) as archive:
         assert set(archive.namelist()) <= set(NAMES)
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o644}, "whoever unpacks it can read it"
 
 
 @pytest.fixture

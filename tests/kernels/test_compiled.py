@@ -126,8 +126,14 @@ def linked(path: Path) -> None:
     path.symlink_to(real)
 
 
+def piped(path: Path) -> None:
+    """A pipe of that name: who opens one to read waits for a writer."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 @needs_code
-@pytest.mark.parametrize("harm", [shortened, emptied, changed, writable, linked])
+@pytest.mark.parametrize("harm", [shortened, emptied, changed, writable, linked, piped])
 def test_a_harmed_library_is_not_loaded_but_made_again(
     harm: Callable[[Path], None], folder: Path, starts: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,16 @@ def test_cache_folder_comes_from_the_environment(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("STEADYGAN_CACHE", str(tmp_path / "cache"))
     run(tmp_path, cache_dir=None)
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_the_cache_has_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run(tmp_path)
+    finally:
+        os.umask(before)
+    (file,) = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
 def test_a_cache_that_cannot_be_written_warns_and_scores(tmp_path: Path) -> None:

@@ -20,14 +20,13 @@ from steadygan.data.labels import MANIFEST
 from steadygan.data.ordered import THREADS, in_order
 from steadygan.data.source import Source
 from steadygan.errors import UserError
-from steadygan.files import write_whole
+from steadygan.files import write_whole, zip_entry
 from steadygan.pictures.grid import to_pil
 
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 6},
     "webp": {"lossless": True, "quality": 75, "method": 4},
 }
-DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -80,23 +79,17 @@ def pack(
                 else:
                     names.append(f"{len(names) // 1000:05}/img{len(names):08}.{format}")
                     kept.append(index)
-                    archive.writestr(_entry(names[-1]), entry)
+                    archive.writestr(zip_entry(names[-1]), entry)
                 if progress is not None:
                     progress(index + 1, len(source))
             manifest: dict[str, Any] = {"labels": None}
             if source.labels is not None:
                 pairs = zip(names, source.labels[kept].tolist(), strict=True)
                 manifest = {"labels": list(pairs), "classes": source.class_names}
-            archive.writestr(_entry(MANIFEST), json.dumps(manifest, ensure_ascii=False))
+            archive.writestr(zip_entry(MANIFEST), json.dumps(manifest, ensure_ascii=False))
 
     write_whole(out, write)
     return Packed(len(names), out.stat().st_size, {failure.name: failure.reason for failure in failures})
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(name, DATE)
-    entry.create_system, entry.external_attr = 3, 0o644 << 16
-    return entry
 
 
 def _encode(source: Source, crop: str, format: str, index: int) -> bytes | UnreadableImage:

@@ -14,15 +14,13 @@ from safetensors.torch import save_file
 from steadygan._version import __version__
 from steadygan.exporting.card import card
 from steadygan.exporting.subject import Subject
-from steadygan.files import sha256, whole_directory, write_whole
+from steadygan.files import sha256, whole_directory, write_whole, zip_entry
 from steadygan.generators.generator import Generator
 from steadygan.pictures.grid import save_grid
 from steadygan.runs.checkpoint import AVERAGED, FORMAT, network_digests, read_statistics, weights_digest
 from steadygan.runs.shared import CARD, CONFIG, MODEL, SHEET, STATISTICS
 
 SAMPLES, COLUMNS = 32, 8
-DATED = (1980, 1, 1, 0, 0, 0)
-"""Of the files in a zip, so that equal generators make equal zips."""
 
 
 def write(subject: Subject, out: Path) -> None:
@@ -41,7 +39,7 @@ def pack(folder: Path, out: Path) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.iterdir()):
             with (
-                archive.open(zipfile.ZipInfo(file.name, DATED), "w", force_zip64=True) as entry,
+                archive.open(zip_entry(file.name), "w", force_zip64=True) as entry,
                 file.open("rb") as source,
             ):
                 while block := source.read(1 << 20):

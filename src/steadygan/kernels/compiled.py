@@ -141,7 +141,8 @@ def _kept(folder: Path, key: str) -> bytes | None:
     """The bytes of a kept library if they match the compiled ones; a damaged one is removed."""
     for path in folder.glob(f"{key}-*.so"):
         with suppress(OSError):
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            # Not blocking: a pipe of that name would be waited for.
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 ours, code = _is_ours(os.fstat(file.fileno())), file.read()
             if ours and path.stem == f"{key}-{_digest(code)}":
                 with suppress(OSError):

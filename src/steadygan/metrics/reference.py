@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from steadygan.files import cache_root
+from steadygan.errors import UserError
+from steadygan.files import cache_root, write_whole
 
 
 class Reference(NamedTuple):
@@ -48,11 +47,10 @@ def save_reference(path: Path, reference: Reference) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-            tensors = {name: tensor.contiguous() for name, tensor in reference._asdict().items()}
-            save_file(tensors, Path(aside) / path.name, metadata={"sha256": _digest(reference)})
-            os.replace(Path(aside) / path.name, path)
-    except OSError as error:
+        tensors = {name: tensor.contiguous() for name, tensor in reference._asdict().items()}
+        digest = {"sha256": _digest(reference)}
+        write_whole(path, lambda file: save_file(tensors, file, metadata=digest), durable=False)
+    except (OSError, UserError, SafetensorError) as error:
         advice = "set STEADYGAN_CACHE to a writable folder"
         warnings.warn(f"reference statistics not cached: {error}; {advice}", stacklevel=2)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from steadygan.errors import UserError
 from steadygan.exporting import export
+from steadygan.files import zip_entry
 from steadygan.generators.generator import Generator
 from steadygan.generators.remaking import label_of, stamp_for
 from steadygan.machine import choose_device
@@ -206,6 +207,6 @@ def _folder(images: Tensor, stamp: Stamp, generator: Generator) -> bytes:
         for index, (seed, image) in enumerate(zip(stamp.arguments["seeds"], images, strict=True)):
             name = f"{index:04d}-seed-{seed}.png"
             stamps[name] = stamp.of(index, *label_of(generator, stamp.arguments.get("classes"), index))
-            archive.writestr(name, png(to_pil(image), stamps[name]))
-        archive.writestr(SIDECAR, sidecar(stamps))
+            archive.writestr(zip_entry(name), png(to_pil(image), stamps[name]))
+        archive.writestr(zip_entry(SIDECAR), sidecar(stamps))
     return out.getvalue()
