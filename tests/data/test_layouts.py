@@ -119,6 +119,15 @@ def test_a_wrong_dataset_json_is_explained(tmp_path: Path, manifest: str, compla
 
 
 @packings
+@pytest.mark.parametrize("made", ["@eaDir/1.png", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".thumbnails"])
+def test_what_systems_put_beside_images_is_not_trained_on(tmp_path: Path, pack: Packing, made: str) -> None:
+    images = ("cat/1.png", "dog/2.png")
+    files = {name: png(0) for name in (*images, f"{made}/thumb.png", f"cat/{made}/thumb.png")}
+    source = open_source(str(pack(tmp_path, files)), size=8)
+    assert (source.names, source.class_names, source.ignored) == (images, ("cat", "dog"), 2)
+
+
+@packings
 def test_one_stray_file_costs_no_label(tmp_path: Path, pack: Packing) -> None:
     files = {f"{kind}/{index}.png": png(index) for kind in ("cat", "dog") for index in range(5)}
     path = pack(tmp_path, files | {"logo.png": png(99)})

@@ -37,6 +37,8 @@ OTHER_IMAGES: tuple[str, ...] = (
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
 TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
+UNSEEN = ("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
+"""Folders that systems and storage devices make: their images are thumbnails, bins and earlier states."""
 STRAYS = 0.1
 """Up to this share of images outside class folders are strays; with more, the folders are not classes."""
 NAMED = 5
@@ -85,8 +87,8 @@ def list_images(files: Container, path: str) -> Listing:
 
 def hidden(name: str) -> bool:
     """Whether a file is one that people do not see."""
-    # Finder's zips hold an undecodable "__MACOSX/._x.jpg" for every x.jpg.
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    # Finder's zips hold an undecodable "__MACOSX/._x.jpg" for every x.jpg, Synology's folders thumbnails of each.
+    return any(part.startswith(".") or part.lower() in UNSEEN for part in name.split("/"))
 
 
 def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, path: str) -> str | None:
