@@ -170,14 +170,29 @@ def test_two_data_sets_side_by_side_are_refused(tmp_path: Path) -> None:
         open_source(str(as_data_folder(tmp_path, files)), size=8)
 
 
-def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
-    root = as_data_folder(tmp_path, {"a/1.png": png(0)})
+def linked(path: Path, target: Path) -> None:
     try:
-        os.symlink(root / "a", root / "b")
-        os.symlink(root, root / "a" / "up")
+        os.symlink(target, path)
     except OSError:
         pytest.skip("this system makes no symbolic links")
-    assert open_source(str(root), size=8).names == ("a/1.png", "b/1.png")
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    root = as_data_folder(tmp_path, {"a/1.png": png(0)})
+    linked(root / "b", as_data_folder(tmp_path / "elsewhere", {"2.png": png(0), "deep/3.png": png(0)}))
+    assert open_source(str(root), size=8).names == ("a/1.png", "b/2.png", "b/deep/3.png")
+
+
+@pytest.mark.parametrize("target", ["..", "", "a", "b", "b/deep"])
+def test_no_folder_is_read_twice_through_links(tmp_path: Path, target: str) -> None:
+    root = as_data_folder(tmp_path, {"a/1.png": png(0), "b/2.png": png(0), "b/deep/notes.txt": b""})
+    linked(root / "a" / "link", root / target)
+    linked(root / "b" / "deep" / "back", root / "a")
+    with pytest.warns(
+        UserWarning, match="2 links to folders are left out, as those are read where they lie: a/link, b/deep/back"
+    ):
+        source = open_source(str(root), size=8)
+    assert (source.names, source.class_names) == (("a/1.png", "b/2.png"), ("a", "b"))
 
 
 @pytest.mark.parametrize(("low", "high"), [(82, 155), (-5, 0), (0, 70_000)])
