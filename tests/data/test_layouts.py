@@ -154,6 +154,53 @@ def test_only_the_training_part_is_read(tmp_path: Path, pack: Packing, wrapper: 
     assert source.class_names == tuple(kind.rstrip("/") for kind in kinds if kind)
 
 
+@packings
+def test_a_part_in_every_class_is_no_class(tmp_path: Path, pack: Packing) -> None:
+    parts = ("train", "train", "val")
+    files = {f"{kind}/{part}/{i}.png": png(i) for kind in ("cat", "dog") for i, part in enumerate(parts)}
+    with pytest.warns(UserWarning, match=r"only the 4 images of \*/train/ are used, and 2 are left out$"):
+        source = open_source(str(pack(tmp_path, files)), size=8)
+    assert source.class_names == ("cat", "dog")
+    assert all("/train/" in name for name in source.names)
+
+
+@pytest.mark.parametrize(
+    ("folders", "kept", "classes"),
+    [
+        (("train2017", "val2017"), ("train2017",), ()),
+        (("train_images", "test_images"), ("train_images",), ()),
+        (("set_train_HR", "set_valid_HR"), ("set_train_HR",), ()),
+        (("cat_train", "cat_val", "dog_train", "dog_val"), ("cat_train", "dog_train"), ("cat", "dog")),
+        (("trainA", "trainB", "testA", "testB"), ("trainA", "trainB"), ("A", "B")),
+        (("train/cat/images", "train/dog/images", "val/images"), ("train/cat/images", "train/dog/images"),
+         ("cat", "dog")),
+        (("train/cat", "train/dog", "val/cat", "extra", "."), ("train/cat", "train/dog"), ("cat", "dog")),
+    ],
+)  # fmt: skip
+def test_test_images_stay_out_however_folders_say_it(
+    tmp_path: Path, folders: tuple[str, ...], kept: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    path = as_data_folder(tmp_path, {f"{folder}/{i}.png": png(i) for folder in folders for i in range(2)})
+    with pytest.warns(UserWarning, match=f"only the {2 * len(kept)} images of .* are used"):
+        source = open_source(str(path), size=8)
+    assert source.names == tuple(f"{folder}/{i}.png" for folder in kept for i in range(2))
+    assert source.class_names == classes
+
+
+@pytest.mark.parametrize("names", [("train_station", "test_tube"), ("car", "bus", "train"), ("bullet_train", "cat")])
+def test_classes_that_sound_like_parts_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = as_data_folder(tmp_path, {f"{name}/{i}.png": png(i) for name in names for i in range(2)})
+    assert open_source(str(path), size=8).class_names == tuple(sorted(names))
+
+
+@packings
+def test_one_folder_in_every_class_is_packaging(tmp_path: Path, pack: Packing) -> None:
+    files = {f"set/{kind}/images/{i}.png": png(i) for kind in ("cat", "dog") for i in range(2)}
+    source = open_source(str(pack(tmp_path, files)), size=8)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog"), [0, 0, 1, 1])
+
+
 def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     files = {"a.png": png(0), **{f"IMG_{index}.HEIC": b"?" for index in range(3)}}
     with pytest.warns(UserWarning, match=r"3 images are skipped and 1 .*IMG_0\.HEIC, IMG_1\.HEIC, IMG_2"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from steadygan.data.containers.base import EXTENSIONS, Container, Listing
+from steadygan.data.folders import find_split, inner_paths
 from steadygan.data.labels import (
     MANIFEST,
     TABLE,
@@ -36,7 +37,6 @@ OTHER_IMAGES: tuple[str, ...] = (
 )
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
-TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
 UNSEEN = ("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
 """Folders that systems and storage devices make: their images are thumbnails, bins and earlier states."""
 STRAYS = 0.1
@@ -77,12 +77,12 @@ def list_images(files: Container, path: str) -> Listing:
             f"read, {_some(others)}: convert them to PNG or JPEG",
             stacklevel=2,
         )
-    images = _training_part(images, path)
+    images, folders = _training_part(images, path)
     if found := sidecars(files, visible, images):
         images = sidecar_images(images, path)
         labels, class_names = sidecar_labels(files, found, images, path)
         return Listing("webdataset", images, len(everything) - len(images) - len(found), labels, class_names)
-    return _by_folders(images, len(everything) - len(images), path)
+    return _by_folders(folders, len(everything) - len(images), path)
 
 
 def hidden(name: str) -> bool:
@@ -100,51 +100,40 @@ def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, p
     return found[0] if found else None
 
 
-def _training_part(images: tuple[str, ...], path: str) -> tuple[str, ...]:
-    """The images of train/ where there are val/ or test/ next to it; else all."""
-    found = split_folders(images)
-    if not found:
-        return images
-    (training, kept), *others = found.items()
-    below = " and ".join(f"{posixpath.basename(other)}/" for other, _ in others)
+def _training_part(images: tuple[str, ...], path: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The images of train/ where there are val/ or test/ next to it, else all; and what is left of their folders."""
+    found = find_split(images)
+    if found is None:
+        return images, {name: posixpath.dirname(name) for name in images}
+    kept = tuple(found.classes)
+    training = " and ".join(f"{_short(folder)}/" for folder in found.training)
+    others = " and ".join(f"{_short(folder)}/" for folder in found.others)
+    other = next(iter(found.others))
     warnings.warn(
-        f"{path} holds {posixpath.basename(training)}/ and {below}: only the {len(kept)} images of "
-        f"{posixpath.basename(training)}/ are used, and {len(images) - len(kept)} are left out; give the folder "
-        f"{others[0][0]} in it to read those",
+        f"{path} holds {training} and {others}: only the {len(kept)} images of {training} are used, and "
+        f"{len(images) - len(kept)} are left out"
+        + ("" if "*" in other else f"; give the folder {other} in it to read those"),
         stacklevel=3,
     )
-    return kept
+    return kept, found.classes
 
 
-def split_folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The images of train/ and of the val/ or test/ next to it, by these folders, train/ first; else nothing."""
-    if not images:
-        return {}
-    top = posixpath.commonpath({posixpath.dirname(name) for name in images})
-    parts: dict[str, list[str]] = {}
-    for name in images:
-        first, slash, _ = name[len(top) :].lstrip("/").partition("/")
-        parts.setdefault(first if slash else "", []).append(name)
-    training = [part for part in parts if part.lower() in TRAINING]
-    others = sorted(part for part in parts if part.lower() in OTHER_SPLITS)
-    if len(training) != 1 or not others or len(others) + 1 < len(parts):
-        return {}
-    return {posixpath.join(top, part): tuple(parts[part]) for part in (training[0], *others)}
+def _short(folder: str) -> str:
+    return folder if "*" in folder else posixpath.basename(folder)
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
-def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
-    folders = [posixpath.dirname(name) for name in images]
-    # One folder around everything is packaging, not a class.
-    common = posixpath.commonpath(set(folders))
-    inner = {folder: folder[len(common) :].lstrip("/") for folder in set(folders)}
+def _by_folders(folders: Mapping[str, str], ignored: int, path: str) -> Listing:
+    """Images by their folders, each of which is a class if every image lies one folder down."""
+    images = tuple(folders)
+    inner = inner_paths(tuple(folders.values()))
     classes = tuple(sorted(inner.values()))
     if classes == ("",):
         return Listing("flat", images, ignored)
-    strays = [name for name, folder in zip(images, folders, strict=True) if not inner[folder] or "/" in inner[folder]]
+    strays = [name for name, folder in folders.items() if not inner[folder] or "/" in inner[folder]]
     classes = tuple(name for name in classes if name and "/" not in name)
     if strays and (len(classes) < 2 or len(strays) > STRAYS * len(images)):
         return Listing("nested folders", images, ignored)
@@ -156,7 +145,7 @@ def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
         )
         lost = set(strays)
         images = tuple(name for name in images if name not in lost)
-        folders, ignored = [posixpath.dirname(name) for name in images], ignored + len(strays)
+        ignored += len(strays)
     number = {name: label for label, name in enumerate(classes)}
-    labels = np.array([number[inner[folder]] for folder in folders], np.int64)
+    labels = np.array([number[inner[folders[name]]] for name in images], np.int64)
     return Listing("class folders", images, ignored, labels, classes)
