@@ -79,7 +79,7 @@ def test_labels_of_any_plain_type_are_classes(tmp_path: Path, labels: list[Any],
     ("labels", "complaint"),
     [
         ([[0], [1]], r"the column label holds lists, expected one class number or name in each row"),
-        (["cat", None], r"the column label of a\.parquet: no value \(image 2\) is not a label"),
+        (["cat", None], r"the column label of a\.parquet: no value \(image 2\) is no label"),
         ([0, -1], "-1 is not a label, as class numbers start at 0"),
     ],
 )

@@ -51,7 +51,7 @@ def number_classes(
         if not isinstance(value, str) or value.strip().lower() in MISSING
     )
     raise UserError(
-        f"{where}: {_shown(wrong)} (image {row}) is not a label; expected class numbers from 0, or names, for every image"
+        f"{where}: {_shown(wrong)} (image {row}) is no label; expected class numbers from 0, or names, for each image"
     )
 
 
