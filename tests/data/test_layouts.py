@@ -9,7 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.making import Packing, as_data_folder, as_data_zip, encoded, noise, packings, png, sixteen
+from data.making import (
+    Packing,
+    as_data_folder,
+    as_data_tar,
+    as_data_tgz,
+    as_data_zip,
+    encoded,
+    noise,
+    packings,
+    png,
+    sixteen,
+)
 from PIL import Image
 
 from steadygan.data.decoding import UnreadableImage
@@ -208,6 +219,36 @@ def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "data/a.png").unlink()
     with pytest.raises(UserError, match=r"3 of them images of kinds that are not read, IMG_0\.HEIC"):
         open_source(str(tmp_path / "data"), size=8)
+
+
+@pytest.mark.parametrize("wanted", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("pack", [as_data_folder, as_data_zip, as_data_tar, as_data_tgz])
+def test_files_without_an_ending_are_known_by_their_content(tmp_path: Path, pack: Packing, wanted: str) -> None:
+    files = {"b": encoded(Image.fromarray(noise(1)), wanted), "a.png": png(0), "README": b"of mine", "empty": b""}
+    source = open_source(str(pack(tmp_path, files)), size=8)
+    assert (source.names, source.ignored) == (("a.png", "b"), 2)
+    assert source.read(1).shape == (3, 8, 8)
+
+
+@packings
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("a.zip", r"archives are not looked into, a\.zip: give one of them"),
+        ("a.dat", r"but a\.dat is a PNG: name such"),
+    ],
+)
+def test_where_no_image_is_seen_what_is_there_is_named(
+    tmp_path: Path, pack: Packing, name: str, complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        open_source(str(pack(tmp_path, {name: png(0)})), size=8)
+
+
+@packings
+def test_archives_beside_images_are_warned_of(tmp_path: Path, pack: Packing) -> None:
+    with pytest.warns(UserWarning, match=r"is not read, more/b\.zip: unpack them"):
+        assert open_source(str(pack(tmp_path, {"a.png": png(0), "more/b.zip": b"?"})), size=8).names == ("a.png",)
 
 
 def test_two_data_sets_side_by_side_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from steadygan.data.containers.base import EXTENSIONS, Container, Listing
 from steadygan.data.folders import find_split, inner_paths
+from steadygan.data.kinds import ARCHIVES, hidden, images_among, kind
 from steadygan.data.labels import (
     MANIFEST,
     TABLE,
@@ -37,8 +38,6 @@ OTHER_IMAGES: tuple[str, ...] = (
 )
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
-UNSEEN = ("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
-"""Folders that systems and storage devices make: their images are thumbnails, bins and earlier states."""
 STRAYS = 0.1
 """Up to this share of images outside class folders are strays; with more, the folders are not classes."""
 NAMED = 5
@@ -57,7 +56,7 @@ def list_images(files: Container, path: str) -> Listing:
         return known
     everything = set(files.names())
     visible = sorted(name for name in everything if not hidden(name))
-    images = tuple(name for name in visible if name.lower().endswith(EXTENSIONS))
+    images = tuple(images_among(files, visible))
     for file, read in ((MANIFEST, manifest_labels), (TABLE, table_labels)):
         name = _nearest_to_root(visible, images, file, path)
         if name is not None:
@@ -65,11 +64,14 @@ def list_images(files: Container, path: str) -> Listing:
             labels, class_names = read(files, name, images, f"{name} in {path}")
             return Listing(file, images, len(everything) - len(images) - 1, labels, class_names)
     others = [name for name in visible if name.lower().endswith(OTHER_IMAGES)]
+    archives = [name for name in visible if name.lower().endswith(ARCHIVES)]
     if not images:
-        unread = f", {len(others)} of them images of kinds that are not read, {_some(others)}" if others else ""
-        raise UserError(
-            f"there are no images in {path} ({len(everything)} other files{unread}): "
-            f"give a folder or an archive with files ending in {' '.join(EXTENSIONS)}"
+        raise UserError(_nothing(files, visible, others, archives, f"{path} ({len(everything)} other files)"))
+    if archives:
+        warnings.warn(
+            f"{path}: what lies in archives beside or below the images is not read, {_some(archives)}: unpack them, or "
+            "move them away",
+            stacklevel=2,
         )
     if others:
         warnings.warn(
@@ -85,10 +87,19 @@ def list_images(files: Container, path: str) -> Listing:
     return _by_folders(folders, len(everything) - len(images), path)
 
 
-def hidden(name: str) -> bool:
-    """Whether a file is one that people do not see."""
-    # Finder's zips hold an undecodable "__MACOSX/._x.jpg" for every x.jpg, Synology's folders thumbnails of each.
-    return any(part.startswith(".") or part.lower() in UNSEEN for part in name.split("/"))
+def _nothing(
+    files: Container, visible: Sequence[str], others: Sequence[str], archives: Sequence[str], where: str
+) -> str:
+    """The message about a place without images that names what is there instead."""
+    if others:
+        unread = f"{len(others)} of them images of kinds that are not read, {_some(others)}"
+        return f"there are no images in {where}, {unread}: convert them to PNG"
+    if archives:
+        return f"there are no images in {where}: its archives are not looked into, {_some(archives)}: give one of them"
+    named = next((name for name in visible[:NAMED] if kind(files, name)), None)
+    if named is not None:
+        return f"there are no images in {where}, but {named} is a {kind(files, named)}: name such files with its ending"
+    return f"there are no images in {where}: give a folder or an archive with files ending in {' '.join(EXTENSIONS)}"
 
 
 def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, path: str) -> str | None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.data.containers.base import Container
-from steadygan.data.domains import find_domains, image_names
+from steadygan.data.domains import find_domains
 from steadygan.data.folders import find_split
+from steadygan.data.kinds import image_names
 from steadygan.errors import command_line
 
 

@@ -20,7 +20,9 @@ from steadygan.data.ordered import in_order
 from steadygan.errors import UserError
 from steadygan.files import sha256
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+EXTENSIONS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+EXTENSIONS += (".jfif", ".jpe", ".apng", ".ppm", ".pgm", ".pbm", ".pnm")
+HEAD_BYTES = 16
 MAX_MEMBER_BYTES, PART_BYTES = 256 << 20, 1 << 20
 
 
@@ -45,6 +47,10 @@ class Container(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """One file's content, at most MAX_MEMBER_BYTES. Raises nearly anything when it is damaged."""
+
+    def head(self, name: str) -> bytes:
+        """A file's first HEAD_BYTES bytes, or more of it. Raises nearly anything when it is damaged."""
+        return self.read(name)
 
     def listing(self) -> Listing | None:
         """The images and labels where the container itself knows them; None: its file names tell."""

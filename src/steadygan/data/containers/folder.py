@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from steadygan.data.containers.base import Container, check_size, plain_name, read_bounded
+from steadygan.data.containers.base import HEAD_BYTES, Container, check_size, plain_name, read_bounded
 from steadygan.errors import UserError
 
 NAMED = 5
@@ -64,6 +64,13 @@ class Folder(Container):
     @staticmethod
     def _refuse(error: OSError) -> None:
         raise UserError(f"cannot list the folder {error.filename}: {error.strerror}")
+
+    def head(self, name: str) -> bytes:
+        path = self.root / self._places.get(name, name)
+        if not path.is_file():  # opening a pipe would block
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
 
     def read(self, name: str) -> bytes:
         path = self.root / self._places.get(name, name)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from steadygan.data.containers.base import (
+    HEAD_BYTES,
     MAX_MEMBER_BYTES,
     Container,
     check_entry,
@@ -47,6 +48,13 @@ class Zip(Container):
 
     def names(self) -> Iterator[str]:
         return (plain_name(member.filename) for member in self._archive.infolist() if not _is_folder(member))
+
+    def head(self, name: str) -> bytes:
+        written = self._written.get(name, name)
+        if self._archive.getinfo(written).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return self.read(name)
+        with self._lock, self._archive.open(written) as member:
+            return member.read(HEAD_BYTES)
 
     def read(self, name: str) -> bytes:
         written = self._written.get(name, name)
