@@ -344,6 +344,32 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
         open_source(str(tmp_path / "a.zip"), size=8)
 
 
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", r"\(it is empty\)"),
+        (b"Rar!\x1a\x07\x01\0", r"\(a rar or 7z archive: unpack it\)"),
+        (b"7z\xbc\xaf'\x1c", r"\(a rar or 7z archive: unpack it\)"),
+        (png(0), r"\(one PNG image: the folder it lies in can be read\)"),
+    ],
+)
+def test_a_file_that_is_no_container_is_called_what_it_is(tmp_path: Path, data: bytes, complaint: str) -> None:
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(UserError, match=complaint):
+        open_source(str(tmp_path / "x"), size=8)
+
+
+def test_an_empty_file_and_a_link_to_nothing_are_called_so(tmp_path: Path) -> None:
+    root = as_data_folder(tmp_path, {"a.png": png(0), "b.png": b""})
+    linked(root / "c.png", tmp_path / "nowhere.png")
+    source = open_source(str(root), size=8)
+    reasons = [error.reason for index in (1, 2) if isinstance(error := source.try_read(index), UnreadableImage)]
+    assert reasons == [
+        "not an image, as it is empty",
+        "the file is not there (a link to nothing, or removed meanwhile)",
+    ]
+
+
 @packings
 def test_no_images_is_refused(tmp_path: Path, pack: Packing) -> None:
     with pytest.raises(UserError, match=r"no images in .*1 other files.*\.png"):

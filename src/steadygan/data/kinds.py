@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
-from steadygan.data.containers.base import EXTENSIONS, HEAD_BYTES, Container
+from steadygan.data.containers.base import EXTENSIONS, Container, image_format
 
 UNSEEN = ("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
 """Folders that systems and storage devices make: their images are thumbnails, bins and earlier states."""
@@ -23,15 +23,6 @@ ARCHIVES = (
     ".hdf5",
     ".lmdb",
 )
-MAGIC = {
-    "PNG": b"\x89PNG\r\n\x1a\n",
-    "JPEG": b"\xff\xd8\xff",
-    "GIF": b"GIF8",
-    "TIFF": b"II*\0",
-    "TIFF of the other byte order": b"MM\0*",
-    "BMP": b"BM",
-}
-"""First bytes by format; WebP's are `RIFF????WEBP`."""
 
 
 def image_names(files: Container) -> list[str]:
@@ -53,12 +44,9 @@ def hidden(name: str) -> bool:
 def kind(files: Container, name: str) -> str | None:
     """The format of an image file by its first bytes; None for any other file."""
     try:
-        head = files.head(name)[:HEAD_BYTES]
+        return image_format(files.head(name))
     except Exception:  # Containers raise nearly anything on damaged bytes.
         return None
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    return next((format for format, magic in MAGIC.items() if head.startswith(magic)), None)
 
 
 def _bare(name: str) -> bool:
