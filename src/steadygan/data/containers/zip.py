@@ -11,6 +11,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from steadygan.data.containers.base import (
@@ -28,6 +29,8 @@ from steadygan.errors import UserError
 LOCAL_HEADER = 30
 """Bytes before a file's name in a zip; the last four are the lengths of the name and of what follows it."""
 
+UTF8_FLAG = 0x800
+
 
 class Zip(Container):
     """Members are read as bytes, never extracted. Raises what `zipfile` does if it is none, UserError if hostile."""
@@ -37,6 +40,7 @@ class Zip(Container):
         self._written: dict[str, str] = {}
         """Names in the zip of those files only whose plain name is another: of a million files it is a gigabyte."""
         for member in self._archive.infolist():
+            _spell(member, self._archive)
             kind = stat.S_IFMT(member.external_attr >> 16)
             special = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
             check_entry(member.filename, path, link=kind == stat.S_IFLNK, special=special)
@@ -101,3 +105,13 @@ class Zip(Container):
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
     return member.filename.endswith(("/", "\\"))
+
+
+def _spell(member: zipfile.ZipInfo, archive: zipfile.ZipFile) -> None:
+    """Reads a name as UTF-8 where it is, though the zip does not say so (Finder's, and many tools of Linux)."""
+    if member.flag_bits & UTF8_FLAG or member.filename.isascii():
+        return
+    with suppress(UnicodeError):
+        spelled = member.filename.encode("cp437").decode()
+        archive.NameToInfo.pop(member.filename, None)
+        archive.NameToInfo[spelled], member.filename = member, spelled
