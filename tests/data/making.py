@@ -104,5 +104,13 @@ def as_data_zip(root: Path, files: Mapping[str, bytes]) -> Path:
     return as_zip(root / "data.zip", files)
 
 
+def as_data_tar(root: Path, files: Mapping[str, bytes]) -> Path:
+    return as_tar(root / "data.tar", files)
+
+
+def as_data_tgz(root: Path, files: Mapping[str, bytes]) -> Path:
+    return as_tar(root / "data.tar.gz", files, "w:gz")
+
+
 Packing = Callable[[Path, Mapping[str, bytes]], Path]
 packings = pytest.mark.parametrize("pack", [as_data_folder, as_data_zip])

@@ -89,6 +89,23 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, kind: int, compl
         open_source(str(tmp_path / "a.zip"), size=8)
 
 
+@pytest.mark.parametrize(("said", "spelled"), [("utf-8", "größe"), ("utf-8", "кошка"), ("cp437", "größe")])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_names_in_a_zip_that_does_not_say_their_encoding(tmp_path: Path, said: str, spelled: str, method: int) -> None:
+    """Finder's zips hold UTF-8 without the flag that says so, those of old tools code page 437."""
+
+    class Unsaid(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+            return self.filename.encode(said), 0
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        for index, name in enumerate(("a", spelled)):
+            archive.writestr(Unsaid(f"{name}/{index}.png"), png(index), method)
+    source = open_source(str(tmp_path / "a.zip"), size=8)
+    assert source.class_names == ("a", spelled)
+    assert source.read(1).shape == (3, 8, 8)
+
+
 def test_folders_in_an_archive_are_no_complaint(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.mkdir("ant") if hasattr(archive, "mkdir") else archive.writestr("ant/", b"")

@@ -118,6 +118,14 @@ def test_a_changed_byte_is_other_data(tmp_path: Path) -> None:
         ("file,label\na.png\n", r"line 2 ends before column 2, 'label': 'a\.png'"),
         ("file,label\na.png,0\nb.png,\n", r"line 3, column 2: b\.png has no label \(''\)"),
         ("file,label\na.png,0\nb.png,NaN\n", r"line 3, column 2: b\.png has no label \('NaN'\)"),
+        *(
+            (f"file,label\na.png,0\nb.png,{nothing}\n", r"line 3, column 2: b\.png has no label")
+            for nothing in ("NA", "<NA>", "#N/A", "null", "-", "?")
+        ),
+        ("file,label\na.png,0\nb.PNG,1\n", r"such as b\.PNG \(it has b\.png; names are .* capitals count\)"),
+        ("file,label\n/data/a.png,0\n/data/b.png,1\n", r"such as /data/a\.png \(it has a\.png; names are relative"),
+        ("file,label\na.png,0\nb.png,-1\n", "-1 is not a label, as class numbers start at 0"),
+        ("file,label\na.png,0.0\nb.png,-1.0\n", "-1 is not a label, as class numbers start at 0"),
         ('file,label\na.png,"0\n', "line 2: unexpected end of data"),
         ("file,label\na.png,0\nb.png,\udce9\n", "line 3, column 7: byte 0xe9 is no UTF-8"),
     ],
@@ -135,6 +143,45 @@ def test_labels_csv_may_have_numbers_other_columns_and_a_byte_order_mark(tmp_pat
         source = open_source(str(as_zip(tmp_path / "a.zip", files)), size=8)
     assert source.labels is not None
     assert (source.labels.tolist(), source.class_names) == ([0, 3], ("0", "1", "2", "3"))
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("header", "rows", "classes"),
+    [
+        ("filename,label", (".\\a.png,dog", ".\\b.png,cat"), ("cat", "dog")),
+        ("image,label", ("a,dog", "b,cat"), ("cat", "dog")),
+        (",file,label", ("0,a.png,1.0", "1,b.png,0.0"), ("0", "1")),
+        ("file,label", ("a.png,01", "b.png,00"), ("0", "1")),
+        ("file,label", ("a.png,True", "b.png,False"), ("False", "True")),
+        ("file,label", ("a.png,dog", " b.png , cat "), ("cat", "dog")),
+        ("file,label", ("a.png,2.5", "b.png,1.5"), ("1.5", "2.5")),
+    ],
+)
+def test_labels_as_tables_are_written(
+    tmp_path: Path, header: str, rows: tuple[str, ...], classes: tuple[str, ...], ends: str
+) -> None:
+    files = {"a.png": png(0), "b.png": png(1), "labels.csv": ends.join((header, *rows)).encode()}
+    source = open_source(str(as_folder(tmp_path / "data", files)), size=8)
+    assert source.labels is not None
+    assert (source.labels.tolist(), source.class_names) == ([1, 0], classes)
+
+
+def test_two_spellings_of_one_letter_are_one_name(tmp_path: Path) -> None:
+    files = {"u\u0308.png": png(0), "labels.csv": "file,label\n\u00fc.png,cat\n".encode()}
+    assert open_source(str(as_zip(tmp_path / "a.zip", files)), size=8).class_names == ("cat",)
+
+
+def test_a_name_without_an_ending_that_two_files_have_is_not_guessed(tmp_path: Path) -> None:
+    files = {"a.png": png(0), "a.jpg": png(1), "labels.csv": b"file,label\na,cat\n"}
+    with pytest.raises(UserError, match="such as a: add the files"):
+        open_source(str(as_folder(tmp_path / "data", files)), size=8)
+
+
+def test_classes_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
+    files = {"a.png": png(0), "b.png": png(1), "labels.csv": b"file,label\na.png,Cat\nb.png,cat\n"}
+    with pytest.warns(UserWarning, match="'Cat' and 'cat' differ in capitals only"):
+        assert open_source(str(as_folder(tmp_path / "data", files)), size=8).class_names == ("Cat", "cat")
 
 
 def test_a_labels_csv_elsewhere_is_another_file(tmp_path: Path) -> None:

@@ -9,7 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.making import Packing, as_data_folder, as_data_zip, encoded, noise, packings, png, sixteen
+from data.making import (
+    Packing,
+    as_data_folder,
+    as_data_tar,
+    as_data_tgz,
+    as_data_zip,
+    encoded,
+    noise,
+    packings,
+    png,
+    sixteen,
+)
 from PIL import Image
 
 from steadygan.data.decoding import UnreadableImage
@@ -119,6 +130,15 @@ def test_a_wrong_dataset_json_is_explained(tmp_path: Path, manifest: str, compla
 
 
 @packings
+@pytest.mark.parametrize("made", ["@eaDir/1.png", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX", ".thumbnails"])
+def test_what_systems_put_beside_images_is_not_trained_on(tmp_path: Path, pack: Packing, made: str) -> None:
+    images = ("cat/1.png", "dog/2.png")
+    files = {name: png(0) for name in (*images, f"{made}/thumb.png", f"cat/{made}/thumb.png")}
+    source = open_source(str(pack(tmp_path, files)), size=8)
+    assert (source.names, source.class_names, source.ignored) == (images, ("cat", "dog"), 2)
+
+
+@packings
 def test_one_stray_file_costs_no_label(tmp_path: Path, pack: Packing) -> None:
     files = {f"{kind}/{index}.png": png(index) for kind in ("cat", "dog") for index in range(5)}
     path = pack(tmp_path, files | {"logo.png": png(99)})
@@ -145,6 +165,53 @@ def test_only_the_training_part_is_read(tmp_path: Path, pack: Packing, wrapper: 
     assert source.class_names == tuple(kind.rstrip("/") for kind in kinds if kind)
 
 
+@packings
+def test_a_part_in_every_class_is_no_class(tmp_path: Path, pack: Packing) -> None:
+    parts = ("train", "train", "val")
+    files = {f"{kind}/{part}/{i}.png": png(i) for kind in ("cat", "dog") for i, part in enumerate(parts)}
+    with pytest.warns(UserWarning, match=r"only the 4 images of \*/train/ are used, and 2 are left out$"):
+        source = open_source(str(pack(tmp_path, files)), size=8)
+    assert source.class_names == ("cat", "dog")
+    assert all("/train/" in name for name in source.names)
+
+
+@pytest.mark.parametrize(
+    ("folders", "kept", "classes"),
+    [
+        (("train2017", "val2017"), ("train2017",), ()),
+        (("train_images", "test_images"), ("train_images",), ()),
+        (("set_train_HR", "set_valid_HR"), ("set_train_HR",), ()),
+        (("cat_train", "cat_val", "dog_train", "dog_val"), ("cat_train", "dog_train"), ("cat", "dog")),
+        (("trainA", "trainB", "testA", "testB"), ("trainA", "trainB"), ("A", "B")),
+        (("train/cat/images", "train/dog/images", "val/images"), ("train/cat/images", "train/dog/images"),
+         ("cat", "dog")),
+        (("train/cat", "train/dog", "val/cat", "extra", "."), ("train/cat", "train/dog"), ("cat", "dog")),
+    ],
+)  # fmt: skip
+def test_test_images_stay_out_however_folders_say_it(
+    tmp_path: Path, folders: tuple[str, ...], kept: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    path = as_data_folder(tmp_path, {f"{folder}/{i}.png": png(i) for folder in folders for i in range(2)})
+    with pytest.warns(UserWarning, match=f"only the {2 * len(kept)} images of .* are used"):
+        source = open_source(str(path), size=8)
+    assert source.names == tuple(f"{folder}/{i}.png" for folder in kept for i in range(2))
+    assert source.class_names == classes
+
+
+@pytest.mark.parametrize("names", [("train_station", "test_tube"), ("car", "bus", "train"), ("bullet_train", "cat")])
+def test_classes_that_sound_like_parts_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = as_data_folder(tmp_path, {f"{name}/{i}.png": png(i) for name in names for i in range(2)})
+    assert open_source(str(path), size=8).class_names == tuple(sorted(names))
+
+
+@packings
+def test_one_folder_in_every_class_is_packaging(tmp_path: Path, pack: Packing) -> None:
+    files = {f"set/{kind}/images/{i}.png": png(i) for kind in ("cat", "dog") for i in range(2)}
+    source = open_source(str(pack(tmp_path, files)), size=8)
+    assert source.labels is not None
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog"), [0, 0, 1, 1])
+
+
 def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     files = {"a.png": png(0), **{f"IMG_{index}.HEIC": b"?" for index in range(3)}}
     with pytest.warns(UserWarning, match=r"3 images are skipped and 1 .*IMG_0\.HEIC, IMG_1\.HEIC, IMG_2"):
@@ -154,6 +221,36 @@ def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
         open_source(str(tmp_path / "data"), size=8)
 
 
+@pytest.mark.parametrize("wanted", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("pack", [as_data_folder, as_data_zip, as_data_tar, as_data_tgz])
+def test_files_without_an_ending_are_known_by_their_content(tmp_path: Path, pack: Packing, wanted: str) -> None:
+    files = {"b": encoded(Image.fromarray(noise(1)), wanted), "a.png": png(0), "README": b"of mine", "empty": b""}
+    source = open_source(str(pack(tmp_path, files)), size=8)
+    assert (source.names, source.ignored) == (("a.png", "b"), 2)
+    assert source.read(1).shape == (3, 8, 8)
+
+
+@packings
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("a.zip", r"archives are not looked into, a\.zip: give one of them"),
+        ("a.dat", r"but a\.dat is a PNG: name such"),
+    ],
+)
+def test_where_no_image_is_seen_what_is_there_is_named(
+    tmp_path: Path, pack: Packing, name: str, complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        open_source(str(pack(tmp_path, {name: png(0)})), size=8)
+
+
+@packings
+def test_archives_beside_images_are_warned_of(tmp_path: Path, pack: Packing) -> None:
+    with pytest.warns(UserWarning, match=r"is not read, more/b\.zip: unpack them"):
+        assert open_source(str(pack(tmp_path, {"a.png": png(0), "more/b.zip": b"?"})), size=8).names == ("a.png",)
+
+
 def test_two_data_sets_side_by_side_are_refused(tmp_path: Path) -> None:
     files = {f"{part}/{name}": data for part in ("test", "train") for name, data in
              {"a.png": png(0), "dataset.json": b'{"labels": [["a.png", 0]]}'}.items()}  # fmt: skip
@@ -161,14 +258,29 @@ def test_two_data_sets_side_by_side_are_refused(tmp_path: Path) -> None:
         open_source(str(as_data_folder(tmp_path, files)), size=8)
 
 
-def test_linked_folders_are_followed_but_not_in_circles(tmp_path: Path) -> None:
-    root = as_data_folder(tmp_path, {"a/1.png": png(0)})
+def linked(path: Path, target: Path) -> None:
     try:
-        os.symlink(root / "a", root / "b")
-        os.symlink(root, root / "a" / "up")
+        os.symlink(target, path)
     except OSError:
         pytest.skip("this system makes no symbolic links")
-    assert open_source(str(root), size=8).names == ("a/1.png", "b/1.png")
+
+
+def test_linked_folders_are_followed(tmp_path: Path) -> None:
+    root = as_data_folder(tmp_path, {"a/1.png": png(0)})
+    linked(root / "b", as_data_folder(tmp_path / "elsewhere", {"2.png": png(0), "deep/3.png": png(0)}))
+    assert open_source(str(root), size=8).names == ("a/1.png", "b/2.png", "b/deep/3.png")
+
+
+@pytest.mark.parametrize("target", ["..", "", "a", "b", "b/deep"])
+def test_no_folder_is_read_twice_through_links(tmp_path: Path, target: str) -> None:
+    root = as_data_folder(tmp_path, {"a/1.png": png(0), "b/2.png": png(0), "b/deep/notes.txt": b""})
+    linked(root / "a" / "link", root / target)
+    linked(root / "b" / "deep" / "back", root / "a")
+    with pytest.warns(
+        UserWarning, match="2 links to folders are left out, as those are read where they lie: a/link, b/deep/back"
+    ):
+        source = open_source(str(root), size=8)
+    assert (source.names, source.class_names) == (("a/1.png", "b/2.png"), ("a", "b"))
 
 
 @pytest.mark.parametrize(("low", "high"), [(82, 155), (-5, 0), (0, 70_000)])
@@ -230,6 +342,32 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK but not really")
     with pytest.raises(UserError, match="neither a folder nor a valid zip"):
         open_source(str(tmp_path / "a.zip"), size=8)
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (b"", r"\(it is empty\)"),
+        (b"Rar!\x1a\x07\x01\0", r"\(a rar or 7z archive: unpack it\)"),
+        (b"7z\xbc\xaf'\x1c", r"\(a rar or 7z archive: unpack it\)"),
+        (png(0), r"\(one PNG image: the folder it lies in can be read\)"),
+    ],
+)
+def test_a_file_that_is_no_container_is_called_what_it_is(tmp_path: Path, data: bytes, complaint: str) -> None:
+    (tmp_path / "x").write_bytes(data)
+    with pytest.raises(UserError, match=complaint):
+        open_source(str(tmp_path / "x"), size=8)
+
+
+def test_an_empty_file_and_a_link_to_nothing_are_called_so(tmp_path: Path) -> None:
+    root = as_data_folder(tmp_path, {"a.png": png(0), "b.png": b""})
+    linked(root / "c.png", tmp_path / "nowhere.png")
+    source = open_source(str(root), size=8)
+    reasons = [error.reason for index in (1, 2) if isinstance(error := source.try_read(index), UnreadableImage)]
+    assert reasons == [
+        "not an image, as it is empty",
+        "the file is not there (a link to nothing, or removed meanwhile)",
+    ]
 
 
 @packings

@@ -65,6 +65,29 @@ def test_files_of_one_name_in_two_folders_are_not_mixed(tmp_path: Path) -> None:
         open_source(str(tmp_path / "*" / "0000.parquet"), size=8)
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [([1.0, 0.0], ("0", "1")), ([True, False], ("False", "True")), (["dog", "cat"], ("cat", "dog"))],
+)
+def test_labels_of_any_plain_type_are_classes(tmp_path: Path, labels: list[Any], classes: tuple[str, ...]) -> None:
+    source = open_source(str(as_parquet(tmp_path / "a.parquet", [0, 1], labels)), size=8)
+    assert source.labels is not None
+    assert (source.labels.tolist(), source.class_names) == ([1, 0], classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        ([[0], [1]], r"the column label holds lists, expected one class number or name in each row"),
+        (["cat", None], r"the column label of a\.parquet: no value \(image 2\) is no label"),
+        ([0, -1], "-1 is not a label, as class numbers start at 0"),
+    ],
+)
+def test_labels_that_are_none_are_explained(tmp_path: Path, labels: list[Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        open_source(str(as_parquet(tmp_path / "a.parquet", [0, 1], labels)), size=8)
+
+
 def arrow() -> Any:
     pytest.importorskip("pyarrow.parquet")
     return pytest.importorskip("pyarrow")

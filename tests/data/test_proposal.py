@@ -53,3 +53,10 @@ def test_of_a_tree_of_classes_its_training_part_is_proposed(tmp_path: Path) -> N
     found = propose(open_container(path), path)
     assert (found["domains"], found["splits"]) == ({}, {"train": 2, "val": 2})
     assert found["command"] == f"steadygan train {path}/train"
+
+
+def test_parts_within_classes_need_no_other_path(tmp_path: Path) -> None:
+    names = [f"{kind}/{part}/x.png" for part in ("train", "val") for kind in ("cat", "dog")]
+    path = str(write(tmp_path, *names))
+    found = propose(open_container(path), path)
+    assert (found["splits"], found["command"]) == ({"*/train": 2, "*/val": 2}, None)

@@ -11,7 +11,7 @@ import numpy as np
 from steadygan.errors import UserError
 
 MAX_CLASSES, NAMED = 1_000_000, 5
-MISSING = ("", "nan", "null", "none", "n/a")
+MISSING = ("", "nan", "na", "<na>", "#n/a", "n/a", "nat", "null", "none", "-", "--", "?", ".")
 """Spellings of a missing label in tables; lower case."""
 
 
@@ -20,13 +20,18 @@ def number_classes(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels (N,) int64 and the classes' names, from numbers starting at 0 or from names, numbered as they sort.
 
-    Numbers written as text count as numbers; `class_names` names them. Raises UserError, naming `where`.
+    Numbers written as text count as numbers, and so does 3.0, as tables with gaps are written; truth values are names;
+    `class_names` names numbers. Raises UserError, naming `where`.
     """
-    try:
-        numbers = [value if type(value) is int else int(value) for value in values if type(value) in (int, str)]
-    except ValueError:
-        numbers = []
-    if len(numbers) == len(values) and min(numbers, default=0) >= 0:
+    if all(isinstance(value, bool) for value in values):
+        values = [str(value) for value in values]
+    numbers = [number for value in values if (number := _whole(value)) is not None]
+    if len(numbers) == len(values) and (least := min(numbers, default=0)) < 0:
+        raise UserError(
+            f"{where}: {least} is not a label, as class numbers start at 0; if it stands for no label, "
+            "leave those images out"
+        )
+    if len(numbers) == len(values):
         needed = max(numbers, default=-1) + 1
         if needed > MAX_CLASSES:
             raise UserError(f"{where} uses class number {needed - 1}, over the limit of {MAX_CLASSES}")
@@ -37,10 +42,52 @@ def number_classes(
         return np.array(numbers, np.int64), names
     if all(isinstance(value, str) and value.strip().lower() not in MISSING for value in values):
         names = tuple(sorted(set(values)))
+        _warn_of_spellings(names, where)
         place = {name: label for label, name in enumerate(names)}
         return np.array([place[value] for value in values], np.int64), names
-    wrong = next(value for value in values if not isinstance(value, str) or value.strip().lower() in MISSING)
-    raise UserError(f"{where}: {wrong!r} is not a label; expected class numbers from 0, or names, for every image")
+    row, wrong = next(
+        (row, value)
+        for row, value in enumerate(values, 1)
+        if not isinstance(value, str) or value.strip().lower() in MISSING
+    )
+    raise UserError(
+        f"{where}: {_shown(wrong)} (image {row}) is no label; expected class numbers from 0, or names, for each image"
+    )
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that a label is or spells; None for any other."""
+    if type(value) not in (int, float, str):
+        return None
+    try:
+        return int(value) if type(value) is not float else _exact(value)
+    except ValueError:
+        pass
+    try:
+        return _exact(float(value))
+    except ValueError:
+        return None
+
+
+def _exact(value: float) -> int | None:
+    return int(value) if value.is_integer() else None
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.60}" if value is not None else "no value"
+
+
+def _warn_of_spellings(names: Sequence[str], where: str) -> None:
+    """Warns of names that differ in capitals only, which are classes of their own."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(name.casefold(), name)) != name:
+            warnings.warn(
+                f"{where}: {other!r} and {name!r} differ in capitals only, and are two classes: write them alike if "
+                "they are one",
+                stacklevel=3,
+            )
+            return
 
 
 def warn_of_empty(labels: np.ndarray, names: Sequence[str], where: str) -> None:

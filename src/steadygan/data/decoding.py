@@ -45,6 +45,8 @@ def open_image(data: bytes) -> Image.Image:
     32-bit integers are marked, as no one can know their range (`eight_bit`). No more than Pillow's MAX_IMAGE_PIXELS
     are ever decoded, whatever the header says, and only in FORMATS. Raises whatever Pillow does on damaged files.
     """
+    if not data:
+        raise ValueError("not an image, as it is empty")
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError(f"over {MAX_SCANS} scans in one JPEG")
     image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -122,4 +124,8 @@ def reason(error: Exception) -> str:
     """Why an image could not be read, in a few words."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a known format"
+    if isinstance(error, FileNotFoundError):
+        return "the file is not there (a link to nothing, or removed meanwhile)"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
     return str(error) or type(error).__name__

@@ -17,7 +17,7 @@ from steadygan.data.containers.base import EXTENSIONS, Container
 from steadygan.data.containers.registry import open_container
 from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.decoding import square as centre_square
-from steadygan.data.listing import hidden
+from steadygan.data.kinds import image_names
 from steadygan.data.source import Source, probe_channels, warn_of_dark
 from steadygan.errors import UserError
 
@@ -191,11 +191,6 @@ def find_domains(files: Container) -> dict[str, tuple[int, int, bool]]:
 
 def _aligned(layout: Layout) -> bool:
     return layout.side_by_side or [_stem(name) for name in layout.a] == [_stem(name) for name in layout.b]
-
-
-def image_names(files: Container) -> list[str]:
-    """The visible images of a container by their names, sorted."""
-    return sorted(name for name in files.names() if not hidden(name) and name.lower().endswith(EXTENSIONS))
 
 
 def _find(names: Sequence[str]) -> dict[str, Layout]:

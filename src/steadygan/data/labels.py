@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import posixpath
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ from steadygan.data.containers.base import Container, plain_name
 from steadygan.errors import UserError
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
+"""Names of a table's column of files, the first of which that is there counts."""
 MANIFEST_FORM = (
     'expected {"labels": [["file name", class number], …] or null, "classes": ["name", …] (optional)}, with class '
     "numbers from 0 and every file named once"
@@ -62,7 +66,10 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
 
 
 def table_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
-    """Reads a CSV with the columns `file` and `label`; paths are relative to the CSV's folder."""
+    """Reads a CSV with the columns `file` (or one of FILE_COLUMNS) and `label`.
+
+    Paths are relative to the CSV's folder; their endings may be left out where they are clear.
+    """
     text, base = _text(files, name, where, len(images)), name.removesuffix(TABLE)
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     labels: dict[str, str] = {}
@@ -75,7 +82,7 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
             if not any(cell.strip() for cell in row):
                 continue
             if len(row) <= max(file, label):
-                missing = "file" if file >= len(row) else "label"
+                missing = header[file if file >= len(row) else label]
                 raise UserError(f"{line} ends before column {len(row) + 1}, {missing!r}: {','.join(row)[:80]!r}")
             image = plain_name(base + row[file].strip())
             if image in lines:
@@ -107,7 +114,8 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
             f"{where} is invalid: line 1, column {header[0].index(marks[0]) + 1}: its columns are divided by "
             f"{marks[0]!r}; {wanted}, with commas"
         )
-    for column in ("file", "label"):
+    named = next((column for column in FILE_COLUMNS if column in header), "file")
+    for column in (named, "label"):
         if header.count(column) != 1:
             found = ", ".join(header)[:80]
             problem = "no column" if column not in header else "several columns"
@@ -116,7 +124,7 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
                 f"{where} is invalid: line 1 has {problem} {column!r}, but {found}; {wanted}"
                 + (hint if column not in header else "")
             )
-    return header.index("file"), header.index("label")
+    return header.index(named), header.index("label")
 
 
 def _text(files: Container, name: str, where: str, images: int) -> str:
@@ -149,9 +157,12 @@ def _kind(value: Any) -> str:
 def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, otherwise: str) -> list[Any]:
     """The labels in the order of `images`, which must be the very files that are labelled."""
     if missing := sorted(labels.keys() - set(images)):
+        labels = _with_endings(labels, images)
+        missing = sorted(labels.keys() - set(images))
+    if missing:
         raise UserError(
-            f"{where} names {len(missing)} files that are not there or are no images, such as {missing[0]}: "
-            "add the files or remove their lines"
+            f"{where} names {len(missing)} files that are not there or are no images, such as {missing[0]}"
+            f"{_like(missing[0], images)}: add the files or remove their lines"
         )
     if unlabelled := sorted(set(images) - labels.keys()):
         raise UserError(
@@ -159,6 +170,30 @@ def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, other
             f"add their labels, remove the images, or {otherwise}"
         )
     return [labels[image] for image in images]
+
+
+def _with_endings(labels: Mapping[str, Any], images: Sequence[str]) -> Mapping[str, Any]:
+    """The labels by the files that their names mean, if each means one: endings may lack, ü has two spellings."""
+    meant: dict[str, str] = {}
+    for image in images:
+        stem = _composed(posixpath.splitext(image)[0])
+        meant[stem] = "" if stem in meant else image
+    meant |= {_composed(image): image for image in images}
+    exact = set(images)
+    found = {name: name if name in exact else meant.get(_composed(name), "") for name in labels}
+    clear = all(found.values()) and len(set(found.values())) == len(found)
+    return {found[name]: label for name, label in labels.items()} if clear else labels
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _like(missing: str, images: Sequence[str]) -> str:
+    """A hint at the image that a name which is none may mean."""
+    base = posixpath.basename(missing).casefold()
+    like = next((image for image in images if posixpath.basename(image).casefold() == base), None)
+    return "" if like is None else f" (it has {like}; names are relative to the table, capitals count)"
 
 
 def key(name: str) -> str:

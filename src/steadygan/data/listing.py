@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from steadygan.data.containers.base import EXTENSIONS, Container, Listing
+from steadygan.data.folders import find_split, inner_paths
+from steadygan.data.kinds import ARCHIVES, hidden, images_among, kind
 from steadygan.data.labels import (
     MANIFEST,
     TABLE,
@@ -36,7 +38,6 @@ OTHER_IMAGES: tuple[str, ...] = (
 )
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
-TRAINING, OTHER_SPLITS = ("train", "training"), ("val", "valid", "validation", "test", "testing", "dev", "eval")
 STRAYS = 0.1
 """Up to this share of images outside class folders are strays; with more, the folders are not classes."""
 NAMED = 5
@@ -55,7 +56,7 @@ def list_images(files: Container, path: str) -> Listing:
         return known
     everything = set(files.names())
     visible = sorted(name for name in everything if not hidden(name))
-    images = tuple(name for name in visible if name.lower().endswith(EXTENSIONS))
+    images = tuple(images_among(files, visible))
     for file, read in ((MANIFEST, manifest_labels), (TABLE, table_labels)):
         name = _nearest_to_root(visible, images, file, path)
         if name is not None:
@@ -63,11 +64,14 @@ def list_images(files: Container, path: str) -> Listing:
             labels, class_names = read(files, name, images, f"{name} in {path}")
             return Listing(file, images, len(everything) - len(images) - 1, labels, class_names)
     others = [name for name in visible if name.lower().endswith(OTHER_IMAGES)]
+    archives = [name for name in visible if name.lower().endswith(ARCHIVES)]
     if not images:
-        unread = f", {len(others)} of them images of kinds that are not read, {_some(others)}" if others else ""
-        raise UserError(
-            f"there are no images in {path} ({len(everything)} other files{unread}): "
-            f"give a folder or an archive with files ending in {' '.join(EXTENSIONS)}"
+        raise UserError(_nothing(files, visible, others, archives, f"{path} ({len(everything)} other files)"))
+    if archives:
+        warnings.warn(
+            f"{path}: what lies in archives beside or below the images is not read, {_some(archives)}: unpack them, or "
+            "move them away",
+            stacklevel=2,
         )
     if others:
         warnings.warn(
@@ -75,18 +79,27 @@ def list_images(files: Container, path: str) -> Listing:
             f"read, {_some(others)}: convert them to PNG or JPEG",
             stacklevel=2,
         )
-    images = _training_part(images, path)
+    images, folders = _training_part(images, path)
     if found := sidecars(files, visible, images):
         images = sidecar_images(images, path)
         labels, class_names = sidecar_labels(files, found, images, path)
         return Listing("webdataset", images, len(everything) - len(images) - len(found), labels, class_names)
-    return _by_folders(images, len(everything) - len(images), path)
+    return _by_folders(folders, len(everything) - len(images), path)
 
 
-def hidden(name: str) -> bool:
-    """Whether a file is one that people do not see."""
-    # Finder's zips hold an undecodable "__MACOSX/._x.jpg" for every x.jpg.
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+def _nothing(
+    files: Container, visible: Sequence[str], others: Sequence[str], archives: Sequence[str], where: str
+) -> str:
+    """The message about a place without images that names what is there instead."""
+    if others:
+        unread = f"{len(others)} of them images of kinds that are not read, {_some(others)}"
+        return f"there are no images in {where}, {unread}: convert them to PNG"
+    if archives:
+        return f"there are no images in {where}: its archives are not looked into, {_some(archives)}: give one of them"
+    named = next((name for name in visible[:NAMED] if kind(files, name)), None)
+    if named is not None:
+        return f"there are no images in {where}, but {named} is a {kind(files, named)}: name such files with its ending"
+    return f"there are no images in {where}: give a folder or an archive with files ending in {' '.join(EXTENSIONS)}"
 
 
 def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, path: str) -> str | None:
@@ -98,51 +111,40 @@ def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, p
     return found[0] if found else None
 
 
-def _training_part(images: tuple[str, ...], path: str) -> tuple[str, ...]:
-    """The images of train/ where there are val/ or test/ next to it; else all."""
-    found = split_folders(images)
-    if not found:
-        return images
-    (training, kept), *others = found.items()
-    below = " and ".join(f"{posixpath.basename(other)}/" for other, _ in others)
+def _training_part(images: tuple[str, ...], path: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The images of train/ where there are val/ or test/ next to it, else all; and what is left of their folders."""
+    found = find_split(images)
+    if found is None:
+        return images, {name: posixpath.dirname(name) for name in images}
+    kept = tuple(found.classes)
+    training = " and ".join(f"{_short(folder)}/" for folder in found.training)
+    others = " and ".join(f"{_short(folder)}/" for folder in found.others)
+    other = next(iter(found.others))
     warnings.warn(
-        f"{path} holds {posixpath.basename(training)}/ and {below}: only the {len(kept)} images of "
-        f"{posixpath.basename(training)}/ are used, and {len(images) - len(kept)} are left out; give the folder "
-        f"{others[0][0]} in it to read those",
+        f"{path} holds {training} and {others}: only the {len(kept)} images of {training} are used, and "
+        f"{len(images) - len(kept)} are left out"
+        + ("" if "*" in other else f"; give the folder {other} in it to read those"),
         stacklevel=3,
     )
-    return kept
+    return kept, found.classes
 
 
-def split_folders(images: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The images of train/ and of the val/ or test/ next to it, by these folders, train/ first; else nothing."""
-    if not images:
-        return {}
-    top = posixpath.commonpath({posixpath.dirname(name) for name in images})
-    parts: dict[str, list[str]] = {}
-    for name in images:
-        first, slash, _ = name[len(top) :].lstrip("/").partition("/")
-        parts.setdefault(first if slash else "", []).append(name)
-    training = [part for part in parts if part.lower() in TRAINING]
-    others = sorted(part for part in parts if part.lower() in OTHER_SPLITS)
-    if len(training) != 1 or not others or len(others) + 1 < len(parts):
-        return {}
-    return {posixpath.join(top, part): tuple(parts[part]) for part in (training[0], *others)}
+def _short(folder: str) -> str:
+    return folder if "*" in folder else posixpath.basename(folder)
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
-def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
-    folders = [posixpath.dirname(name) for name in images]
-    # One folder around everything is packaging, not a class.
-    common = posixpath.commonpath(set(folders))
-    inner = {folder: folder[len(common) :].lstrip("/") for folder in set(folders)}
+def _by_folders(folders: Mapping[str, str], ignored: int, path: str) -> Listing:
+    """Images by their folders, each of which is a class if every image lies one folder down."""
+    images = tuple(folders)
+    inner = inner_paths(tuple(folders.values()))
     classes = tuple(sorted(inner.values()))
     if classes == ("",):
         return Listing("flat", images, ignored)
-    strays = [name for name, folder in zip(images, folders, strict=True) if not inner[folder] or "/" in inner[folder]]
+    strays = [name for name, folder in folders.items() if not inner[folder] or "/" in inner[folder]]
     classes = tuple(name for name in classes if name and "/" not in name)
     if strays and (len(classes) < 2 or len(strays) > STRAYS * len(images)):
         return Listing("nested folders", images, ignored)
@@ -154,7 +156,7 @@ def _by_folders(images: tuple[str, ...], ignored: int, path: str) -> Listing:
         )
         lost = set(strays)
         images = tuple(name for name in images if name not in lost)
-        folders, ignored = [posixpath.dirname(name) for name in images], ignored + len(strays)
+        ignored += len(strays)
     number = {name: label for label, name in enumerate(classes)}
-    labels = np.array([number[inner[folder]] for folder in folders], np.int64)
+    labels = np.array([number[inner[folders[name]]] for name in images], np.int64)
     return Listing("class folders", images, ignored, labels, classes)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.data.containers.base import Container
-from steadygan.data.domains import find_domains, image_names
-from steadygan.data.listing import split_folders
+from steadygan.data.domains import find_domains
+from steadygan.data.folders import find_split
+from steadygan.data.kinds import image_names
 from steadygan.errors import command_line
 
 
@@ -16,7 +17,8 @@ def propose(files: Container, path: str) -> dict[str, Any]:
 
     Returns:
         domains: {split: {a, b, paired}} of the two domains of a translation, with how many images each has; splits:
-        {folder: images} of train/ and the val/ or test/ next to it; command: what to train with, None without either.
+        {folder: images} of train/ and the val/ or test/ next to it; command: what to train with, None without either
+        and where the path itself is what to train on.
     """
     domains = find_domains(files)
     if domains:
@@ -27,9 +29,11 @@ def propose(files: Container, path: str) -> dict[str, Any]:
             "splits": {},
             "command": command_line("train", preset, f"data.path={path}"),
         }
-    splits = split_folders(image_names(files))
-    training = next(iter(splits), None)
-    command = None
-    if training is not None and Path(path).expanduser().is_dir():
-        command = command_line("train", Path(path) / training)
-    return {"domains": {}, "splits": {folder: len(names) for folder, names in splits.items()}, "command": command}
+    found = find_split(image_names(files))
+    if found is None:
+        return {"domains": {}, "splits": {}, "command": None}
+    splits = {folder: len(names) for folder, names in found.training.items()} | found.others
+    training = list(found.training)
+    one = len(training) == 1 and "*" not in training[0] and Path(path).expanduser().is_dir()
+    command = command_line("train", Path(path) / training[0]) if one else None
+    return {"domains": {}, "splits": splits, "command": command}

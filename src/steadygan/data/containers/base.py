@@ -20,7 +20,18 @@ from steadygan.data.ordered import in_order
 from steadygan.errors import UserError
 from steadygan.files import sha256
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+EXTENSIONS: tuple[str, ...] = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+EXTENSIONS += (".jfif", ".jpe", ".apng", ".ppm", ".pgm", ".pbm", ".pnm")
+HEAD_BYTES = 16
+MAGIC = {
+    "PNG": b"\x89PNG\r\n\x1a\n",
+    "JPEG": b"\xff\xd8\xff",
+    "GIF": b"GIF8",
+    "TIFF": b"II*\0",
+    "TIFF of the other byte order": b"MM\0*",
+    "BMP": b"BM",
+}
+"""First bytes by format; WebP's are `RIFF????WEBP`."""
 MAX_MEMBER_BYTES, PART_BYTES = 256 << 20, 1 << 20
 
 
@@ -45,6 +56,10 @@ class Container(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """One file's content, at most MAX_MEMBER_BYTES. Raises nearly anything when it is damaged."""
+
+    def head(self, name: str) -> bytes:
+        """A file's first HEAD_BYTES bytes, or more of it. Raises nearly anything when it is damaged."""
+        return self.read(name)
 
     def listing(self) -> Listing | None:
         """The images and labels where the container itself knows them; None: its file names tell."""
@@ -91,6 +106,13 @@ def read_bounded(file: IO[bytes]) -> bytes:
         check_size(total)
         parts.append(part)
     return b"".join(parts)
+
+
+def image_format(head: bytes) -> str | None:
+    """The format of an image by its first HEAD_BYTES; None for any other file."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return next((format for format, magic in MAGIC.items() if head.startswith(magic)), None)
 
 
 def plain_name(name: str) -> str:

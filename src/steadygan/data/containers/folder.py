@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from steadygan.data.containers.base import Container, check_size, plain_name, read_bounded
+from steadygan.data.containers.base import HEAD_BYTES, Container, check_size, plain_name, read_bounded
 from steadygan.errors import UserError
+
+NAMED = 5
 
 
 class Folder(Container):
-    """Links are followed, as everything here is the user's own, but not in circles."""
+    """Links are followed, as everything here is the user's own, but each folder is read once, where it lies.
+
+    A link to a folder that is read anyway is left out with a warning: its images would be there twice, or in a circle
+    of links without end.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -31,15 +38,39 @@ class Folder(Container):
         return places
 
     def _walk(self) -> Iterator[str]:
-        for folder, folders, files in os.walk(self.root, onerror=self._refuse, followlinks=True):
-            real = Path(folder).resolve()
-            # A link to one of its own ancestors would be an endless loop.
-            folders[:] = [name for name in folders if not real.is_relative_to(Path(folder, name).resolve())]
-            yield from (Path(folder, name).relative_to(self.root).as_posix() for name in files)
+        seen: set[Path] = set()
+        tops, left_out = [self.root], list[Path]()
+        while tops:
+            top, links = tops.pop(0), list[Path]()
+            real = top.resolve()
+            if real in seen or (seen and self.root.resolve().is_relative_to(real)):
+                left_out.append(top)
+                continue
+            for folder, folders, files in os.walk(top, onerror=self._refuse):
+                seen.add(Path(folder).resolve())
+                links += [path for name in folders if (path := Path(folder, name)).is_symlink()]
+                folders[:] = [name for name in folders if Path(folder, name).resolve() not in seen]
+                yield from (Path(folder, name).relative_to(self.root).as_posix() for name in files)
+            # Links come last, so that what lies below the root is found there.
+            tops += sorted(links)
+        if left_out:
+            named = ", ".join(link.relative_to(self.root).as_posix() for link in left_out[:NAMED])
+            warnings.warn(
+                f"{self.root}: {len(left_out)} links to folders are left out, as those are read where they lie: "
+                + (f"{named}, …" if len(left_out) > NAMED else named),
+                stacklevel=2,
+            )
 
     @staticmethod
     def _refuse(error: OSError) -> None:
         raise UserError(f"cannot list the folder {error.filename}: {error.strerror}")
+
+    def head(self, name: str) -> bytes:
+        path = self.root / self._places.get(name, name)
+        if not path.is_file():  # opening a pipe would block
+            return b""
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
 
     def read(self, name: str) -> bytes:
         path = self.root / self._places.get(name, name)

@@ -82,6 +82,8 @@ class Parquet(Container):
         )
 
     def listing(self) -> Listing:
+        import pyarrow
+
         names = tuple(self.names())
         features = _features(self._schema.metadata)
         class_labels = {name: f.get("names") for name, f in features.items() if f.get("_type") == "ClassLabel"}
@@ -89,6 +91,12 @@ class Parquet(Container):
         column = next((name for name in [*known, *LABEL_COLUMNS] if name in self._schema.names), None)
         if column is None:
             return Listing("parquet", names)
+        kind = self._schema.field(column).type
+        if pyarrow.types.is_nested(kind):
+            lists = "lists" if pyarrow.types.is_list(kind) else str(kind)
+            raise UserError(
+                f"{self.shards[0]}: the column {column} holds {lists}, expected one class number or name in each row"
+            )
         where = f"the column {column} of {self.shards[0].name}"
         values: list[Any] = []
         for number, shard in enumerate(self.shards):

@@ -7,11 +7,12 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from steadygan.data.containers import hub, tar, vision
-from steadygan.data.containers.base import EXTENSIONS, Container
+from steadygan.data.containers.base import EXTENSIONS, HEAD_BYTES, Container, image_format
 from steadygan.data.containers.folder import Folder
 from steadygan.data.containers.parquet import Parquet, check_one_split
 from steadygan.data.containers.tar import Tar
@@ -126,9 +127,23 @@ def _open_file(place: Path) -> Container:
     except UserError:
         raise
     except Exception as error:  # zipfile and tarfile raise nearly anything on damaged bytes.
+        seen = _seen(place) or error
         raise UserError(
-            f"{place} is neither a folder nor a valid zip, tar or parquet file ({error}): give one of them"
+            f"{place} is neither a folder nor a valid zip, tar or parquet file ({seen}): give one of them"
         ) from None
+
+
+def _seen(place: Path) -> str:
+    """What a file is that is no container, where its first bytes say so."""
+    with suppress(OSError), place.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+        if not head:
+            return "it is empty"
+        if head.startswith((b"Rar!", b"7z\xbc\xaf")):
+            return "a rar or 7z archive: unpack it"
+        if (format := image_format(head)) is not None:
+            return f"one {format} image: the folder it lies in can be read"
+    return ""
 
 
 KINDS = (

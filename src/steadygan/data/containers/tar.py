@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from steadygan.data.containers.base import Container, check_entry, check_size, digest_of_files, plain_name
+from steadygan.data.containers.base import HEAD_BYTES, Container, check_entry, check_size, digest_of_files, plain_name
 from steadygan.errors import UserError
 from steadygan.files import cache_root
 
@@ -118,14 +118,20 @@ class Tar(Container):
     def names(self) -> Iterator[str]:
         return iter(self._places)
 
+    def head(self, name: str) -> bytes:
+        return self._part(name, HEAD_BYTES)
+
     def read(self, name: str) -> bytes:
+        check_size(self._places[name].size)
+        return self._part(name, self._places[name].size)
+
+    def _part(self, name: str, most: int) -> bytes:
         shard, offset, size = self._places[name]
-        check_size(size)
         if self._unpacked is not None and shard in self._packed:
-            return os.pread(self._unpacked.fileno(), size, offset)
+            return os.pread(self._unpacked.fileno(), min(size, most), offset)
         with self.shards[shard].open("rb") as file:
             file.seek(offset)
-            return file.read(size)
+            return file.read(min(size, most))
 
     def digest(self, names: Sequence[str]) -> str:
         return digest_of_files(self.shards)

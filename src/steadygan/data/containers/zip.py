@@ -11,9 +11,11 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from steadygan.data.containers.base import (
+    HEAD_BYTES,
     MAX_MEMBER_BYTES,
     Container,
     check_entry,
@@ -27,6 +29,8 @@ from steadygan.errors import UserError
 LOCAL_HEADER = 30
 """Bytes before a file's name in a zip; the last four are the lengths of the name and of what follows it."""
 
+UTF8_FLAG = 0x800
+
 
 class Zip(Container):
     """Members are read as bytes, never extracted. Raises what `zipfile` does if it is none, UserError if hostile."""
@@ -36,6 +40,7 @@ class Zip(Container):
         self._written: dict[str, str] = {}
         """Names in the zip of those files only whose plain name is another: of a million files it is a gigabyte."""
         for member in self._archive.infolist():
+            _spell(member, self._archive)
             kind = stat.S_IFMT(member.external_attr >> 16)
             special = kind not in (0, stat.S_IFREG, stat.S_IFDIR)
             check_entry(member.filename, path, link=kind == stat.S_IFLNK, special=special)
@@ -47,6 +52,13 @@ class Zip(Container):
 
     def names(self) -> Iterator[str]:
         return (plain_name(member.filename) for member in self._archive.infolist() if not _is_folder(member))
+
+    def head(self, name: str) -> bytes:
+        written = self._written.get(name, name)
+        if self._archive.getinfo(written).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return self.read(name)
+        with self._lock, self._archive.open(written) as member:
+            return member.read(HEAD_BYTES)
 
     def read(self, name: str) -> bytes:
         written = self._written.get(name, name)
@@ -93,3 +105,13 @@ class Zip(Container):
 
 def _is_folder(member: zipfile.ZipInfo) -> bool:
     return member.filename.endswith(("/", "\\"))
+
+
+def _spell(member: zipfile.ZipInfo, archive: zipfile.ZipFile) -> None:
+    """Reads a name as UTF-8 where it is, though the zip does not say so (Finder's, and many tools of Linux)."""
+    if member.flag_bits & UTF8_FLAG or member.filename.isascii():
+        return
+    with suppress(UnicodeError):
+        spelled = member.filename.encode("cp437").decode()
+        archive.NameToInfo.pop(member.filename, None)
+        archive.NameToInfo[spelled], member.filename = member, spelled
