@@ -9,6 +9,7 @@ import typer
 
 from steadygan.cli.importing import introduce, print_terms
 from steadygan.cli.terminal import RunOrCheckpoint
+from steadygan.errors import command_line
 
 
 def export(
@@ -37,4 +38,5 @@ def export(
     print_terms(path)
     typer.echo(f"exported    {written}")
     if to in ("safetensors", "zip") or to.startswith("hub:"):
-        typer.echo(f"use         steadygan sample {to if to.startswith('hub:') else written} --num 16")
+        use = command_line("sample", to if to.startswith("hub:") else written, "--num", 16)
+        typer.echo(f"use         {use}")

@@ -46,9 +46,10 @@ def import_weights(
     console = make_console()
     for line in summary(imported):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    use = "translate {} --input FOLDER --out FOLDER" if "directions" in imported.generator else "sample {} --num 16"
+    translates = "directions" in imported.generator
+    use = ("translate", out, "--input", "FOLDER", "--out", "FOLDER") if translates else ("sample", out, "--num", 16)
     console.print(f"checkpoint  {escape(str(out))}", highlight=False, soft_wrap=True)
-    console.print(f"use         steadygan {escape(use.format(out))}", highlight=False, soft_wrap=True)
+    console.print(f"use         {escape(command_line(*use))}", highlight=False, soft_wrap=True)
 
 
 def summary(imported: Imported) -> list[str]:

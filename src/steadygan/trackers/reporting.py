@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from steadygan.errors import command_line
 from steadygan.trackers.clients import open_by_name
 from steadygan.trackers.reporter import Reporter
 
@@ -65,7 +66,7 @@ def _follow(run: Path, name: str, step: int, ending: threading.Event, every: flo
 
 
 def _later(run: Path, name: str) -> str:
-    return f"`steadygan report {run} --to {name}` hands on what is missing"
+    return f"`{command_line('report', run, '--to', name)}` hands on what is missing"
 
 
 def _say(text: str) -> None:
