@@ -83,9 +83,9 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
         console.print(f"domains     {part}: A {sides['a']:,}, B {sides['b']:,}, {how}", highlight=False)
     for folder, count in proposal.get("splits", {}).items():
         console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
-    going_on = proposal.get("command") or command(look, bits=bits)
-    if going_on is not None:
-        console.print(f"next        [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
+    command_to_train = proposal.get("command") or command(look, bits=bits)
+    if command_to_train is not None:
+        console.print(f"next        [bold]{escape(command_to_train)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")

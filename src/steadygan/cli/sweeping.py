@@ -70,8 +70,8 @@ def sweep(
 ) -> None:
     """Train every preset of a table with several seeds, one after the other, and compare them.
 
-    The same command goes on where it was stopped, skips what is finished, and may be started in several terminals or
-    machines that share the directory: each takes runs that no other is training.
+    The same command resumes a sweep that was stopped and skips finished runs. It may be started in several terminals or
+    on machines that share the directory: each takes runs that no other is training.
     """
     names = choose(table)
     given = [override for override in overrides or [] if override.startswith("train.seed=")]

@@ -174,8 +174,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
             on_step=on_step if replicas.first else None,
         )
     if not result.finished:
-        going_on = escape(command_line("train", result.path, "--resume"))
-        console.print(f"stopped; resume with [bold]{going_on}[/]", highlight=False, soft_wrap=True)
+        again = escape(command_line("train", result.path, "--resume"))
+        console.print(f"stopped; resume with [bold]{again}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
     if not replicas.first:
         return

@@ -25,7 +25,7 @@ class Reporter:
 
     What was handed on is remembered in `tracker-NAME.json` of the run directory, with the identity by which the tracker
     knows the run. A tracker that can take back what the run forgot (a resume or a rollback to a checkpoint) is given
-    the steps taken again; another one keeps what it has of them, and goes on after them.
+    the steps taken again; any other keeps its earlier record of them and continues after them.
 
     Holds a lock: a run is reported to a tracker by one process at a time.
     """

@@ -62,7 +62,7 @@ def _follow(run: Path, name: str, step: int, ending: threading.Event, every: flo
     except Exception as error:  # whatever a tracker's library raises: the run comes first
         said = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {said[0] if said else 'no more is known'}"[:LONGEST]
-        _say(f"{name} is no longer reported to ({reason}); training goes on; {_later(run, name)}")
+        _say(f"{name} is no longer reported to ({reason}); training continues; {_later(run, name)}")
 
 
 def _later(run: Path, name: str) -> str:
