@@ -21,9 +21,9 @@ LONGEST = 300
 
 @contextmanager
 def reporting(run: Path, names: Sequence[str], step: int, *, every: float = EVERY) -> Iterator[None]:
-    """Within, what is recorded in a run is handed on to these trackers.
+    """Within, what is recorded in a run is sent to these trackers.
 
-    One that fails is left alone from then on, which a warning says, and `steadygan report` can make up for.
+    A tracker that fails gets nothing more, and a warning says so; `steadygan report` can send the rest later.
 
     Args:
         run: the run directory.
@@ -48,7 +48,7 @@ def reporting(run: Path, names: Sequence[str], step: int, *, every: float = EVER
 
 
 def _follow(run: Path, name: str, step: int, ending: threading.Event, every: float) -> None:
-    """Hands on until the run ends, and once more."""
+    """Sends new records until the run ends, and once more."""
     try:
         reporter = Reporter(run, name, open_by_name(name))
         try:
@@ -56,7 +56,7 @@ def _follow(run: Path, name: str, step: int, ending: threading.Event, every: flo
             ended = False
             while not ended:
                 ended = ending.wait(every)
-                reporter.hand_on()
+                reporter.send()
         finally:
             reporter.close()
     except Exception as error:  # whatever a tracker's library raises: the run comes first
@@ -66,7 +66,7 @@ def _follow(run: Path, name: str, step: int, ending: threading.Event, every: flo
 
 
 def _later(run: Path, name: str) -> str:
-    return f"`{command_line('report', run, '--to', name)}` hands on what is missing"
+    return f"`{command_line('report', run, '--to', name)}` sends what is missing"
 
 
 def _say(text: str) -> None:
