@@ -24,7 +24,8 @@ def import_weights(
     files: Annotated[list[Path], typer.Argument(help="weights that belong together: a .pkl or .pt, or G.pth D.pth …")],
     out: Annotated[Path, typer.Option(help="the folder for the checkpoint, which must not exist yet")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="what the file does not say: name=value, may be repeated")
+        list[str] | None,
+        typer.Option("--set", help="a setting that the file does not record, as name=value; may be repeated"),
     ] = None,
     family: Annotated[str | None, typer.Option(help="the program that wrote the file, if it is not recognised")] = None,
 ) -> None:

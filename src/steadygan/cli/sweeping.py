@@ -68,7 +68,7 @@ def sweep(
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and how far they are, then stop")] = False,
 ) -> None:
-    """Train every preset of a table with several seeds, one after the other, and compare them.
+    """Train all presets of a table with seeds, and compare them.
 
     The same command resumes a sweep that was stopped and skips finished runs. It may be started in several terminals or
     on machines that share the directory: each takes runs that no other is training.
