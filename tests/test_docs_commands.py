@@ -7,7 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
@@ -15,6 +15,7 @@ import yaml
 
 from steadygan import config
 from steadygan.cli import app
+from steadygan.cli.data import data_app
 from steadygan.config import Config
 from steadygan.errors import UserError
 from steadygan.overrides import parse
@@ -130,6 +131,20 @@ def test_every_command_and_option_has_a_help_text() -> None:
         if param.name != "help" and not getattr(param, "help", None)
     ]
     assert without == []
+
+
+def test_a_number_on_the_command_line_has_a_range() -> None:
+    """By its type, or in words where the command itself checks it."""
+    numbers = []
+    for known in (*app.registered_commands, *data_app.registered_commands):
+        assert known.callback is not None
+        for name, hint in get_type_hints(known.callback, include_extras=True).items():
+            kind, option = get_args(hint) if get_origin(hint) is Annotated else (hint, None)
+            if {int, float} & {kind, *get_args(kind)} and known.callback.__name__ != "branch":
+                numbers.append(name)
+                said = re.search(r"or more|above 0|a multiple of|below --", option.help)
+                assert said or option.min is not None, f"{known.callback.__name__} {name}"
+    assert len(numbers) > 20
 
 
 def test_other_commands_are_known() -> None:

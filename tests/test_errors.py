@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 
+from steadygan.cli import FIRST_STEPS, app
 from steadygan.errors import command_line, nearest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "steadygan"
 
 
 @pytest.fixture(autouse=True)
@@ -34,3 +41,22 @@ def test_of_many_known_names_a_message_gives_some() -> None:
     assert len(nearest("qqqqqq", many)) < 300
     assert nearest("name007x", many) == "did you mean 'name007'?"
     assert nearest("q", ["b", "a"]) == "known: a, b"
+
+
+def written(source: str) -> list[str]:
+    """The text of a module that can reach a user: its string constants, those of f-strings, no docstrings."""
+    tree = ast.parse(source)
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in alone)
+    return [node.value for node in constants if isinstance(node.value, str)]
+
+
+def test_no_message_prints_a_command_that_may_not_work_here() -> None:
+    """Commands come from `command_line` and the studio's `about.program`; "… · steadygan studio" is a title."""
+    commands = "|".join(typer.main.get_command(app).list_commands(None))
+    bare = re.compile(rf"(?<!· )\bsteadygan ({commands}|\$\{{)\b")
+    texts = {path: written(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
+    texts |= {path: [path.read_text(encoding="utf-8")] for path in (PACKAGE / "studio/static").rglob("*.js")}
+    found = [f"{path.name}: {text}" for path, some in texts.items() for text in some if bare.search(text)]
+    assert len(found) == 1
+    assert found[0].endswith(FIRST_STEPS)  # printed with `program()` in it

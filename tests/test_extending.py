@@ -120,7 +120,7 @@ FADE = "augment.transforms.my_transforms:Fade={speed: 0.125}"
 
 
 def test_a_transform_of_ones_own_learns_from_d_is_logged_and_comes_back(tmp_path: Path, modules: Path) -> None:
-    """Behind ADA, so that there are two in a row; a resumed run goes on as one that was never stopped."""
+    """Behind ADA, so that there are two in a row; a resumed run continues as if it had never stopped."""
     options = tiny_run("train.log_every=1", "train.checkpoint_every=2", "augment.ada={p: 0.5}", FADE)
     paths = [tmp_path / "whole", tmp_path / "half"]
     steadygan.train("digits", [*options, "train.steps=4"], out=paths[0])

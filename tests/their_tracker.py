@@ -54,5 +54,5 @@ class Broken(Recorder):
 
 
 def steps() -> list[int]:
-    """The steps of the lines that were handed on, without scores."""
+    """The steps of the lines that were sent, without scores."""
     return [call[1] for call in CALLS if call[0] == "scalars" and "images" in call[2]]

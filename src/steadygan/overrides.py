@@ -10,10 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-from steadygan.errors import UserError, in_words, nearest
+from steadygan.errors import UserError, command_line, in_words, nearest
 
-ALL_KEYS = " (`steadygan settings WORD` finds others)"
-"""The end of a message about an unknown key."""
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -34,6 +32,11 @@ def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
     return keys, _value(path, _kind(root, keys), text)
 
 
+def all_keys() -> str:
+    """The end of a message about an unknown key."""
+    return f" (`{command_line('settings', 'WORD')}` finds others)"
+
+
 def explain(root: type[BaseModel], item: Any) -> str:
     """A mistake that pydantic found in a configuration of type `root`, in words: one entry of its `errors()`."""
     location = [str(part) for part in item["loc"]]
@@ -44,7 +47,7 @@ def explain(root: type[BaseModel], item: Any) -> str:
             field = None if section is None else section.model_fields.get(part)
             section = None if field is None else _section(field.annotation)
         known = f"; {nearest(location[-1], section.model_fields)}" if section is not None else ""
-        return f"unknown key {key}{known}{ALL_KEYS}"
+        return f"unknown key {key}{known}{all_keys()}"
     message = f"{key}: {in_words(item['msg'])}"
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
         return message  # of several keys, which it names
@@ -82,7 +85,7 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
             raise UserError(f"{'.'.join(keys)}: {'.'.join(keys[:place])} has no keys of its own")
         if key not in section.model_fields:
             raise UserError(
-                f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}{ALL_KEYS}"
+                f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}{all_keys()}"
             )
         kind = section.model_fields[key].annotation
     return kind | None if entry and _is_table(kind) else kind

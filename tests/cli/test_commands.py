@@ -252,6 +252,16 @@ def test_doctor_looks_at_the_machine(steadygan: Run) -> None:
         assert subject in result.out
 
 
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_a_list_of_commands_shows_whole_summaries(
+    steadygan: Run, monkeypatch: pytest.MonkeyPatch, group: list[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, _, shown = steadygan(*group, "--help").out.partition("Commands:")
+    assert len(shown.splitlines()) > 3
+    assert "..." not in shown
+
+
 def test_help_names_every_command(steadygan: Run) -> None:
     result = steadygan("--help")
     assert result.status == 0

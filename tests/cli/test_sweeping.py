@@ -1,4 +1,4 @@
-"""A sweep trains what a table names, goes on where it was stopped, and compares at the end."""
+"""A sweep trains what a table names, resumes where it was stopped, and compares at the end."""
 
 from __future__ import annotations
 

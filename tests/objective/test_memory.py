@@ -57,7 +57,7 @@ def test_nothing_but_what_was_put_in_ever_comes_out_and_nothing_twice() -> None:
     history, rng = History(4), torch.Generator().manual_seed(3)
     out = torch.cat([history(numbers(start, 5), rng) for start in range(0, 100, 5)]).flatten()
     stored = history.images.flatten()
-    first = numbers(0, 4).flatten()  # handed on when they were stored, and once more when exchanged
+    first = numbers(0, 4).flatten()  # returned when they were stored, and once more when exchanged
     later = out[4:]
     assert len(set(later.tolist())) == len(later)
     assert set(later.tolist()) | set(stored.tolist()) == set(numbers(0, 100).flatten().tolist()) | set(

@@ -17,7 +17,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_wish_is_taken_once(run: Path) -> None:
+def test_a_request_is_taken_once(run: Path) -> None:
     assert take(run) is None
     ask(run, "stop")
     assert asked(run) == "stop"
@@ -26,7 +26,7 @@ def test_a_wish_is_taken_once(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml"]
 
 
-def test_the_newest_wish_counts(run: Path) -> None:
+def test_the_newest_request_counts(run: Path) -> None:
     ask(run, "pause")
     ask(run, "resume")
     assert take(run) == "resume"

@@ -49,19 +49,19 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
-@pytest.mark.parametrize("wish", ["stop", "pause", "resume"])
-def test_a_wish_lands_in_the_run(open_studio: Open, root_of_runs: Path, wish: str) -> None:
+@pytest.mark.parametrize("wanted", ["stop", "pause", "resume"])
+def test_a_request_lands_in_the_run(open_studio: Open, root_of_runs: Path, wanted: str) -> None:
     client = open_studio(root_of_runs, allowed=True)
-    answer = client.post(f"/api/runs/{id_of(client, 'first')}/ask", json={"do": wish})
-    assert answer.json() == {"asked": wish}
-    assert take(root_of_runs / "first") == wish
+    answer = client.post(f"/api/runs/{id_of(client, 'first')}/ask", json={"do": wanted})
+    assert answer.json() == {"asked": wanted}
+    assert take(root_of_runs / "first") == wanted
     assert client.post(f"/api/runs/{id_of(client, 'first')}/ask", json={"do": "delete"}).status_code == 400
 
 
-def test_the_commands_leave_the_same_wishes(root_of_runs: Path) -> None:
-    for wish in ("stop", "pause", "resume"):
-        assert command(wish, root_of_runs / "first") == 0
-        assert take(root_of_runs / "first") == wish
+def test_the_commands_leave_the_same_requests(root_of_runs: Path) -> None:
+    for wanted in ("stop", "pause", "resume"):
+        assert command(wanted, root_of_runs / "first") == 0
+        assert take(root_of_runs / "first") == wanted
     assert command("stop", root_of_runs) == 2
 
 

@@ -19,7 +19,7 @@ def report(run: Path, name: str, at: int | None = None) -> None:
     reporter = Reporter(run, name, CLIENTS[name])
     if at is not None:
         reporter.rewind(at)
-    reporter.hand_on()
+    reporter.send()
     reporter.close()
 
 
@@ -85,7 +85,7 @@ from steadygan.trackers.reporter import Reporter
 run = Path({str(run)!r})
 for _ in range(2):
     reporter = Reporter(run, "trackio", CLIENTS["trackio"])
-    reporter.hand_on()
+    reporter.send()
     reporter.close()
 from trackio.sqlite_storage import SQLiteStorage
 (name,) = SQLiteStorage.get_runs("steadygan")

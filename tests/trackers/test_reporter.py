@@ -29,11 +29,11 @@ def add(run: Path, *rows: dict[str, Any], file: str = "metrics.jsonl") -> None:
 
 
 def report(run: Path, tracker: type[Recorder] = Recorder, at: int | None = None) -> None:
-    """One process's life: opened, told where the run starts, everything handed on, closed."""
+    """One process's life: opened, told where the run starts, everything sent, closed."""
     reporter = Reporter(run, "theirs", tracker)
     if at is not None:
         reporter.rewind(at)
-    reporter.hand_on()
+    reporter.send()
     reporter.close()
 
 
@@ -91,7 +91,7 @@ def test_a_tracker_that_takes_nothing_back_has_no_step_twice(tmp_path: Path) -> 
     reporter.rewind(2)
     for step in range(3, 7):
         add(run, {"step": step, "images": step})
-        reporter.hand_on()
+        reporter.send()
     reporter.close()
     assert steps() == [5, 6]
     assert scores() == []
@@ -101,13 +101,13 @@ def test_a_rollback_takes_back_once_what_followed_its_checkpoint(tmp_path: Path)
     run = write_run(tmp_path / "run", steps=4)
     (run / "scores.jsonl").unlink()
     reporter = Reporter(run, "theirs", Rewinder)
-    reporter.hand_on()
+    reporter.send()
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[:2]))
     add(run, {"step": 2, "event": "rollback", "from": 4, "number": 1}, {"step": 3, "images": 24})
     CALLS.clear()
-    reporter.hand_on()
-    reporter.hand_on()
+    reporter.send()
+    reporter.send()
     reporter.close()
     assert [call for call in CALLS if call[0] == "rewind"] == [("rewind", 2)]
     assert steps() == [3]
@@ -145,11 +145,11 @@ def test_what_diverged_and_what_is_no_number_is_left_out(tmp_path: Path) -> None
     with (run / "metrics.jsonl").open("a") as out:
         out.write('{"step": 3, "images": NaN, "G/adversarial": 1}\n{"step": 4, "ima')
     reporter = Reporter(run, "theirs", Recorder)
-    reporter.hand_on()
+    reporter.send()
     assert CALLS[2:4] == [("scalars", 2, {"images": 16.0}), ("scalars", 3, {"G/adversarial": 1.0})]
     with (run / "metrics.jsonl").open("a") as out:
         out.write('ges": 9}\n')
-    reporter.hand_on()
+    reporter.send()
     reporter.close()
     assert ("scalars", 4, {"images": 9.0}) in CALLS
 
@@ -169,7 +169,7 @@ def test_what_was_handed_on_before_an_error_is_not_handed_on_again(tmp_path: Pat
     run = write_run(tmp_path / "run", steps=5)
     reporter = Reporter(run, "theirs", Broken)
     with pytest.raises(ConnectionError):
-        reporter.hand_on()
+        reporter.send()
     reporter.close()
     report(run)
     assert steps() == [1, 2, 3, 4, 5]

@@ -31,7 +31,7 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help="draw scores against a setting, over seeds, e.g. data.fraction", metavar="KEY")
     ] = None,
-    at: Annotated[str, typer.Option(help="with --against: a run's last score, or its best")] = "last",
+    at: Annotated[str, typer.Option(help="with --against: last or best, the score of a run that is drawn")] = "last",
 ) -> None:
     """Compare runs: a table here, curves in a PNG."""
     from steadygan.files import check_folder, make_folder, write_whole

@@ -30,7 +30,7 @@ def pause(run: RunPath) -> None:
 
 
 def resume(run: RunPath) -> None:
-    """Continue a paused run. To continue one that has ended: `steadygan train RUN --resume`."""
+    """Continue a paused run. To continue one that has ended, use `train RUN --resume`."""
     from steadygan.runs.requests import ask
 
     ask(run, "resume")
@@ -40,10 +40,12 @@ def resume(run: RunPath) -> None:
 def branch(
     run: RunPath,
     overrides: Overrides = None,
-    at: Annotated[int | None, typer.Option(help="the step of a checkpoint  [default: the newest]")] = None,
+    at: Annotated[
+        int | None, typer.Option(help="the step of the checkpoint to start from  [default: the newest]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the new run directory  [default: RUN-STEP]")] = None,
 ) -> None:
-    """Start a new run from another's checkpoint, with changed settings."""
+    """Start a new run from a checkpoint, with changed settings."""
     from steadygan.files import check_folder
     from steadygan.runs.branching import branch as split_off
     from steadygan.runs.outputs import check_output

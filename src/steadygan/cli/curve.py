@@ -24,10 +24,10 @@ from steadygan.errors import UserError
 def curve(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
     truncation: Annotated[
-        str, typer.Option(help="values such as 0.5 or scaled:0.5, comma-separated; off: none")
+        str, typer.Option(help="values above 0, such as 0.5 or scaled:0.5, comma-separated; off: no truncation")
     ] = "0.2,0.5,1,2,off",
     protocol: Annotated[str | None, typer.Option(help="a named protocol  [default: the one for the data]")] = None,
-    num_fake: Annotated[int | None, typer.Option(help="fakes per score  [default: the protocol's]")] = None,
+    num_fake: Annotated[int | None, typer.Option(help="fakes per score, 2 or more  [default: the protocol's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
     max_unreadable: MaxUnreadable = None,
     out: Annotated[
@@ -38,7 +38,10 @@ def curve(
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Score a run at several truncations: quality against diversity."""
+    """Score a run at several truncations.
+
+    Smaller ones trade diversity for quality: the curve shows both.
+    """
     from steadygan.evaluation.run import truncation_curve
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables

@@ -12,16 +12,19 @@ import typer
 
 from steadygan.cli.terminal import escape, images_bar, make_console
 
-data_app = typer.Typer(help="Look at data before training on it, pack it, fetch published sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Check, pack and fetch images for training.", no_args_is_help=True)
 
 Where = Annotated[
     str, typer.Argument(help="digits, a folder, zip, tar or parquet, a glob of shards, torchvision:NAME, hf:USER/NAME")
 ]
 Root = Annotated[str | None, typer.Option(help="folder of torchvision's data sets", show_default="STEADYGAN_DATA")]
 Bits = Annotated[
-    int | None, typer.Option(min=1, max=31, help="used by 16-bit or 32-bit images, as data.bits", show_default="all 16")
+    int | None,
+    typer.Option(min=1, max=31, help="bits in use of 16-bit or 32-bit images, as data.bits", show_default="all 16"),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="decoding threads", show_default="one for each core")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="number of decoding threads", show_default="one for each core")
+]
 
 
 class Crop(StrEnum):
@@ -43,7 +46,10 @@ def data_info(
     bits: Bits = None,
     threads: Threads = None,
 ) -> None:
-    """Report on images: count, sizes, classes, duplicates, unreadable files, and advice."""
+    """Report on images: sizes, classes, duplicates, unreadable files.
+
+    With advice, and the command to train on them.
+    """
     from steadygan.data.containers.registry import is_name
     from steadygan.data.describe import contact_sheet, describe
     from steadygan.data.ordered import THREADS
@@ -83,9 +89,9 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
         console.print(f"domains     {part}: A {sides['a']:,}, B {sides['b']:,}, {how}", highlight=False)
     for folder, count in proposal.get("splits", {}).items():
         console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
-    going_on = proposal.get("command") or command(look, bits=bits)
-    if going_on is not None:
-        console.print(f"next        [bold]{escape(going_on)}[/]", highlight=False, soft_wrap=True)
+    command_to_train = proposal.get("command") or command(look, bits=bits)
+    if command_to_train is not None:
+        console.print(f"next        [bold]{escape(command_to_train)}[/]", highlight=False, soft_wrap=True)
 
 
 @data_app.command("pack")
@@ -94,15 +100,23 @@ def data_pack(
     out: Annotated[Path, typer.Argument(help="the zip to write", show_default=False)],
     size: Annotated[int, typer.Option(min=1, help="side of the images, in pixels", show_default=False)],
     crop: Annotated[Crop, typer.Option(help="center: the centre square; none: whole images")] = Crop.CENTER,
-    format: Annotated[Format, typer.Option(help="both lossless")] = Format.PNG,
-    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 or 3", show_default="as the images")] = None,
-    max_unreadable: Annotated[float, typer.Option(min=0, max=1, help="largest share of unreadable images")] = 0.01,
+    format: Annotated[Format, typer.Option(help="format of the images in the zip, both lossless")] = Format.PNG,
+    channels: Annotated[
+        int | None,
+        typer.Option(min=1, max=3, help="colour channels: 1 (grey) or 3 (RGB)", show_default="as the images"),
+    ] = None,
+    max_unreadable: Annotated[
+        float, typer.Option(min=0, max=1, help="largest share of images that cannot be read, as a fraction")
+    ] = 0.01,
     force: Annotated[bool, typer.Option("--force", help="replace OUT if it exists")] = False,
     root: Root = None,
     bits: Bits = None,
     threads: Threads = None,
 ) -> None:
-    """Pack images into one zip, decoded, cropped and resized, reproducibly."""
+    """Pack images into one zip, decoded, cropped and resized.
+
+    The same images make the same bytes.
+    """
     from steadygan.data.containers.registry import is_name
     from steadygan.data.ordered import THREADS
     from steadygan.data.pack import pack
@@ -139,7 +153,7 @@ def data_get(
     out: Annotated[Path, typer.Option(help="the folder for its files; the presets look in data/")] = Path("data"),
     root: Root = None,
 ) -> None:
-    """Fetch the images of a published experiment and pack them as its presets expect them."""
+    """Fetch the images of a published experiment and pack them."""
     from steadygan import config as configuration
     from steadygan.data.published import SETS, find_set, get
 

@@ -9,6 +9,7 @@ import typer
 
 from steadygan.cli.importing import introduce, print_terms
 from steadygan.cli.terminal import RunOrCheckpoint
+from steadygan.errors import command_line
 
 
 def export(
@@ -24,12 +25,18 @@ def export(
     ] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(help="onnx, torch: what batch norm's statistics are gathered for, where that is fixed"),
+        typer.Option(
+            help="onnx, torch: the truncation, above 0, that batch norm statistics are for, "
+            "where the graph fixes them  [default: none]"
+        ),
     ] = None,
-    licence: Annotated[str, typer.Option(help="the terms on which you give the weights away, for the card")] = "",
-    public: Annotated[bool, typer.Option("--public", help="hub: let everybody see the repository")] = False,
+    licence: Annotated[str, typer.Option(help="the licence you give the weights, for the card")] = "",
+    public: Annotated[bool, typer.Option("--public", help="hub: make the repository public")] = False,
 ) -> None:
-    """Give a trained or imported generator away: as a folder or file with a card, as ONNX, to the Hub, …."""
+    """Export a generator: folder, zip, ONNX, torch or the Hub.
+
+    A folder or zip has a model card with scores and protocols, and `sample` takes it like a checkpoint.
+    """
     from steadygan.exporting import export as write
 
     introduce(path)
@@ -37,4 +44,5 @@ def export(
     print_terms(path)
     typer.echo(f"exported    {written}")
     if to in ("safetensors", "zip") or to.startswith("hub:"):
-        typer.echo(f"use         steadygan sample {to if to.startswith('hub:') else written} --num 16")
+        use = command_line("sample", to if to.startswith("hub:") else written, "--num", 16)
+        typer.echo(f"use         {use}")

@@ -24,7 +24,8 @@ def import_weights(
     files: Annotated[list[Path], typer.Argument(help="weights that belong together: a .pkl or .pt, or G.pth D.pth …")],
     out: Annotated[Path, typer.Option(help="the folder for the checkpoint, which must not exist yet")],
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="what the file does not say: name=value, may be repeated")
+        list[str] | None,
+        typer.Option("--set", help="a setting that the file does not record, as name=value; may be repeated"),
     ] = None,
     family: Annotated[str | None, typer.Option(help="the program that wrote the file, if it is not recognised")] = None,
 ) -> None:
@@ -46,9 +47,10 @@ def import_weights(
     console = make_console()
     for line in summary(imported):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    use = "translate {} --input FOLDER --out FOLDER" if "directions" in imported.generator else "sample {} --num 16"
+    translates = "directions" in imported.generator
+    use = ("translate", out, "--input", "FOLDER", "--out", "FOLDER") if translates else ("sample", out, "--num", 16)
     console.print(f"checkpoint  {escape(str(out))}", highlight=False, soft_wrap=True)
-    console.print(f"use         steadygan {escape(use.format(out))}", highlight=False, soft_wrap=True)
+    console.print(f"use         {escape(command_line(*use))}", highlight=False, soft_wrap=True)
 
 
 def summary(imported: Imported) -> list[str]:

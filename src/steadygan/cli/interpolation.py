@@ -24,16 +24,16 @@ from steadygan.errors import UserError
 def interpolate(
     path: RunOrCheckpoint,
     between: Annotated[str, typer.Option(help="latents, classes or both")] = "latents",
-    rows: Annotated[int, typer.Option(help="how many paths")] = 4,
-    steps: Annotated[int, typer.Option(help="images per path, both ends included")] = 8,
+    rows: Annotated[int, typer.Option(help="number of paths, 1 or more")] = 4,
+    steps: Annotated[int, typer.Option(help="images per path, 2 or more, both ends included")] = 8,
     classes: Classes = None,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same paths")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed, 0 or more: the same seed gives the same paths")] = 0,
     truncation: TruncationOption = None,
-    fps: Annotated[float, typer.Option(help="frames per second of an animation")] = 12,
+    fps: Annotated[float, typer.Option(help="frames per second of an animation, above 0 and up to 50")] = 12,
     out: Annotated[
         Path | None,
         typer.Option(
-            help=".png: a sheet, one path a row; .gif, .webp, .mp4: all paths at once, there and back "
+            help=".png: a sheet, one path a row; .gif, .webp, .mp4: all paths at once, there and back  "
             "[default: interpolation.png in the run]"
         ),
     ] = None,

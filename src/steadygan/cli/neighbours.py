@@ -27,20 +27,23 @@ if TYPE_CHECKING:
 
 def neighbours(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
-    num: Annotated[int, typer.Option(help="how many samples")] = 8,
-    nearest: Annotated[int, typer.Option(help="training images per sample")] = 5,
+    num: Annotated[int, typer.Option(help="number of samples, 1 or more")] = 8,
+    nearest: Annotated[int, typer.Option(help="training images per sample, 1 or more")] = 5,
     features: Annotated[
         str | None, typer.Option(help="an extractor, or your own module:Class  [default: the one for the data]")
     ] = None,
     classes: Classes = None,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same samples")] = 0,
+    seed: Annotated[int, typer.Option(help="random seed, 0 or more: the same seed gives the same samples")] = 0,
     truncation: TruncationOption = None,
     out: Annotated[Path | None, typer.Option(help="a .png  [default: neighbours.png in PATH]")] = None,
     weights: Weights = "ema",
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Find the training images nearest to samples, in pixels and in features."""
+    """Find the training images nearest to samples.
+
+    Nearest in pixels and in an extractor's features, next to each other in one sheet.
+    """
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.runs.outputs import check_output

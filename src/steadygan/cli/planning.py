@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from steadygan.config import Config
     from steadygan.recipes.plan import Plan
 
-Hours = Annotated[float | None, typer.Option(min=0.001, help="how long to train", show_default="half an hour on a CPU")]
+Hours = Annotated[
+    float | None, typer.Option(min=0.001, help="training time, in hours", show_default="0.5 on a CPU, 1 on a GPU")
+]
 Size = Annotated[int | None, typer.Option(min=1, help="side of the images, in pixels", show_default="as time allows")]
 
 
@@ -26,7 +28,7 @@ def plan(
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="also write the choice to this YAML file")] = None,
 ) -> None:
-    """Choose settings for your images with reasons; start nothing."""
+    """Choose settings for your images, with reasons; start nothing."""
     from steadygan.files import check_folder, write_text
 
     if out is not None and out.exists():

@@ -17,7 +17,7 @@ def presets(
         typer.Argument(help="a preset, to print its YAML; or a word, to list the presets with it in their row"),
     ] = None,
 ) -> None:
-    """List the built-in experiments with paper, table row and published score."""
+    """List the built-in experiments with table row and score."""
     from steadygan import config as configuration
 
     names = configuration.preset_names()

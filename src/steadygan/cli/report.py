@@ -14,7 +14,10 @@ def report(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
     to: Annotated[list[str], typer.Option(help="tensorboard, wandb, trackio or module:NAME", show_default=False)],
 ) -> None:
-    """Hand a run's scalars, scores, grids and configuration on to trackers, each line once."""
+    """Send a run's records to TensorBoard, wandb or Trackio.
+
+    Scalars, scores, grids and the configuration are sent, each once, however often the command is repeated.
+    """
     from steadygan.trackers.clients import check, open_by_name
     from steadygan.trackers.reporter import Reporter
 
@@ -24,7 +27,7 @@ def report(
     for name in to:
         reporter = Reporter(path, name, open_by_name(name, where="--to"))
         try:
-            reporter.hand_on()
+            reporter.send()
         finally:
             reporter.close()
         typer.echo(f"reported    {path} to {name}")

@@ -26,13 +26,18 @@ from steadygan.errors import UserError
 
 def sample(
     path: RunOrCheckpoint,
-    num: Annotated[int, typer.Option(help="how many images")] = 64,
+    num: Annotated[int, typer.Option(help="number of images, 1 or more")] = 64,
     classes: Classes = None,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same images")] = 0,
-    seeds: Annotated[str | None, typer.Option(help="one image per seed: 3,17,100-120")] = None,
+    seed: Annotated[int, typer.Option(help="random seed, 0 or more: the same seed gives the same images")] = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="one image per seed, instead of --num and --seed: 3,17,100-120")
+    ] = None,
     moves: Annotated[
         str | None,
-        typer.Option(help="with --seeds: move towards the latents of other seeds (seed:distance), e.g. 7:0.3,9:-0.1"),
+        typer.Option(
+            help="with --seeds: turn each latent towards those of other seeds, as SEED:QUARTER-TURNS, e.g. "
+            "7:0.3,9:-0.1 (negative: away)"
+        ),
     ] = None,
     truncation: TruncationOption = None,
     out: Annotated[

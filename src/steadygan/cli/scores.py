@@ -36,8 +36,13 @@ def evaluate(
     protocol: Annotated[str | None, typer.Option(help="a named protocol, or health  [default: the data's]")] = None,
     reals: Annotated[Path | None, typer.Option(help="the protocol's test images  [default: eval.reals]")] = None,
     truncation: TruncationOption = None,
-    features: Annotated[str | None, typer.Option(help="for images: an extractor, or your own module:Class")] = None,
-    size: Annotated[int | None, typer.Option(help="for images: crop and resize them to it")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="for images, required: an extractor, or your own module:Class")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="for images: crop and resize them to this side, 1 pixel or more  [default: as they are]"),
+    ] = None,
     max_unreadable: MaxUnreadable = None,
     inception_weights: Annotated[Path | None, _file("Inception")] = None,
     squeezenet_weights: Annotated[Path | None, _file("SqueezeNet")] = None,

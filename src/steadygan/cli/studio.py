@@ -19,8 +19,10 @@ def studio(
     data: Annotated[
         list[Path] | None, typer.Option(help="with --control: images to start from; may be given several times")
     ] = None,
-    host: Annotated[str, typer.Option(help="another address than 127.0.0.1; then a token is needed")] = ("127.0.0.1"),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="the port; 0: any free one")] = 8000,
+    host: Annotated[str, typer.Option(help="the address to listen on; any other than 127.0.0.1 needs a token")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="the port to listen on; 0: any free one")] = 8000,
     device: Annotated[str, typer.Option(help="the device that generates images: cpu, cuda, …")] = "cpu",
     memory: Annotated[float, typer.Option(min=0.5, help="memory limit for generating images, in GiB")] = 8.0,
 ) -> None:

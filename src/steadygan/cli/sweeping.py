@@ -68,10 +68,10 @@ def sweep(
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and how far they are, then stop")] = False,
 ) -> None:
-    """Train every preset of a table with several seeds, one after the other, and compare them.
+    """Train all presets of a table with seeds, and compare them.
 
-    The same command goes on where it was stopped, skips what is finished, and may be started in several terminals or
-    machines that share the directory: each takes runs that no other is training.
+    The same command resumes a sweep that was stopped and skips finished runs. It may be started in several terminals or
+    on machines that share the directory: each takes runs that no other is training.
     """
     names = choose(table)
     given = [override for override in overrides or [] if override.startswith("train.seed=")]

@@ -24,7 +24,9 @@ RunOrCheckpoint = Annotated[
 ]
 MaxUnreadable = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="largest share of unreadable images  [default: 0.01, or the run's]"),
+    typer.Option(
+        min=0, max=1, help="largest share of images that cannot be read, as a fraction  [default: 0.01, or the run's]"
+    ),
 ]
 Data = Annotated[
     str | None, typer.Option(help="where the run's images are now, if they moved  [default: where they were]")
@@ -32,8 +34,8 @@ Data = Annotated[
 TruncationOption = Annotated[
     str | None,
     typer.Option(
-        help="smaller is cleaner and less varied, e.g. 0.5; redrawn:0.5 as in BigGAN's paper, scaled:0.5 as in its "
-        "released generators  [default: off]",
+        help="above 0, e.g. 0.5: smaller is cleaner and less varied; redrawn:0.5 as in BigGAN's paper, scaled:0.5 as "
+        "in its released generators  [default: off]",
     ),
 ]
 Weights = Annotated[Literal["ema", "raw"], typer.Option(help="the averaged weights, or the raw ones")]

@@ -42,13 +42,13 @@ def train(
 
     \b
     The settings used most, written key=value behind the source:
-      data.path=PATH          the images: a folder, zip, tar or parquet file, torchvision:NAME, hf:USER/NAME
+      data.path=PATH          a folder, zip, tar, parquet, torchvision:NAME, …
       train.steps=N           training steps
       train.batch_size=N      images of a batch
       train.device=NAME       auto, cpu, cuda, cuda:1 or mps
       train.seed=N            random seed
 
-    `steadygan settings [WORD]` lists all settings with type, default and meaning.
+    The command `settings [WORD]` lists all settings with type, default and meaning.
     """
     from steadygan import config as configuration
     from steadygan.cli import planning
@@ -174,8 +174,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
             on_step=on_step if replicas.first else None,
         )
     if not result.finished:
-        going_on = escape(command_line("train", result.path, "--resume"))
-        console.print(f"stopped; resume with [bold]{going_on}[/]", highlight=False, soft_wrap=True)
+        again = escape(command_line("train", result.path, "--resume"))
+        console.print(f"stopped; resume with [bold]{again}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(130)
     if not replicas.first:
         return

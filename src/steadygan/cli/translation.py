@@ -19,13 +19,14 @@ def translate(
     out: Annotated[Path, typer.Option(help="the folder for the translated images, PNG under the same names")],
     direction: Annotated[str, typer.Option(help="a2b or b2a")] = "a2b",
     tile: Annotated[
-        int, typer.Option(help="process larger images in overlapping tiles of this side, in pixels")
+        int, typer.Option(help="process larger images in overlapping tiles of this side, in pixels: a multiple of 4")
     ] = 1024,
-    overlap: Annotated[int, typer.Option(help="overlap of tiles, in pixels")] = 128,
+    overlap: Annotated[int, typer.Option(help="least overlap of tiles, in pixels, below --tile")] = 128,
     weights: Weights = "ema",
     device: Device = "auto",
     max_unreadable: Annotated[
-        float, typer.Option(min=0, max=1, help="largest share of images that cannot be read or are too small")
+        float,
+        typer.Option(min=0, max=1, help="largest share of images that cannot be read or are too small, as a fraction"),
     ] = 0.5,
 ) -> None:
     """Translate images to the other domain. Images keep their size."""

@@ -108,7 +108,7 @@ class Loader:
         return {"position": self.position, "seed": self.seed, "size": len(self.images)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on exactly where `state` was taken. Raises UserError if this is another order of images."""
+        """Resumes exactly where `state` was taken. Raises UserError if this is another order of images."""
         for key, what, now in (("size", "number of images", len(self.images)), ("seed", "seed", self.seed)):
             if state[key] != now:
                 raise UserError(

@@ -69,7 +69,7 @@ class PairLoader:
         return {name: loader.state_dict() for name, loader in self.loaders.items()}
 
     def load_state_dict(self, state: Mapping[str, dict[str, int]]) -> None:
-        """Goes on exactly where `state` was taken. Raises UserError if this is another order of images."""
+        """Resumes exactly where `state` was taken. Raises UserError if this is another order of images."""
         for name, loader in self.loaders.items():
             loader.load_state_dict(state[name])
 

@@ -120,8 +120,8 @@ def check(stamp: Stamp, run: Path | None = None) -> None:
         )
     if stamp.call in ("sheet", "translate"):
         raise UserError(
-            f"this image of {stamp.run} is made of images of data, which no seed makes; `steadygan translate` makes "
-            "more"
+            f"this image of {stamp.run} is made of images of data, which no seed makes; "
+            f"`{command_line('translate')}` makes more"
         )
     if not stamp.checkpoint:
         seed, num = stamp.arguments.get("seed", 0), stamp.arguments.get("num", 64)

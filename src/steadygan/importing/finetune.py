@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
+from steadygan.errors import command_line
+
 FINETUNE = "finetune.yaml"
 HEADER = """\
-# Fine-tunes the weights in this folder: steadygan train {path} data.path=FOLDER
+# Fine-tunes the weights in this folder: {command}
 # model is that of the file. objective, optim and augment are usual ones of its family, for few images: change them at
 # will, or add train.freeze_critic=N (FreezeD) or train.adapt=scale-shift.
 """
@@ -59,7 +61,7 @@ def configuration(generator: Mapping[str, Any], critic: Mapping[str, Any] | None
 
 def text(configured: Mapping[str, Any], out: Path) -> str:
     """The file's content."""
-    return HEADER.format(path=out / FINETUNE) + yaml.dump(
+    return HEADER.format(command=command_line("train", out / FINETUNE, "data.path=FOLDER")) + yaml.dump(
         configured, Dumper=_Plain, sort_keys=False, allow_unicode=True
     )
 

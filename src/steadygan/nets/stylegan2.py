@@ -294,7 +294,7 @@ class Critic(Shaped):
     A 1×1 convolution, one `CriticBlock` per halving down to 4×4, minibatch standard deviation, conv3, two dense layers.
 
     With the minibatch standard deviation a score depends on the rest of the batch, in evaluation mode too
-    (`layers.has_batch_statistics`).
+    (`nets.has_batch_statistics`).
 
     Args:
         fmap_max: most channels of a layer; null: 8 times model.width.

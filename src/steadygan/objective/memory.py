@@ -44,9 +44,9 @@ class Average(Sharing, nn.Module):
 class History(nn.Module):
     """The history buffer of fakes (Shrivastava et al., CVPR 2017, §2.3), with the rule of CycleGAN's code.
 
-    Until it holds `size` images, each is stored and handed on. After that each, one after the other, is handed on with
-    probability ½; otherwise it takes the place of a stored one, drawn uniformly, which is handed on instead. (The paper
-    replaces half of a batch.) Images that are not finite are handed on and not stored: the phase is skipped.
+    Until it holds `size` images, each fake is stored and returned. After that each, one after the other, is returned
+    with probability ½; otherwise it replaces a stored one, drawn uniformly, which is returned instead. (The paper
+    replaces half of a batch.) Fakes that are not finite are returned and not stored: the phase is skipped.
     """
 
     images: Tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from steadygan.build import resolve
 from steadygan.config import About, Config
+from steadygan.errors import command_line
 from steadygan.machine import choose_device
 from steadygan.overrides import parse
 from steadygan.recipes.choose import PRESET, Chosen, choose, described, own_name
@@ -42,15 +42,14 @@ class Plan:
             table=f"none: {self.look.count:,} images in {self.look.path}",
             score="none published",
             protocol="FD-tiny for colour images of up to 64 pixels (docs/scores.md)",
-            deviations=f"chosen by `steadygan plan` from preset {PRESET}; no paper's",
+            deviations=f"chosen for these images, from preset {PRESET}; no paper's",
         )
         return described([*self.chosen.overrides, *self.extra]).model_copy(update={"name": self.name, "about": about})
 
     @property
     def command(self) -> str:
         """The same run, spelt out."""
-        words = ["steadygan", "train", PRESET, *self.chosen.overrides, *self.extra, "--out", f"runs/{self.name}"]
-        return " ".join(map(shlex.quote, words))
+        return command_line("train", PRESET, *self.chosen.overrides, *self.extra, "--out", f"runs/{self.name}")
 
     @property
     def hours(self) -> float:

@@ -118,7 +118,7 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
 
 
 def _accuracy_panels(terms: list[str], groups: int) -> list[tuple[str, list[str]]]:
-    """One panel, or of many runs one for each kind of image: a dozen lines between 0 and 1 are not to be told apart."""
+    """One panel, or with many runs one for each kind of image: a dozen lines between 0 and 1 cannot be told apart."""
     if groups <= 2:
         return [(ACCURACY, terms)]
     return [(f"{ACCURACY} ({term.removeprefix('D_accuracy_')})", [term]) for term in terms]
@@ -131,7 +131,7 @@ def _terms(runs: Sequence[Run], prefix: str) -> list[str]:
 
 
 def wrapped(title: str) -> str:
-    """In lines that fit above a panel."""
+    """A title broken into lines that fit above a panel."""
     return textwrap.fill(title, 48)
 
 
@@ -175,7 +175,7 @@ def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash:
     if window > 1 and not share:
         axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
     mean, sd = (np.convolve(curve, np.full(window, 1 / window), mode="valid") for curve in (values, sds))
-    alone = "o" if len(mean) == 1 else None  # a line of one point is not to be seen
+    alone = "o" if len(mean) == 1 else None  # a line of one point is invisible
     axes.plot(steps[window - 1 :], mean, color=colour, linestyle=dash, linewidth=1.4, marker=alone, markersize=4)
     if sds.any():
         low, high = mean - sd, mean + sd

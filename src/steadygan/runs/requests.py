@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from steadygan.errors import UserError
 from steadygan.files import write_text
 
-Wish = Literal["stop", "pause", "resume"]
+Request = Literal["stop", "pause", "resume"]
 
 FILE = "request.json"
 _TAKEN = ".request-taken.json"
@@ -19,47 +19,51 @@ BEGAN = time.time()
 """When this process began, or near enough."""
 
 
-def ask(run: Path, wish: Wish) -> None:
-    """Leaves a wish for the loop that trains in `run`; one that was not taken yet is replaced.
+def ask(run: Path, request: Request) -> None:
+    """Writes a request for the loop that trains in `run`; one that was not taken yet is replaced.
 
-    stop: write a checkpoint and end; pause: wait; resume: end the pause.
-    Raises `UserError` where there is no run, or for an unknown wish.
+    Args:
+        run: the run directory.
+        request: stop (write a checkpoint and end), pause (wait) or resume (end the pause).
+
+    Raises:
+        UserError: there is no run, or the request is unknown.
     """
-    if wish not in get_args(Wish):
-        raise UserError(f"a run can be asked to {', '.join(get_args(Wish))}, not {wish!r}")
+    if request not in get_args(Request):
+        raise UserError(f"a run can be asked to {', '.join(get_args(Request))}, not {request!r}")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not a run directory: it has no config.yaml")
-    text = json.dumps({"schema": 1, "do": wish, "asked": round(time.time(), 3)}) + "\n"
+    text = json.dumps({"schema": 1, "do": request, "asked": round(time.time(), 3)}) + "\n"
     write_text(run / FILE, text)
 
 
-def asked(run: Path) -> Wish | None:
-    """The wish that nobody has taken yet, which stays where it is."""
+def asked(run: Path) -> Request | None:
+    """The request that was not taken yet; it stays where it is."""
     return _read(run / FILE)
 
 
-def take(run: Path, *, since: float = 0.0) -> Wish | None:
-    """The wish, which is gone with that; one that cannot be read, or was asked before `since`, counts as none.
+def take(run: Path, *, since: float = 0.0) -> Request | None:
+    """Reads the request and removes it; one that cannot be read, or was written before `since`, counts as none.
 
-    For the process that trains in `run`. Without a wish it costs one look into the directory.
+    For the process that trains in `run`. Without a request it costs one look into the directory.
     """
     taken = run / _TAKEN
     try:
         (run / FILE).replace(taken)
     except OSError:
         return None
-    wish = _read(taken, since)
+    request = _read(taken, since)
     taken.unlink(missing_ok=True)
-    return wish
+    return request
 
 
-def _read(path: Path, since: float = 0.0) -> Wish | None:
+def _read(path: Path, since: float = 0.0) -> Request | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        wish, when = found["do"], float(found["asked"])
+        request, when = found["do"], float(found["asked"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return wish if wish in get_args(Wish) and when >= since else None
+    return request if request in get_args(Request) and when >= since else None
 
 
 class Attention:
@@ -74,7 +78,7 @@ class Attention:
         self._next = 0.0
 
     def called(self) -> bool:
-        """Whether there is a wish to take."""
+        """Whether there is a request to take."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -82,19 +86,19 @@ class Attention:
         return (self.run / FILE).exists()
 
     def stops(self, interrupted: object = False, on_pause: Callable[[bool], None] | None = None) -> bool:
-        """Takes the wish: whether it is to stop. A pause is waited out inside, in turns of `interval`.
+        """Takes the request, and says whether it is to stop. A pause is waited out inside, in turns of `interval`.
 
         interrupted: what ends a pause, too, once it is true (a signal, say). on_pause: called with True every turn of a
         pause, so that the run can show that it is alive, and with False at its end.
         """
-        wish = take(self.run, since=self.since)
-        if wish != "pause":
-            return wish == "stop"
-        while wish not in ("resume", "stop") and not interrupted:
+        request = take(self.run, since=self.since)
+        if request != "pause":
+            return request == "stop"
+        while request not in ("resume", "stop") and not interrupted:
             if on_pause is not None:
                 on_pause(True)
             time.sleep(self.interval)
-            wish = take(self.run, since=self.since)
+            request = take(self.run, since=self.since)
         if on_pause is not None:
             on_pause(False)
-        return wish == "stop"
+        return request == "stop"

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from steadygan import config as configuration
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.runs.requests import ask
 from steadygan.studio.answers import Handler, Missing, Refused, run_of, threaded, with_body
 from steadygan.studio.jobs import chosen, forecast
@@ -196,7 +196,7 @@ def overrides_of(settings: dict[str, Any]) -> list[str]:
     """`key=value` for each; raises UserError for a key that a page may not set."""
     for key in settings:
         if key not in SETTINGS and not TERM.fullmatch(key):
-            raise UserError(f"{key} cannot be set from the studio; use `steadygan train … {key}=…`")
+            raise UserError(f"{key} cannot be set from the studio; use `{command_line('train')} … {key}=…`")
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from steadygan.errors import UserError, command_line
+
 LOG = "studio.log"
 TAIL = 4000
 FORECAST_SECONDS = 180
@@ -31,7 +33,7 @@ class Job:
         status = self.process.poll()
         return {
             "run": self.run.name,
-            "command": ["steadygan", *self.command],
+            "command": command_line(*self.command),
             "state": "running" if status is None else "ended",
             "status": status,
             "began": self.began,
@@ -88,8 +90,6 @@ def chosen(command: list[str]) -> list[list[str]]:
 
 def _printed(command: list[str]) -> list[str]:
     """The lines of a command that only tells."""
-    from steadygan.errors import UserError
-
     try:
         done = subprocess.run(
             [sys.executable, "-m", "steadygan", *command],

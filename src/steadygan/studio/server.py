@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from steadygan import __version__
-from steadygan.errors import UserError
+from steadygan.errors import UserError, program
 from steadygan.studio import control, making, views
 from steadygan.studio.answers import Missing, Refused, answer
 from steadygan.studio.catalogue import Catalogue
@@ -133,6 +133,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
         return JSONResponse(
             {
                 "version": __version__,
+                "program": program(),
                 "directory": studio.root.name,
                 "control": studio.allowed,
                 "device": studio.device,

@@ -27,7 +27,7 @@ def bound_memory(gib: float) -> None:
         size = int(gib * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     except (ImportError, AttributeError, OSError, ValueError):
-        sys.stderr.write("steadygan studio: this system does not bound the memory of a process\n")
+        sys.stderr.write("warning: this system does not bound the memory of a process\n")
 
 
 def main(device: str, gib: float) -> None:

@@ -1,1 +1,1 @@
-"""A run's records handed on to the trackers that people have: TensorBoard, Weights & Biases, Trackio, or their own."""
+"""Sends a run's records to TensorBoard, Weights & Biases, Trackio, or the user's own tracker."""

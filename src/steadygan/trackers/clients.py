@@ -22,7 +22,7 @@ PROJECT = "steadygan"
 
 
 class Tracker(Protocol):
-    """What a run is handed on to. Steps rise, but for scores that were taken of an earlier checkpoint."""
+    """A program that shows runs. Steps rise, except those of scores that were taken of an earlier checkpoint."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Finite numbers of one step by name."""
@@ -37,7 +37,7 @@ class Tracker(Protocol):
         """Takes back what came after `step`, which the run has gone back to; false when it cannot."""
 
     def flush(self) -> None:
-        """Makes what was handed on outlive this process."""
+        """Makes what was sent outlive this process."""
 
     def close(self) -> None:
         """The last call."""

@@ -1,4 +1,4 @@
-"""Follows a run's records and hands what is new on to one tracker, each line once, however often the run is resumed."""
+"""Follows a run's records and sends what is new to one tracker, each line once, however often the run is resumed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SCHEMA = 1
 
 
 class Reporter:
-    """Hands on the lines of one run to one tracker.
+    """Sends the lines of one run to one tracker.
 
-    What was handed on is remembered in `tracker-NAME.json` of the run directory, with the identity by which the tracker
+    What was sent is remembered in `tracker-NAME.json` of the run directory, with the identity by which the tracker
     knows the run. A tracker that can take back what the run forgot (a resume or a rollback to a checkpoint) is given
-    the steps taken again; another one keeps what it has of them, and goes on after them.
+    the steps taken again; any other keeps its earlier record of them and continues after them.
 
     Holds a lock: a run is reported to a tracker by one process at a time.
     """
@@ -74,8 +74,8 @@ class Reporter:
         self._folder = None
         self._keep()
 
-    def hand_on(self) -> None:
-        """Everything that is new. Whatever the tracker's library raises comes through."""
+    def send(self) -> None:
+        """Sends everything that is new. Whatever the tracker's library raises comes through."""
         before = json.dumps(self._remembered)
         try:
             for rows in self._metrics.parts():

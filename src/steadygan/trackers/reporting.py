@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from steadygan.errors import command_line
 from steadygan.trackers.clients import open_by_name
 from steadygan.trackers.reporter import Reporter
 
@@ -20,9 +21,9 @@ LONGEST = 300
 
 @contextmanager
 def reporting(run: Path, names: Sequence[str], step: int, *, every: float = EVERY) -> Iterator[None]:
-    """Within, what is recorded in a run is handed on to these trackers.
+    """Within, what is recorded in a run is sent to these trackers.
 
-    One that fails is left alone from then on, which a warning says, and `steadygan report` can make up for.
+    A tracker that fails gets nothing more, and a warning says so; `steadygan report` can send the rest later.
 
     Args:
         run: the run directory.
@@ -47,7 +48,7 @@ def reporting(run: Path, names: Sequence[str], step: int, *, every: float = EVER
 
 
 def _follow(run: Path, name: str, step: int, ending: threading.Event, every: float) -> None:
-    """Hands on until the run ends, and once more."""
+    """Sends new records until the run ends, and once more."""
     try:
         reporter = Reporter(run, name, open_by_name(name))
         try:
@@ -55,17 +56,17 @@ def _follow(run: Path, name: str, step: int, ending: threading.Event, every: flo
             ended = False
             while not ended:
                 ended = ending.wait(every)
-                reporter.hand_on()
+                reporter.send()
         finally:
             reporter.close()
     except Exception as error:  # whatever a tracker's library raises: the run comes first
         said = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {said[0] if said else 'no more is known'}"[:LONGEST]
-        _say(f"{name} is no longer reported to ({reason}); training goes on; {_later(run, name)}")
+        _say(f"{name} is no longer reported to ({reason}); training continues; {_later(run, name)}")
 
 
 def _later(run: Path, name: str) -> str:
-    return f"`steadygan report {run} --to {name}` hands on what is missing"
+    return f"`{command_line('report', run, '--to', name)}` sends what is missing"
 
 
 def _say(text: str) -> None:

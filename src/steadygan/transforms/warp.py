@@ -22,7 +22,7 @@ MARGIN = len(SYM6) // 4
 def warp(x: Tensor, inverse: Tensor) -> Tensor:
     """x (N, C, H, W) where an output pixel at q shows the input at `inverse`·q (N, 3, 3), in pixels from the centre.
 
-    The image goes on mirrored beyond its edges, for one side less a pixel, and is 0 farther out. It is doubled with the
+    The image is padded by reflection, by one side less a pixel, and is 0 farther out. It is doubled with the
     sym6 filter, sampled bilinearly, and halved with the same filter. Differentiable in x as often as wanted.
     """
     height, width = x.shape[2:]

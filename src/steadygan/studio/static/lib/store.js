@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 
 export const runs = new Map();
-export const about = { version: "", directory: "", control: false, device: "cpu" };
+export const about = { version: "", directory: "", control: false, device: "cpu", program: "steadygan" };
 const listeners = new Set();
 let loaded;
 

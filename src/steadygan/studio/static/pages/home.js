@@ -50,7 +50,7 @@ export function home(main) {
   return onRuns(show);
 }
 
-const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one, and it appears by itself:"), h("pre", null, "steadygan train digits"), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
+const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one, and it appears by itself:"), h("pre", null, `${about.program} train digits`), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
 
 // A card whose link and box stay the same elements while what they tell changes: nobody clicks at something replaced.
 function card(id) {

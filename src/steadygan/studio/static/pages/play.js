@@ -2,6 +2,7 @@
 
 import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, quoted, toast, typing } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
+import { about } from "../lib/store.js";
 import { Pad } from "./pad.js";
 import { translate } from "./translate.js";
 
@@ -93,11 +94,11 @@ export function play(body, run, { more }) {
       h("div", { class: "row" }, h("h2", null, `Seed ${seed}`), label && h("span", { class: "state" }, `class ${label.name}`), asked.truncation && h("span", { class: "state" }, `truncation ${asked.truncation}`), asked.moves.length > 0 && h("span", { class: "state" }, "moved")),
       h("div", { class: "row" }, h("button", { class: "button", type: "button", onclick: () => savePosted(`/api/runs/${run.id}/download`, { ...one, kind: "png" }).catch(complain) }, icon("save"), "PNG"), h("button", { class: "button", type: "button", onclick: () => favour(one, label) }, icon("star"), "Keep"), h("a", { class: "button", href: `#/run/${run.id}/neighbours/${seed}${label ? `/${label.label}` : ""}` }, "Nearest training images")),
       copyable(command(one, label), "the command"), copyable(python(one, label), "the Python lines"),
-      h("p", { class: "small faint" }, "The PNG says all this in its metadata: steadygan remake image.png makes it again."))));
+      h("p", { class: "small faint" }, `The PNG says all this in its metadata: ${about.program} remake image.png makes it again.`))));
     if (bring) detail.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
   const where = (one) => `${run.place}/checkpoints/step-${String(one.step).padStart(8, "0")}`;
-  const command = (one, label) => [`steadygan sample ${quoted(where(one))}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
+  const command = (one, label) => [`${about.program} sample ${quoted(where(one))}`, `--seeds ${one.seeds[0]}`, label && `--classes ${label.label}`, one.truncation && `--truncation ${one.truncation}`, one.weights !== "ema" && "--weights raw", one.moves.length > 0 && `--moves ${one.moves.map(([seed, far]) => `${seed}:${far}`).join(",")}`, "--out image.png"].filter(Boolean).join(" ");
   const python = (one, label) => `import steadygan\n\ngenerator = steadygan.load(${JSON.stringify(where(one))}${one.weights !== "ema" ? ', weights="raw"' : ""})\nimage = generator.from_seeds([${one.seeds[0]}]${label ? `, classes=${label.label}` : ""}${one.truncation ? `, truncation=${one.truncation}` : ""}${one.moves.length ? `, moves=${JSON.stringify(one.moves)}` : ""})[0]`;
 
   function setSeeds(seeds) {

@@ -2,6 +2,7 @@
 
 import { complain, count, fill, grain, h, number, toast } from "../lib/dom.js";
 import { get, latest, paint, pixels, post } from "../lib/api.js";
+import { about } from "../lib/store.js";
 import { jobList } from "./steer.js";
 
 const FIELDS = [["train.hours", "hours", "number"], ["data.size", "size, pixels", "number"], ["train.steps", "steps", "number"], ["train.batch_size", "batch size", "number"], ["train.seed", "seed", "number"], ["train.sample_every", "sheet every … steps", "number"], ["train.checkpoint_every", "checkpoint every … steps", "number"], ["model.conditional", "by class", "switch"], ["data.flip", "flip at random", "switch"]];
@@ -10,7 +11,7 @@ const POLICIES = ["color", "translation", "cutout"];
 export function start(main) {
   fill(main, h("p", { class: "muted" }, "Opening …"));
   let leave = null;
-  get("/api/control/options").then((options) => { leave = page(main, options); }).catch((error) => fill(main, h("div", { class: "empty" }, h("h2", null, "New runs are switched off"), h("p", null, error.message), h("pre", null, "steadygan studio runs/ --control --data photos/"))));
+  get("/api/control/options").then((options) => { leave = page(main, options); }).catch((error) => fill(main, h("div", { class: "empty" }, h("h2", null, "New runs are switched off"), h("p", null, error.message), h("pre", null, `${about.program} studio runs/ --control --data photos/`))));
   return () => leave?.();
 }
 
@@ -51,7 +52,7 @@ function page(main, options) {
   function recipes() {
     const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));
     fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
-    if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, "as published: steadygan presets shows it")));
+    if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, `as published: ${about.program} presets shows it`)));
   }
   const policies = () => fill(policy, POLICIES.map((one) => h("button", { class: "chip", type: "button", "aria-pressed": String(chosenPolicy.has(one)), onclick: () => { touched.add("policy"); if (!chosenPolicy.delete(one)) chosenPolicy.add(one); policies(); preview(); } }, one)));
 

@@ -2,6 +2,7 @@
 
 import { copyable, count, complain, fill, h, icon, pill, quoted, stateWord, toast } from "../lib/dom.js";
 import { get, post } from "../lib/api.js";
+import { about } from "../lib/store.js";
 import { checkpointChoice } from "./play.js";
 
 export function jobList(node) {
@@ -9,7 +10,7 @@ export function jobList(node) {
   const show = async () => {
     const { jobs } = await get("/api/control/jobs").catch(() => ({ jobs: [] }));
     if (!node.isConnected) return;
-    fill(node, jobs.length > 0 && [h("h2", null, "Started from here"), jobs.slice(0, 8).map((job) => h("details", { open: job.state === "ended" && job.status !== 0 }, h("summary", null, `${job.run} `, pill(job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed")), h("div", { class: "stack tight" }, h("p", { class: "small mono muted" }, job.command.join(" ")), h("pre", null, job.log.trim() || "nothing printed yet"))))]);
+    fill(node, jobs.length > 0 && [h("h2", null, "Started from here"), jobs.slice(0, 8).map((job) => h("details", { open: job.state === "ended" && job.status !== 0 }, h("summary", null, `${job.run} `, pill(job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed")), h("div", { class: "stack tight" }, h("p", { class: "small mono muted" }, job.command), h("pre", null, job.log.trim() || "nothing printed yet"))))]);
     clock = setTimeout(show, 3000);
   };
   queueMicrotask(show);
@@ -47,7 +48,7 @@ export function steer(body, run, { more: [wanted] }) {
   };
   when(run);
   fill(body, h("div", { class: "steering" }, h("div", { class: "stack" },
-    h("section", { class: "panel stack" }, h("h2", null, "This run"), actions, h("p", { class: "small muted" }, "A request is a small file in the run’s directory; the training takes it at its next step. The same from a terminal:"), copyable(["stop", "pause", "resume"].map((what) => `steadygan ${what} ${quoted(run.place)}`).join("\n") + `\nsteadygan branch ${quoted(run.place)} KEY=VALUE --out NEW`, "the commands")),
+    h("section", { class: "panel stack" }, h("h2", null, "This run"), actions, h("p", { class: "small muted" }, "A request is a small file in the run’s directory; the training takes it at its next step. The same from a terminal:"), copyable(["stop", "pause", "resume"].map((what) => `${about.program} ${what} ${quoted(run.place)}`).join("\n") + `\n${about.program} branch ${quoted(run.place)} KEY=VALUE --out NEW`, "the commands")),
     h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Takes the run up from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
     h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."),
       choice ? [h("div", { class: "fields" }, h("label", { class: "field" }, "from checkpoint", choice), h("label", { class: "field" }, "name of the new run", name)), h("label", { class: "field" }, "changed settings, key=value", changes), h("div", { class: "row" }, h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/branch`, () => ({ step: Number(choice.value), name: name.value, settings: settingsFrom(changes.value) })) }, "Branch and train"))] : h("p", { class: "note" }, `There is no checkpoint yet; the first comes at step ${count(run.checkpoint_every ?? 0)}.`))),

@@ -2,6 +2,7 @@
 
 import { complain, copyable, count, fill, grain, h, icon, quoted } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
+import { about } from "../lib/store.js";
 import { checkpointChoice } from "./play.js";
 
 const MANY = 4, LARGEST = 11 << 20;
@@ -25,7 +26,7 @@ export function translate(body, run) {
   const request = () => ({ step: Number(choice.value), weights: weights.value, direction: state.direction });
   const figure = (answer, index, label) => { const canvas = h("canvas", { class: grain(answer.width), role: "img", "aria-label": label }); paint(canvas, answer, index); return h("figure", null, canvas, h("figcaption", null, label)); };
   const turn = (by) => { state.first = Math.max(0, state.first + by); held(); };
-  const all = () => { fill(command, copyable(`steadygan translate ${quoted(run.place)} --input FOLDER --out FOLDER${state.direction === "a2b" ? "" : ` --direction ${state.direction}`}`, "the command")); held(); if (state.image) given(); };
+  const all = () => { fill(command, copyable(`${about.program} translate ${quoted(run.place)} --input FOLDER --out FOLDER${state.direction === "a2b" ? "" : ` --direction ${state.direction}`}`, "the command")); held(); if (state.image) given(); };
 
   const held = latest(async () => {
     if (!own.children.length) fill(own, h("p", { class: "muted", role: "status" }, "Reading the images that were held out …"));
@@ -55,7 +56,7 @@ export function translate(body, run) {
   });
 
   async function take(chosen) {
-    if (chosen.size > LARGEST) { complain(new Error(`${chosen.name} is larger than 11 MB: use steadygan translate`)); return; }
+    if (chosen.size > LARGEST) { complain(new Error(`${chosen.name} is larger than 11 MB: use ${about.program} translate`)); return; }
     const url = await new Promise((resolve, reject) => { const reader = new FileReader(); reader.onload = () => resolve(reader.result); reader.onerror = () => reject(reader.error); reader.readAsDataURL(chosen); });
     state.image = url.slice(url.indexOf(",") + 1);
     state.name = chosen.name || "Your image";
