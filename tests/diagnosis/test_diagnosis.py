@@ -249,3 +249,13 @@ def test_the_first_steps_say_nothing_even_if_each_has_a_line() -> None:
     assert "look again later" in verdict.sentence
     later = [{**row, "step": 50 * row["step"]} for row in rows]
     assert diagnose(later, [], "running").kind == "nothing is learnt"
+
+
+def test_eleven_steps_are_not_called_fine() -> None:
+    rows = [{**HEALTHY, "step": k, "D/adversarial": 1.9 if k > 8 else 1.2, "G_diversity": 0.9} for k in range(1, 12)]
+    scores = [{"step": 11, "FD-tiny": 4.938, "protocol": {"name": "tiny"}}]
+    assert diagnose(rows, scores, "finished").kind == "cannot tell"
+    later = [{**row, "step": 50 * row["step"]} for row in rows]
+    assert diagnose(later, [{**scores[0], "step": 550}], "finished").sentence.startswith(
+        "Fine, as far as can be seen from one score: D could tell fakes at first"
+    )

@@ -260,14 +260,15 @@ def fine(records: Records) -> Verdict | None:
         )
     diversity, real, level = records.tail("G_diversity"), records.tail("D_accuracy_train"), records.undecided
     paid = records.tail("D/adversarial")
-    if diversity is None or real is None or paid is None or level is None:
+    if records.step < YOUNG or diversity is None or real is None or paid is None or level is None:
         return None
     late = bool(scores) and 2 * scores[0][0] > records.lines[-1]["step"]
     if (late or len(scores) <= FEW) and 0.5 <= diversity <= 2 and at_chance(records) and was_ahead(records):
         told = f"; the score is {scores[-1][1]:.4g}" if scores else ""
+        seen = "one score" if len(scores) == 1 else f"{len(scores) or 'no'} scores"
         return Verdict(
             "fine",
-            f"Fine, as far as can be seen from {len(scores) or 'no'} scores: D could tell fakes at first, and G has "
+            f"Fine, as far as can be seen from {seen}: D could tell fakes at first, and G has "
             f"caught up: D's loss is at chance ({paid:.3g} of {level:.3g}), the diversity of G's images is "
             f"{diversity:.0%} of the reals'{told}.",
             {"D/adversarial": paid, "G_diversity": diversity},
