@@ -47,6 +47,7 @@ def test_a_folder_is_trained_on_in_one_command(photos: Path, steadygan: Run, mon
     again = steadygan("train", photos, *TINY)
     assert again.status == 0
     assert Path("runs/my-photos-2/config.yaml").is_file()
+    assert "--out runs/my-photos-2\n" in again.out, "the command it names is of this run"
 
 
 def test_torchrun_restarts_a_folder_s_run_in_its_own_directory(

@@ -49,7 +49,7 @@ class Plan:
     @property
     def command(self) -> str:
         """The same run, spelt out."""
-        return command_line("train", PRESET, *self.chosen.overrides, *self.extra, "--out", f"runs/{self.name}")
+        return command_line("train", PRESET, *self.chosen.overrides, *self.extra, "--out", own_directory(self.name))
 
     @property
     def hours(self) -> float:
