@@ -16,7 +16,18 @@ from steadygan.objective.registry import TERMS
 
 ROOT = Path(steadygan.__file__).parent
 
-ORDER = ["errors", "_version", "progress", "files", "options", "overrides", "schedules", "sources", "config"]
+ORDER = [
+    "errors",
+    "_version",
+    "progress",
+    "files",
+    "options",
+    "spelling",
+    "overrides",
+    "schedules",
+    "sources",
+    "config",
+]
 ORDER += [
     "machine",
     "parallel",

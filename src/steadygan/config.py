@@ -26,6 +26,7 @@ from steadygan.errors import UserError
 from steadygan.overrides import explain, parse
 from steadygan.schedules import Beta, Probability, Rate, Schedule
 from steadygan.sources import preset_names, preset_text, read_tree
+from steadygan.spelling import misspaced
 
 __all__ = ["Config", "load", "preset_about", "preset_names", "preset_text", "validate"]
 
@@ -345,8 +346,10 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     """The configuration named by a preset, a YAML file or a run directory, with `key.path=value` overrides applied."""
     name, tree = read_tree(str(source))
     tree.setdefault("name", name)
-    mistakes = []
-    for override in overrides:
+    torn = misspaced(overrides)
+    mistakes = [message for _, message in torn.values()]
+    apart = {place + word for place, (count, _) in torn.items() for word in range(count)}
+    for override in (override for place, override in enumerate(overrides) if place not in apart):
         try:
             _set(tree, *parse(Config, override))
         except UserError as error:

@@ -51,6 +51,7 @@ IN_WORDS = (
     (r"^Input should be greater than ", "must be above "),
     (r"^Input should be less than or equal to ", "must be at most "),
     (r"^Input should be less than ", "must be below "),
+    (r"^Unable to parse input string as an integer, exceeded maximum size", f"must be below {1 << 63}"),
     (r"^Input should be a valid integer.*", "must be a whole number"),
     (r"^Input should be a valid number.*", "must be a number"),
     (r"^Input should be a valid boolean.*", "must be true or false"),
@@ -75,9 +76,10 @@ LISTED = 24
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint naming the known word closest to `name`, or the list of them: for the end of an error message."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    folded = {word.casefold(): word for word in reversed(known)}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {folded[close[0]]!r}?"
     more = f", … ({len(known)} in all)" if len(known) > LISTED else ""
     return f"known: {', '.join(known[:LISTED])}{more}"
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 
+from steadygan import spelling
 from steadygan.errors import UserError, command_line, in_words, nearest
 
+WRAPPERS = (Annotated, Union, UnionType)
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -27,7 +29,12 @@ def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise UserError(f"{override!r} is not of the form key.path=value, e.g. train.batch_size=32")
+        key, colon, value = override.partition(":")
+        example = f"{key}={value}" if colon and key in spelling.keys(root) else "train.batch_size=32"
+        example = f"{override}=…" if override in spelling.keys(root) else example
+        raise UserError(f"{override!r} is not of the form key.path=value, e.g. {example}")
+    if path != path.strip():
+        raise UserError(f"{override!r}: leave out the spaces around the equals sign: {path.strip()}={text.strip()}")
     keys = _keys(path)
     return keys, _value(path, _kind(root, keys), text)
 
@@ -46,7 +53,7 @@ def explain(root: type[BaseModel], item: Any) -> str:
         for part in location[:-1]:
             field = None if section is None else section.model_fields.get(part)
             section = None if field is None else _section(field.annotation)
-        known = f"; {nearest(location[-1], section.model_fields)}" if section is not None else ""
+        known = f"; {spelling.hint(root, key, section, location[-1])}" if section is not None else ""
         return f"unknown key {key}{known}{all_keys()}"
     message = f"{key}: {in_words(item['msg'])}"
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
@@ -84,9 +91,8 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
                 return Any
             raise UserError(f"{'.'.join(keys)}: {'.'.join(keys[:place])} has no keys of its own")
         if key not in section.model_fields:
-            raise UserError(
-                f"unknown key {'.'.join(keys[: place + 1])}; {nearest(key, section.model_fields)}{all_keys()}"
-            )
+            wrong = ".".join(keys[: place + 1]) or ".".join(keys)
+            raise UserError(f"unknown key {wrong}; {spelling.hint(root, '.'.join(keys), section, key)}{all_keys()}")
         kind = section.model_fields[key].annotation
     return kind | None if entry and _is_table(kind) else kind
 
@@ -103,13 +109,19 @@ def _is_table(kind: Any) -> bool:
 
 
 def _parts(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if get_origin(kind) is Annotated:
+        return _parts(get_args(kind)[0])
+    return tuple(inner for part in parts for inner in (_parts(part) if get_origin(part) in WRAPPERS else (part,)))
 
 
 def _value(path: str, kind: Any, text: str) -> Any:
     parts = _parts(kind)
-    if NoneType in parts and text in ("null", ""):
+    if NoneType in parts and (text in ("null", "") or (str not in parts and text in ("~", "Null", "NULL"))):
         return None
+    if NoneType in parts and text.strip().lower() in ("none", "nil", "null", '""', "''"):
+        own = f" (a file of that name is ./{text})" if str in parts else ""
+        raise UserError(f"{path}={text}: no value is written {path}=null{own}")
     if str in parts:
         return text
     origins = {get_origin(part) or part for part in parts}
@@ -120,11 +132,12 @@ def _value(path: str, kind: Any, text: str) -> Any:
     if bool in parts:
         return _truth(path, text)
     if tuple in origins:
-        return _list(path, text)
+        return _list(path, kind, text)
     if _section(kind) is not None or dict in origins:
         return _mapping(path, text, kind)
     if {int, float} & set(parts) and not text.strip().startswith("{"):
-        return _number(path, text, whole=float not in parts)
+        others = [value for part in parts for value in get_args(part)] + ["null"] * (NoneType in parts)
+        return _number(path, text, whole=float not in parts, others=others)
     return _yaml(path, text)
 
 
@@ -143,29 +156,40 @@ def _truth(path: str, text: str) -> bool:
     raise UserError(f"{path}={text}: must be true or false")
 
 
-def _number(path: str, text: str, *, whole: bool) -> float:
+def _number(path: str, text: str, *, whole: bool, others: Sequence[str] = ()) -> float:
+    must = " or ".join([f"{path}={text}: must be a {'whole ' if whole else ''}number", *others])
     if re.fullmatch(r"\s*[-+]?\d+(_\d+)*\s*", text):
-        return int(text)  # a float would round a long seed
+        return _bounded(path, int(text), text)  # a float would round a long seed
     try:
         value = float(text)
     except ValueError:
-        hint = ""
-        if re.fullmatch(r"\s*[-+]?\d+,\d+\s*", text):
-            point = text.strip().replace(",", ".")
-            thousands = re.fullmatch(r"\s*[-+]?\d{1,3}(,\d{3})+\s*", text)
-            plain = f"; write {path}={text.replace(',', '')}" if thousands else ""
-            hint = plain if whole else f"; write {path}={point} with a point"
-        raise UserError(f"{path}={text}: must be a {'whole ' if whole else ''}number{hint}") from None
+        raise UserError(must + spelling.number(path, text, whole=whole)) from None
+    if whole and re.fullmatch(r"\s*[-+]?\d{1,3}(\.\d{3})+\s*", text):
+        one = int(value) if value.is_integer() else ""
+        raise UserError(f"{must}{spelling.number(path, text, whole=True)}{one and f', or {path}={one}'}")
     if whole and not value.is_integer():
-        raise UserError(f"{path}={text}: must be a whole number")
-    return int(value) if whole else value
+        raise UserError(must)
+    return _bounded(path, int(value), text) if whole else value
 
 
-def _list(path: str, text: str) -> list[Any]:
+def _bounded(path: str, value: int, text: str) -> int:
+    if abs(value) >= 1 << 63:
+        raise UserError(f"{path}: must be below {1 << 63}, got {text}")
+    return value
+
+
+def _list(path: str, kind: Any, text: str) -> list[Any]:
     if text.strip() in ("null", "[]", ""):
         return []
+    if text.strip().lower() in spelling.NOTHING:
+        raise UserError(f"{path}={text}: an empty list is written {path}=null")
     inner = text.strip().removeprefix("[").removesuffix("]")
-    return [entry.strip().strip("'\"") for entry in inner.split(",")]
+    entries = [entry.strip().strip("'\"") for entry in inner.split(",")]
+    choices = {str(choice).casefold(): str(choice) for part in _parts(kind) for choice in get_args(get_args(part)[0])}
+    words = [word for word in re.split(r"[,;+|/\s]+", inner.casefold()) if word]
+    if choices and set(words) <= choices.keys() and not set(entries) <= set(choices.values()):
+        raise UserError(f"{path}={text}: write {path}={','.join(choices[word] for word in words)}")
+    return entries
 
 
 def _mapping(path: str, text: str, kind: Any) -> Any:
@@ -174,12 +198,24 @@ def _mapping(path: str, text: str, kind: Any) -> Any:
         return {}
     if isinstance(value, Mapping):
         return value
-    section = _section(kind)
-    example = "OPTION" if section is None else next(iter(section.model_fields))
+    section, word = _section(kind), text.strip().casefold()
     where = " (docs/methods.md lists them)" if section is None else ""
-    raise UserError(
-        f"{path}={text}: takes keys of its own{where}; write {path}.{example}=…, or {path}=null for its defaults"
+    said = f"{path}={text}: takes keys of its own{where}; write "
+    optional = NoneType in _parts(kind)
+    if optional and word in (*TRUE, *FALSE, *spelling.NOTHING):
+        raise UserError(f"{said}{path}={{}} to switch it on with its defaults, {path}=null to switch it off")
+    names = re.findall(r"[\w.:-]+", text)
+    if section is None and not optional and _is_table(get_args(kind)[1]) and names:
+        raise UserError(f"{said}{' '.join(f'{path}.{name}={{}}' for name in names)}, or {path}=null for none")
+    example = "OPTION" if section is None else next((name for name in section.model_fields if name == word), None)
+    if section is not None:
+        example = example or next(iter(section.model_fields))
+        inner = _section(section.model_fields[example].annotation)
+        example = example if inner is None else f"{example}.{next(iter(inner.model_fields))}"
+    defaults = (
+        f"{path}={{}} for its defaults, {path}=null to switch it off" if optional else f"{path}=null for its defaults"
     )
+    raise UserError(f"{said}{path}.{example}=…, or {defaults}")
 
 
 def _yaml(path: str, text: str) -> Any:
@@ -189,6 +225,9 @@ def _yaml(path: str, text: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError):
         example = '"{a: 1, b: [2, 3]}"'
         raise UserError(f"{path}={text}: not understood; quote tables and lists as in {path}={example}") from None
+    if isinstance(value, Mapping) and (joined := next((k for k in value if ":" in str(k) and value[k] is None), None)):
+        spaced = str(joined).replace(":", ": ")
+        raise UserError(f"{path}={text}: write a space after each colon, as in {{{spaced}}}, and quote it all")
     if isinstance(value, str):
         try:
             return float(value)  # YAML reads 1e-4, without a point, as a string.

@@ -60,6 +60,49 @@ def test_a_setting_that_makes_no_sense_is_one_short_line(steadygan: Run, overrid
     assert len(result.err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "SOURCE is missing: your images, a preset, a YAML file"),
+        (["data", "pack", "digits", "out.zip"], "--size is missing: side of the images, in pixels"),
+        (["train", "digits", "--size"], "--size needs a value"),
+        (["sample", "x", "--num", "abc"], "--num abc: must be a whole number"),
+        (["train", "digits", "--size=64x64"], "--size 64x64: must be a whole number, 1 or more; write --size=64, "),
+        (["train", "digits", "--hours", "30m"], "--hours 30m: must be a number, 0.001 or more; write --hours=0.5, "),
+        (["train", "digits", "--hours", "-1"], "--hours -1: must be at least 0.001"),
+        (["studio", "--port", "x"], "--port x: must be a whole number, from 0 to 65535"),
+        (["sample", "x", "--weights", "both"], "--weights both: must be ema or raw"),
+        (["data", "pack", "digits", "o.zip", "--size", "8", "--crop", "centre"], "did you mean 'center'?"),
+        (["sample", "x", "--sed", "3"], "there is no option --sed; did you mean '--seed'?"),
+        (["train", "digits", "--dry_run"], "there is no option --dry_run; did you mean '--dry-run'?"),
+        (["train", "digits", "--whatever"], "there is no option --whatever; known: --accept-config, --device, "),
+        (["train", "digits", "--data.path=x"], "settings are written without dashes: data.path=x"),
+        (["train", "digits", "-data.path=x"], "settings are written without dashes: data.path=x"),
+        (["train", "digits", "--batch-size", "8"], "settings are written without dashes: train.batch_size=8"),
+        (["plan", "digits", "--lr=1e-4"], "written without dashes: optim.g.lr=1e-4 or optim.d.lr=1e-4"),
+        (["smaple", "x"], "there is no command 'smaple'; did you mean 'sample'?"),
+        (["data", "inf", "x"], "there is no command 'inf'; did you mean 'info'?"),
+        (["help"], "there is no command 'help'; it is `steadygan --help`"),
+        (["data", "info", "a", "b"], "unexpected argument 'b'; the arguments are PATH"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_one_line_of_ours(
+    steadygan: Run, arguments: list[str], message: str
+) -> None:
+    result = steadygan(*arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("error: ")
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert "--help` tells more)" in result.err
+
+
+def test_a_group_without_a_command_shows_its_help(steadygan: Run) -> None:
+    result = steadygan("data")
+    assert result.status == 2
+    assert "Usage: steadygan data" in result.err + result.out
+
+
 def test_a_long_seed_is_not_rounded(steadygan: Run) -> None:
     from steadygan import config as configuration
 

@@ -12,7 +12,7 @@ ERRORS = {
     "unknown preset": (["train", "dgits"], ["'dgits'", "did you mean 'digits'"]),
     "missing YAML file": (["train", "mine.yaml"], ["mine.yaml: no such file"]),
     "unknown key": (["train", "digits", "train.stepz=4"], ["unknown key train.stepz", "did you mean 'steps'"]),
-    "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train'"]),
+    "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train.steps'"]),
     "wrong type": (["train", "digits", "train.steps=many"], ["train.steps=many", "must be a whole number"]),
     "out of range": (["train", "digits", "train.batch_size=0"], ["train.batch_size", "above 0"]),
     "no equals sign": (["train", "digits", "train.steps"], ["'train.steps' is not of the form key.path=value"]),

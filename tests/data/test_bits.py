@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,39 @@ def test_unsaid_they_are_warned_of_with_the_setting(twelve: Path) -> None:
     with pytest.warns(UserWarning, match=r"brightest pixel of 2 images of 16 bits is 4095 .* set data\.bits=12 "):
         source = open_source(str(twelve), size=64)
     assert source.read(0).max() == 15
+
+
+@pytest.mark.parametrize(
+    ("level", "complaint"), [(1, "is 1 of 255.* nearly black"), (20, "is 20 of"), (0, "all black")]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_eight_bits_that_are_nearly_black_are_warned_of(tmp_path: Path, level: int, complaint: str, mode: str) -> None:
+    grey = Image.fromarray(np.full((8, 8), level, np.uint8))
+    for index in range(8):
+        (grey.convert("RGB").quantize() if mode == "P" else grey.convert(mode)).save(tmp_path / f"{index}.png")
+    with pytest.warns(UserWarning, match=complaint):
+        open_source(str(tmp_path), size=8)
+
+
+def test_one_bright_image_is_enough(tmp_path: Path) -> None:
+    for index, level in enumerate([3] * 20 + [200]):
+        Image.new("RGB", (8, 8), (level, 0, 0)).save(tmp_path / f"{index}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_source(str(tmp_path), size=8)
+
+
+def test_twelve_bits_of_colour_are_warned_of(tmp_path: Path) -> None:
+    """Pillow reads 16 bits of colour as their upper 8."""
+    pixels = np.random.default_rng(0).integers(0, 4096, (8, 8, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    written = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(written)
+    for index in range(8):
+        (tmp_path / f"{index}.png").write_bytes(data)
+    with pytest.warns(UserWarning, match=r"brightest pixel of 8 images of 8 bits is 15 of 255.*10 or 12 bits in 16"):
+        open_source(str(tmp_path), size=8)
 
 
 def test_integers_of_32_bits_need_to_be_told_of(wide: Path) -> None:

@@ -38,6 +38,7 @@ from steadygan.cli.sweeping import sweep
 from steadygan.cli.terminal import complain, forget_last_warning, show_warning
 from steadygan.cli.training import train
 from steadygan.cli.translation import translate
+from steadygan.cli.usage import explained
 from steadygan.errors import LostProcess, SaidElsewhere, UserError, program
 
 FIRST_STEPS = """\
@@ -99,7 +100,7 @@ def main() -> NoReturn:
         with warnings.catch_warnings(), _ended_in_order():
             warnings.showwarning = show_warning
             forget_last_warning()
-            app(prog_name=_own_name())
+            status = _called()
     except SaidElsewhere:
         sys.exit(2)
     except UserError as error:
@@ -111,7 +112,23 @@ def main() -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    sys.exit(0)
+    sys.exit(status)
+
+
+def _called() -> int:
+    """Calls the command that the arguments name; its exit status. Raises UserError for arguments it does not take."""
+    try:
+        status = app(prog_name=_own_name(), standalone_mode=False)
+    except typer.Abort:
+        return 1
+    except Exception as error:
+        if (mistake := explained(error)) is not None:
+            raise mistake from None
+        if not hasattr(error, "exit_code"):
+            raise
+        error.show()  # type: ignore[attr-defined]  # a group's help, where no command was named
+        return int(error.exit_code)
+    return status if isinstance(status, int) else 0
 
 
 def _own_name() -> str:

@@ -13,13 +13,15 @@ from PIL import Image
 
 from steadygan.data.containers.base import Container
 from steadygan.data.containers.registry import is_name, open_container
-from steadygan.data.decoding import UnreadableImage, reason, square, whole
+from steadygan.data.decoding import UnreadableImage, eight_bit, reason, square, whole
 from steadygan.data.digits import digits, stacked_digits
 from steadygan.data.listing import list_images
 from steadygan.errors import UserError
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 PROBED_IMAGES, FULL_RANGE = 64, 0xFFFF
+FEWEST_DARK = 8
+"""Of fewer images of 8 bits, nearly black may be what they are."""
 GREY_TOLERANCE = 16
 """By how much the channels of a grey pixel may differ: JPEG rounds."""
 
@@ -162,20 +164,27 @@ def in_colour(image: Image.Image) -> bool:
 
 
 def warn_of_dark(files: Container, names: Sequence[str], path: str) -> None:
-    """Warns of 16-bit images that use a quarter of their range at most: 10, 12 or 14 bits in 16."""
-    brightest, seen = 0, 0
-    for name in names[:PROBED_IMAGES]:
+    """Warns of images that use little of their range: a quarter of 16 bits at most, an eighth of 8."""
+    brightest: dict[int, list[int]] = {}
+    for name in probed(names):
         try:
-            if files.mode(name).startswith("I;16"):
-                brightest, seen = max(brightest, int(np.asarray(files.image(name)).max())), seen + 1
+            image = files.image(name)
+            if image.mode in ("I", "F"):  # of no range that could be known
+                continue
+            full = FULL_RANGE if image.mode.startswith("I;16") else 0xFF
+            level = int(np.asarray(image if full == FULL_RANGE else eight_bit(image, 3)).max())
         except Exception:  # Damaged files are counted and named when the images are loaded.
             continue
-        if brightest > FULL_RANGE // 4:
+        if level > full // (4 if full == FULL_RANGE else 8):
             return
-    if seen and brightest:
-        bits = brightest.bit_length()
-        warnings.warn(
-            f"{path}: the brightest pixel of {seen} images of 16 bits is {brightest} of {FULL_RANGE}, so that they are "
-            f"nearly black: if they have {bits} bits, set data.bits={bits} (data info and data pack: --bits {bits})",
-            stacklevel=2,
-        )
+        brightest.setdefault(full, []).append(level)
+    for full, levels in brightest.items():
+        if full != FULL_RANGE and len(levels) < FEWEST_DARK:
+            continue
+        level, depth = max(levels), 16 if full == FULL_RANGE else 8
+        what = f"the brightest pixel of {len(levels)} images of {depth} bits is {level} of {full}, so that they are"
+        bits = level.bit_length()
+        hint = "save them again scaled to 0…255 if they are masks of class numbers, or colours of 10 or 12 bits in 16"
+        if depth == 16:
+            hint = f"if they have {bits} bits, set data.bits={bits} (data info and data pack: --bits {bits})"
+        warnings.warn(f"{path}: {what} {f'nearly black: {hint}' if level else 'all black'}", stacklevel=2)
