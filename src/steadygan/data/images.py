@@ -29,17 +29,18 @@ ASSUMED_FREE_BYTES = 8 << 30
 class ImageSet:
     """Images with labels, by index, on a device. Made by `load_images`.
 
-    Streamed images come from a memory-mapped file, or are decoded at each use.
+    Streamed images come from a memory-mapped file, or are decoded at each use. `labels` is (N,) int64 on the device, or
+    None.
 
-    Attributes:
+    Args:
         source: where the images are.
         indices: (N,) the images' numbers in `source`.
         pixels: (N, C, H, W) uint8 on the device; None when streamed.
         mapped: the memory-mapped file of all images of the source, if there is one.
         device: where batches are wanted.
-        labels: (N,) int64 on the device, or None.
         skipped: names of the images that could not be read, which have no index.
         fingerprint: of the content, the same wherever it lies.
+        threads: decoding threads.
     """
 
     noun = "images"

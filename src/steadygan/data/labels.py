@@ -214,7 +214,7 @@ def sidecar_labels(files: Container, found: Mapping[str, str], images: Sequence[
 
     Args:
         files: the container.
-        found: the name of an image's label file, by the image's name.
+        found: names of label files, by `key` of their images.
         images: names of the images, in order.
         where: the container's path, for messages.
     """
