@@ -144,7 +144,7 @@ def summary(thing: Any) -> str:
 
 
 def documented(build: Callable[..., Any]) -> dict[str, str]:
-    """The `Args:` of a docstring by parameter."""
+    """The `Args:` of a docstring by parameter; `a, b: …` describes both."""
     text = inspect.getdoc(_whole(build)) or ""
     _, found, section = text.partition("\nArgs:\n")
     if not found:
@@ -153,11 +153,12 @@ def documented(build: Callable[..., Any]) -> dict[str, str]:
     for line in section.splitlines():
         if line and not line.startswith(" "):
             break
-        if re.match(r"    \w+: ", line):
+        if re.match(r"    \w+(, \w+)*: ", line):
             lines.append(line.strip())
         elif line.strip() and lines:
             lines[-1] += " " + line.strip()
-    return {name: about.removesuffix(".") for name, _, about in (line.partition(": ") for line in lines)}
+    entries = (line.partition(": ") for line in lines)
+    return {name: about.removesuffix(".") for names, _, about in entries for name in names.split(", ")}
 
 
 def describe_type(field: FieldInfo) -> str:

@@ -88,6 +88,16 @@ def test_through_w_is_the_same_as_straight(mapped: Generator, truncation: float 
     assert w.grad.abs().sum() > 0
 
 
+def test_styles_of_two_images_are_mixed_layer_by_layer(mapped: Generator) -> None:
+    """As the FAQ writes it: an image is its own mixture with itself, and of two it is neither."""
+    w = mapped.map(mapped.latents([3, 7]))
+    one, other = mapped.synthesise(w)
+    same, mixed = mapped.synthesise(torch.stack([w[0], torch.cat([w[0, :2], w[1, 2:]])]))
+    assert torch.allclose(same, one, atol=1e-6)
+    assert (mixed - one).abs().max() > 1e-3
+    assert (mixed - other).abs().max() > 1e-3
+
+
 def test_what_has_no_w_says_so(generator: Generator) -> None:
     with pytest.raises(UserError, match="dcgan makes images of z alone"):
         generator.synthesise(torch.zeros(1, 2, 8))

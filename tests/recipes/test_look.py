@@ -52,5 +52,5 @@ def test_a_folder_is_seen_as_it_is(tmp_path: Path) -> None:
     assert (look.side, look.channels) == (20, 3)
     assert look.alpha == pytest.approx(15 / 31)
     said = " ".join(advice(look))
-    for word in ("few", "cannot be read", "repeat", "smaller than 32", "transparent"):
+    for word in ("few", "unreadable images are left out (1)", "repeat", "smaller than 32", "transparent"):
         assert word in said

@@ -101,10 +101,20 @@ def open_cache(
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
 ) -> Cache:
-    """The cache of all images of `source` below `root`, built if it is not there, by one process at a time.
+    """The cache of all images of a source, built if it is not there, by one process at a time.
 
-    It is written aside, synced and renamed. Raises UserError if the disk has no room for it or the unreadable images
-    are the share `max_unreadable` of the source's, or of `total` if these are more.
+    It is written aside, synced and renamed.
+
+    Args:
+        source: where the images are.
+        root: the folder that holds caches.
+        max_unreadable: the share of images, from 0 to 1, that may be unreadable.
+        total: images of which that is the share, if these are more than the source's.
+        progress: called with (done, all) meanwhile.
+        threads: decoding threads.
+
+    Raises:
+        UserError: the disk has no room, or more images are unreadable than allowed.
     """
     path = root / cache_key(source)
     try:

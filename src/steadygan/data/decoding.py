@@ -94,10 +94,18 @@ def eight_bit(image: Image.Image, channels: int, bits: int | None = None) -> Ima
 
 
 def square(image: Image.Image, *, size: int, channels: int, bits: int | None = None) -> np.ndarray:
-    """An image's centre square, resized, as (channels, size, size) uint8, channels 1 or 3.
+    """An image's centre square, resized. Transparency is composited on white.
 
-    Transparency is composited on white, 16 bits are divided by 256, or by what `bits` says (`eight_bit`). Lanczos
-    shrinks, bicubic enlarges; a square of that size is untouched.
+    Lanczos shrinks, bicubic enlarges; a square of that size is untouched.
+
+    Args:
+        image: of any size and Pillow mode.
+        size: side of the square, in pixels.
+        channels: 1 or 3.
+        bits: of 16-bit images, what `eight_bit` says; None: all 16, divided by 256.
+
+    Returns:
+        (channels, size, size) uint8.
     """
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -105,7 +113,17 @@ def square(image: Image.Image, *, size: int, channels: int, bits: int | None = N
 
 
 def whole(image: Image.Image, *, size: int, channels: int, bits: int | None = None) -> np.ndarray:
-    """A whole image, its shorter side resized to `size`, as (channels, height, width) uint8; the rest as `square`."""
+    """A whole image, its shorter side resized; the rest as `square`.
+
+    Args:
+        image: of any size and Pillow mode.
+        size: the shorter side, in pixels.
+        channels: 1 or 3.
+        bits: see `square`.
+
+    Returns:
+        (channels, height, width) uint8.
+    """
     image, side = eight_bit(image, channels, bits), min(image.size)
     if side != size:
         kernel = Image.Resampling.LANCZOS if side > size else Image.Resampling.BICUBIC

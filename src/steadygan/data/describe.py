@@ -90,16 +90,28 @@ def describe(
     most: int | None = None,
     bits: int | None = None,
 ) -> dict[str, Any]:
-    """Everything `steadygan data info PATH` prints, after decoding every image; JSON-ready.
+    """Everything `steadygan data info PATH` prints, after decoding every image.
 
-    Keys: path, layout, count (images, the unreadable included), ignored (other files), labelled, classes
-    {name: count}, balance {smallest, largest, entropy} (entropy over that of even classes, 1 = even), width_height
-    {smallest, largest, most_common} as (width, height), median_side (of the shorter sides), pixel_modes {Pillow mode:
-    count}, channels (as training would choose them), mean and std (of each channel over all pixels, in 0…1),
-    duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their own sizes, see
-    `content.fingerprint`: training's at that size where all are squares of one size), unreadable {name: reason},
-    proposal (see `proposal.propose`). bits: see `decoding.eight_bit`. With `most`, only so many images are decoded,
-    evenly spaced: count and classes are of all, the rest is of these, and the fingerprint is null. Raises UserError.
+    Args:
+        path: whatever `data.path` takes.
+        root: folder of torchvision's data sets.
+        progress: called with (done, all) meanwhile.
+        threads: decoding threads.
+        most: decode only so many images, evenly spaced: count and classes are of all, the rest is of these, and the
+            fingerprint is null.
+        bits: see `decoding.eight_bit`.
+
+    Returns:
+        JSON-ready: path, layout, count (images, the unreadable included), ignored (other files), labelled, classes
+        {name: count}, balance {smallest, largest, entropy} (entropy over that of even classes, 1 = even),
+        width_height {smallest, largest, most_common} as (width, height), median_side (of the shorter sides),
+        pixel_modes {Pillow mode: count}, channels (as training would choose them), mean and std (of each channel over
+        all pixels, in 0…1), duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their
+        own sizes, see `content.fingerprint`: training's at that size where all are squares of one size), unreadable
+        {name: reason}, proposal (see `proposal.propose`).
+
+    Raises:
+        UserError: there is nothing to read there.
     """
     if path in EMBEDDED:
         source = open_source(path, size=8)
@@ -188,7 +200,19 @@ def _balance(counts: list[int]) -> dict[str, float]:
 def contact_sheet(path: str, out: Path, *, root: str | None = None, bits: int | None = None) -> Path:
     """Writes a PNG of up to 100 images: a row for each of the first ten classes, or evenly spaced over the set.
 
-    Images are shown as training crops them, at 96 px; unreadable ones are left out. Raises UserError.
+    Images are shown as training crops them, at 96 pixels; unreadable ones are left out.
+
+    Args:
+        path: whatever `data.path` takes.
+        out: the PNG to write.
+        root: folder of torchvision's data sets.
+        bits: see `decoding.eight_bit`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UserError: there is nothing to read there.
     """
     source = open_source(path, size=SHEET_SIDE, root=root, bits=bits)
     if source.labels is None:

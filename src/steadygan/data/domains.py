@@ -71,7 +71,18 @@ def _half(image: Image.Image, half: Half) -> Image.Image:
 
 
 def square(image: Image.Image, *, size: int, channels: int, fit: Fit, bits: int | None = None) -> np.ndarray:
-    """An image as (channels, size, size) uint8; Lanczos shrinks, bicubic enlarges."""
+    """An image as a square; Lanczos shrinks, bicubic enlarges.
+
+    Args:
+        image: of any size and Pillow mode.
+        size: side of the square, in pixels.
+        channels: 1 or 3.
+        fit: crop the centre square, or squash the whole image.
+        bits: see `decoding.eight_bit`.
+
+    Returns:
+        (channels, size, size) uint8.
+    """
     if fit == "crop":
         return centre_square(image, size=size, channels=channels, bits=bits)
     shrinks = min(image.size) > size
@@ -138,11 +149,23 @@ def open_domains(
     """The domains in a folder or zip: "train", and "test" where there is one (else `val`).
 
     Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A/train A/test B/train B/test`, `A B`, or
-    files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and B
-    belong together when they have one name (the ending may differ). load_size: of training images, when they are to be
-    larger than `size`. bits: see `decoding.eight_bit`. channels None: 1 if the first images of both domains are
-    greyscale, else 3. Raises UserError when nothing of the kind is there, or when `paired` and a training image has no
-    partner.
+    files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and
+    B belong together when they have one name (the ending may differ).
+
+    Args:
+        path: a folder or zip.
+        size: side of the images, in pixels.
+        channels: 1 or 3; None: 1 if the first images of both domains are greyscale, else 3.
+        paired: whether each training image needs its partner in the other domain.
+        fit: crop the centre square, or squash the whole image into a square.
+        load_size: side of training images in pixels, to be cut to `size` later; 0: `size`.
+        bits: see `decoding.eight_bit`.
+
+    Returns:
+        The sources of A and B, by split.
+
+    Raises:
+        UserError: nothing of the kind is there, or `paired` and a training image has no partner.
     """
     files = open_container(path)
     layouts = _find(image_names(files))

@@ -27,12 +27,20 @@ ASSUMED_FREE_BYTES = 8 << 30
 
 
 class ImageSet:
-    """Images with labels, by index, on a device: `pixels` (N, C, H, W) uint8 there, or None when streamed.
+    """Images with labels, by index, on a device. Made by `load_images`.
 
-    Made by `load_images`. Streamed images come from a memory-mapped file, `mapped` (of all images of the source), or
-    are decoded at each use. `labels` is (N,) int64 on the device or None; `skipped` names the images that could not
-    be read, which have no index; `fingerprint` is the content's, the same wherever it lies; `indices` (N,) are the
-    images' numbers in `source`.
+    Streamed images come from a memory-mapped file, or are decoded at each use. `labels` is (N,) int64 on the device, or
+    None.
+
+    Args:
+        source: where the images are.
+        indices: (N,) the images' numbers in `source`.
+        pixels: (N, C, H, W) uint8 on the device; None when streamed.
+        mapped: the memory-mapped file of all images of the source, if there is one.
+        device: where batches are wanted.
+        skipped: names of the images that could not be read, which have no index.
+        fingerprint: of the content, the same wherever it lies.
+        threads: decoding threads.
     """
 
     noun = "images"
@@ -118,12 +126,26 @@ def load_images(
 ) -> ImageSet:
     """The images of `source` at `indices`, in that order, without those that cannot be read.
 
-    They are kept on the device if their bytes are within `memory_limit` (None: a quarter of the device's free
-    memory). Otherwise they are read from a memory-mapped file below the folder `cache`, made of all images of the
-    source at the first use, or with `cache` None decoded at each use. Either way every image is read once here, so
-    that the order of the stream never depends on a damaged file met later, and what is trained on is what the
-    fingerprint says; `progress(done, total)` is called meanwhile. Raises UserError as soon as the unreadable images
-    are the share `max_unreadable` of `total` (None: of `indices`).
+    Every image is read once here, so that the order of the stream never depends on a damaged file met later, and what
+    is trained on is what the fingerprint says. Images whose bytes exceed `memory_limit` are streamed.
+
+    Args:
+        source: where the images are, and their size.
+        indices: (N,) the numbers of images of the source.
+        device: where batches are wanted; images within the limit lie there.
+        memory_limit: bytes of uint8 pixels that may lie on the device; None: a quarter of its free memory.
+        cache: folder for a memory-mapped file of all images of the source, made at the first use; None: streamed images
+            are decoded at each use.
+        max_unreadable: the share of images, from 0 to 1, that may be unreadable.
+        total: images of which that is the share; None: as many as `indices`.
+        progress: called with (done, all) meanwhile.
+        threads: decoding threads.
+
+    Returns:
+        The set, uint8 (N, C, H, W) by index; `skipped` names what is missing.
+
+    Raises:
+        UserError: more images are unreadable than allowed, or the disk has no room for the cache.
     """
     device, indices = torch.device(device), np.asarray(indices, np.int64)
     total = len(indices) if total is None else total

@@ -32,7 +32,14 @@ Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
 
 def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
-    """Reads StyleGAN's dataset.json: {"labels": [[file, class number], …] or null, "classes": [name, …]}."""
+    """Reads StyleGAN's dataset.json: {"labels": [[file, class number], …] or null, "classes": [name, …]}.
+
+    Args:
+        files: the container.
+        name: of the manifest in it.
+        images: names of the images, in order.
+        where: the container's path, for messages.
+    """
     try:
         manifest = json.loads(_text(files, name, where, len(images)))
     except json.JSONDecodeError as error:
@@ -69,6 +76,12 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
     """Reads a CSV with the columns `file` (or one of FILE_COLUMNS) and `label`.
 
     Paths are relative to the CSV's folder; their endings may be left out where they are clear.
+
+    Args:
+        files: the container.
+        name: of the CSV in it.
+        images: names of the images, in order.
+        where: the container's path, for messages.
     """
     text, base = _text(files, name, where, len(images)), name.removesuffix(TABLE)
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -231,7 +244,14 @@ def sidecar_images(images: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def sidecar_labels(files: Container, found: Mapping[str, str], images: Sequence[str], where: str) -> Labels:
-    """The labels that each image's own file gives."""
+    """The labels that each image's own file gives.
+
+    Args:
+        files: the container.
+        found: names of label files, by `key` of their images.
+        images: names of the images, in order.
+        where: the container's path, for messages.
+    """
     values = {image: _label(files, found[key(image)]) for image in images if key(image) in found}
     if damaged := next((image for image, value in values.items() if value is None), None):
         raise UserError(f"{where}: {found[key(damaged)]} gives no label: expected a class number or name")

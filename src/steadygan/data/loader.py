@@ -29,16 +29,22 @@ def _shuffle(seed: int, size: int, device: torch.device, epoch: int) -> tuple[Te
 class Loader:
     """An endless stream of shuffled epochs in global batches, of which each rank takes its share.
 
-    Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of
-    (seed, p, N) alone, so `position` is all there is to save, and neither world size nor batch size changes
-    them. A streamed set is read a few batches ahead; an error in a reading thread is raised by the
-    `next()` that needs the image.
+    Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of (seed, p, N)
+    alone, so `position` is all there is to save, and neither world size nor batch size changes them. A streamed set
+    is read a few batches ahead; an error in a reading thread is raised by the `next()` that needs the image.
 
-    A batch is `parts` equal consecutive micro-batches, of each of which a rank takes its contiguous slice: the
-    micro-batches of all ranks together are those of one process alone.
+    Args:
+        images: the set.
+        batch_size: images of a global batch, over all ranks.
+        seed: of order and flips.
+        flip: mirror each image left–right with probability ½.
+        rank: this process's number, from 0.
+        world_size: number of processes.
+        parts: equal consecutive micro-batches of a batch, of each of which a rank takes its contiguous slice: those
+            of all ranks together are those of one process alone.
 
-    `flip` mirrors each image left–right with probability ½. Raises UserError if a batch is larger than the
-    set or not divisible by `world_size` and `parts`.
+    Raises:
+        UserError: a batch is larger than the set, or not divisible by `world_size` and `parts`.
     """
 
     def __init__(

@@ -49,14 +49,28 @@ def pack(
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
 ) -> Packed:
-    """Writes the images of `source` into the zip `out`: `00000/img00000000.png` …, `dataset.json` (labels, classes).
+    """Writes the images of a source into a zip: `00000/img00000000.png` …, `dataset.json` (labels, classes).
 
-    crop: `center` cuts the centre square, of the source's size, exactly as training would, so that the pack has the
-    pixels and the fingerprint training on the source has; `none` keeps the whole image, its shorter side of that size.
-    format: PNG or lossless WebP. The zip is the same byte for byte however many threads there are and whenever it is
-    made (by one version of Pillow), and there whole or not at all.
-    Raises UserError if `out` exists and `force` is not given, if too many images are unreadable, or if the size is
-    more than can be read again.
+    The zip is the same byte for byte however many threads there are and whenever it is made (by one version of
+    Pillow). It is there whole or not at all.
+
+    Args:
+        source: where the images are, and their size in pixels.
+        out: the zip to write.
+        crop: `center` cuts the centre square exactly as training would, so that the pack has the pixels and the
+            fingerprint of training on the source; `none` keeps the whole image, its shorter side of the source's
+            size.
+        format: PNG or lossless WebP.
+        force: replace `out` if it exists.
+        max_unreadable: the share of images, from 0 to 1, that may be unreadable; they are left out.
+        progress: called with (done, all) meanwhile.
+        threads: decoding threads.
+
+    Returns:
+        How many images and bytes were written, and what was left out.
+
+    Raises:
+        UserError: `out` exists, too many images are unreadable, or the size is more than can be read again.
     """
     if Image.MAX_IMAGE_PIXELS is not None and source.size**2 > Image.MAX_IMAGE_PIXELS:
         largest = math.isqrt(Image.MAX_IMAGE_PIXELS)

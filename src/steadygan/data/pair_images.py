@@ -18,11 +18,15 @@ from steadygan.data.split import split
 
 
 class PairSet:
-    """The images of both domains, by index: what `ImageSet` is for one.
+    """The images of both domains, by index: what `ImageSet` is for one. Made by `load_domains`.
 
-    Made by `load_domains`. size: of the training images (those held may be larger, to be cut); aligned: A's image i and
-    B's image i belong together; part: "train", "heldout" or "test"; skipped: files that could not be read, without
-    which both domains are.
+    Args:
+        a: images of domain A.
+        b: images of domain B.
+        size: side of the training images in pixels (those held may be larger, to be cut).
+        aligned: whether A's image i and B's image i belong together.
+        part: "train", "heldout" or "test".
+        skipped: names of files that could not be read, which both domains are without.
     """
 
     def __init__(
@@ -70,10 +74,24 @@ def load_domains(
     total: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairSet:
-    """The images of both domains at `indices` ("a" and "b"), without those that cannot be read.
+    """The images of both domains at `indices`, without those that cannot be read.
 
-    Of a pair with one unreadable image neither is there. Options are those of `load_images`; of each domain, no more
-    may be unreadable than it allows.
+    If one image of a pair is unreadable, its partner is left out, too.
+
+    Args:
+        sources: of A and B.
+        indices: numbers of images, by "a" and "b".
+        size: side of training images, in pixels.
+        paired: whether A's image i and B's image i belong together.
+        part: "train", "heldout" or "test".
+        device: where batches are wanted.
+        cache: see `load_images`.
+        max_unreadable: the share of each domain, from 0 to 1, that may be unreadable.
+        total: images of which that is the share, by "a" and "b"; None: as many as `indices`.
+        progress: called with (done, all) meanwhile.
+
+    Raises:
+        UserError: more images are unreadable than allowed.
     """
     load = partial(load_images, device=device, cache=cache, max_unreadable=max_unreadable, progress=progress)
     a, b = (
@@ -91,7 +109,16 @@ def load_domains(
 def choose(
     sources: DomainSources, paired: bool, *, heldout: float, fraction: float, seed: int, max_images: int | None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Which images of each domain are trained on and which are held out: one choice of pairs, or one a domain."""
+    """Which images of each domain are trained on and which are held out: one choice of pairs, or one a domain.
+
+    Args:
+        sources: of A and B.
+        paired: whether A's image i and B's image i belong together.
+        heldout, fraction, seed, max_images: see `split.split`.
+
+    Returns:
+        Indices to train on and indices held out, each by "a" and "b".
+    """
     parts = {
         name: split(len(domain), heldout, fraction, seed, max_images)
         for name, domain in zip("ab", sources[:2], strict=True)

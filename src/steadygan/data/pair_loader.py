@@ -17,6 +17,17 @@ class PairLoader:
 
     Where images are larger than the set's `size`, a square of that size is cut out at a uniform place, a function of
     the seed and the position alone.
+
+    Args:
+        images: the set.
+        batch_size: pairs of a global batch, over all ranks.
+        seed: of order, flips and cuts.
+        flip: mirror each image left–right with probability ½.
+        rank: this process's number, from 0.
+        world_size: number of processes.
+
+    Raises:
+        UserError: a batch is larger than a domain, or not divisible by `world_size`.
     """
 
     def __init__(

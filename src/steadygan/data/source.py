@@ -101,11 +101,17 @@ class Source:
 def open_source(
     path: str, *, size: int, channels: int | None = None, root: str | None = None, bits: int | None = None
 ) -> Source:
-    """The images of `path`: "digits", "stacked-digits", or what `open_container` takes, in a fixed order.
+    """The images of a path, in a fixed order. Where labels come from is `list_images`' to say.
 
-    Where labels come from is `list_images`' to say. `channels` None: 1 if the probed images are all greyscale, else
-    3. `root` is where torchvision's data sets lie. `bits`: see `decoding.eight_bit`. Raises UserError if there is
-    nothing to read there.
+    Args:
+        path: "digits", "stacked-digits", or what `open_container` takes.
+        size: side of the images, in pixels.
+        channels: 1 or 3; None: 1 if the probed images are all greyscale, else 3.
+        root: where torchvision's data sets lie.
+        bits: see `decoding.eight_bit`.
+
+    Raises:
+        UserError: there is nothing to read there.
     """
     if path == "digits":
         images, labels = digits(size)

@@ -15,12 +15,19 @@ def split(
     max_images: int | None = None,
     labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices (train, held-out) of `n` images, a function of the arguments alone.
+    """Sorted indices (train, held-out) of n images, a function of the arguments alone.
 
-    `heldout` is a fraction of n (float) or a count (int), set aside first, whatever `fraction` is. `fraction`
-    in (0, 1] of the remaining, at most `max_images`, is trained on; for one seed a smaller subset lies inside
-    every larger one. `labels` (n,): a class keeps an image to train on where it has one; where that is so anyway,
-    they change nothing. Raises UserError if nothing is left to train on.
+    Args:
+        n: number of images.
+        heldout: a fraction of n (float) or a count (int), set aside first, whatever `fraction` is.
+        fraction: in (0, 1], of the remaining, that is trained on; for one seed a smaller subset lies inside every
+            larger one.
+        seed: of the choice.
+        max_images: most images that are trained on.
+        labels: (n,); a class keeps an image to train on where it has one. Where that is so anyway, they change nothing.
+
+    Raises:
+        UserError: nothing is left to train on.
     """
     count = heldout if isinstance(heldout, int) else round(n * heldout)
     if not 0 <= count < n:

@@ -79,10 +79,19 @@ class Health:
         device: str = "auto",
         data: str | Path | None = None,
     ) -> Health:
-        """That of a run's best (else newest) checkpoint; of 1,000 fakes by default.
+        """The health of a run's best (else newest) checkpoint.
 
-        data: where the images are now, if they moved. Copies are counted in the features of the extractor for such
-        images. Raises UserError for a run of another kind, or one whose images changed.
+        Copies are counted in the features of the extractor for such images.
+
+        Args:
+            path: the run directory.
+            num_fake: fakes to judge by; None: 1,000.
+            weights: "ema" for the averaged generator, "raw" for the trained one.
+            device: where networks run, such as "cpu" or "cuda".
+            data: where the images are now, if they moved.
+
+        Raises:
+            UserError: the run is of another kind, or its images changed.
         """
         path, num_fake = Path(path), num_fake or FAKES
         config = load_located(path, data=data)
@@ -119,10 +128,16 @@ class Health:
 
 
 def leaks(config: Config, fakes: Tensor, train: Tensor, held_out: Tensor | None) -> dict[str, Leak]:
-    """The leak of each of the run's augmentations into fakes, uint8 (N, C, H, W); see `metrics.leak`.
+    """The leak of each of the run's augmentations into its fakes; see `metrics.leak`.
 
-    Without 20 held-out images a fifth of the training images is kept from the reader. Empty where the run augments
-    nothing, or has too few images to tell.
+    Args:
+        config: of the run, with its augmentations.
+        fakes: uint8 (N, C, H, W).
+        train: uint8 (M, C, H, W), the images that were trained on.
+        held_out: uint8 (K, C, H, W); with fewer than 20 a fifth of the training images is kept from the reader instead.
+
+    Returns:
+        By augmentation; empty where the run augments nothing, or has too few images to tell.
     """
     applied = augmentations(config)
     if held_out is None or len(held_out) < FEWEST:

@@ -75,12 +75,29 @@ def neighbours(
     extractor_weights: Mapping[str, Path] | None = None,
     data: str | Path | None = None,
 ) -> Neighbours:
-    """The `k` training images of a run nearest to each of `num` samples, in pixels and in an extractor's features.
+    """The training images of a run nearest to samples, in pixels and in an extractor's features.
 
-    features: the extractor's name; by default the one that goes with the data, if any. data: where the run's images are
-    now, if they moved. A sample that is nearly one of its neighbours was memorised; in features, copies that were
-    shifted or recoloured show, too. The images that were trained on are gone through a chunk at a time. Raises
-    UserError for a run whose images changed, and for more neighbours than there are images.
+    A sample that is nearly one of its neighbours was memorised; in features, copies that were shifted or recoloured
+    show, too. The images that were trained on are read in chunks.
+
+    Args:
+        path: the run directory.
+        num: number of samples.
+        k: training images per sample.
+        features: the extractor's name, or `module:Class`; by default the one that goes with the data, if any.
+        classes: numbers or names of the samples' classes, in turn; None: all in turn.
+        seed: of the samples' latents.
+        truncation: of the samples, as for `Generator.sample`.
+        weights: "ema" for the averaged generator, "raw" for the trained one.
+        device: where networks run, such as "cpu" or "cuda".
+        extractor_weights: files by extractor name.
+        data: where the run's images are now, if they moved.
+
+    Returns:
+        The samples and their neighbours, with distances: root mean square over pixels, and Euclidean in features.
+
+    Raises:
+        UserError: the run's images changed, or there are fewer images than neighbours.
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():

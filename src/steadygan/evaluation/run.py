@@ -132,9 +132,19 @@ def truncation_curve(
 ) -> list[dict[str, Any]]:
     """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
 
-    truncations: None among them is off, None in their place the protocol's own.
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
-    num_fake: fakes a score, where not the protocol's. Other arguments and errors are those of `evaluate`.
+
+    Args:
+        path: the run directory.
+        truncations: None among them is off; None in their place is the protocol's own.
+        num_fake: fakes per score; None: the protocol's.
+        how: see `Scoring`.
+
+    Returns:
+        A record for each truncation, as `evaluate` returns it.
+
+    Raises:
+        UserError: as `evaluate`.
     """
     check_keywords(Scoring, how)
     path, shard = _run_directory(path), shard_of(how)

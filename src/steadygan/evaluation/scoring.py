@@ -68,10 +68,18 @@ def scores_at(
     how: Scoring,
     num_fake: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """A record of scores for each truncation: None among them is off, None in their place the protocol's own.
+    """A record of scores for each truncation.
 
     Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
-    num_fake: fakes a score, where not the protocol's.
+
+    Args:
+        truncations: None among them is off; None in their place is the protocol's own.
+        generator: whose images are scored.
+        images: the reals.
+        protocol: what the scores depend on.
+        config: of the run.
+        how: paths of extractors' weights and the like.
+        num_fake: fakes per score; None: the protocol's.
     """
     weights = how.get("weights", "ema")
     by_batch = protocol.batch_norm == "batch" and generator.has_batch_norm

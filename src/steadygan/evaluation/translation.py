@@ -29,10 +29,23 @@ def evaluate_translation(
     weights: str,
     lpips: Path | None = None,
 ) -> dict[str, Any]:
-    """Scores a translator on the held-out pairs, appends the record to the run's scores.jsonl and returns it.
+    """Scores a translator on the held-out pairs, and appends the record to the run's scores.jsonl.
 
-    Writes the sheet input | output | target | cycle of the first pairs to the run's `samples/pairs-step-….png`. Raises
-    `UserError` when there are no such pairs.
+    Writes the sheet input | output | target | cycle of the first pairs to the run's `samples/pairs-step-….png`.
+
+    Args:
+        translator: whose images are scored.
+        images: the held-out pairs.
+        config: of the run.
+        run: the run directory.
+        weights: "ema" or "raw", for the record.
+        lpips: file of AlexNet's weights, to compute LPIPS as well.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: there are no such pairs.
     """
     if not isinstance(images, PairSet) or not images.aligned:
         raise UserError(

@@ -27,13 +27,7 @@ from steadygan.nets.protocols import Mapped
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float, to_uint8
 from steadygan.progress import tell
-from steadygan.runs.checkpoint import (
-    fill,
-    licence,
-    manifest_step,
-    read_networks,
-    read_statistics,
-)
+from steadygan.runs.checkpoint import fill, licence, manifest_step, read_networks, read_statistics
 
 
 class Generator:
@@ -51,14 +45,21 @@ class Generator:
         class_names: their names, where known.
         trained_classes: the numbers of those that had images to train on.
         latent: the dimension of z.
-        step: of the checkpoint.
-        path: of the checkpoint.
+        step, path: of the checkpoint.
         licence: of imported weights, where known.
     """
 
     def __init__(
         self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema", *, winograd: bool = True
     ) -> None:
+        """Reads a checkpoint; `load` finds one and chooses the device.
+
+        Args:
+            path: of the checkpoint.
+            device: where the network runs.
+            weights: "ema" for the averaged generator, "raw" for the trained one.
+            winograd: convolve on a CPU by the Winograd transform, where kernels can be compiled.
+        """
         network = "G_ema" if weights == "ema" else "G"
         manifest, tensors = read_networks(path, (network,))
         with described(path, "the manifest's description of the generator is damaged"):

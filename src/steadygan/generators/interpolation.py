@@ -46,12 +46,10 @@ def interpolate(
     truncation: Truncation | None = None,
     batch_size: int = 64,
 ) -> Tensor:
-    """Images uint8 (rows, steps, C, H, W) on the CPU: `rows` paths of `steps` images, both ends included.
+    """Images on paths between latents, classes or both.
 
-    between: "latents" has two latents and one class per path, "classes" one latent and two classes, "both" two of
-    each. `classes` (of the network's `total`; None: all) are taken in turn: path i has class i, or leads from class i
-    to class i + 1. What the label conditions is mixed, not the images: the embedding, or the gains and biases, of the
-    weighted classes (`layers.look_up`).
+    What the label conditions is mixed, not the images: the embedding, or the gains and biases, of the weighted classes
+    (`layers.look_up`).
 
     Latents of the normal prior are joined on the great circle: in many dimensions all of N(0, I) is close to the
     sphere of radius √d, from which a chord strays to norms that training has never shown the generator; for two
@@ -60,7 +58,24 @@ def interpolate(
     latent (StyleGAN2) is walked straight through in W, which has no prescribed shape (Karras et al., StyleGAN, CVPR
     2019, §4.1), and truncated there, too.
 
-    Raises UserError for a path that the network doesn't have.
+    Args:
+        net: the generator network, in evaluation mode.
+        prior: its distribution of latents.
+        between: "latents" has two latents and one class per path, "classes" one latent and two classes, "both" two of
+            each.
+        rows: number of paths.
+        steps: images of a path, both ends included.
+        classes: numbers in turn: path i has class i, or leads from class i to class i + 1; None: all.
+        total: number of classes of the network; 0: unconditional.
+        seed: of the latents.
+        truncation: as for `Prior.latents`, or of w.
+        batch_size: images generated at a time.
+
+    Returns:
+        uint8 (rows, steps, C, H, W) on the CPU.
+
+    Raises:
+        UserError: a path that the network does not have.
     """
     if rows < 1 or steps < 2:
         raise UserError(f"{rows} paths of {steps} images: at least one path of two images is needed")

@@ -64,11 +64,18 @@ class Prior:
     ) -> Tensor:
         """z (num, latent) on the generator's device.
 
-        `truncation` = t > 0 is "redrawn" or "scaled". Redrawn, as in the paper: every element of N(0, 1) that falls
-        outside [-t, t] is drawn again until it falls inside (BigGAN, Brock et al., ICLR 2019, §3.1), here in one draw
-        through the inverse of the truncated cumulative distribution. Scaled, as in BigGAN's released generators: t
-        times N(0, 1) within ±2. At t = ½ a deviation of 0.28 and of 0.44. The normal prior redraws and the truncated
-        one scales, unless the law is named. For the uniform prior either shrinks the range to [-t, t], t <= 1.
+        Redrawn, as in the paper: every element of N(0, 1) that falls outside [-t, t] is drawn again until it falls
+            inside (BigGAN,
+        Brock et al., ICLR 2019, §3.1), here in one draw through the inverse of the truncated cumulative distribution.
+        Scaled, as in BigGAN's released generators: t times N(0, 1) within ±2. At t = ½ the standard deviations are
+        0.28 and 0.44.
+
+        Args:
+            num: number of latents.
+            generator: the source of randomness.
+            truncation: t > 0, or a text such as "redrawn:0.5". Without a name the normal prior redraws and the
+                truncated one scales. For the uniform prior either shrinks the range to [-t, t], t <= 1.
+            dtype: of z; None: torch's default.
         """
         shape, device = (num, self.latent), generator.device
         cut = None if truncation is None else read_truncation(truncation)

@@ -30,7 +30,15 @@ BATCH = 64
 
 
 def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str, Any], **more: Any) -> Stamp:
-    """The stamp of images that `generator.CALL(**arguments)` made; weights: ema or raw; more: fields of `Stamp`."""
+    """The stamp of images that `generator.CALL(**arguments)` made.
+
+    Args:
+        generator: which made them.
+        weights: "ema" or "raw".
+        call: the method's name.
+        arguments: of the call; those that are None are left out.
+        more: fields of `Stamp`.
+    """
     return Stamp(
         steadygan=__version__,
         checkpoint=weights_digest(generator.path),

@@ -61,11 +61,22 @@ def sample(
     batch_size: int = 64,
     part: slice | Tensor = slice(None),
 ) -> Tensor:
-    """`num` images, uint8 (num, C, H, W) on the CPU, from a network in evaluation mode; with `part` only these of them.
+    """Images from a network in evaluation mode.
 
-    All latents are drawn on the CPU from `seed` first: neither the device nor the batch size changes what is drawn.
-    `truncation` is of the latent (`Prior.latents`), or of what the network makes of it where it is `Mapped`
-    (StyleGAN2's ψ).
+    All latents are drawn on the CPU first: neither the device nor the batch size changes what is drawn.
+
+    Args:
+        net: the generator network.
+        prior: its distribution of latents.
+        num: number of images.
+        labels: (num,) int64 classes; None: unconditional.
+        seed: of the latents.
+        truncation: of the latent (`Prior.latents`), or of w where the network is `Mapped` (StyleGAN2's ψ).
+        batch_size: images generated at a time.
+        part: generate only these of the `num`.
+
+    Returns:
+        uint8 (num, C, H, W) on the CPU, or of the part.
     """
     check_call(num, seed)
     device = next(net.parameters()).device
@@ -117,6 +128,14 @@ def standing_statistics(
     The moving averages gathered in training belong to many past weights, and not at all to an exponential moving
     average of weights or to a truncated latent; these do (BigGAN, Brock et al., ICLR 2019, §3 and app. C). Leaves the
     network in evaluation mode. Nothing happens without batch norm.
+
+    Args:
+        net: the generator network, which is changed.
+        prior: its distribution of latents and labels.
+        batches: number of batches.
+        batch_size: images of a batch.
+        truncation: as for `Prior.latents`.
+        seed: of latents and labels.
     """
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if layers:

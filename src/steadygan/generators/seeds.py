@@ -50,7 +50,17 @@ def moved(prior: Prior, z: Tensor, moves: Moves) -> Tensor:
 
 
 def between(prior: Prior, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Latents (N, latent) at t (N, 1) of the way from a to b (N, latent): the arc, or the line in a uniform cube."""
+    """Latents on the way from a to b: the arc under the normal prior, the line in a uniform cube.
+
+    Args:
+        prior: the distribution of latents.
+        a: (N, latent).
+        b: (N, latent).
+        t: (N, 1), the share of the way, in [0, 1].
+
+    Returns:
+        (N, latent).
+    """
     return slerp(a, b, t) if prior.kind == "normal" else torch.lerp(a, b, t)
 
 

@@ -29,12 +29,23 @@ def translate(net: nn.Module, images: Tensor, *, batch_size: int = 16) -> Tensor
 
 @torch.no_grad()
 def translate_tiled(net: nn.Module, image: Tensor, *, tile: int = 1024, overlap: int = 128) -> Tensor:
-    """`translate` of one uint8 image (C, H, W) of any size, with at most tile² pixels in the network at once.
+    """`translate` of one image of any size, with at most tile² pixels in the network at once.
 
-    Larger images are cut into tiles that overlap by `overlap` pixels at least, each translated by itself; where they
-    overlap, one fades linearly into the next. A network with instance norm sees each tile's own statistics, so that
-    tiles can differ in tone: choose the largest tile that memory has room for. Raises `UserError` for a tile that is
-    not larger than the overlap, not at least `LEAST_SIDE` or no multiple of 4.
+    Larger images are cut into tiles, each translated by itself; where they overlap, one fades linearly into the next. A
+    network with instance norm sees each tile's own statistics, so that tiles can differ in tone: choose the largest
+    tile that memory has room for.
+
+    Args:
+        net: the generator network of one direction.
+        image: uint8 (C, H, W).
+        tile: side of a tile in pixels, a multiple of 4.
+        overlap: least overlap of neighbouring tiles, in pixels.
+
+    Returns:
+        uint8 (C, H, W), of the image's size.
+
+    Raises:
+        UserError: the tile is not larger than the overlap, not at least `LEAST_SIDE` or no multiple of 4.
     """
     if not 0 <= overlap < tile or tile < LEAST_SIDE or tile % STRIDE:
         raise UserError(

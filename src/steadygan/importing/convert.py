@@ -29,10 +29,16 @@ MOST_PARAMETERS = 1 << 31
 def import_files(
     paths: Sequence[Path], out: Path, given: Mapping[str, str] | None = None, family: str | None = None
 ) -> Imported:
-    """Reads another program's weights and writes them as a steadygan checkpoint at `out`.
+    """Reads another program's weights and writes them as a steadygan checkpoint. Nothing in the files is run.
 
-    Nothing in the files is run. given, family: see `families.read_files`. Raises UserError, and writes nothing, for a
-    file that is not understood in every tensor, or where something is at `out` already.
+    Args:
+        paths: files that belong together.
+        out: the folder for the checkpoint.
+        given: settings that the files do not record, as text.
+        family: the program that wrote them; None: it is recognised.
+
+    Raises:
+        UserError: a tensor of a file is not understood, or something is at `out` already; nothing is written then.
     """
     if out.exists():
         raise UserError(f"{out} is there already; name another folder with --out, or remove it")

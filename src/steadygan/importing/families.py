@@ -55,10 +55,15 @@ LAYOUTS: Sequence[Layout] = (
 
 
 def read_files(paths: Sequence[Path], given: Mapping[str, str], family: str | None = None) -> Imported:
-    """The networks in `paths`, which belong together, in our own layout.
+    """The networks in files that belong together, in our own layout.
 
-    given: options of the family, as text; family: a name in `LAYOUTS` instead of what the files look like. Raises
-    UserError: a file that is not recognised, by name.
+    Args:
+        paths: the files.
+        given: options of the family, as text.
+        family: a name in `LAYOUTS`; None: what the files look like.
+
+    Raises:
+        UserError: a file is not recognised; it is named.
     """
     parts = [Part(path, read_file(path)) for path in paths]
     layout = _choose(parts, family)

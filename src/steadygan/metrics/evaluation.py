@@ -43,12 +43,7 @@ def score(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Scores a generator against the reals of `protocol.split`: uint8 NCHW with `real_labels` (N,), or an image set.
-
-    classes = 0: unconditional. trained: the classes that had images, which alone are asked for; empty: all had.
-    `fingerprint` names the training data's content. extractor_weights: files by
-    extractor name. shard: this process's part where several evaluate; all get the same record. Returns one flat
-    record: the scores by name, and under "protocol" everything that made them. By `protocol.scores`:
+    """Scores a generator against reals. What is measured, by `protocol.scores`:
 
     - fd: `FID` with the TF-2015 Inception, else `FD-<extractor>`: Fréchet distance, ≥ 0, lower is better.
     - kd: `KID`, else `KD-<extractor>`: kernel distance, lower is better; and `…_std` over subsets.
@@ -58,7 +53,24 @@ def score(
       relative to the reals, 1 is as diverse (where every class has two different reals and two fakes).
     - modes: `modes` generated out of 1,000, and `kl` to all of them equally likely.
 
-    Raises UserError when the extractor cannot read the images or there are fewer reals than asked for.
+    Args:
+        generate: makes the fakes; see `Generate`.
+        reals: of `protocol.split`: uint8 (N, C, H, W), or an image set.
+        real_labels: (N,) classes of the reals; None: unlabelled.
+        protocol: everything a score depends on.
+        classes: number of classes of the generator; 0: unconditional.
+        fingerprint: of the training data's content.
+        trained: the classes that had images, which alone are asked for; empty: all had.
+        device: where the extractor runs.
+        cache_dir: folder for statistics of reals; None: they are computed anew.
+        extractor_weights: files by extractor name.
+        shard: this process's part where several evaluate; all get the same record.
+
+    Returns:
+        One flat record: the scores by name, and under "protocol" everything that made them.
+
+    Raises:
+        UserError: the extractor cannot read the images, or there are fewer reals than asked for.
     """
     asked = _labels(classes, trained, protocol)
     real = real_side(reals, real_labels, protocol)
@@ -96,7 +108,16 @@ def score_images(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Scores one set of images against another; the record is that of `score`, with `fakes_sha256`."""
+    """Scores one set of images against another.
+
+    Args:
+        fakes: the generated images.
+        reals: what they are compared with.
+        protocol, device, cache_dir, extractor_weights, shard: see `score`.
+
+    Returns:
+        The record of `score`, with `fakes_sha256`.
+    """
     protocol = replace(protocol, num_fake=len(fakes))
     fake = real_side(fakes, None, replace(protocol, num_real=None))
     record = _score_sides(

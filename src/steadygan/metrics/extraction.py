@@ -70,7 +70,18 @@ def real_side(reals: ImageSet | Tensor | np.ndarray, labels: Tensor | np.ndarray
 def extract(
     extractor: Extractor, side: Side, protocol: Protocol, *, keep: bool, shard: Shard
 ) -> tuple[Moments, Features | None]:
-    """Moments of all images of a side, and with `keep` their features and logits, over all processes."""
+    """Moments of all images of a side, over all processes.
+
+    Args:
+        extractor: the network that makes features.
+        side: reals or fakes.
+        protocol: how many, and in which order.
+        keep: also gather features and logits.
+        shard: this process's part.
+
+    Returns:
+        Mean and covariance of the features, and with `keep` the features and logits themselves.
+    """
     moments = Moments()
     features: list[Tensor] = []
     logits: list[Tensor] = []

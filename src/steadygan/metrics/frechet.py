@@ -58,13 +58,21 @@ def _root(cov: Tensor) -> Tensor:
 
 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
-    """‖μ₁ − μ₂‖² + tr(S₁ + S₂ − 2 (S₁S₂)^½) in float64, ≥ 0. Means (F,), covariances (F, F), symmetric.
+    """‖μ₁ − μ₂‖² + tr(S₁ + S₂ − 2 (S₁S₂)^½) in float64, ≥ 0.
 
-    Dowson & Landau, The Fréchet distance between multivariate normal distributions, 1982, eq. 4; as a score
-    of generators: Heusel et al., NeurIPS 2017, eq. 6. With S₁ = L₁L₁ᵀ and S₂ = L₂L₂ᵀ, tr (S₁S₂)^½ is the sum of
-    the singular values of L₁ᵀL₂: they are the square roots of the eigenvalues of S₁S₂, but exact to rounding
-    where that is singular (fewer samples than features), whereas √ turns an eigenvalue's 1e-16 into 1e-8.
-    Raises ValueError when the shapes do not fit or a value is not finite.
+    Dowson & Landau, The Fréchet distance between multivariate normal distributions, 1982, eq. 4; as a score of
+    generators: Heusel et al., NeurIPS 2017, eq. 6. With S₁ = L₁L₁ᵀ and S₂ = L₂L₂ᵀ, tr (S₁S₂)^½ is the sum of the
+    singular values of L₁ᵀL₂: they are the square roots of the eigenvalues of S₁S₂, but exact to rounding where that
+    is singular (fewer samples than features), whereas √ turns an eigenvalue's 1e-16 into 1e-8.
+
+    Args:
+        mean1: (F,), μ₁.
+        cov1: (F, F), S₁, symmetric.
+        mean2: (F,), μ₂.
+        cov2: (F, F), S₂, symmetric.
+
+    Raises:
+        ValueError: the shapes do not fit, or a value is not finite.
     """
     f = len(mean1)
     if mean1.shape != (f,) or mean2.shape != (f,) or cov1.shape != (f, f) or cov2.shape != (f, f):

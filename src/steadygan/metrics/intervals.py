@@ -42,12 +42,20 @@ def wilson(count: Count) -> Estimate:
 
 
 def adjusted(found: Count, false: Count, true: Count, seed: int = 0) -> Estimate | None:
-    """The share that really has a property, of images among which an imperfect reader found `found`.
+    """The share that really has a property, of images among which an imperfect reader found some.
 
     (p - fpr) / (tpr - fpr), clipped to [0, 1] (adjusted count, Forman, "Quantifying counts and costs", DMKD 2008).
-    false: what it found among images without the property; true: among images with it. The interval is that of the
-    ratio when each of the three shares is drawn from its posterior under Jeffreys' prior, so that it holds what
-    the reader is known to be no better than. None for a reader that tells next to nothing.
+    The interval is that of the ratio when each of the three shares is drawn from its posterior under Jeffreys' prior,
+    so that it includes the reader's own uncertainty.
+
+    Args:
+        found: what the reader found among the images in question.
+        false: what it found among images without the property.
+        true: what it found among images with it.
+        seed: of the draws.
+
+    Returns:
+        None for a reader that tells next to nothing.
     """
     skill = true.share - false.share
     if skill < LEAST_SKILL:

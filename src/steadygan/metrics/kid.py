@@ -12,10 +12,22 @@ SUBSET_SEED = 2020
 def kernel_distance(
     fakes: Tensor, reals: Tensor, subsets: int = 100, subset_size: int = 1000, device: str | torch.device = "cpu"
 ) -> tuple[float, float]:
-    """Mean and standard deviation over subsets of the unbiased MMD² with kernel (x·y / F + 1)³, features (N, F).
+    """Unbiased MMD² with kernel (x·y / F + 1)³, over random subsets; may be slightly negative.
 
-    Bińkowski et al., Demystifying MMD GANs, ICLR 2018, §4; may be slightly negative. The subsets are those that
-    torch-fidelity draws. Raises ValueError when a side has fewer images than `subset_size`.
+    Bińkowski et al., Demystifying MMD GANs, ICLR 2018, §4. The subsets are those that torch-fidelity draws.
+
+    Args:
+        fakes: features (N, F).
+        reals: features (M, F).
+        subsets: number of subsets.
+        subset_size: rows of each side in a subset.
+        device: where products are computed.
+
+    Returns:
+        Mean and standard deviation over the subsets.
+
+    Raises:
+        ValueError: a side has fewer images than `subset_size`.
     """
     if min(len(fakes), len(reals)) < subset_size or subset_size < 2:
         raise ValueError(f"subsets of {subset_size} (2 or more) from {len(fakes)} fakes and {len(reals)} reals")

@@ -58,9 +58,16 @@ def intra_class_diversity(
 ) -> float:
     """Mean over classes of (mean pairwise distance among a class's fakes ÷ the same among its reals).
 
-    1: as diverse as the reals; 0: one image per class. Features (N, F), labels (N,); the classes are 0..max
-    label of the reals. Raises ValueError when a class has fewer than 2 fakes or reals, or when all its reals
-    are the same.
+    1: as diverse as the reals; 0: one image per class. The classes are 0 to the reals' largest label.
+
+    Args:
+        features_fake: (N, F).
+        labels_fake: (N,).
+        features_real: (M, F).
+        labels_real: (M,).
+
+    Raises:
+        ValueError: a class has fewer than 2 fakes or reals, or all its reals are the same.
     """
     classes = int(labels_real.max()) + 1
     fake = class_spread(features_fake, labels_fake, classes)

@@ -72,7 +72,18 @@ def score_pairs(outputs: Tensor, targets: Tensor, *, lpips: LPIPS | None = None)
 def pair_record(
     scores: dict[str, float], targets: Tensor, protocol: PairProtocol, *, fingerprint: str, lpips: LPIPS | None = None
 ) -> dict[str, Any]:
-    """One flat record: the scores by name, and under "protocol" everything that made them."""
+    """One flat record of paired scores.
+
+    Args:
+        scores: by name.
+        targets: uint8 (N, C, H, W), what the outputs were compared with.
+        protocol: everything the scores depend on.
+        fingerprint: of the training data's content.
+        lpips: the network that measured LPIPS; None: it was not measured.
+
+    Returns:
+        The scores by name, and under "protocol" everything that made them.
+    """
     kinds = {name.partition("_")[0] for name in scores}
     record = asdict(protocol) | {
         "num_fake": len(targets),

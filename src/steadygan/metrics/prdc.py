@@ -26,12 +26,21 @@ def radii(x: Tensor, k: int, chunk: int = CHUNK) -> Tensor:
 
 
 def prdc(reals: Tensor, fakes: Tensor, k: int = 5, *, chunk: int = CHUNK, device: str | torch.device = "cpu") -> PRDC:
-    """Precision and recall (Kynkäänniemi et al., NeurIPS 2019, eq. 1-2), density and coverage (Naeem et al., ICML
-    2020, eq. 6-7) of features (N, F) and (M, F), by balls that reach to the k-th nearest neighbour.
+    """Precision and recall, density and coverage of features, by balls that reach to the k-th nearest neighbour.
 
-    Precision: share of fakes in the ball of some real; recall: share of reals in the ball of some fake; density:
-    reals' balls that a fake lies in, on average, ÷ k; coverage: share of reals with a fake in their ball. The
-    distances are float32 and computed for `chunk` reals at a time. Raises ValueError for k or fewer rows.
+    Kynkäänniemi et al., NeurIPS 2019, eq. 1-2; Naeem et al., ICML 2020, eq. 6-7. Precision: share of fakes in the
+    ball of some real; recall: share of reals in the ball of some fake; density: number of reals' balls that a fake
+    lies in, on average, ÷ k; coverage: share of reals with a fake in their ball. Distances are float32.
+
+    Args:
+        reals: (N, F).
+        fakes: (M, F).
+        k: the neighbour to which a ball reaches.
+        chunk: reals compared at a time.
+        device: where distances are computed.
+
+    Raises:
+        ValueError: a side has k or fewer rows.
     """
     if reals.ndim != 2 or reals.shape[1:] != fakes.shape[1:] or min(len(reals), len(fakes)) <= k or k < 1:
         raise ValueError(f"features must be (N, F) and (M, F) with N, M > {k}: {reals.shape} and {fakes.shape}")

@@ -110,7 +110,9 @@ def build_network(
     """One of a family's two networks with fresh weights.
 
     Args:
+        role: generator or critic.
         kind: name of a family, or `module:NAME` of one outside the package.
+        shape: size, channels, classes, latent and width.
         options: as they come from YAML; checked by name and type against the network's keyword-only parameters.
         rng: where the initial weights come from (torch's global generator when None).
 
@@ -146,10 +148,18 @@ def create_generator(
 ) -> nn.Module:
     """A generator G(z (N, latent), y (N,) int64 or None) → images (N, channels, size, size) in [−1, 1].
 
-    classes: 0 for an unconditional network. width: channels in units of the family, 64 being the published
-    width of "dcgan" and "resnet". rng: where the initial weights come from (torch's global one when None).
-    options: the family's own, such as sn_generator.
-    Raises UserError for a kind, size or option that does not exist.
+    Args:
+        kind: name of a family, or `module:NAME` of one outside the package.
+        size: side of the images, in pixels.
+        channels: 1 or 3.
+        classes: number of classes; 0: unconditional.
+        latent: dimension of z.
+        width: channels in units of the family, 64 being the published width of "dcgan" and "resnet".
+        rng: where the initial weights come from; None: torch's global generator.
+        options: the family's own, such as sn_generator.
+
+    Raises:
+        UserError: a kind, size or option that does not exist.
     """
     return build_network("generator", kind, Shape(size, channels, classes, latent, width), options, rng=rng)
 
@@ -166,7 +176,12 @@ def create_critic(
 ) -> nn.Module:
     """A discriminator D(x (N, channels, size, size), y (N,) int64 or None) → Score.
 
-    Arguments and errors as for `create_generator`; options such as sn_critic.
+    Args:
+        kind, size, channels, classes, width, rng: see `create_generator`.
+        options: the family's own, such as sn_critic.
+
+    Raises:
+        UserError: a kind, size or option that does not exist.
     """
     return build_network("critic", kind, Shape(size, channels, classes, 0, width), options, rng=rng)
 

@@ -51,11 +51,17 @@ def deceived(game: Game, controller: Controller) -> Game:
 def watch(
     terms: Sequence[Term], loss: AdversarialLoss, name: str, adaptive: Adaptive, *, key: str | None = None
 ) -> tuple[Term, ...]:
-    """Terms of weight 0 for D that show D's scores to `adaptive`, and log what it reports as `name`_….
+    """Terms of weight 0 for D that show D's scores to an adaptive augmentation, and log what it reports as `name`_….
 
-    terms: of one game; its adversarial term for D says what real and fake images are. key: of `adaptive` in the
-    configuration, below `augment`, for messages. Raises UserError for a loss whose logits say nothing of sides to
-    one that needs them.
+    Args:
+        terms: of one game; its adversarial term for D says what real and fake images are.
+        loss: the adversarial loss.
+        name: start of the logged names.
+        adaptive: the augmentation.
+        key: of `adaptive` in the configuration, below `augment`, for messages.
+
+    Raises:
+        UserError: the loss's logits do not tell reals from fakes, and `adaptive` needs that.
     """
     key = key or name
     if adaptive.needs_margin and loss.boundary is None and not loss.needs_reals:

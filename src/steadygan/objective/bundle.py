@@ -24,14 +24,23 @@ T = TypeVar("T")
 class Bundle:
     """The tensors of one batch, by view.
 
-    nets: networks by name; prior: where latents and labels come from; generator: the source of all randomness, on
-    the batch's device; size: samples in the batch; given: values (and labels) of views that come from outside, such
-    as `Real()`; pre_d: a transform through which images pass on their way into a discriminator (DiffAugment, Zhao et
-    al., NeurIPS 2020); pre_d_on: which images do, by origin; joint: score all views in one pass (wrong for a
-    discriminator with batch statistics, which must see each view by itself); autocast: to what networks are rounded
-    when they make images and scores (None: not at all); compiled: what to call for these in place of some of `nets`;
-    memories: of views that remember earlier batches (`View.memory`). Gradients that are differentiated again always
-    come from the plain networks in full precision, as do images and logits.
+    Gradients that are differentiated again always come from the plain networks in full precision, as do images and
+    logits.
+
+    Args:
+        nets: networks by name.
+        prior: where latents and labels come from.
+        generator: the source of all randomness, on the batch's device.
+        size: samples in the batch.
+        given: values (and labels) of views that come from outside, such as `Real()`.
+        pre_d: a transform through which images pass on their way into a discriminator (DiffAugment, Zhao et al.,
+            NeurIPS 2020).
+        pre_d_on: which images do, by origin.
+        joint: score all views in one pass (wrong for a discriminator with batch statistics, which must see each view by
+            itself).
+        autocast: to what networks are rounded when they make images and scores; None: not at all.
+        compiled: what to call for these in place of some of `nets`.
+        memories: of views that remember earlier batches (`View.memory`).
     """
 
     def __init__(

@@ -56,7 +56,15 @@ class Game:
         nets: Mapping[str, nn.Module] | None = None,
         prior: Prior | None = None,
     ) -> Game:
-        """The game of reals against network `G`'s images of a latent."""
+        """The game of reals against network `G`'s images of a latent.
+
+        Args:
+            augment: the augmentation T of consistency terms; None: none.
+            loss: the adversarial loss, by name or itself.
+            pre_d: the augmentation of everything D sees; None: none.
+            nets: the run's networks, for checks; None: no checks.
+            prior: the run's distribution of latents and labels; None: no labels.
+        """
         loss = find_loss(loss) if isinstance(loss, str) else loss
         return cls(Real(), Gen("G", Latent()), loss, augment=augment, pre_d=pre_d, nets=nets, prior=prior)
 

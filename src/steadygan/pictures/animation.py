@@ -19,13 +19,22 @@ ANIMATED = (".gif", ".webp", ".mp4")
 def save_animation(
     frames: Sequence[Image.Image], path: str | Path, *, fps: float = 12, stamp: Stamp | None = None
 ) -> Path:
-    """Writes frames of one size in the format of `path`'s suffix, looped (GIF, WebP); whole or not at all.
-
-    stamp: what made it, written into the file.
+    """Writes an animation in the format of the path's suffix, looped (GIF, WebP); whole or not at all.
 
     GIF has 256 colours a frame and 1/100 s of resolution; WebP is lossless; MP4 is H.264, padded with white to even
-    sides. Raises UserError for another suffix, a frame rate that is not over 0 and at most 50, and for MP4 where
-    imageio-ffmpeg is missing.
+    sides.
+
+    Args:
+        frames: of one size.
+        path: a .gif, .webp or .mp4.
+        fps: frames per second, above 0 and up to 50.
+        stamp: what made it, written into the file.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: another suffix or frame rate; MP4 without imageio-ffmpeg.
     """
     path = Path(path)
     suffix = path.suffix.lower()

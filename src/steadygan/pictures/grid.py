@@ -47,7 +47,14 @@ def columns_for(num: int, classes: int) -> int:
 
 
 def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: int = GAP) -> Image.Image:
-    """A sheet of `grid` with the names of its columns above it, taken in turn; long ones stand upright."""
+    """A sheet with the names of its columns above it; long ones stand upright.
+
+    Args:
+        sheet: made by `grid`.
+        names: of the columns, taken in turn.
+        columns: how many there are.
+        gap: between images, in pixels.
+    """
     font, side = ImageFont.load_default(NAME_SIZE), (sheet.width - gap) // columns
     shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
     upright = max(font.getlength(name) for name in shown) > side - gap
@@ -65,7 +72,14 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
 
 
 def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int = 1) -> Image.Image:
-    """A sheet of uint8 images (N, C, H, W), `times` as large, with the names of its columns above it, if any."""
+    """A sheet of images with the names of its columns above it, if any.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        columns: images in a row.
+        names: of the columns, taken in turn.
+        times: whole number by which images are enlarged.
+    """
     sheet = enlarged(grid(images, columns), times)
     return with_names(sheet, names, columns, gap=GAP * times) if names else sheet
 

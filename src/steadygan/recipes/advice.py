@@ -20,7 +20,7 @@ def advice(look: Look) -> list[str]:
     elif look.count < FEW:
         said.append(f"{look.count:,} images will do, with augmentation; more are better")
     if look.unreadable:
-        said.append(f"{len(look.unreadable):,} cannot be read and are left out; over 1% of them stop a training")
+        said.append(f"unreadable images are left out ({len(look.unreadable):,}); more than 1% of them end a training")
     if look.duplicates > look.looked_at / 100:
         said.append(f"{look.duplicates:,} of {look.looked_at:,} repeat an earlier image: keep one of each")
     if 0 < look.side < TINY_SIDE:

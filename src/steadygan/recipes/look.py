@@ -57,7 +57,11 @@ def look_at(
 ) -> Look:
     """Looks at the images of a folder, an archive, or whatever else `data.path` takes.
 
-    bits: see `data.decoding.eight_bit`.
+    Args:
+        path: of the images.
+        root: folder of torchvision's data sets.
+        progress: called with (done, all) meanwhile.
+        bits: see `data.decoding.eight_bit`.
 
     Raises:
         UserError: there are none, or none can be read.

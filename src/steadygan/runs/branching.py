@@ -18,11 +18,22 @@ _RECORDS = ("metrics.jsonl", "scores.jsonl")
 
 
 def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence[str] = ()) -> int:
-    """Makes `out` a run that `steadygan train OUT --resume` takes up from the checkpoint of `step` (default: newest).
+    """Makes a new run that `steadygan train OUT --resume` continues from a checkpoint of another.
 
-    It has the configuration of `run` with `overrides`, its records and samples up to that step, a copy of that
-    checkpoint, and says in its provenance where it comes from; `run` is not touched. Returns the step. Raises
-    `UserError` where there is no such checkpoint, for a configuration that makes no sense, or where `out` exists.
+    It has the configuration of the run with `overrides`, its records and samples up to that step and a copy of that
+    checkpoint, and says in its provenance where it comes from. The old run is not touched.
+
+    Args:
+        run: the run directory to start from.
+        out: the new run directory.
+        step: of the checkpoint; None: the newest.
+        overrides: settings as `key.path=value` strings.
+
+    Returns:
+        The step.
+
+    Raises:
+        UserError: there is no such checkpoint, the configuration makes no sense, or `out` exists.
     """
     known = {int(path.name[5:]): path for path in checkpoints(run / "checkpoints")}
     if not known:

@@ -52,10 +52,17 @@ class Controller(Adaptive):
 
     r_t = E[sign D(x)] over the reals since the last adjustment. After every `interval` images, p moves by
     sign(r_t - target)·images/(1000·kimg) and stays in [0, 1] (the paper's §3.1 and appendix B, whose values are
-    target 0.6, kimg 500 and four minibatches). p is a number or a schedule: then it follows that and r_t is only
-    watched. None: adaptive, from 0. All of it is on the device and part of every checkpoint.
+    target 0.6, kimg 500 and four minibatches). All of it is on the device and part of every checkpoint.
 
-    p: (); r: (), the last r_t, 0 before there is one.
+    Args:
+        target: of r_t, in [-1, 1].
+        kimg: thousands of images in which p moves from 0 to 1.
+        interval: images from one adjustment to the next.
+        p: a number or schedule in [0, 1], which p follows while r_t is only watched; None: adaptive, from 0.
+
+    Attributes:
+        p: (), the probability.
+        r: (), the last r_t, 0 before there is one.
     """
 
     p: Tensor

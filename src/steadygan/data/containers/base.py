@@ -126,8 +126,17 @@ def plain_name(name: str) -> str:
 def check_entry(name: str, path: Path, *, link: bool = False, special: bool = False) -> None:
     """Refuses an archive with an entry that would reach outside of it, or that is not a regular file or folder.
 
-    Nothing is ever extracted, so none could do harm here; but an archive that tries is not one to train on, and
-    a link would silently lose an image. Raises UserError.
+    Nothing is ever extracted, so none could do harm here; but an archive that tries is not one to train on, and a
+    link would silently lose an image.
+
+    Args:
+        name: of the entry.
+        path: of the archive, for the message.
+        link: whether the entry is a link.
+        special: whether it is a device, a pipe or the like.
+
+    Raises:
+        UserError: it is refused.
     """
     if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         complaint = "points outside of it"
