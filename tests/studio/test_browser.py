@@ -333,6 +333,30 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(serve: Callable[..., Pag
     assert page.one(".tab", "Curves")
 
 
+def test_checkpoints_that_come_and_go_are_offered_on_an_open_page(
+    serve: Callable[..., Page], with_trained: Path, tmp_path: Path
+) -> None:
+    checkpoints, away = with_trained / "tiny" / "checkpoints", tmp_path / "away"
+    away.mkdir()
+    for step in (2, 4):
+        (checkpoints / f"step-{step:08d}").rename(away / f"step-{step:08d}")
+    page = serve(with_trained, allowed=True)
+    page.open()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Play")
+    page.one("h2", "No checkpoint yet")
+    (away / "step-00000002").rename(checkpoints / "step-00000002")
+    page.until(lambda _: len(page.all(".tile canvas")) == 16)
+    page.push(".tab", "Steer")
+    choice = page.one("select[aria-label='Checkpoint']")
+    (away / "step-00000004").rename(checkpoints / "step-00000004")
+    page.until(lambda _: choice.text.split() == ["step", "4", "(best)", "step", "2"])
+    assert choice.get_attribute("value") == "2"
+    (checkpoints / "step-00000002").rename(away / "step-00000002")
+    page.until(lambda _: choice.get_attribute("value") == "4")
+    assert page.one("button:not(:disabled)", "Train on")
+
+
 def test_a_checkpoint_is_chosen_by_step(serve: Callable[..., Page], with_trained: Path) -> None:
     page = serve(with_trained)
     page.open()

@@ -19,14 +19,31 @@ export function parseSeeds(text, most = 64) {
 }
 
 export function checkpointChoice(run, onchange) {
-  const best = run.checkpoints.find((one) => one.best) ?? run.checkpoints.at(-1);
-  return h("select", { "aria-label": "Checkpoint", onchange }, [...run.checkpoints].reverse().map(({ step, best: isBest }) => h("option", { value: step, selected: step === best.step }, `step ${count(step)}${isBest ? " (best)" : ""}`)));
+  const select = h("select", { "aria-label": "Checkpoint", onchange });
+  renewChoice(select, run);
+  return select;
 }
 
-export const noCheckpoint = (why) => h("div", { class: "empty" }, h("h2", null, "No checkpoint yet"), h("p", null, why));
+// A run that trains writes checkpoints and removes old ones. Whether another one had to be chosen than was.
+export function renewChoice(select, { checkpoints }) {
+  const before = select.value, best = checkpoints.find((one) => one.best) ?? checkpoints.at(-1);
+  const offered = [...checkpoints].reverse().map(({ step, best: isBest }) => [step, `step ${count(step)}${isBest ? " (best)" : ""}`]);
+  if (offered.map(([, text]) => text).join() === [...select.options].map(({ text }) => text).join()) return false;
+  fill(select, offered.map(([step, text]) => h("option", { value: step }, text)));
+  const stays = checkpoints.some(({ step }) => String(step) === before);
+  if (best) select.value = stays ? before : best.step;
+  return Boolean(best) && !stays;
+}
+
+// A page that comes with the first checkpoint.
+export function noCheckpoint(body, why, make) {
+  fill(body, h("div", { class: "empty" }, h("h2", null, "No checkpoint yet"), h("p", null, why)));
+  let page = null;
+  return { leave() { page?.leave?.(); }, changed(found) { if (page) page.changed?.(found); else if (found.checkpoints.length) page = make(found); } };
+}
 
 export function play(body, run, { more }) {
-  if (!run.checkpoints.length) { fill(body, noCheckpoint("Images can be made from the first checkpoint on (train.checkpoint_every).")); return null; }
+  if (!run.checkpoints.length) return noCheckpoint(body, "Images can be made from the first checkpoint on (train.checkpoint_every).", (found) => play(body, found, { more }));
   if (run.translates) return translate(body, run);
   const state = { seeds: Array.from({ length: 16 }, (_, i) => i), classes: null, truncation: null, at: [0, 0], directions: [100001, 100002], chosen: 0, about: null, walking: false };
   if (more[0]) { const seeds = parseSeeds(more[0]); if (seeds) state.seeds = seeds; }
@@ -154,5 +171,5 @@ export function play(body, run, { more }) {
   setSeeds(state.seeds);
   describe();
   showFavourites();
-  return { leave() { clearInterval(state.walking); removeEventListener("keydown", onKey); } };
+  return { leave() { clearInterval(state.walking); removeEventListener("keydown", onKey); }, changed(found) { if (renewChoice(choice, found)) describe(); } };
 }
