@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import tiny_run
@@ -20,6 +21,7 @@ from selenium.webdriver.support.ui import Select
 from studio_page import PATIENCE, Page
 
 from steadygan.runs.requests import asked
+from steadygan.studio.painter import Painter
 
 
 def test_an_image_tells_its_seed_its_command_and_its_python_lines(
@@ -42,6 +44,39 @@ def test_an_image_tells_its_seed_its_command_and_its_python_lines(
     page.until(lambda _: "--moves" in page.one(".detail pre").text)
     page.press("r")
     page.until(lambda _: page.one(".detail h2").text != "Seed 3")
+
+
+def test_a_class_among_thousands_is_found_by_its_name(
+    serve: Callable[..., Page], with_trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{kind} {number}" for number in range(1000) for kind in ("ape", "bat", "cat")]
+    names[7] = " ".join(["a name that goes on and on"] * 9)
+    wanted: list[list[int] | None] = []
+
+    def ask(self: Painter, do: str, **arguments: Any) -> tuple[dict[str, Any], bytes]:
+        if do == "seeds":
+            wanted.append(arguments["classes"])
+            return {"count": 16, "height": 1, "width": 1, "channels": 1}, bytes(16)
+        return {"classes": 3000, "class_names": names, "device": "cpu"}, b""
+
+    monkeypatch.setattr("steadygan.studio.painter.Painter.ask", ask)
+    page = serve(with_trained)
+    page.open()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Play")
+    search = page.one("input[placeholder='search 3,000 classes']")
+    page.until(lambda _: page.one(".tile span", names[7]))
+    assert max(box.size["height"] for box in page.all(".tile span, .chip")) < 40
+    search.send_keys("BAT 99")
+    page.until(lambda _: len(page.all(".chip")) == 12)
+    search.send_keys("7", Keys.ENTER)
+    page.until(lambda _: page.text(".tile span") == "0 · bat 997")
+    search.clear()
+    search.send_keys("no such")
+    assert page.one(".chips", "no class of this name")
+    assert page.one(".chip[aria-pressed='true']", "bat 997")
+    assert wanted[0] is None
+    assert wanted[-1] == [2992]
 
 
 def test_a_live_run_is_watched_and_stopped(serve: Callable[..., Page], tmp_path: Path) -> None:
