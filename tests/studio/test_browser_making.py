@@ -24,7 +24,7 @@ from steadygan.runs.requests import asked
 from steadygan.studio.painter import Painter
 
 
-def test_an_image_tells_its_seed_its_command_and_its_python_lines(
+def test_an_image_tells_how_it_is_made_and_is_made_again_as_a_favourite(
     serve: Callable[..., Page], with_trained: Path
 ) -> None:
     page = serve(with_trained)
@@ -42,8 +42,14 @@ def test_an_image_tells_its_seed_its_command_and_its_python_lines(
     page.driver.execute_script("arguments[0].focus()", pad)
     page.press(Keys.ARROW_RIGHT)
     page.until(lambda _: "--moves" in page.one(".detail pre").text)
+    made = page.text(".detail pre")
+    page.push(".detail button", "Keep")
+    page.push("button", "Back to the middle")
     page.press("r")
     page.until(lambda _: page.one(".detail h2").text != "Seed 3")
+    page.push(".favs .tile")
+    page.until(lambda _: page.text(".detail pre") == made)
+    assert page.one(".chip[aria-pressed='true']", "3")
 
 
 def test_a_class_among_thousands_is_found_by_its_name(

@@ -133,10 +133,25 @@ export function play(body, run, { more }) {
     keepAll();
     toast("Kept below, in this browser");
   }
+  // A favourite as it was kept: its checkpoint, class, truncation and moves too.
+  function recall(one) {
+    if (![...choice.options].some(({ value }) => Number(value) === one.step)) { toast(`The checkpoint of step ${count(one.step)} is gone: this image cannot be made again`, true); return; }
+    const [across, up] = one.moves ?? [];
+    choice.value = one.step;
+    weights.value = one.weights ?? "ema";
+    classes.choose(one.classes);
+    state.truncation = one.truncation ?? null;
+    off.checked = truncation.disabled = state.truncation === null;
+    if (state.truncation !== null) truncation.value = state.truncation;
+    state.directions = [across?.[0] ?? roll() + 1e5, up?.[0] ?? roll() + 1e5];
+    state.chosen = 0;
+    setSeeds(one.seeds);
+    pad.set(across?.[1] ?? 0, up?.[1] ?? 0);
+  }
   const keepAll = () => { keep("favourites", [...kept("favourites", []).filter((have) => have.run !== run.id), ...favourites]); showFavourites(); };
   async function showFavourites() {
     if (!favourites.length) { fill(favs, h("p", { class: "small muted" }, "Choose an image and keep it: favourites stay in this browser, and can be walked through.")); return; }
-    const tiles = favourites.map(({ one, name }, i) => h("button", { class: "tile", type: "button", "aria-label": `Favourite: seed ${one.seeds[0]}${name ? `, class ${name}` : ""}`, onclick: () => { if (!drop.checked) { setSeeds(one.seeds); return; } favourites.splice(i, 1); keepAll(); } }, h("canvas", { class: grain(run.size) }), h("span", null, one.seeds[0])));
+    const tiles = favourites.map(({ one, name }, i) => h("button", { class: "tile", type: "button", "aria-label": `Favourite: seed ${one.seeds[0]}${name ? `, class ${name}` : ""}`, onclick: () => { if (!drop.checked) { recall(one); return; } favourites.splice(i, 1); keepAll(); } }, h("canvas", { class: grain(run.size) }), h("span", null, one.seeds[0])));
     const drop = h("input", { type: "checkbox" }), stage = h("canvas", { class: grain(run.size), width: 1, height: 1, hidden: true, role: "img", "aria-label": "A walk through the favourites" });
     const seeds = favourites.map(({ one }) => one.seeds[0]), labels = favourites.every(({ one }) => one.classes) ? favourites.map(({ one }) => one.classes[0]) : null;
     const walkBody = () => ({ ...request(seeds), classes: labels, moves: [], steps: 14 });
