@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 from selenium.webdriver.common.keys import Keys
-from studio_page import Page
+from studio_page import PATIENCE, Page
 
 
 def test_home_shows_every_run_and_a_search_narrows_them(serve: Callable[..., Page], root_of_runs: Path) -> None:
@@ -106,3 +107,31 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(serve: Callable[..., Pag
     assert page.one(".troubles", "config.yaml cannot be read")
     assert page.one("figcaption", "step 10")
     assert page.one(".tab", "Curves")
+
+
+def test_files_are_kept_and_what_takes_long_is_said_until_it_is_there(
+    serve: Callable[..., Page], root_of_runs: Path, downloads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = threading.Event()
+
+    def slowly(*_: object) -> bytes:
+        made.wait(PATIENCE)
+        return b"a strip"
+
+    page = serve(root_of_runs)
+    page.open()
+    page.push(".card h2 a", "first")
+    page.push(".stage canvas")
+    page.until(lambda _: len(page.all(".film button")) == 2)
+    page.push(".menu button", "Save")
+    page.push("[role=menuitem]", "This sheet, PNG")
+    page.until(lambda _: (downloads / "first-step-10.png").is_file())
+    monkeypatch.setattr("steadygan.studio.sheets.png", slowly)
+    page.push(".menu button", "Save strip")
+    page.push("[role=menuitem]", "PNG")
+    assert page.one(".toast", "Making the file")
+    made.set()
+    page.until(lambda _: not page.all(".toast"))
+    page.until(lambda _: (downloads / "first-latent-0.png").is_file())
+    assert (downloads / "first-latent-0.png").read_bytes() == b"a strip"
+    assert (downloads / "first-step-10.png").read_bytes()[:4] == b"\x89PNG"
