@@ -133,5 +133,6 @@ def test_files_are_kept_and_what_takes_long_is_said_until_it_is_there(
     made.set()
     page.until(lambda _: not page.all(".toast"))
     page.until(lambda _: (downloads / "first-latent-0.png").is_file())
+    assert page.one("input[aria-label='Latent']").get_attribute("value") == "0"
     assert (downloads / "first-latent-0.png").read_bytes() == b"a strip"
     assert (downloads / "first-step-10.png").read_bytes()[:4] == b"\x89PNG"

@@ -182,7 +182,7 @@ export function time(body, run) {
       canvas.getContext("2d").drawImage(image, place * (side + gap), 0, side, side, 0, 0, side, side);
       return h("button", { type: "button", "data-step": step, "aria-label": `step ${step}`, onclick: () => move(0, nearestIndex(state.steps, step)) }, canvas, count(step));
     }));
-    const field = h("input", { type: "number", min: 1, max: columns * rows, value: latent + 1, "aria-label": "Latent", onchange: () => choose(Number(field.value) - 1) });
+    const field = h("input", { type: "number", min: 0, max: columns * rows - 1, value: latent, "aria-label": "Latent", onchange: () => choose(Number(field.value)) });
     fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), names.length > 0 && h("span", { class: "state" }, `class ${names[latent % names.length]}`), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
       menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif", latent)], ["MP4", () => filmed("mp4", latent)]]),
       h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip);
