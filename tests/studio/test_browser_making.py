@@ -122,9 +122,12 @@ def test_a_run_is_started_from_the_page(serve: Callable[..., Page], tmp_path: Pa
     name.clear()
     name.send_keys("from-the-page")
     page.push("button.primary", "Start training")
+    page.push(".jobs summary", "from-the-page")
     page.until(lambda _: (root / "from-the-page" / "checkpoints" / "step-00000002").is_dir())
-    page.open()
-    assert page.one(".card .state", "finished")
+    assert page.one(".jobs .state", "finished")
+    assert page.one(".jobs pre", "checkpoints")
+    page.push(".jobs a", "open the run")
+    assert page.one("h1", "from-the-page")
 
 
 def test_checkpoints_that_come_and_go_are_offered_on_an_open_page(

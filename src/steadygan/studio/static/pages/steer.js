@@ -2,18 +2,48 @@
 
 import { copyable, count, complain, fill, h, icon, pill, quoted, stateWord, toast } from "../lib/dom.js";
 import { get, post } from "../lib/api.js";
+import { runs } from "../lib/store.js";
 import { checkpointChoice, renewChoice } from "./play.js";
 
 export function jobList(node) {
   let clock;
+  const list = h("div", { class: "jobs" }), shown = new Map();
   const show = async () => {
+    clearTimeout(clock);
     const { jobs } = await get("/api/control/jobs").catch(() => ({ jobs: [] }));
     if (!node.isConnected) return;
-    fill(node, jobs.length > 0 && [h("h2", null, "Started from here"), jobs.slice(0, 8).map((job) => h("details", { open: job.state === "ended" && job.status !== 0 }, h("summary", null, `${job.run} `, pill(job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed")), h("div", { class: "stack tight" }, h("p", { class: "small mono muted" }, job.command.join(" ")), h("pre", null, job.log.trim() || "nothing printed yet"))))]);
+    if (!node.firstChild && jobs.length) fill(node, h("h2", null, "Started from here"), list);
+    const wanted = jobs.slice(0, 8).map((job) => {
+      const key = `${job.run} ${job.began}`, one = shown.get(key) ?? item();
+      shown.set(key, one);
+      one.show(job);
+      return one.node;
+    });
+    if (wanted.some((one, i) => list.children[i] !== one)) list.replaceChildren(...wanted);
     clock = setTimeout(show, 3000);
   };
   queueMicrotask(show);
-  return () => clearTimeout(clock);
+  return { show, stop: () => clearTimeout(clock) };
+}
+
+// A training that was started here: its state, its run as soon as there is one, its output; what is open stays open.
+function item() {
+  const state = h("span"), link = h("span"), command = h("p", { class: "small mono muted" }), log = h("pre");
+  const title = h("span"), details = h("details", null, h("summary", null, title, " ", state), h("div", { class: "stack tight" }, command, log));
+  let last = "";
+  function show(job) {
+    const word = job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed";
+    const now = JSON.stringify([job, runs.has(job.id)]);
+    if (now === last) return;
+    if (!last || (word === "failed" && !last.includes('"ended"'))) details.open = word === "failed";
+    last = now;
+    title.textContent = job.run;
+    fill(state, pill(word));
+    fill(link, runs.has(job.id) ? h("a", { href: `#/run/${job.id}` }, "open the run") : word === "running" && h("span", { class: "small muted" }, "getting ready"));
+    command.textContent = job.command.join(" ");
+    log.textContent = job.log.trim() || "nothing printed yet";
+  }
+  return { node: h("div", null, details, link), show };
 }
 
 export function settingsFrom(text) {
@@ -32,7 +62,7 @@ export function steer(body, run, { more: [wanted] }) {
   const more = h("input", { type: "number", value: (run.steps ?? run.step) + Math.max(100, Math.round((run.steps ?? 1000) / 2)), "aria-label": "Steps to train to" });
   const name = h("input", { type: "text", value: `${run.name.split("/").at(-1)}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings", value: wanted ?? "" });
   let choice = null, shown = null;
-  const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); } catch (error) { complain(error); } };
+  const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); started.show(); } catch (error) { complain(error); } };
   const onward = h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/resume`, () => ({ steps: Number(more.value) })) }, "Train on");
 
   function checkpoints(now) {
@@ -58,6 +88,6 @@ export function steer(body, run, { more: [wanted] }) {
     h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Takes the run up from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
     h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."), branching)),
     jobs);
-  const stop = jobList(jobs);
-  return { leave: stop, changed: when };
+  const started = jobList(jobs);
+  return { leave: started.stop, changed: when };
 }
