@@ -23,6 +23,7 @@ LONG = (
     "test_program",
     "test_estimate",
     "test_browser",
+    "test_browser_making",
     "test_inception",
     "test_compile",
     "test_use",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +83,31 @@ def open_studio() -> Iterator[Open]:
     for studio, client in opened:
         client.close()
         studio.close()
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browser keeps what a page offers."""
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Any]:
+    """A real Chromium."""
+    from studio_page import CHROMEDRIVER, CHROMIUM, chromium
+
+    if CHROMIUM is None or CHROMEDRIVER is None:
+        pytest.skip("chromium and chromium-driver are not installed")
+    driver = chromium(tmp_path_factory.mktemp("profile"), downloads)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def serve(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Serves a directory on a free port; afterwards the console had no error, and nothing else was asked for."""
+    from studio_page import Served
+
+    served = Served(browser)
+    yield served.start
+    served.check()

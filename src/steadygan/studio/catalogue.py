@@ -34,7 +34,7 @@ class Catalogue:
             found: dict[str, RunFiles] = {}
             for path in find_runs(self.root):
                 name = self.root.name if path == self.root else path.relative_to(self.root).as_posix()
-                id = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+                id = id_of(path)
                 place = name if path == self.root else f"{self.root.name}/{name}"
                 found[id] = self._runs.get(id) or RunFiles(id, name, path, place)
             self._runs = found
@@ -57,6 +57,11 @@ class Catalogue:
                 if isinstance(digests, dict) and digests.get("weights.safetensors") == checkpoint:
                     return run, step
         return None
+
+
+def id_of(path: Path) -> str:
+    """The id by which pages ask for the run in a directory; paths below one root differ in theirs."""
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
 
 
 def find_runs(root: Path, depth: int = DEPTH) -> Iterator[Path]:

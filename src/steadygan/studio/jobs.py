@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError, command_line
+from steadygan.studio.catalogue import id_of
 
 LOG = "studio.log"
 TAIL = 4000
@@ -29,9 +30,10 @@ class Job:
     began: float = field(default_factory=time.time)
 
     def told(self) -> dict[str, Any]:
-        """state: running, or ended with its status; the end of its output."""
+        """id: of the run, once there is one; state: running, or ended with its status; the end of its output."""
         status = self.process.poll()
         return {
+            "id": id_of(self.run),
             "run": self.run.name,
             "command": command_line(*self.command),
             "state": "running" if status is None else "ended",

@@ -31,6 +31,8 @@ SETTLED = 2.0
 """Seconds after which a folder's time of change tells whether it changed again."""
 NEEDED = ("manifest.json", "weights.safetensors")
 """The files without which a checkpoint is none."""
+CHANGING = ("metrics.jsonl", "status.json", "samples", "checkpoints")
+"""What a training adds to."""
 NOWHERE = Path(os.devnull, "nowhere")
 REFRESH = 10.0
 """Seconds after which a summary is renewed even if no file changed: a heartbeat may have stopped."""
@@ -253,7 +255,7 @@ class RunFiles:
             "seconds_a_step": each if finite(each) else None,
             "seconds_left": min((left for _, left in ends if finite(left)), default=None),
             "started": started,
-            "changed": max(_newest(self.path / name) or 0 for name in ("metrics.jsonl", "status.json", "samples")),
+            "changed": max(_newest(self.path / name) or 0 for name in CHANGING),
             "score": headline(scores),
             "sheet": None if last_sheet is None else {"step": last_sheet, "version": _version(sheets[last_sheet])},
             "sheets": len(sheets),
@@ -265,7 +267,7 @@ class RunFiles:
 
     def brief(self) -> dict[str, Any]:
         """The summary, renewed if the directory changed, or every few seconds for values that depend on time."""
-        names = ("metrics.jsonl", "scores.jsonl", "status.json", "config.yaml", "samples", "request.json")
+        names = (*CHANGING, "scores.jsonl", "config.yaml", "request.json")
         seen = tuple(_newest(self.path / name) for name in names)
         if self._brief is None or self._brief[0] != seen or time.monotonic() - self._brief[1] > REFRESH:
             self._brief = seen, time.monotonic(), self.summary()

@@ -1,6 +1,6 @@
 // Asking the server. Every address is on this host.
 
-import { toast } from "./dom.js";
+import { stays } from "./dom.js";
 
 async function checked(answer) {
   if (answer.ok) return answer;
@@ -45,16 +45,16 @@ function offer(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 20000);
 }
 const nameIn = (answer, otherwise) => /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? otherwise;
-async function save(asked) {
-  const patience = setTimeout(() => toast("Making the file …"), 600);
+async function save(asked, name = "steadygan") {
+  let end = null;
+  const patience = setTimeout(() => { end = stays("Making the file …"); }, 600);
   try {
     const answer = await checked(await asked);
-    offer(await answer.blob(), nameIn(answer, "steadygan"));
-  } finally { clearTimeout(patience); }
+    offer(await answer.blob(), nameIn(answer, name));
+  } finally { clearTimeout(patience); end?.(); }
 }
-export const saveFrom = (path) => save(fetch(path));
+export const saveFrom = (path, name) => save(fetch(path), name);
 export const savePosted = (path, body) => save(send(path, body));
-export const saveBlob = offer;
 
 // One request at a time, and of those that come meanwhile the newest: what a slider needs.
 export function latest(work) {

@@ -79,9 +79,14 @@ export const meter = (run) => run.progress !== null && h("progress", { class: "b
 export const grain = (side) => (side && side <= 40 ? "pixel" : "smooth");
 
 export function toast(text, bad = false) {
+  const end = stays(text, bad);
+  setTimeout(end, bad ? 9000 : 3500);
+}
+// A notice that stays until what it returns is called.
+export function stays(text, bad = false) {
   const node = h("div", { class: `toast ${bad ? "bad" : ""}` }, text);
   document.getElementById("toasts").append(node);
-  setTimeout(() => node.remove(), bad ? 9000 : 3500);
+  return () => node.remove();
 }
 export const complain = (error) => { if (error?.name !== "AbortError") toast(error?.message ?? String(error), true); };
 

@@ -20,12 +20,16 @@ export function facts(body, run) {
   const uses = run.translates
     ? [[`${about.program} translate ${place} --input FOLDER --out FOLDER`, "the command to translate images"], [`import steadygan\n\ntranslator = steadygan.load_translator(${name})\nimages = translator.translate(pixels, "a2b")  # uint8, (N, C, H, W)`, "the Python lines"]]
     : [[`${about.program} sample ${place} --num 64`, "the command for samples"], [`${about.program} export ${place} --to hub:USER/NAME`, "the command for the Hugging Face Hub"], [`import steadygan\n\ngenerator = steadygan.load(${name})\nimages = generator.sample(16, seed=0)`, "the Python lines"]];
+  const checkpoints = h("section", { class: "panel stack" });
+  const list = (found) => fill(checkpoints, h("h2", null, "Checkpoints"), found.checkpoints.length ? h("div", { class: "scroll tall" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "step"), !run.translates && h("th", null, "take along"), h("th", null, "generator"), h("th", null, "SHA-256 of the weights"))), h("tbody", null, [...found.checkpoints].reverse().map((one) => h("tr", null, h("td", { class: "nowrap" }, count(one.step), one.best && " (best)"), !run.translates && h("td", null, forms(one.step)), h("td", null, one.generator ? `${one.generator.kind ?? ""} ${one.generator.size ?? ""}²` : "not readable"), h("td", { class: "mono" }, one.sha256?.slice(0, 16) ?? "–")))))) : h("p", { class: "muted" }, "None yet."),
+      !run.translates && h("p", { class: "small muted" }, "Export: the averaged generator alone. The zip has safetensors, its description, a model card with scores and protocols, and a sheet of seeds 0 to 31; steadygan.load opens it. ONNX runs in a browser too."));
+  list(run);
   fill(body,
-    h("section", { class: "panel stack" }, h("h2", null, "Checkpoints"), run.checkpoints.length ? h("div", { class: "scroll tall" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "step"), !run.translates && h("th", null, "take along"), h("th", null, "generator"), h("th", null, "SHA-256 of the weights"))), h("tbody", null, [...run.checkpoints].reverse().map((one) => h("tr", null, h("td", { class: "nowrap" }, count(one.step), one.best && " (best)"), !run.translates && h("td", null, forms(one.step)), h("td", null, one.generator ? `${one.generator.kind ?? ""} ${one.generator.size ?? ""}²` : "not readable"), h("td", { class: "mono" }, one.sha256?.slice(0, 16) ?? "–")))))) : h("p", { class: "muted" }, "None yet."),
-      !run.translates && h("p", { class: "small muted" }, "Export: the averaged generator alone. The zip has safetensors, its description, a model card with scores and protocols, and a sheet of seeds 0 to 31; steadygan.load opens it. ONNX runs in a browser too.")),
+    checkpoints,
     h("section", { class: "panel stack" }, h("h2", null, "Use it elsewhere"), uses.map(([text, label]) => copyable(text, label)), run.state !== "running" && copyable(`${about.program} train ${place} --resume ${run.hours ? `train.hours=${2 * run.hours}` : `train.steps=${2 * (run.steps ?? run.step)}`}`, "the command to train on")),
     origin && Object.values(origin).some(Boolean) && h("section", { class: "panel stack" }, h("h2", null, "Recipe"), h("div", { class: "tree" }, tree(origin))),
     h("section", { class: "panel stack" }, h("h2", null, "Configuration"), h("div", { class: "tree" }, tree(config, 2))),
     h("section", { class: "panel stack" }, h("h2", null, "Provenance"), h("div", { class: "tree" }, tree(run.provenance, 2))));
-  return { changed: (found) => { if (found.checkpoints.length !== run.checkpoints.length) facts(body, found); } };
+  let listed = JSON.stringify(run.checkpoints);
+  return { changed(found) { const now = JSON.stringify(found.checkpoints); if (now !== listed) list(found); listed = now; } };
 }

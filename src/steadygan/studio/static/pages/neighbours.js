@@ -2,11 +2,11 @@
 
 import { count, fill, grain, h, number, pill, toast } from "../lib/dom.js";
 import { paint, pixels } from "../lib/api.js";
-import { checkpointChoice, noCheckpoint, parseSeeds } from "./play.js";
+import { checkpointChoice, noCheckpoint, parseSeeds, renewChoice } from "./play.js";
 
 export function neighbours(body, run, { more }) {
   if (run.translates) { fill(body, h("div", { class: "empty" }, h("h2", null, "A translation has no nearest training images"), h("p", null, "Its images are made of other images: Play shows input, output and the real one side by side."), h("a", { class: "button", href: `#/run/${run.id}/play` }, "Play"))); return null; }
-  if (!run.checkpoints.length) { fill(body, noCheckpoint("Samples can be looked up from the first checkpoint on.")); return null; }
+  if (!run.checkpoints.length) return noCheckpoint(body, "Samples can be looked up from the first checkpoint on.", (found) => neighbours(body, found, { more }));
   const seedsField = h("input", { type: "text", value: more[0] ?? "0-7", "aria-label": "Seeds" }), classField = h("input", { type: "text", value: more[1] ?? "", placeholder: "all, in turn", "aria-label": "Classes by number" }), choice = checkpointChoice(run, () => {});
   const button = h("button", { class: "button primary", type: "submit" }, "Look"), found = h("div", { class: "near" });
   const form = h("form", { class: "panel stack tight", onsubmit: (event) => { event.preventDefault(); look(); } },
@@ -50,5 +50,5 @@ export function neighbours(body, run, { more }) {
     return `${number(first, 3)} away; reals are typically ${typical} from each other, ${share >= 1 ? "all" : `${Math.round(share * 100)} %`} of them closer than this`;
   };
   look();
-  return { leave() { gone = true; } };
+  return { leave() { gone = true; }, changed(found) { renewChoice(choice, found); } };
 }

@@ -3,6 +3,7 @@
 import { complain, copyable, count, fill, grain, h, icon, keep, kept, menu, quoted, toast, typing } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
 import { about } from "../lib/store.js";
+import { Classes } from "./classes.js";
 import { Pad } from "./pad.js";
 import { translate } from "./translate.js";
 
@@ -20,16 +21,33 @@ export function parseSeeds(text, most = 64) {
 }
 
 export function checkpointChoice(run, onchange) {
-  const best = run.checkpoints.find((one) => one.best) ?? run.checkpoints.at(-1);
-  return h("select", { "aria-label": "Checkpoint", onchange }, [...run.checkpoints].reverse().map(({ step, best: isBest }) => h("option", { value: step, selected: step === best.step }, `step ${count(step)}${isBest ? " (best)" : ""}`)));
+  const select = h("select", { "aria-label": "Checkpoint", onchange });
+  renewChoice(select, run);
+  return select;
 }
 
-export const noCheckpoint = (why) => h("div", { class: "empty" }, h("h2", null, "No checkpoint yet"), h("p", null, why));
+// A run that trains writes checkpoints and removes old ones. Whether another one had to be chosen than was.
+export function renewChoice(select, { checkpoints }) {
+  const before = select.value, best = checkpoints.find((one) => one.best) ?? checkpoints.at(-1);
+  const offered = [...checkpoints].reverse().map(({ step, best: isBest }) => [step, `step ${count(step)}${isBest ? " (best)" : ""}`]);
+  if (offered.map(([, text]) => text).join() === [...select.options].map(({ text }) => text).join()) return false;
+  fill(select, offered.map(([step, text]) => h("option", { value: step }, text)));
+  const stays = checkpoints.some(({ step }) => String(step) === before);
+  if (best) select.value = stays ? before : best.step;
+  return Boolean(best) && !stays;
+}
+
+// A page that comes with the first checkpoint.
+export function noCheckpoint(body, why, make) {
+  fill(body, h("div", { class: "empty" }, h("h2", null, "No checkpoint yet"), h("p", null, why)));
+  let page = null;
+  return { leave() { page?.leave?.(); }, changed(found) { if (page) page.changed?.(found); else if (found.checkpoints.length) page = make(found); } };
+}
 
 export function play(body, run, { more }) {
-  if (!run.checkpoints.length) { fill(body, noCheckpoint("Images can be made from the first checkpoint on (train.checkpoint_every).")); return null; }
+  if (!run.checkpoints.length) return noCheckpoint(body, "Images can be made from the first checkpoint on (train.checkpoint_every).", (found) => play(body, found, { more }));
   if (run.translates) return translate(body, run);
-  const state = { seeds: Array.from({ length: 16 }, (_, i) => i), classes: null, truncation: null, at: [0, 0], directions: [100001, 100002], chosen: 0, about: null, walking: false };
+  const state = { seeds: Array.from({ length: 16 }, (_, i) => i), truncation: null, at: [0, 0], directions: [100001, 100002], chosen: 0, about: null, walking: false };
   if (more[0]) { const seeds = parseSeeds(more[0]); if (seeds) state.seeds = seeds; }
   let favourites = kept("favourites", []).filter((one) => one.run === run.id);
   const choice = checkpointChoice(run, () => describe()), weights = h("select", { "aria-label": "Weights", onchange: () => describe() }, h("option", { value: "ema" }, "averaged (ema)"), h("option", { value: "raw" }, "as trained (raw)"));
@@ -37,7 +55,7 @@ export function play(body, run, { more }) {
   const howMany = h("select", { "aria-label": "How many", onchange: () => { const first = state.seeds[0]; setSeeds(Array.from({ length: Number(howMany.value) }, (_, i) => first + i)); } }, COUNTS.map((many) => h("option", { value: many, selected: many === state.seeds.length }, many)));
   const off = h("input", { type: "checkbox", checked: true, onchange: () => { truncation.disabled = off.checked; state.truncation = off.checked ? null : Number(truncation.value); ask(); } });
   const truncation = h("input", { type: "range", min: 0.1, max: 2, step: 0.05, value: 1, disabled: true, "aria-label": "Truncation", oninput: () => { state.truncation = Number(truncation.value); ask(true); }, onchange: () => ask() });
-  const truncationSaid = h("span", { class: "num small" }), classBox = h("div", { class: "chips", role: "group", "aria-label": "Classes" }), classField = h("div", { class: "stack tight", hidden: true }, h("span", { class: "small muted" }, "classes, taken in turn"), classBox);
+  const truncationSaid = h("span", { class: "num small" }), classes = new Classes(() => ask());
   const pad = new Pad((x, y) => { state.at = [x, y]; ask(); }, () => { state.directions = [roll() + 1e5, roll() + 1e5]; ask(); });
   const mosaic = h("div", { class: "mosaic" }), speed = h("span", { class: "small muted num", role: "status" }), detail = h("section", { class: "panel", hidden: true, "aria-label": "The chosen image" }), favs = h("section", { class: "panel stack tight" });
   fill(body, h("div", { class: "two-cols playing" },
@@ -45,13 +63,12 @@ export function play(body, run, { more }) {
       h("div", { class: "fields" }, h("label", { class: "field" }, "checkpoint", choice), h("label", { class: "field" }, "weights", weights)),
       h("div", { class: "fields" }, h("label", { class: "field" }, "seeds", seedsField), h("label", { class: "field" }, "how many", howMany)),
       h("div", { class: "row" }, h("button", { class: "button primary", type: "button", title: "Other seeds (r)", onclick: () => setSeeds(other()) }, icon("dice"), "Other seeds"), h("button", { class: "icon", type: "button", "aria-label": "The seeds before", onclick: () => shift(-1) }, icon("left")), h("button", { class: "icon", type: "button", "aria-label": "The next seeds", onclick: () => shift(1) }, icon("right"))),
-      classField,
+      classes.node,
       h("div", { class: "stack tight" }, h("div", { class: "row spread" }, h("span", { class: "small muted" }, "truncation ", truncationSaid), h("label", { class: "check small" }, off, "off")), truncation, h("p", { class: "small faint" }, "smaller is cleaner and less varied")),
       h("div", { class: "stack tight" }, h("span", { class: "small muted" }, "drag all latents along two directions"), pad.node)),
     h("div", { class: "stack" }, h("div", { class: "row" }, speed, h("span", { class: "grow" }), menu("Save these", [["Sheet, PNG", () => save("png")], ["Folder, zip", () => save("zip")], ["Walk through the seeds, GIF", () => save("gif")], ["Walk, WebP", () => save("webp")], ["Walk, MP4", () => save("mp4")]])), mosaic), h("div", { class: "stack aside" }, detail, favs)));
 
-  const request = (seeds = state.seeds) => ({ step: Number(choice.value), weights: weights.value, seeds, classes: state.classes, truncation: state.truncation, moves: state.at.some(Boolean) ? state.directions.map((seed, i) => [seed, Number(state.at[i].toFixed(3))]).filter(([, far]) => far) : [] });
-  const labelOf = (index) => { const { classes, class_names: names } = state.about ?? {}; if (!classes) return null; const list = state.classes ?? Array.from({ length: classes }, (_, i) => i); const label = list[index % list.length]; return { label, name: names[label] ?? String(label) }; };
+  const request = (seeds = state.seeds) => ({ step: Number(choice.value), weights: weights.value, seeds, classes: classes.chosen, truncation: state.truncation, moves: state.at.some(Boolean) ? state.directions.map((seed, i) => [seed, Number(state.at[i].toFixed(3))]).filter(([, far]) => far) : [] });
 
   let answer = null;
   // While the truncation slider moves, a draft: the batch norms' own statistics take longer, and come when it rests.
@@ -75,7 +92,7 @@ export function play(body, run, { more }) {
     while (mosaic.children.length < many) { const index = mosaic.children.length; mosaic.append(h("button", { class: "tile", type: "button", "aria-pressed": "false", onclick: () => { state.chosen = index; chosen(true); } }, h("canvas", { class: grain(run.size) }), h("span"))); }
     [...mosaic.children].forEach((tile, i) => {
       paint(tile.firstChild, answer, i);
-      const label = labelOf(i);
+      const label = classes.of(i, answer.asked.classes);
       tile.lastChild.textContent = `${answer.asked.seeds[i]}${label ? ` · ${label.name}` : ""}`;
       tile.setAttribute("aria-label", `Seed ${answer.asked.seeds[i]}${label ? `, class ${label.name}` : ""}`);
       tile.setAttribute("aria-pressed", String(!detail.hidden && i === state.chosen));
@@ -84,7 +101,7 @@ export function play(body, run, { more }) {
   }
 
   function chosen(bring) {
-    const i = Math.min(state.chosen, answer.count - 1), seed = answer.asked.seeds[i], label = labelOf(i), { asked } = answer;
+    const i = Math.min(state.chosen, answer.count - 1), seed = answer.asked.seeds[i], label = classes.of(i, answer.asked.classes), { asked } = answer;
     detail.hidden = false;
     [...mosaic.children].forEach((tile, k) => tile.setAttribute("aria-pressed", String(k === i)));
     const canvas = h("canvas", { class: grain(run.size), role: "img", "aria-label": `Image of seed ${seed}` });
@@ -117,13 +134,28 @@ export function play(body, run, { more }) {
     keepAll();
     toast("Kept below, in this browser");
   }
+  // A favourite as it was kept: its checkpoint, class, truncation and moves too.
+  function recall(one) {
+    if (![...choice.options].some(({ value }) => Number(value) === one.step)) { toast(`The checkpoint of step ${count(one.step)} is gone: this image cannot be made again`, true); return; }
+    const [across, up] = one.moves ?? [];
+    choice.value = one.step;
+    weights.value = one.weights ?? "ema";
+    classes.choose(one.classes);
+    state.truncation = one.truncation ?? null;
+    off.checked = truncation.disabled = state.truncation === null;
+    if (state.truncation !== null) truncation.value = state.truncation;
+    state.directions = [across?.[0] ?? roll() + 1e5, up?.[0] ?? roll() + 1e5];
+    state.chosen = 0;
+    setSeeds(one.seeds);
+    pad.set(across?.[1] ?? 0, up?.[1] ?? 0);
+  }
   const keepAll = () => { keep("favourites", [...kept("favourites", []).filter((have) => have.run !== run.id), ...favourites]); showFavourites(); };
   async function showFavourites() {
     if (!favourites.length) { fill(favs, h("p", { class: "small muted" }, "Choose an image and keep it: favourites stay in this browser, and can be walked through.")); return; }
-    const tiles = favourites.map(({ one, name }, i) => h("button", { class: "tile", type: "button", "aria-label": `Favourite: seed ${one.seeds[0]}${name ? `, class ${name}` : ""}`, onclick: () => { if (!drop.checked) { setSeeds(one.seeds); return; } favourites.splice(i, 1); keepAll(); } }, h("canvas", { class: grain(run.size) }), h("span", null, one.seeds[0])));
+    const tiles = favourites.map(({ one, name }, i) => h("button", { class: "tile", type: "button", "aria-label": `Favourite: seed ${one.seeds[0]}${name ? `, class ${name}` : ""}`, onclick: () => { if (!drop.checked) { recall(one); return; } favourites.splice(i, 1); keepAll(); } }, h("canvas", { class: grain(run.size) }), h("span", null, one.seeds[0])));
     const drop = h("input", { type: "checkbox" }), stage = h("canvas", { class: grain(run.size), width: 1, height: 1, hidden: true, role: "img", "aria-label": "A walk through the favourites" });
-    const seeds = favourites.map(({ one }) => one.seeds[0]), classes = favourites.every(({ one }) => one.classes) ? favourites.map(({ one }) => one.classes[0]) : null;
-    const walkBody = () => ({ ...request(seeds), classes, moves: [], steps: 14 });
+    const seeds = favourites.map(({ one }) => one.seeds[0]), labels = favourites.every(({ one }) => one.classes) ? favourites.map(({ one }) => one.classes[0]) : null;
+    const walkBody = () => ({ ...request(seeds), classes: labels, moves: [], steps: 14 });
     fill(favs, h("div", { class: "row" }, h("h2", null, "Favourites"), h("span", { class: "grow" }), h("label", { class: "check small muted" }, drop, "click removes"), h("button", { class: "button", type: "button", disabled: seeds.length < 2, onclick: () => walk(stage, walkBody()) }, icon("play"), "Walk through them"), menu("Save", [["Sheet, PNG", () => savePosted(`/api/runs/${run.id}/download`, { ...walkBody(), steps: 12, kind: "png" }).catch(complain)], ["Walk, GIF", () => savePosted(`/api/runs/${run.id}/download`, { ...walkBody(), kind: "gif", scale: 4 }).catch(complain)], ["Walk, MP4", () => savePosted(`/api/runs/${run.id}/download`, { ...walkBody(), kind: "mp4", scale: 4 }).catch(complain)]])), h("div", { class: "favs" }, tiles), stage);
     for (const [i, { one }] of favourites.entries()) pixels(`/api/runs/${run.id}/images`, one).then((found) => paint(tiles[i].firstChild, found, 0)).catch(() => {});
   }
@@ -141,12 +173,7 @@ export function play(body, run, { more }) {
     try {
       state.about = await post(`/api/runs/${run.id}/generator`, { step: Number(choice.value), weights: weights.value });
     } catch (error) { speed.textContent = error.message; return; }
-    const { classes, class_names: names } = state.about;
-    classField.hidden = !classes;
-    if (classes && !classBox.children.length) {
-      const pickClass = (label) => { const now = new Set(state.classes ?? []); if (label === null) now.clear(); else if (!now.delete(label)) now.add(label); state.classes = now.size ? [...now].sort((a, b) => a - b) : null; [...classBox.children].forEach((chip, i) => chip.setAttribute("aria-pressed", String(i === 0 ? !state.classes : now.has(i - 1)))); ask(); };
-      fill(classBox, h("button", { class: "chip", type: "button", "aria-pressed": "true", onclick: () => pickClass(null) }, "all"), names.slice(0, 200).map((name, i) => h("button", { class: "chip", type: "button", "aria-pressed": "false", onclick: () => pickClass(i) }, name)));
-    }
+    classes.offer(state.about.classes, state.about.class_names);
     ask();
   }
   const onKey = (event) => { if (!typing(event) && event.key === "r") setSeeds(other()); };
@@ -155,5 +182,5 @@ export function play(body, run, { more }) {
   setSeeds(state.seeds);
   describe();
   showFavourites();
-  return { leave() { clearInterval(state.walking); removeEventListener("keydown", onKey); } };
+  return { leave() { clearInterval(state.walking); removeEventListener("keydown", onKey); }, changed(found) { if (renewChoice(choice, found)) describe(); } };
 }

@@ -88,7 +88,7 @@ function page(main, options) {
   }
   async function begin() {
     if (!name.checkValidity() || !name.value) { toast("A name has letters, digits, dots, dashes and underscores", true); return; }
-    try { await post("/api/control/start", { ...plan(), name: name.value }); toast(`${name.value} starts; it shows up among the runs within seconds`); stop(); stop = jobList(jobs); } catch (error) { complain(error); }
+    try { await post("/api/control/start", { ...plan(), name: name.value }); toast(`${name.value} starts`); await started.show(); jobs.scrollIntoView({ block: "nearest" }); } catch (error) { complain(error); }
   }
   fill(main, h("div", { class: "stack" }, h("h1", null, "New run"), h("ol", { class: "steps" },
     h("li", { class: "panel stack" }, h("h2", null, "Images"), h("div", { class: "row" }, place), found, options.places.length === 1 && h("p", { class: "note" }, "Only the embedded digits are offered: start the studio with --data FOLDER to choose your own images.")),
@@ -98,6 +98,6 @@ function page(main, options) {
     h("li", { class: "panel stack" }, h("h2", null, "Start"), h("div", { class: "row" }, h("label", { class: "check" }, "name", name), h("button", { class: "button primary", type: "button", onclick: begin }, "Start training")))), jobs));
   choose(state.recipe);
   report();
-  let stop = jobList(jobs);
-  return () => stop();
+  const started = jobList(jobs);
+  return started.stop;
 }

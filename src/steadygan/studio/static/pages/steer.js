@@ -2,19 +2,48 @@
 
 import { copyable, count, complain, fill, h, icon, pill, quoted, stateWord, toast } from "../lib/dom.js";
 import { get, post } from "../lib/api.js";
-import { about } from "../lib/store.js";
-import { checkpointChoice } from "./play.js";
+import { about, runs } from "../lib/store.js";
+import { checkpointChoice, renewChoice } from "./play.js";
 
 export function jobList(node) {
   let clock;
+  const list = h("div", { class: "jobs" }), shown = new Map();
   const show = async () => {
+    clearTimeout(clock);
     const { jobs } = await get("/api/control/jobs").catch(() => ({ jobs: [] }));
     if (!node.isConnected) return;
-    fill(node, jobs.length > 0 && [h("h2", null, "Started from here"), jobs.slice(0, 8).map((job) => h("details", { open: job.state === "ended" && job.status !== 0 }, h("summary", null, `${job.run} `, pill(job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed")), h("div", { class: "stack tight" }, h("p", { class: "small mono muted" }, job.command), h("pre", null, job.log.trim() || "nothing printed yet"))))]);
+    if (!node.firstChild && jobs.length) fill(node, h("h2", null, "Started from here"), list);
+    const wanted = jobs.slice(0, 8).map((job) => {
+      const key = `${job.run} ${job.began}`, one = shown.get(key) ?? item();
+      shown.set(key, one);
+      one.show(job);
+      return one.node;
+    });
+    if (wanted.some((one, i) => list.children[i] !== one)) list.replaceChildren(...wanted);
     clock = setTimeout(show, 3000);
   };
   queueMicrotask(show);
-  return () => clearTimeout(clock);
+  return { show, stop: () => clearTimeout(clock) };
+}
+
+// A training that was started here: its state, its run as soon as there is one, its output; what is open stays open.
+function item() {
+  const state = h("span"), link = h("span"), command = h("p", { class: "small mono muted" }), log = h("pre");
+  const title = h("span"), details = h("details", null, h("summary", null, title, " ", state), h("div", { class: "stack tight" }, command, log));
+  let last = "";
+  function show(job) {
+    const word = job.state === "running" ? "running" : job.status === 0 ? "finished" : job.status === 130 ? "stopped" : "failed";
+    const now = JSON.stringify([job, runs.has(job.id)]);
+    if (now === last) return;
+    if (!last || (word === "failed" && !last.includes('"ended"'))) details.open = word === "failed";
+    last = now;
+    title.textContent = job.run;
+    fill(state, pill(word));
+    fill(link, runs.has(job.id) ? h("a", { href: `#/run/${job.id}` }, "open the run") : word === "running" && h("span", { class: "small muted" }, "getting ready"));
+    command.textContent = job.command;
+    log.textContent = job.log.trim() || "nothing printed yet";
+  }
+  return { node: h("div", null, details, link), show };
 }
 
 export function settingsFrom(text) {
@@ -28,31 +57,37 @@ export function settingsFrom(text) {
 }
 
 export function steer(body, run, { more: [wanted] }) {
-  const actions = h("div", { class: "row" }), jobs = h("section", { class: "panel stack" });
+  const actions = h("div", { class: "row" }), jobs = h("section", { class: "panel stack" }), branching = h("div", { class: "stack" });
   const ask = (what) => post(`/api/runs/${run.id}/ask`, { do: what }).then(() => toast(`Asked to ${what}: the run takes it at its next step`)).catch(complain);
-  const more = h("input", { type: "number", min: run.step + 1, value: (run.steps ?? run.step) + Math.max(100, Math.round((run.steps ?? 1000) / 2)), "aria-label": "Steps to train to" });
+  const more = h("input", { type: "number", value: (run.steps ?? run.step) + Math.max(100, Math.round((run.steps ?? 1000) / 2)), "aria-label": "Steps to train to" });
   const name = h("input", { type: "text", value: `${run.name.split("/").at(-1)}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings", value: wanted ?? "" });
-  const choice = run.checkpoints.length ? checkpointChoice(run, () => {}) : null;
-  const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); } catch (error) { complain(error); } };
+  let choice = null, shown = null;
+  const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); started.show(); } catch (error) { complain(error); } };
   const onward = h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/resume`, () => ({ steps: Number(more.value) })) }, "Train on");
-  let shown = "";
-  const when = (now) => {
-    if (now.state === shown) return;
-    shown = now.state;
+
+  function checkpoints(now) {
+    if (choice) { renewChoice(choice, now); return; }
+    choice = now.checkpoints.length ? checkpointChoice(now, () => {}) : null;
+    fill(branching, choice ? [h("div", { class: "fields" }, h("label", { class: "field" }, "from checkpoint", choice), h("label", { class: "field" }, "name of the new run", name)), h("label", { class: "field" }, "changed settings, key=value", changes), h("div", { class: "row" }, h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/branch`, () => ({ step: Number(choice.value), name: name.value, settings: settingsFrom(changes.value) })) }, "Branch and train"))] : h("p", { class: "note" }, `There is no checkpoint yet; the first comes at step ${count(now.checkpoint_every ?? 0)}.`));
+  }
+  function when(now) {
+    checkpoints(now);
+    more.min = now.step + 1;
     const live = ["running", "starting"].includes(now.state);
     onward.disabled = !choice || live || now.state === "paused";
+    if (now.state === shown) return;
+    shown = now.state;
     fill(actions,
       h("button", { class: "button danger", type: "button", disabled: !live && now.state !== "paused", onclick: () => ask("stop") }, icon("stopped"), "Stop and save"),
       now.state === "paused" ? h("button", { class: "button", type: "button", onclick: () => ask("resume") }, icon("play"), "End the pause") : h("button", { class: "button", type: "button", disabled: !live, onclick: () => ask("pause") }, icon("pause"), "Pause"),
       !live && now.state !== "paused" && h("span", { class: "small muted" }, `Nothing to stop: ${stateWord(now.state)}.`));
-  };
+  }
   when(run);
   fill(body, h("div", { class: "steering" }, h("div", { class: "stack" },
     h("section", { class: "panel stack" }, h("h2", null, "This run"), actions, h("p", { class: "small muted" }, "A request is a small file in the run’s directory; the training takes it at its next step. The same from a terminal:"), copyable(["stop", "pause", "resume"].map((what) => `${about.program} ${what} ${quoted(run.place)}`).join("\n") + `\n${about.program} branch ${quoted(run.place)} KEY=VALUE --out NEW`, "the commands")),
     h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Takes the run up from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
-    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."),
-      choice ? [h("div", { class: "fields" }, h("label", { class: "field" }, "from checkpoint", choice), h("label", { class: "field" }, "name of the new run", name)), h("label", { class: "field" }, "changed settings, key=value", changes), h("div", { class: "row" }, h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/branch`, () => ({ step: Number(choice.value), name: name.value, settings: settingsFrom(changes.value) })) }, "Branch and train"))] : h("p", { class: "note" }, `There is no checkpoint yet; the first comes at step ${count(run.checkpoint_every ?? 0)}.`))),
+    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."), branching)),
     jobs);
-  const stop = jobList(jobs);
-  return { leave: stop, changed: when };
+  const started = jobList(jobs);
+  return { leave: started.stop, changed: when };
 }

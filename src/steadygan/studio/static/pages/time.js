@@ -1,7 +1,7 @@
 // The same latents through time: slider, play, two moments, one latent as a film strip.
 
 import { complain, count, fill, grain, h, icon, menu, s, typing } from "../lib/dom.js";
-import { saveBlob, saveFrom } from "../lib/api.js";
+import { get, saveFrom } from "../lib/api.js";
 import { nearestIndex } from "../lib/scale.js";
 import { toneOfEvent } from "./curves.js";
 
@@ -49,7 +49,7 @@ export function time(body, run) {
   const speed = h("select", { "aria-label": "Sheets a second", onchange: () => { state.speed = Number(speed.value); } }, [2, 4, 8, 15, 30].map((rate) => h("option", { value: rate, selected: rate === state.speed }, `${rate} a second`)));
   const now = () => state.steps[state.at[0]];
   const save = menu("Save", [
-    ["This sheet, PNG", () => saveFrom2(now())],
+    ["This sheet, PNG", () => sheet(now())],
     ["All through time, GIF", () => filmed("gif")], ["All through time, WebP", () => filmed("webp")], ["All through time, MP4", () => filmed("mp4")],
   ]);
   fill(body, h("div", { class: "viewer" },
@@ -161,10 +161,7 @@ export function time(body, run) {
   }
   function full() { if (document.fullscreenElement) document.exitFullscreen(); else stage.requestFullscreen?.().catch(complain); }
 
-  async function saveFrom2(step) {
-    const answer = await fetch(`/api/runs/${run.id}/sheets/${step}`);
-    saveBlob(await answer.blob(), `${run.name.replaceAll("/", "-")}-step-${step}.png`);
-  }
+  const sheet = (step) => saveFrom(`/api/runs/${run.id}/sheets/${step}`, `${run.name.replaceAll("/", "-")}-step-${step}.png`).catch(complain);
   const filmed = (kind, latent = null) => saveFrom(`/api/runs/${run.id}/film?kind=${kind}&frames=90&fps=${Math.min(30, state.speed)}${latent === null ? "" : `&index=${latent}`}`).catch(complain);
 
   let chosen = 0;
@@ -178,14 +175,14 @@ export function time(body, run) {
     const frames = Math.min(200, Math.max(8, Math.min(state.steps.length, 48)));
     const image = new Image();
     image.src = `/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&v=${state.steps.length}`;
-    const [{ steps }] = await Promise.all([fetch(`/api/runs/${run.id}/strip/steps?frames=${frames}`).then((answer) => answer.json()), image.decode()]);
+    const [{ steps }] = await Promise.all([get(`/api/runs/${run.id}/strip/steps?frames=${frames}`), image.decode()]);
     if (turn !== chosen) return;
     const strip = h("div", { class: "film" }, steps.map((step, place) => {
       const canvas = h("canvas", { class: grain(side), width: side, height: side });
       canvas.getContext("2d").drawImage(image, place * (side + gap), 0, side, side, 0, 0, side, side);
       return h("button", { type: "button", "data-step": step, "aria-label": `step ${step}`, onclick: () => move(0, nearestIndex(state.steps, step)) }, canvas, count(step));
     }));
-    const field = h("input", { type: "number", min: 1, max: columns * rows, value: latent + 1, "aria-label": "Latent", onchange: () => choose(Number(field.value) - 1) });
+    const field = h("input", { type: "number", min: 0, max: columns * rows - 1, value: latent, "aria-label": "Latent", onchange: () => choose(Number(field.value)) });
     fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), names.length > 0 && h("span", { class: "state" }, `class ${names[latent % names.length]}`), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
       menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif", latent)], ["MP4", () => filmed("mp4", latent)]]),
       h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip);

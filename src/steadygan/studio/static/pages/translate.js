@@ -3,7 +3,7 @@
 import { complain, copyable, count, fill, grain, h, icon, quoted } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
 import { about } from "../lib/store.js";
-import { checkpointChoice } from "./play.js";
+import { checkpointChoice, renewChoice } from "./play.js";
 
 const MANY = 4, LARGEST = 11 << 20;
 const domain = (direction, end) => (end ? direction.at(-1) : direction[0]).toUpperCase();
@@ -78,5 +78,5 @@ export function translate(body, run) {
   for (const [name, listener] of listeners) addEventListener(name, listener);
   speed.textContent = "Starting the process that makes images …";
   describe();
-  return { leave() { for (const [name, listener] of listeners) removeEventListener(name, listener); } };
+  return { leave() { for (const [name, listener] of listeners) removeEventListener(name, listener); }, changed(found) { if (renewChoice(choice, found)) describe(); } };
 }
