@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class Entry:
     overrides: str
 
     def command(self, path: Path, out: Path) -> list[str]:
-        settings = f"{EVERYWHERE} {self.overrides}".split()
+        settings = shlex.split(f"{EVERYWHERE} {self.overrides}")
         return ["train", self.preset, f"data.path={path}", *settings, "--out", str(out)]
 
 
@@ -146,6 +147,17 @@ METHODS = (
         f"data.max_images=1000 data.flip=true {FEW} train.batch_size=16 augment.ada=null augment.apa.kimg=100 "
         "train.steps=3000 train.ema.half_life=200 objective.terms.r1.gamma=0.1",
     ),
+    Entry(
+        "r3gan",
+        "R3GAN, 10,000 faces, 32 px",
+        "cifar10-r3gan",
+        "celeba",
+        "data.flip=true model.width=4 model.conditional=false model.generator.groups=16 model.critic.groups=16 "
+        "model.generator.blocks=1 model.critic.blocks=1 augment.ada=null train.batch_size=16 train.steps=3000 "
+        "train.ema.half_life=200 objective.terms.r1.gamma=0.05 objective.terms.r2.gamma=0.05 optim.g.beta2=0.99 "
+        "optim.d.beta2=0.99 'optim.g.lr={shape: cosine, start: 2e-4, end: 5e-5, steps: 3000}' "
+        "'optim.d.lr={shape: cosine, start: 2e-4, end: 5e-5, steps: 3000}'",
+    ),
 )
 
 SHEETS = {"families": FAMILIES, "regularisers": REGULARISERS, "methods": METHODS}
@@ -196,7 +208,7 @@ def row(one: Entry, run: Path, machine: str) -> dict[str, object]:
         "machine": machine,
         "torch": origin["versions"]["torch"].partition("+")[0],
         "commit": head.stdout.strip(),
-        "command": " ".join(command),
+        "command": shlex.join(command),
     }
 
 
