@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from steadygan.errors import UserError
 from steadygan.kernels.precision import without_autocast
+from steadygan.nets.batch_norm_gradient import Normalise
 from steadygan.nets.labels import look_up, required
 from steadygan.parallel.share import Sharing
 
@@ -27,23 +27,6 @@ class OfBatch(Sharing):
     def draw(self, law: Callable[..., Tensor], like: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
         """Random numbers of torch's global generator, shaped like `like` (N, …)."""
         return self.share.rows(law, like.shape, views=self.groups, device=like.device, dtype=dtype or like.dtype)
-
-
-class SameFormat(torch.autograd.Function):
-    """x (N, C, H, W) itself; its gradient arrives in the memory format of x.
-
-    On a CPU the derivative of a batch norm takes ten times as long where the two differ, as behind a GLU.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        ctx.format = torch.channels_last if last else torch.contiguous_format
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        return g.contiguous(memory_format=ctx.format)
 
 
 class BatchNorm2d(OfBatch, nn.BatchNorm2d):
@@ -71,9 +54,14 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
         return self.parameters()
 
     def _alone(self, x: Tensor) -> Tensor:
-        """One chunk, normalised by torch."""
-        h = nn.BatchNorm2d.forward(self, x)
-        return SameFormat.apply(h) if h.device.type == "cpu" and h.requires_grad else h
+        """One chunk, normalised by torch; on a CPU with derivatives of our own."""
+        plain = x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if plain or not self.training or x.numel() == x.shape[1]:  # the latter is torch's to refuse
+            return nn.BatchNorm2d.forward(self, x)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+        standing = self.running_mean, self.running_var, self.momentum
+        return Normalise.apply(x, self.weight, self.bias, *standing, self.eps)
 
     def _side_by_side(self, x: Tensor) -> Tensor:
         """The chunks normalised straight into one tensor: no derivatives, and a pass over memory less."""
