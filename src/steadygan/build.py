@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from steadygan.config import Config
-from steadygan.data.images import ImageSet
+from steadygan.data.images import ImageSet, free_memory
 from steadygan.data.pair_images import PairSet
+from steadygan.data.room import check_room
 from steadygan.generators.description import build_generator
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import check_single, has_batch_statistics
@@ -32,6 +33,9 @@ from steadygan.training.phases import Objective, phase_sizes
 from steadygan.training.state import TrainState
 from steadygan.transforms.pipeline import build_pipeline
 from steadygan.transforms.registry import transform_options
+
+LARGE = 256
+"""Networks of a larger width are weighed before they are built, as are those of larger images and latents."""
 
 
 def resolve(config: Config) -> Config:
@@ -62,6 +66,7 @@ def build_state(
     """
     task, train, augment = task or task_of(config), config.train, config.augment
     loader, description = task.loader(images, share), task.describe(images)
+    _check_room(config, description, task.networks, device)
     nets = build_nets(config, description, task.networks)
     convolutions = prepare_nets(train, nets, device)
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
@@ -107,6 +112,26 @@ def build_state(
         skipped=torch.zeros((), dtype=torch.int64, device=device),
         scales={player: LossScale() if half else FullRange() for player in players},
     )
+
+
+def _check_room(
+    config: Config, description: Mapping[str, Any], networks: Callable[..., dict[str, nn.Module]], device: torch.device
+) -> None:
+    """Raises UserError for networks whose weights alone do not fit in memory; the allocator would end the process."""
+    model = config.model
+    if (
+        max(model.width, model.critic.get("width") or 0) <= LARGE
+        and max(model.latent, description["size"]) <= 8 * LARGE
+    ):
+        return
+    with torch.device("meta"):  # shapes without numbers
+        nets = build_nets(config, description, networks)
+    number = sum(parameter.numel() for net in nets.values() for parameter in net.parameters())
+    remedy = "lower model.width, model.latent or data.size"
+    check_room(4 * number, f"networks of {number:,} parameters", remedy)
+    # With gradients and Adam's two moments.
+    what = f"training networks of {number:,} parameters (with gradients and Adam)"
+    check_room(16 * number, what, remedy, free_memory(device))
 
 
 def build_nets(

@@ -89,6 +89,18 @@ def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
         raise UserError(f"{where}: {name} cannot be imported ({error}); is it on PYTHONPATH?") from error
 
 
+def check_takes(build: Any, one: str, *, where: str) -> None:
+    """Raises UserError for what cannot be called with one argument, named `one`: it is something else."""
+    if not callable(build):
+        raise UserError(f"{where} is not a function")
+    try:
+        inspect.signature(build).bind_partial(None)
+    except TypeError:
+        raise UserError(f"{where} is not a function of {one}, which it is called with") from None
+    except ValueError:  # some of Python's own do not say what they take
+        return
+
+
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(build, partial):
         build = build.func

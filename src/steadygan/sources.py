@@ -53,6 +53,8 @@ def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, 
         )
     elif source in preset_names():
         name, text = source, preset_text(source)
+    elif "/" in source or path.suffix:
+        raise UserError(f"{source} does not exist: give images, a YAML file, a run directory or a preset's name")
     else:
         raise UserError(
             f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "

@@ -9,6 +9,7 @@ from helpers import Run
 
 from steadygan import __version__
 from steadygan.cli.terminal import plain, print_scores, show_warning
+from steadygan.estimate import Cost
 
 
 def test_the_version(steadygan: Run) -> None:
@@ -51,13 +52,39 @@ def test_an_empty_argument_does_not_stand_for_the_current_directory(
         (["data.size=99999"], "data.size: must be at most 4096"),
         (["train.accumulate=7"], "train: accumulate must divide batch_size (16)\n"),
         (["objective.terms.r1=10"], "write objective.terms.r1.OPTION=…"),
+        (["model.width=65536"], "networks of 9,020,249,341,954 parameters would take 33,603.0 GiB of memory, and "),
+        (["model.critic.width=60000"], "GiB are free: lower model.width, model.latent or data.size"),
+        (["data.size=4096"], "the embedded digits of 4096 pixels would take 84.2 GiB of memory, and "),
+        (["train.report=TensorBoard"], "train.report: unknown tracker 'TensorBoard'; did you mean 'tensorboard'?"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_one_short_line(steadygan: Run, overrides: list[str], message: str) -> None:
+def test_a_setting_that_makes_no_sense_is_one_short_line(
+    steadygan: Run, monkeypatch: pytest.MonkeyPatch, overrides: list[str], message: str
+) -> None:
+    monkeypatch.setattr("steadygan.data.room.free_bytes", lambda: 64 << 30)
     result = steadygan("train", "digits", *overrides, "--dry-run")
     assert result.status == 2
     assert message in result.err
     assert len(result.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("eval.protocol=FID", "eval.protocol: "),
+        ("eval.metrics=fid", "unknown metric 'fid'; did you mean 'fd'?"),
+        ("eval.protocol=squeezenet-test", "error: "),
+    ],
+)
+def test_a_dry_run_refuses_the_scores_that_training_would(
+    steadygan: Run, monkeypatch: pytest.MonkeyPatch, override: str, message: str
+) -> None:
+    monkeypatch.setattr("steadygan.estimate.estimate_cost", lambda *_: Cost(0, 0, 0, 0, 0))
+    monkeypatch.setattr("steadygan.estimate.seconds_per_step", lambda _: 1.0)
+    result = steadygan("train", "digits", override, "--dry-run", "data.max_images=32", "model.width=2")
+    assert result.status == 2
+    assert message in result.err
+    assert "time        " in result.out
 
 
 @pytest.mark.parametrize(

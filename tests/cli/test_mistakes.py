@@ -11,6 +11,8 @@ from helpers import Run
 ERRORS = {
     "unknown preset": (["train", "dgits"], ["'dgits'", "did you mean 'digits'"]),
     "missing YAML file": (["train", "mine.yaml"], ["mine.yaml: no such file"]),
+    "no such folder": (["train", "nowhere/cats"], ["nowhere/cats does not exist: give images, a YAML file"]),
+    "no such zip": (["train", "cats.zip"], ["cats.zip does not exist: give images, a YAML file"]),
     "unknown key": (["train", "digits", "train.stepz=4"], ["unknown key train.stepz", "did you mean 'steps'"]),
     "unknown section": (["train", "digits", "trian.steps=4"], ["unknown key trian", "did you mean 'train.steps'"]),
     "wrong type": (["train", "digits", "train.steps=many"], ["train.steps=many", "must be a whole number"]),

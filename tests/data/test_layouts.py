@@ -15,6 +15,7 @@ from data.making import (
     as_data_tar,
     as_data_tgz,
     as_data_zip,
+    as_folder,
     encoded,
     noise,
     packings,
@@ -331,6 +332,34 @@ def test_channels_are_one_only_if_all_are_greyscale(tmp_path: Path, modes: list[
 def test_channels_can_be_asked_for(tmp_path: Path) -> None:
     path = str(as_data_folder(tmp_path, {"a.png": png(0)}))
     assert open_source(path, size=8, channels=1).read(0).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("", "^data.path is empty: name the images"),
+        (" ", "^data.path is empty: name the images"),
+        ("'cats'", r"\(it is cats, without quotes and spaces\)"),
+        ("cats ", r"\(it is cats, without quotes and spaces\)"),
+        ("catz", r"\(did you mean cats\?\)"),
+        ("Cats", r"\(did you mean cats\?\)"),
+        ("Digits", r"\(did you mean 'digits'\?\)"),
+        ("digit", r"\(did you mean 'digits'\?\)"),
+        ("$DATA/cats", r"\(its variable was not replaced: "),
+        ("https://example.org/cats.zip", r"\(nothing is fetched from an address: "),
+        ("HF:user/cats", r"\(did you mean hf:user/cats\?\)"),
+        ("cifar-10", r"\(did you mean torchvision:CIFAR10\?\)"),
+        ("something else", "^something else does not exist: give a folder"),
+        ("os:getcwd", "^data.path: os:getcwd is not a function of a path, which it is called with"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_answered_with_what_it_may_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    as_folder(tmp_path / "cats", {"a.png": png(0)})
+    with pytest.raises(UserError, match=complaint):
+        open_source(path, size=8)
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_a_term_of_weight_zero_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
+        ({"os:getcwd": {}}, r"objective\.terms\.os:getcwd is not a function of a game, which it is called with"),
         ({"zrc": {}}, r"objective\.terms\.zrc: unknown term 'zrc'; did you mean 'zcr'\?.*module:NAME"),
         (
             {"spectral": {}},

@@ -243,11 +243,14 @@ def _dry_run(config: Config) -> None:
     from steadygan.data.images import free_memory
     from steadygan.estimate import estimate_cost, fit_batch, seconds_per_step
     from steadygan.machine import choose_device, prepare
+    from steadygan.parallel.replicas import Replicas
     from steadygan.tasks.choice import build_images, task_of
+    from steadygan.trackers import clients
     from steadygan.training.transfer import start_from
 
     console = make_console()
     config = resolve(config)
+    clients.check(config.train.report)
     device = choose_device(config.train.device)
     prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
     images, free = build_images(config, device), free_memory(device)
@@ -282,3 +285,4 @@ def _dry_run(config: Config) -> None:
     if hours is not None and 3600 * hours < seconds * config.train.steps:
         length = f"about {max(1, int(3600 * hours / seconds)):,} steps in the {hours:g} hours of train.hours"
     console.print(f"time        {seconds:.2f} s a step, {length}", highlight=False)
+    task_of(config).scorer(images, Replicas())  # what training would refuse to be scored by is refused here too

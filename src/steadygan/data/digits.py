@@ -12,8 +12,15 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 
+from steadygan.data.room import check_room
+
 EMBEDDED = ("digits", "stacked-digits")
-STACKED_IMAGES = 20_000
+DIGITS, STACKED_IMAGES = 1797, 20_000
+
+
+def _check(channels: int, count: int, size: int) -> None:
+    copies = DIGITS + 2 * channels * count
+    check_room(copies * size * size, f"the embedded digits of {size} pixels", "lower data.size (they have 8 pixels)")
 
 
 @cache
@@ -31,7 +38,9 @@ def digits(size: int = 32) -> tuple[np.ndarray, np.ndarray]:
 
     Returns images (1797, 1, size, size) uint8, 0 = background, and labels (1797,) int64 in 0..9.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (test part).
+    Raises UserError where they would not fit in memory.
     """
+    _check(1, DIGITS, size)
     images, labels = _digits(size)
     return images.copy(), labels.copy()
 
@@ -41,7 +50,9 @@ def stacked_digits(size: int = 32, count: int = STACKED_IMAGES, seed: int = 0) -
 
     After Stacked MNIST (Metz et al., Unrolled GANs, ICLR 2017, §3.3.1), with the embedded digits.
     Returns images (count, 3, size, size) uint8 and modes (count,) int64 in 0..999, where mode = 100·R + 10·G + B.
+    Raises UserError where they would not fit in memory.
     """
+    _check(3, count, size)
     images, labels = _digits(size)
     choice = np.random.default_rng(seed).integers(len(images), size=(count, 3))
     return images[choice, 0], labels[choice] @ np.array([100, 10, 1])

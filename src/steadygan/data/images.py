@@ -18,12 +18,12 @@ from steadygan.data.cache import Cache, DamagedCache, open_cache, remove_cache
 from steadygan.data.content import fingerprint
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
 from steadygan.data.ordered import THREADS
+from steadygan.data.room import free_bytes
 from steadygan.data.source import Source
 from steadygan.errors import UserError
 from steadygan.progress import tell
 
 CHUNK = 256
-ASSUMED_FREE_BYTES = 8 << 30
 
 
 class ImageSet:
@@ -242,10 +242,4 @@ def free_memory(device: torch.device) -> int:
     """Bytes that new tensors on `device` may take; on the CPU only Linux tells, elsewhere it is assumed."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if not meminfo.exists():
-        return ASSUMED_FREE_BYTES
-    available = dict(line.split(":") for line in meminfo.read_text().splitlines())["MemAvailable"]
-    limit = cgroup.read_text().strip() if cgroup.exists() else "max"
-    free = int(available.split()[0]) * 1024
-    return min(free, int(limit)) if limit.isdigit() else free
+    return free_bytes()

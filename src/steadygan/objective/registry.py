@@ -25,7 +25,7 @@ from steadygan.objective.terms import Term
 from steadygan.objective.translation import cycle, identity, paired, synthesised
 from steadygan.objective.unet import cutmix, unet
 from steadygan.objective.views import Gen, Relabel
-from steadygan.options import find, resolve
+from steadygan.options import check_takes, find, resolve
 
 TermBuilder = Callable[..., tuple[Term, ...]]
 
@@ -124,7 +124,6 @@ def _rewritten(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> Game:
 
 
 def _builder(name: str) -> TermBuilder:
-    builder = find(name, TERMS, where=f"objective.terms.{name}", noun="term")
-    if not callable(builder):
-        raise UserError(f"objective.terms.{name} is not a function")
+    builder: TermBuilder = find(name, TERMS, where=f"objective.terms.{name}", noun="term")
+    check_takes(builder, "a game", where=f"objective.terms.{name}")
     return builder

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from steadygan.data.containers import hub, tar, vision
@@ -20,9 +21,14 @@ from steadygan.data.containers.zip import Zip
 from steadygan.data.digits import EMBEDDED
 from steadygan.data.places import data_root
 from steadygan.errors import UserError
-from steadygan.options import find
+from steadygan.options import check_takes, find
 
 PARQUET = (".parquet",)
+TORCHVISION = {
+    _name.casefold(): _name
+    for _name in ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST", "EMNIST", "SVHN", "STL10", "CelebA", "LSUN")
+}
+"""Well-known data sets of torchvision by their names in small letters."""
 OWN = re.compile(r"((?:\w+\.)*\w+:[A-Za-z_]\w*)(?::(.*))?", re.DOTALL)
 """`module:NAME` or `module:NAME:REST`, of a container outside the package."""
 
@@ -57,13 +63,43 @@ def open_container(path: str, root: str | None = None) -> Container:
 
     `root` is where torchvision's data sets lie (see `places.data_root`). Raises UserError.
     """
+    if not path.strip():
+        raise UserError("data.path is empty: name the images (the current directory is written as a point)")
     kind = _kind(path)
     if kind is None:
         raise UserError(
-            f"{path} does not exist: give a folder, zip, tar or parquet file of images, torchvision:NAME, "
-            f"hf:USER/NAME, or {' or '.join(EMBEDDED)} (your own: module:NAME:PATH)"
+            f"{path} does not exist{_meant(path)}: give a folder, zip, tar or parquet file of images, "
+            f"torchvision:NAME, hf:USER/NAME, or {' or '.join(EMBEDDED)} (your own: module:NAME:PATH)"
         )
     return kind.open(path, root)
+
+
+def _meant(path: str) -> str:
+    """What a path that leads nowhere may mean, in brackets; nothing where that cannot be told."""
+    plain = path.strip().strip("'\"")
+    if plain != path and (plain in EMBEDDED or _place(plain).exists()):
+        return f" (it is {plain}, without quotes and spaces)"
+    if "://" in path:
+        return " (nothing is fetched from an address: download it, and give the file)"
+    if re.search(r"\$\w|\$\{|%\w+%", path):
+        return " (its variable was not replaced: the shell does so outside of single quotes)"
+    if plain.casefold() in EMBEDDED or (close := get_close_matches(plain.casefold(), EMBEDDED, n=1, cutoff=0.8)):
+        return f" (did you mean {plain.casefold() if plain.casefold() in EMBEDDED else close[0]!r}?)"
+    prefix, colon, rest = path.partition(":")
+    if colon and f"{prefix.casefold()}:" in (vision.PREFIX, hub.PREFIX):
+        return f" (did you mean {prefix.casefold()}:{rest}?)"
+    if _squashed(plain) in TORCHVISION:
+        return f" (did you mean {vision.PREFIX}{TORCHVISION[_squashed(plain)]}?)"
+    place = _place(plain)
+    with suppress(OSError):
+        beside = {entry.name.casefold(): entry for entry in place.parent.iterdir()}
+        if found := get_close_matches(place.name.casefold(), beside, n=1, cutoff=0.75):
+            return f" (did you mean {beside[found[0]]}?)"
+    return ""
+
+
+def _squashed(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.casefold())
 
 
 def _kind(path: str) -> Kind | None:
@@ -84,7 +120,9 @@ def _open_own(path: str, root: str | None) -> Container:
     """`module:NAME:REST`: the container that the module's NAME opens from the text REST."""
     match = OWN.fullmatch(path)
     assert match is not None
-    found = find(match[1], {}, where="data.path", noun="container")(match[2] or "")
+    made = find(match[1], {}, where="data.path", noun="container")
+    check_takes(made, "a path", where=f"data.path: {match[1]}")
+    found = made(match[2] or "")
     if not isinstance(found, Container):
         raise UserError(f"data.path: {match[1]} made no steadygan.data.containers.base.Container but {found!r:.80}")
     return found
