@@ -49,8 +49,8 @@ export function steer(body, run, { more: [wanted] }) {
   when(run);
   fill(body, h("div", { class: "steering" }, h("div", { class: "stack" },
     h("section", { class: "panel stack" }, h("h2", null, "This run"), actions, h("p", { class: "small muted" }, "A request is a small file in the run’s directory; the training takes it at its next step. The same from a terminal:"), copyable(["stop", "pause", "resume"].map((what) => `${about.program} ${what} ${quoted(run.place)}`).join("\n") + `\n${about.program} branch ${quoted(run.place)} KEY=VALUE --out NEW`, "the commands")),
-    h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Takes the run up from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
-    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."),
+    h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Resumes the run from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
+    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "Starts a new run from a checkpoint of this one, with changed settings. This run is not changed."),
       choice ? [h("div", { class: "fields" }, h("label", { class: "field" }, "from checkpoint", choice), h("label", { class: "field" }, "name of the new run", name)), h("label", { class: "field" }, "changed settings, key=value", changes), h("div", { class: "row" }, h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/branch`, () => ({ step: Number(choice.value), name: name.value, settings: settingsFrom(changes.value) })) }, "Branch and train"))] : h("p", { class: "note" }, `There is no checkpoint yet; the first comes at step ${count(run.checkpoint_every ?? 0)}.`))),
     jobs);
   const stop = jobList(jobs);
