@@ -3,8 +3,8 @@
     python benchmarks/cufs.py --data cufs_pairs.zip --seeds 0 1 2 --runs runs/cufs [key.path=value …]
 
 Each run is `steadygan train PRESET train.seed=SEED …` scored on the test pairs; a run that is already in --runs is not
-trained again. Prints mean ± standard deviation of all rows. --sheet draws what the runs of the first seed make of the
-first test images: generated images only.
+trained again. Prints mean ± standard deviation of all rows. --sheet draws the translations of the
+first test images by the runs of the first seed: generated images only.
 """
 
 from __future__ import annotations

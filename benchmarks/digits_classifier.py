@@ -1,4 +1,4 @@
-"""Trains the judge of generated digits and writes src/steadygan/metrics/features/digits.safetensors.
+"""Trains the extractor behind FD-digits and writes src/steadygan/pretrained/digits.safetensors.
 
     python benchmarks/digits_classifier.py
 
@@ -86,7 +86,7 @@ def save(network: DigitsNet, path: Path, **about: object) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Trains the judge of generated digits.")
+    parser = argparse.ArgumentParser(description="Trains the extractor behind FD-digits.")
     parser.add_argument("--out", type=Path, default=Digits.weights)
     out = parser.parse_args().out
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What `steadygan train FOLDER` makes of image sets in half an hour, against presets that one would pick by hand.
+"""`steadygan train FOLDER` on several image sets in half an hour, against presets that one would pick by hand.
 
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --hours 0.5 --seeds 0 1 2
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --sets sketches --rivals plan

@@ -1,4 +1,4 @@
-"""Attacks on the importer: many changed and all malicious files of each format, and what came of them.
+"""Attacks on the importer: many changed and all malicious files of each format, and their outcome.
 
     python benchmarks/import_attack.py [--count 300] [--out results/import-attack.csv]
 

@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--out results/memory.csv] [--only RECIPE …]
 
 A step is predicted as `steadygan train --dry-run` predicts it (`steadygan.estimate`), with the arithmetic of a GPU in
-16 bits, for two micro-batches; its peak grows in proportion to the images from one to the other, and on. A tenth of a
+16 bits, for two micro-batches; its peak is extrapolated in proportion to the images. A tenth of a
 card is left to libraries and gaps. Nothing is trained and no GPU is needed.
 """
 

@@ -5,7 +5,7 @@
 
 The reals are training images, the "fakes" test images, as they are or damaged: `none` is the score of a perfect
 generator. One CSV row each. `FD_std` is the standard deviation of the distance over bootstrap resamples of the fakes;
-dropped classes are told by the labels, at an equal number of images.
+dropped classes are chosen by the labels, at an equal number of images.
 """
 
 from __future__ import annotations

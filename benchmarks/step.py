@@ -1,4 +1,4 @@
-"""How fast a training step is, by rounds of one mode after another: what the machine does meanwhile hits all alike.
+"""How fast a training step is, in rounds of one mode after another: other load on the machine affects all alike.
 
     python benchmarks/step.py cifar10-biggan-icr --modes plain,fast --batch 32
     python benchmarks/step.py benchmarks/studiogan-biggan-icr.yaml --modes fast \

@@ -6,7 +6,7 @@
         --out results/tiny-checkpoints.csv
 
 Damages: two disjoint halves of a data set, one as the reals, images of the other, as they are or damaged, as the fakes;
-lost and uneven modes are told by the labels, on CelebA by the brightness of the image in ten equal groups. CIFAR-10 is
+lost and uneven modes are made by the labels, on CelebA by the brightness of the image in ten equal groups. CIFAR-10 is
 read at 32 pixels (its test images, of which the extractor saw none), CelebA at 48 and Imagenette at 64. Checkpoints:
 samples of the averaged generator against the images that the run was trained on. The last lines are Spearman's rank
 correlations between the two columns, of all rows in the file, to which new ones are added.

@@ -1,4 +1,4 @@
-"""A CSV of results of which a part is measured anew."""
+"""Replaces the rows of a results CSV that were measured again."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class ModelConfig(Section):
     critic: dict[str, Any] = Field({}, description="options of the backbone's discriminator")
     features: str | None = Field(
         None,
-        description="a pretrained network whose features D judges too: tiny ships with the package; null: none",
+        description="a pretrained network whose features D scores too: tiny ships with the package; null: none",
     )
     directions: tuple[Literal["a2b", "b2a"], ...] = Field(
         ("a2b", "b2a"), min_length=1, description="translation: directions, each with a generator and a discriminator"

@@ -27,7 +27,7 @@ def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 STENCILS = {
     f"{name}.{part}{turned}": stencil.transposed if turned else stencil
     for name, form in {"pairs": PAIRS, "quads": QUADS, "doubling": DOUBLING}.items()
-    for part, stencil in (("kernel", form._kernel), ("spread", form._spread), ("merge", form._merge))
+    for part, stencil in (("kernel", form._kernel), ("input", form._input), ("output", form._output))
     for turned in ("", "'")
 }
 each_stencil = pytest.mark.parametrize("stencil", STENCILS.values(), ids=STENCILS)

@@ -83,7 +83,7 @@ def test_held_out_images_come_with_what_is_made_of_them(post: Any) -> None:
 def test_a_file_that_is_no_image_is_refused_and_the_next_one_translated(post: Any) -> None:
     answer = post("translated", image=base64.b64encode(b"no image").decode())
     assert answer.status_code == 502
-    assert "no image that can be read" in answer.json()["error"]
+    assert "not a readable image" in answer.json()["error"]
     assert post("translated", image="%").status_code == 502
     assert post("translated", image=picture(32, 32)[1], direction="c2d").status_code == 400
     assert post("translated", image=picture(32, 32)[1]).status_code == 200

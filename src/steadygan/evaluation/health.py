@@ -85,7 +85,7 @@ class Health:
 
         Args:
             path: the run directory.
-            num_fake: fakes to judge by; None: 1,000.
+            num_fake: number of fakes; None: 1,000.
             weights: "ema" for the averaged generator, "raw" for the trained one.
             device: where networks run, such as "cpu" or "cuda".
             data: where the images are now, if they moved.

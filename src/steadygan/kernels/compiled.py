@@ -1,11 +1,12 @@
 """C code as a library: compiled once, kept in the cache folder, loaded only if it is the compiled file.
 
-A library is code that runs as whoever loads it, so nothing is loaded from a folder or file that somebody else can
-write. Its bytes are read, compared with the SHA-256 in its name, and loaded from a private copy in memory: what another
-process does to the file afterwards, such as truncating it, reaches nobody, and no folder needs to allow execution.
+A library's code has the rights of the process that loads it, so nothing is loaded from a folder or file that another
+user can write. Its bytes are read, compared with the SHA-256 in its name, and loaded from a private copy in memory:
+what another process does to the file afterwards, such as truncating it, has no effect, and no folder needs to allow
+execution.
 
-A compiler is started only within `building` (training); elsewhere (sampling) a library that is not there yet is an
-obstacle like any other. STEADYGAN_COMPILED=0 switches compiled code off.
+A compiler is started only within `building` (training). Elsewhere (sampling) torch's operators replace a library that
+is not there yet. STEADYGAN_COMPILED=0 switches compiled code off.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from steadygan.files import cache_root
 
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors never leave the code
 MOST = 64
-"""So many libraries are kept, the last used; a run needs about twenty."""
+"""Number of libraries that are kept, the last used ones; a run needs about twenty."""
 LEFT_OVER = 86400
-"""Seconds after which a build that never ended is cleared away."""
+"""Seconds after which the files of a build that never ended are removed."""
 
 _building: ContextVar[bool] = ContextVar("building", default=False)
 _loaded: dict[str, ctypes.CDLL] = {}
@@ -44,7 +45,7 @@ class BuildError(Exception):
 
 
 class NotBuiltError(BuildError):
-    """There is none yet: training builds it."""
+    """The library has not been compiled yet: training compiles it."""
 
 
 class WrongCodeError(BuildError):
@@ -106,7 +107,7 @@ def compiler() -> tuple[str, ...]:
 
 
 def _identity(command: tuple[str, ...]) -> str:
-    """Another when a program of the command is another: asking it for its version would start a process."""
+    """Path, size and time of the command's programs, which tell compilers apart without starting one."""
     paths = [Path(found).resolve() for word in command if (found := shutil.which(word))]
     return " ".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
@@ -133,7 +134,7 @@ def _folder() -> Path | None:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Whether nobody else can have written it."""
+    """Whether no other user can have written it."""
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 

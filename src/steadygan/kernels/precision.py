@@ -14,7 +14,7 @@ def without_autocast(x: Tensor) -> AbstractContextManager[None]:
 
 
 def rounded(x: Tensor) -> Tensor:
-    """x as autocast, where it is on, gives it to a convolution."""
+    """x in the type that autocast, where it is on, gives a convolution."""
     kind = x.device.type
     if x.dtype is torch.float32 and not x.is_meta and torch.is_autocast_enabled(kind):
         return x.to(torch.get_autocast_dtype(kind))

@@ -153,7 +153,7 @@ def _score_sides(
     cache_dir: Path | None,
     shard: Shard,
 ) -> dict[str, Any]:
-    """classes: of the labels that both sides have and the extractor tells apart; 0: none are looked at."""
+    """classes: number of labels that both sides have and the extractor tells apart; 0: labels are ignored."""
     if classes not in (0, extractor.classes):
         raise UserError(f"{extractor.name!r} has {extractor.classes} classes, not {classes}")
     wanted = {name: find_metric(name) for name in protocol.scores}
@@ -213,7 +213,7 @@ def _reference(
     cache_dir: Path | None,
     shard: Shard,
 ) -> Reference:
-    """keep: the features too. From the cache where these very images were read by these very weights, else computed."""
+    """From the cache, if the same weights have read the same images, else computed. keep: with the features."""
     how = (extractor.name, extractor.sha256, extractor.resize, protocol.resize, protocol.per_channel)
     path = cache_path((reals_sha256, *how, classes, keep), cache_dir)
     cached = load_reference(path)

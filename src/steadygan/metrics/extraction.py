@@ -100,7 +100,7 @@ def extract(
 def read(extractor: Extractor, images: Tensor, protocol: Protocol) -> Features:
     """Features (N, F) and logits (N, K) of uint8 images; (N, 3·F) and (N, 3, K) read channel by channel.
 
-    An extractor of colour sees greyscale images three times over.
+    For an RGB extractor greyscale images are repeated in all three channels.
     """
     n, channels = images.shape[:2]
     if protocol.per_channel:

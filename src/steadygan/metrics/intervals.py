@@ -11,7 +11,7 @@ Z = 1.959964
 """Of a standard normal variable 95 % lie within ± this."""
 DRAWS = 20_000
 LEAST_SKILL = 0.1
-"""A reader whose true and false positive rates are nearer to each other tells nothing."""
+"""Least difference of a reader's true and false positive rates; one below it tells nothing."""
 
 
 class Estimate(NamedTuple):

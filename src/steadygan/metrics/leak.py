@@ -26,14 +26,14 @@ STEPS, BATCH, LR = 600, 64, 2e-3
 LARGEST = 64
 """Images are reduced to this side, in pixels, after they were augmented."""
 FEWEST = 20
-"""Held-out reals below which the reader's mistakes are not known well enough to say anything."""
+"""With fewer held-out reals the reader's error rates are too uncertain."""
 
 
 class Reader(nn.Module):
     """Which of `outputs` augmentations an image shows: logits (N, outputs) of (N, channels, H, W) in [-1, 1].
 
-    The last map keeps 4 × 4 places, for augmentations show at the border; its channels' extremes and means are read
-    too.
+    The last feature map keeps 4 × 4 places, because augmentations show at the border; the extremes and means of its
+    channels are inputs of the last layer, too.
     """
 
     def __init__(self, channels: int, outputs: int) -> None:

@@ -11,9 +11,9 @@ from steadygan.metrics.intervals import Count, Estimate, wilson
 from steadygan.metrics.neighbours import nearest
 
 QUANTILE = 0.01
-"""Of the reals themselves, this share counts as copies of each other; it is subtracted."""
+"""The share of the reals that counts as copies of other reals; it is subtracted from that of the samples."""
 QUERIES = 2000
-"""How many reals at most are asked for their nearest other one."""
+"""Most reals whose nearest other real is looked for."""
 
 
 class Memorised(NamedTuple):

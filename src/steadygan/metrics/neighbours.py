@@ -1,4 +1,4 @@
-"""The nearest of many: whether a generator has memorised its training images."""
+"""Nearest neighbours, for whether a generator has memorised its training images."""
 
 from __future__ import annotations
 

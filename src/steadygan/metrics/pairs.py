@@ -1,4 +1,4 @@
-"""Scores of images that have a right answer: SSIM, PSNR and MSE by torchmetrics, LPIPS with weights from a file."""
+"""Scores of images against their targets: SSIM, PSNR and MSE by torchmetrics, LPIPS with weights from a file."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class LPIPS(nn.Module):
         network = alexnet(weights=None)
         try:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except Exception as error:  # torch raises half a dozen kinds for a file that is something else.
+        except Exception as error:  # torch raises many kinds of errors for other files.
             raise UserError(f"{path}: not torchvision's AlexNet weights; nothing in it was executed") from error
         self.layers = network.features
         folder = files("torchmetrics.functional.image") / "lpips_models"

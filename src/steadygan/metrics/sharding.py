@@ -1,4 +1,4 @@
-"""An evaluation over several processes: who makes which fakes, and how the parts come together again."""
+"""Evaluation over several processes: which fakes each makes, and how the parts are joined."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from steadygan.metrics.frechet import Moments
 from steadygan.parallel.messages import gather
 
 CHUNK = 1024
-"""Images that are made and read at a time. A process takes whole chunks, so that how many processes there are
-changes neither a batch nor an image."""
+"""Images that are made and read at a time. A process takes whole chunks, so that the number of processes changes
+neither a batch nor an image."""
 
 
 @dataclass(frozen=True)

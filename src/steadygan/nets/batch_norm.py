@@ -38,7 +38,7 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (N, C, H, W); y is not looked at, so that plain and conditional norms are called alike."""
+        """x: (N, C, H, W); y is ignored, so that plain and conditional norms are called alike."""
         if not self.training or (self.groups == 1 and self.share.size == 1):
             return self._alone(x)
         if x.shape[0] % self.groups:
@@ -50,7 +50,7 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
         return torch.cat([self._alone(chunk) for chunk in x.chunk(self.groups)])
 
     def scale_and_shift(self) -> Iterable[nn.Parameter]:
-        """All there is to learn: vectors, tables, or what projects a condition to gains and biases."""
+        """The learned parameters: vectors, tables, or the layers that project a condition to gains and biases."""
         return self.parameters()
 
     def _alone(self, x: Tensor) -> Tensor:

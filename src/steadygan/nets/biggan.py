@@ -200,7 +200,7 @@ class Generator(Shaped):
         return seed, [torch.cat([label, chunk], dim=1) for chunk in rest]
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
         seed, conditions = self.conditions(z, y)
         h = self.linear(seed).view(z.shape[0], -1, SEED, SEED)
         for block, attention, condition in zip(self.blocks, self.attention, conditions, strict=True):
@@ -254,7 +254,7 @@ class Critic(Shaped):
         return list(zip(self.blocks, self.attention, strict=True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h = x
         for block, attention in zip(self.blocks, self.attention, strict=True):
             h = attention(block(h))

@@ -193,7 +193,7 @@ class Generator(Shaped):
         initialise(self, init)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
         c = z if self.embedding is None else torch.cat([z, self.embedding(required(y))], dim=1)
         h = self.linear(c).view(z.shape[0], -1, SEED, SEED)
         for block, attention in zip(self.blocks, self.attention, strict=True):
@@ -250,7 +250,7 @@ class Critic(Shaped):
         return [(self.stem, *first), *others]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h = self.stem(x)
         for block, attention in zip(self.blocks, self.attention, strict=True):
             h = attention(block(h))

@@ -70,7 +70,7 @@ class Generator(Shaped):
         _initialise(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
         h = self.linear(z)
         if self.norm is not None:
             h = F.relu(self.norm(h[:, :, None, None], y))
@@ -138,7 +138,7 @@ class Critic(Shaped):
         return list(zip(self.convs, self.norms, strict=True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = F.leaky_relu(norm(conv(h)), self.slope)

@@ -1,9 +1,9 @@
 """FastGAN: Liu et al., Towards Faster and Stabilized GAN Training for High-Fidelity Few-Shot Image Synthesis, ICLR
 2021.
 
-G is narrow where images are large, and what it knows of a coarse map scales the channels of a fine one (skip-layer
-excitation). It generates the image at two scales. D scores both, as maps of logits, and small decoders reconstruct the
-image out of its features, which it must not throw away (`objective.self_supervised`). All convolutions are spectrally
+G is narrow where images are large, and a coarse map scales the channels of a fine one (skip-layer excitation). It
+generates the image at two scales. D scores both, as maps of logits, and small decoders reconstruct the image from its
+features, so that these keep what the image shows (`objective.self_supervised`). All convolutions are spectrally
 normalised. Details follow the authors' public code (odegeasslbc/FastGAN-pytorch), whose tables are for images of 256²
 and more; at 64² and 128² D's blocks begin at the image's side, and the small scale is half of it.
 
@@ -48,7 +48,7 @@ EXCITES: Mapping[int, int] = MappingProxyType({64: 4, 128: 8, 256: 16, 512: 32})
 
 
 def small_side(size: int) -> int:
-    """The side of the smaller image. Raises UserError for a size there is not."""
+    """The side of the smaller image. Raises UserError for a size that the family does not have."""
     if size not in SIZES:
         raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return min(SMALL, size // 2)

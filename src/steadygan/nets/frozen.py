@@ -12,8 +12,8 @@ class Frozen(nn.Module):
     """A pretrained network inside a discriminator or generator: called like the network, differentiable in its input.
 
     It hides the network from everything that walks over modules. No phase, optimiser or average finds its parameters;
-    `train()` leaves its batch norms in evaluation mode; no checkpoint contains it, and whoever builds the network again
-    brings the weights back from where they came from, as its constructor does. It does follow `.to(device)` and the
+    `train()` leaves its batch norms in evaluation mode; no checkpoint contains it: the constructor of the network that
+    contains it must load the weights from their source, every time it is built. It does follow `.to(device)` and the
     like. Put plain torch layers into it: the package's spectral norm is not advanced inside.
     """
 

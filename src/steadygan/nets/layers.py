@@ -20,9 +20,8 @@ T = TypeVar("T")
 class Score(NamedTuple):
     """The discriminator's output for N images.
 
-    logit: (N,), or (N, 1, h, w) of a discriminator of patches, unbounded, before any sigmoid. features: (N, F), what
-        the last
-    linear layer sees. pixels: (N, 1, H, W), one logit per pixel, of discriminators that have them.
+    logit: (N,), or (N, 1, h, w) of a discriminator of patches; unbounded, before any sigmoid. features: (N, F), the
+    input of the last linear layer. pixels: (N, 1, H, W), one logit per pixel, of discriminators that have them.
     """
 
     logit: Tensor
@@ -83,8 +82,8 @@ def set_sn_gain(module: nn.Module, gain: float) -> None:
     """Every spectrally normalised convolution in `module` multiplies with γ·W / σ(W), γ = `gain` for all of training.
 
     Miyato et al. (Spectral Normalization, ICLR 2018) give this reparametrisation with a learnt γ; here it is fixed. A
-    normalised convolution passes on about half of what distinguishes its inputs, for
-    its largest singular value is far from a typical one and the rectifier after it halves the energy; γ near 2 undoes
+    normalised convolution passes on about half of the difference between its inputs, because
+    its largest singular value is far from a typical one, and the ReLU after it halves the energy; γ near 2 undoes
     that, and a deep discriminator without skips sees its image from the first step on.
     """
     if gain <= 0:
@@ -106,7 +105,7 @@ class Projection(nn.Module):
         self.embedding = Embedding(classes, features, spectral=spectral) if classes else None
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
-        """h: (N, F); y: (N,) int64, not looked at without classes. Returns logits (N,)."""
+        """h: (N, F); y: (N,) int64, ignored without classes. Returns logits (N,)."""
         weight = self.linear.kernel()
         if self.embedding is not None:
             weight = weight + self.embedding(required(y))

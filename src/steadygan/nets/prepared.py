@@ -1,7 +1,7 @@
-"""Weights made ready once for all passes of a phase: divided by their singular value, folded, laid out.
+"""Weights prepared once for all passes of a phase: divided by their singular value, folded, laid out.
 
-Inside a phase a prepared kernel is a leaf: it gathers the gradients of every pass and every micro-batch, and these are
-led back to the parameters once, at the end, in closed form for the spectral norm.
+Inside a phase a prepared kernel is a leaf of the graph: it accumulates the gradients of every pass and micro-batch.
+These are propagated to the parameters once, at the end, in closed form for the spectral norm.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Normalise(torch.autograd.Function):
         sigmas = [u.dot(w.flatten(1).mv(v)) for u, w, v in zip(left, weights, right, strict=True)]
         normalised = torch._foreach_div(weights, sigmas)
         ctx.save_for_backward(*left, *right, *sigmas, *normalised)
-        ctx.set_materialize_grads(False)  # a layer that took no part has no gradient, and Adam passes it over
+        ctx.set_materialize_grads(False)  # a layer that was not used has no gradient, and Adam skips it
         return tuple(normalised)
 
     @staticmethod
@@ -84,6 +84,6 @@ def make_kernels(layers: Sequence[SpectralNorm]) -> list[Tensor]:
 
 
 def _version(layer: SpectralNorm) -> tuple[object, ...]:
-    """Another whenever the layer's kernel would be another."""
+    """A value that changes whenever the layer's kernel does."""
     tensors = (layer.weight, layer.u, layer.v) if layer.spectral_norm else (layer.weight,)
     return tuple((tensor._version, tensor.dtype, tensor.device) for tensor in tensors)

@@ -40,7 +40,7 @@ FULL = 16
 
 
 def stage_widths(size: int, width: int, full: int) -> list[int]:
-    """Channels at 4², 8², … up to the size of the image. Raises UserError for a size there is not."""
+    """Channels at 4², 8², … up to the size of the image. Raises UserError for a size that the family does not have."""
     if size not in SIZES:
         raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     if full < SEED:
@@ -189,7 +189,7 @@ class Generator(Shaped):
         self.to_rgb = _conv(widths[-1], shape.channels, 1, 1.0)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
         if self.embedding is not None:
             z = torch.cat([z, look_up(self.embedding, required(y))], 1)
         h = self.basis(z)
@@ -239,7 +239,7 @@ class Critic(Shaped):
         return [(self.from_rgb, first), *((block,) for block in others)]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h = self.from_rgb(x)
         for stage in self.blocks:
             h = stage(h)

@@ -1,4 +1,4 @@
-"""Parts of a network that may forget their activations and compute them again in the backward pass."""
+"""Gradient checkpointing: blocks that drop their activations and compute them again in the backward pass."""
 
 from __future__ import annotations
 

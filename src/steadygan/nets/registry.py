@@ -31,7 +31,7 @@ Role = Literal["generator", "critic"]
 
 
 class Family(NamedTuple):
-    """The two networks of a backbone; what they must be able to do: `nets.protocols`.
+    """The two networks of a backbone; `nets.protocols` says what they must be able to do.
 
     Attributes:
         generator: called with a `Shape` and options, its keyword-only parameters.
@@ -187,5 +187,5 @@ def create_critic(
 
 
 def count_parameters(module: nn.Module) -> int:
-    """The number of numbers an optimiser would learn (buffers such as running statistics are not counted)."""
+    """The number of parameters; buffers such as running statistics are not counted."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -136,7 +136,7 @@ class Generator(Shaped):
         _initialise(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """z: (N, latent); y: (N,) int64, needed and looked at only with classes."""
+        """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
         h = self.linear(z).view(z.shape[0], -1, SEED, SEED)
         for block in self.blocks:
             h = block(h, y)
@@ -173,7 +173,7 @@ class Critic(Shaped):
         return [(block,) for block in self.blocks]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h = x
         for block in self.blocks:
             h = block(h)

@@ -68,7 +68,7 @@ class SpectralNorm(nn.Module):
 
     @property
     def changes(self) -> bool:
-        """Whether the layer multiplies with anything but `weight` itself."""
+        """Whether the layer multiplies with something other than `weight` itself."""
         return self.spectral_norm
 
     def shaped(self, weight: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
 
 @torch.no_grad()
 def bake_spectral_norm(module: nn.Module) -> None:
-    """Gives every layer in `module` the weight it multiplies with, and no spectral norm: for networks that are used."""
+    """Replaces spectral norm by the normalised weight in every layer of `module`: for networks that are not trained."""
     for layer in module.modules():
         if isinstance(layer, SpectralNorm) and layer.spectral_norm:
             layer.weight.copy_(layer.normalised_weight())

@@ -198,7 +198,7 @@ class Generator(OfBatch, Shaped):
         self.num_layers = 2 * len(sides)
 
     def map(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """w (N, num_layers, w_dim), the same for every layer. y: needed and looked at only with classes."""
+        """w (N, num_layers, w_dim), the same for every layer. y: required with classes and ignored without."""
         return self.mapping(z, y)[:, None].expand(-1, self.num_layers, -1)
 
     def synthesise(self, w: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class Generator(OfBatch, Shaped):
         return image
 
     def forward(self, z: Tensor, y: Tensor | None = None, truncation: float | None = None) -> Tensor:
-        """z: (N, latent); y: (N,) int64, needed and looked at only with classes.
+        """z: (N, latent); y: (N,) int64, required with classes and ignored without.
 
         truncation ψ: w becomes w̄ + ψ·(w − w̄), with w̄ the running average of w (StyleGAN, app. B); 1 and None change
         nothing, 0 gives the one average image.
@@ -333,7 +333,7 @@ class Critic(Shaped):
         return [(self.from_rgb, first), *((block,) for block in others)]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h = self.blocks(self.from_rgb(x))
         with without_autocast(h):
             h = self.conv(self.minibatch_stddev(h.to(self.conv.weight.dtype)))

@@ -105,7 +105,7 @@ class Generator(Shaped):
         _initialise(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """y is not looked at."""
+        """y is ignored."""
         height, width = x.shape[2:]
         if min(height, width) < LEAST_SIDE:
             raise ValueError(f"an image of {width}×{height} pixels is too small: sides must be at least {LEAST_SIDE}")
@@ -158,7 +158,7 @@ class Critic(Shaped):
         _initialise(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """y is not looked at."""
+        """y is ignored."""
         h = self.body(x)
         with without_autocast(h):
             return Score(self.head(h.to(x.dtype)))

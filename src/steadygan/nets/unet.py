@@ -90,7 +90,7 @@ class Critic(Shaped):
         return list(zip(self.encoder, self.attention, strict=True))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         h, skips = x, []
         for block, attention in zip(self.encoder, self.attention, strict=True):
             h = attention(block(h))

@@ -1,4 +1,4 @@
-"""Networks without their initial weights: on the meta device, to learn the shapes of all tensors at no cost."""
+"""Networks without initial weights, on the meta device: for the shapes of all tensors, at no cost."""
 
 from __future__ import annotations
 

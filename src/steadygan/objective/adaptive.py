@@ -1,4 +1,4 @@
-"""Augmentations that adapt to D: what steers them as a term, and fakes shown as reals (APA) as a view."""
+"""Augmentations that adapt to D: the term that steers them, and the view that shows fakes as reals (APA)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from steadygan.transforms.adaptive import Adaptive, Controller
 
 @dataclass(frozen=True)
 class Deceived(View):
-    """`real`, or with the controller's probability p an image of `fake`, with the reals' labels, and taken for a real.
+    """`real`, or with the controller's probability p an image of `fake`, which D's loss treats as a real.
 
-    APA: Jiang et al., Deceive D, NeurIPS 2021, §3.2. The fakes are constants.
+    It keeps the labels of the reals. APA: Jiang et al., Deceive D, NeurIPS 2021, §3.2. The fakes are constants.
     """
 
     real: View
@@ -84,7 +84,7 @@ def watch(
 
 
 class Watcher(nn.Module):
-    """Shows D's scores of its own phase to what adapts to them; its value is the first that this reports, before it."""
+    """Shows D's scores of its own phase to an adaptive augmentation; its value is the first one reported before."""
 
     def __init__(self, controller: Adaptive, loss: AdversarialLoss, real: View, fake: View) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ class AdversarialLoss(NamedTuple):
         critic: (real, fake) → D's loss.
         generator: (fake, real) → G's loss, which reads `real` only with `needs_reals` (and is given None without).
         boundary: the logit above which D takes an image for real, None when its scale has no such point.
-        undecided: D's loss when every logit is at the boundary, None when D's loss has no lower bound.
+        undecided: D's loss when every logit is at the boundary; None when D's loss has no lower bound.
         needs_reals: whether each real is compared with a fake.
         sides: D's loss in two parts, for terms on one kind of image alone, None if it cannot be split.
         halved: whether the ½ that public translation code multiplies D's loss by is part of the formula already.
@@ -57,7 +57,7 @@ class AdversarialLoss(NamedTuple):
         halved: bool = False,
         about: str = "",
     ) -> AdversarialLoss:
-        """A loss that looks at each image by itself: elementwise functions of one logit."""
+        """A loss that scores each image by itself, by elementwise functions of one logit."""
         return cls(
             critic=lambda x, g: real(x).mean() + fake(g).mean(),
             generator=lambda g, _: generator(g).mean(),
@@ -69,9 +69,9 @@ class AdversarialLoss(NamedTuple):
         )
 
     def margin(self, real: Tensor, fake: Tensor) -> Tensor | None:
-        """How far D is on the right side with each real: above the boundary, or above the fake it is compared with.
+        """D's margin on each real: its logit above the boundary, or above that of the fake it is compared with.
 
-        None when the scale of logits says nothing of sides.
+        None when logits have no boundary.
         """
         if self.needs_reals:
             return real - fake

@@ -54,7 +54,7 @@ class Batch(Protocol):
         """The labels (N,) int64 that belong to the view, None when there are none."""
 
     def seen(self, view: View, /) -> Tensor:
-        """The view as a discriminator sees it: after DiffAugment, if there is any. The same draw for all who ask."""
+        """The view as a discriminator sees it: after DiffAugment, if there is any; every term gets the same draw."""
 
     def before_critic(self, image: Tensor, origin: Origin, /) -> Tensor:
         """An image (N, C, H, W) of that origin after a separate DiffAugment draw, if DiffAugment is on."""

@@ -107,7 +107,7 @@ class Bundle:
         return self._seen[view]
 
     def before_critic(self, image: Tensor, origin: Origin) -> Tensor:
-        """An image of that origin behind `pre_d`, or as it is where `pre_d` has no business."""
+        """An image of that origin behind `pre_d`, or unchanged where `pre_d` does not apply."""
         return image if self.pre_d is None or origin not in self.pre_d_on else self.pre_d(image, self.generator)
 
     def prepare(self, terms: Iterable[Term]) -> None:
@@ -172,7 +172,7 @@ class Bundle:
         """A network's output, by the fastest way without a second derivative."""
         net = self.nets[name]
         rounding = torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
-        # Said aloud where no one differentiates at all: a compiler may not look at what parameters require.
+        # Explicit where nothing is differentiated: a compiler may not look at whether parameters require gradients.
         learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in net.parameters()))
         with rounding, differentiated_once(), torch.set_grad_enabled(learning):
             return self.compiled.get(name, net)(x, y, **options)

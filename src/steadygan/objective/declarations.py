@@ -153,7 +153,11 @@ def _pairs(game: Game) -> str | None:
 
 
 def _translation(game: Game) -> str | None:
-    return None if isinstance(game, TranslationGame) else "is of translations between two domains; set data.domains"
+    return (
+        None
+        if isinstance(game, TranslationGame)
+        else "works only on translations between two domains; set data.domains"
+    )
 
 
 def _unless(present: Callable[[Game], bool], reason: str) -> Callable[[Game], str | None]:
@@ -173,14 +177,14 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     ),
     "latent": _unless(
         lambda game: not isinstance(game, TranslationGame),
-        "works on a latent, and a translation has none; take it out ({term}=null)",
+        "works on a latent, and a translation has none; remove it ({term}=null)",
     ),
     "uniform_prior": _uniform_prior,
     "mapping": _mapping,
     "image_logit": _unless(
         lambda game: not isinstance(game, TranslationGame),
         "needs one logit for each image or pixel, and a translation's discriminator has one for each patch; "
-        "take it out ({term}=null)",
+        "remove it ({term}=null)",
     ),
     "pixels": _pixels,
     "second_scale": _unless(
@@ -192,8 +196,8 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     ),
     "separate_sides": _unless(
         lambda game: game.loss.sides is not None,
-        "judges images by themselves, and this objective.loss compares each real with a fake; set objective.loss to "
-        "one that does not, such as non-saturating or hinge, or take it out ({term}=null)",
+        "scores each image by itself, and this objective.loss compares each real with a fake; set objective.loss to "
+        "one that does not, such as non-saturating or hinge, or remove it ({term}=null)",
     ),
     "translation": _translation,
     "inverse": _inverse,

@@ -94,11 +94,11 @@ def logan(
 ) -> tuple[Term, ...]:
     """Fakes from the optimised latent for every term of both players, and w_r·E‖z' - z‖² added to both losses.
 
-    Wu et al., LOGAN, 2019. The cost is of the way really gone, after clipping, summed over elements, as in the authors'
-    CS-GAN code. Who pays is not settled: StudioGAN charges both players, CS-GAN G alone. Defaults are StudioGAN's for
-    32 px (β, fraction and w_r of the paper's own are unverified; it draws whole samples instead of elements). ImageNet,
-    from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling takes z as it is. The prior must be uniform on
-    [-1, 1].
+    Wu et al., LOGAN, 2019. The cost is of the actual displacement, after clipping, summed over elements, as in the
+    authors' CS-GAN code. The player that pays it differs: both in StudioGAN, G alone in CS-GAN. Defaults are
+    StudioGAN's for 32 px (β, fraction and w_r of the paper's own are unverified; it draws whole samples instead of
+    elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling takes z as it is. The
+    prior must be uniform on [-1, 1].
 
     Args:
         method: ngd: natural gradient descent; gd: gradient descent.

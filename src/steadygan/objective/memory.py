@@ -14,7 +14,7 @@ class Average(Sharing, nn.Module):
     """Exponential moving average of a scalar, a mean over the batch: mean ← decay·mean + (1 - decay)·value.
 
     decay: in [0, 1), per call, which is once per phase and micro-batch; initial: the mean before the first value, None
-    to begin with that value itself. Values that are not finite are passed over: the phase they come from is skipped.
+    to begin with that value itself. Values that are not finite are ignored: their phase is skipped.
     """
 
     mean: Tensor
@@ -29,7 +29,7 @@ class Average(Sharing, nn.Module):
     def forward(self, value: Tensor, *, through: bool = False) -> Tensor:
         """Takes in a scalar and returns the mean, that value included.
 
-        through: with the graph of that value, whose share in the mean is 1 - decay; else without any.
+        through: keep the graph of that value, whose share of the mean is 1 - decay; else the result has no graph.
         """
         value = self.share.mean(value.to(self.mean.dtype))
         with torch.no_grad():
@@ -55,7 +55,7 @@ class History(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        # How large images are is known when the first comes; a checkpoint brings its own.
+        # The size of images is known when the first arrives, or from a checkpoint.
         self.register_buffer("images", torch.zeros(size, 0), persistent=False)
         self.register_buffer("count", torch.zeros((), dtype=torch.int64), persistent=False)
 

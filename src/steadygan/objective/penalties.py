@@ -67,8 +67,8 @@ def gp(
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x̂)‖₂ - target)², x̂ uniform between a real and a fake (WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3).
 
-    x̂ carries the real's label. Images are in [-1, 1]. Where they are in [0, 1], as in compare_gan, slopes are twice as
-    steep: its λ(‖∇‖ - 1)² with 1e-4 under the root is weight 4λ, target ½ and epsilon 2.5e-5 here.
+    x̂ carries the real's label. Images are in [-1, 1]. Where they are in [0, 1], as in compare_gan, gradients are twice
+    as large: its λ(‖∇‖ - 1)² with 1e-4 under the root is weight 4λ, target ½ and epsilon 2.5e-5 here.
 
     Args:
         weight: λ.

@@ -1,6 +1,6 @@
-"""What processes tell each other: plain values and tensors, read by torch's restricted reader, which runs no code.
+"""Messages between processes: plain values and tensors, read by torch's restricted reader, which runs no code.
 
-`torch.distributed` would unpickle objects, and with that run whatever another process, or who poses as one, asks for.
+`torch.distributed` would unpickle objects, which runs any code that another process, or an impostor, sends.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from torch import Tensor
 from steadygan.errors import UserError
 
 
-def written(value: Any) -> Tensor:
+def encode(value: Any) -> Tensor:
     """A message as uint8 (bytes,): None, numbers, text, tensors, and lists, tuples and dictionaries of them."""
     file = io.BytesIO()
     torch.save(value, file)
     return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
 
 
-def understood(data: Tensor) -> Any:
-    """What `written` wrote. Raises `UserError` for anything else."""
+def decode(data: Tensor) -> Any:
+    """The value in a message of `encode`. Raises `UserError` for anything else."""
     try:
         return torch.load(io.BytesIO(data.numpy().tobytes()), map_location="cpu", weights_only=True)
     except Exception as error:  # of zip, of pickle, of torch
-        raise UserError(f"another process sent what is no message of steadygan ({type(error).__name__})") from None
+        raise UserError(
+            f"another process sent something that is not a message of steadygan ({type(error).__name__})"
+        ) from None
 
 
 def gather(value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     """The messages of all processes, by rank; all must call it."""
     device = _device(group)
-    mine = written(value)
+    mine = encode(value)
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size(group))]
     dist.all_gather(lengths, torch.tensor([len(mine)], device=device), group=group)
     longest = max(int(length) for length in lengths)
@@ -41,22 +43,22 @@ def gather(value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
     padded[: len(mine)] = mine.to(device)
     everyone = [torch.empty_like(padded) for _ in lengths]
     dist.all_gather(everyone, padded, group=group)
-    return [understood(data[: int(length)].cpu()) for data, length in zip(everyone, lengths, strict=True)]
+    return [decode(data[: int(length)].cpu()) for data, length in zip(everyone, lengths, strict=True)]
 
 
 def broadcast(value: Any, group: dist.ProcessGroup | None = None) -> Any:
-    """The message of process 0, for all; what the others give is not looked at."""
+    """The message of process 0, in all processes; the value of the others is ignored."""
     device = _device(group)
-    mine = written(value) if dist.get_rank(group) == 0 else torch.zeros(0, dtype=torch.uint8)
+    mine = encode(value) if dist.get_rank(group) == 0 else torch.zeros(0, dtype=torch.uint8)
     length = torch.tensor([len(mine)], device=device)
     dist.broadcast(length, 0, group=group)
     data = mine.to(device) if len(mine) else torch.zeros(int(length), dtype=torch.uint8, device=device)
     dist.broadcast(data, 0, group=group)
-    return understood(data.cpu())
+    return decode(data.cpu())
 
 
 def _device(group: dist.ProcessGroup | None) -> torch.device:
-    """Where tensors have to be that this group exchanges."""
+    """The device on which this group exchanges tensors."""
     return (
         torch.device("cuda", torch.cuda.current_device()) if dist.get_backend(group) == "nccl" else torch.device("cpu")
     )

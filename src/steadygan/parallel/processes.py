@@ -6,13 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from steadygan.errors import SaidElsewhere, UserError
 from steadygan.parallel.replicas import START_SECONDS, Replicas
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
@@ -40,12 +36,13 @@ def joined() -> Iterator[Replicas]:
     try:
         yield Replicas(dist.get_rank(), dist.get_world_size())
     except SaidElsewhere as error:
-        # torchrun ends all processes when one has: the one that speaks should come first. It sends nothing and ends.
+        # torchrun ends all processes when one has ended. The one that reports should be first: nothing arrives from it,
+        # but waiting ends when it has ended.
         with suppress(RuntimeError):
             if end := dist.irecv(torch.zeros(1), src=error.speaker):
                 end.wait(timedelta(seconds=5))
         raise
-    # Not after an error, when others may never come.
+    # Not after an error, when others may never get here.
     if mine:
         dist.destroy_process_group()
 

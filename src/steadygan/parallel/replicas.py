@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 START_SECONDS = 1800
-"""How long the first to be ready waits for the others to have read their images."""
+"""Seconds that the first process to be ready waits for the others to read their images."""
 
 
 class Replicas:
@@ -40,7 +40,7 @@ class Replicas:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     @property
@@ -69,7 +69,7 @@ class Replicas:
         return f"cuda:{local}"
 
     def connect(self, device: torch.device, seconds: float) -> None:
-        """Opens the ways over which batches are shared; an exchange that takes longer than this fails."""
+        """Opens the connections that batches are exchanged over; an exchange that takes longer than `seconds` fails."""
         if self.size == 1:
             return
         import torch.distributed as dist
@@ -86,9 +86,10 @@ class Replicas:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Continues when all have reached the block's end; a `UserError` in one ends all and is reported by the first.
+        """A context that ends when all processes have reached its end.
 
-        Nothing may be exchanged inside.
+        A `UserError` in one ends all; the failed process of the lowest rank reports it. Nothing may be exchanged
+        inside.
         """
         error: UserError | None = None
         try:
@@ -121,7 +122,7 @@ class Replicas:
                     )
 
     def copy_first(self, tensors: Iterable[Tensor]) -> None:
-        """Gives every process the tensors of the first: machines may draw initial weights that differ in a bit."""
+        """Gives every process the tensors of the first: initial weights may differ in the last bit between machines."""
         if self.size == 1:
             return
         import torch.distributed as dist
@@ -163,10 +164,13 @@ class Replicas:
         return dict(zip(values, (stacked / self.size).tolist(), strict=True))
 
     def lead(self, work: Callable[[], T]) -> T:
-        """The result of `work` in the first process, for all; the others wait, however long it takes, and `help`.
+        """Does work in the first process and returns its result in all; the others wait, and make `fakes` when asked.
 
-        That is a plain value or a tensor (`parallel.messages`). They know that the first is at work by a sign of life
-        from time to time. An error of its ends all.
+        They wait however long it takes, as the first process sends a sign of life from time to time. An error in it
+        ends all.
+
+        Args:
+            work: returns a plain value or a tensor (`parallel.messages`).
         """
         if self.size == 1:
             return work()
@@ -185,7 +189,17 @@ class Replicas:
         return value
 
     def fakes(self, num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
-        """Of `helper`'s `num` images those of the part (P, C, H, W); for the leader, inside `lead`: all help."""
+        """Images of `helper`, made by all processes together; called by the first inside `lead`.
+
+        Args:
+            num: number of images that the seed determines.
+            labels: (num,) classes; None: unconditional.
+            seed: of the images.
+            part: which of them to make.
+
+        Returns:
+            (P, C, H, W).
+        """
         import torch
         import torch.distributed as dist
 
@@ -230,7 +244,7 @@ class Replicas:
 
     def _show_life(self, done: threading.Event) -> None:
         while not done.wait(self._patience / 4):
-            with self._talking, suppress(LostProcess):  # the leader's own next word will fail as well
+            with self._talking, suppress(LostProcess):  # the leader's next message will fail as well
                 self._broadcast(("working", None))
 
     def _finish(self, done: threading.Event, alive: threading.Thread, message: tuple[str, Any]) -> None:

@@ -22,12 +22,12 @@ from torch.autograd import Function
 from steadygan.errors import LostProcess
 
 BUCKET = 1 << 26
-"""How many gradient elements travel in one exchange (256 MiB of float32)."""
+"""Gradient elements of one exchange (256 MiB of float32)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """Part number `rank` of `size` equal parts of every batch; the parts meet in `group`."""
+    """Part number `rank` of `size` equal parts of every batch; `group` holds the processes that have the others."""
 
     rank: int = 0
     size: int = 1
@@ -36,9 +36,14 @@ class Share:
     def rows(
         self, draw: Callable[..., Tensor], shape: Sequence[int], *, dim: int = 0, views: int = 1, **options: Any
     ) -> Tensor:
-        """`draw(shape, **options)`, where dimension `dim` is this share of a batch: its rows of what the whole draws.
+        """Random numbers for this share: its rows of what is drawn for the whole batch.
 
-        views: number of equal consecutive batches in the batch; this is a share of each.
+        Args:
+            draw: such as `torch.rand`; called with a shape and `options`.
+            shape: of this share's numbers.
+            dim: the dimension that counts the images.
+            views: number of equal consecutive batches in the batch; this is a share of each.
+            options: of `draw`.
         """
         if self.size == 1:
             return draw(tuple(shape), **options)
@@ -64,7 +69,7 @@ class Share:
 
     @torch.no_grad()
     def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Puts the mean over processes, the same bits on each, in the place of every tensor; a few flat exchanges."""
+        """Replaces every tensor by its mean over processes, the same bits on each, in a few flat exchanges."""
         if self.size == 1:
             return
         pending = []
@@ -97,30 +102,36 @@ def stream(device: torch.device, share: Share) -> torch.Generator:
 
 
 def share_of(generator: torch.Generator) -> Share:
-    """Whose rows are drawn from this generator: the whole batch's, if it is not a `Stream`."""
+    """The share whose rows this generator draws; the whole batch if it is not a `Stream`."""
     return generator.share if isinstance(generator, Stream) else WHOLE
 
 
 def rows(
     draw: Callable[..., Tensor], shape: Sequence[int], generator: torch.Generator, *, dim: int = 0, **options: Any
 ) -> Tensor:
-    """`draw(shape, …)` on the generator's device, e.g. `rows(torch.rand, (n, 1), generator)`: random numbers for a
-    batch of which dimension `dim` counts the images.
+    """Random numbers for a batch, e.g. `rows(torch.rand, (n, 1), generator)`.
 
     Every draw for a batch goes through here, so that several processes have different rows of the same draw.
+
+    Args:
+        draw: such as `torch.rand`; called with a shape, the generator, its device and `options`.
+        shape: of this process's numbers.
+        generator: the source of randomness, alike in all processes.
+        dim: the dimension that counts the images.
+        options: of `draw`.
     """
     share = share_of(generator)
     return share.rows(draw, shape, dim=dim, generator=generator, device=generator.device, **options)
 
 
 class Sharing:
-    """A part of a network or term whose result depends on the whole batch. `share`: of which batch it sees what."""
+    """A part of a network or term whose result depends on the whole batch; `share`: the part that it sees."""
 
     share: Share = WHOLE
 
 
 def set_share(module: nn.Module, share: Share) -> None:
-    """Tells every layer and memory in `module` of what batches it sees the share."""
+    """Tells every layer and memory in `module` which share of each batch it sees."""
     for part in module.modules():
         if isinstance(part, Sharing):
             part.share = share
@@ -164,8 +175,8 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-# A gather hands rank r's tensor to everyone, so that its gradient is the sum of what everyone made of it; and the other
-# way round. The two are each other's derivative, as often as wanted.
+# A gather copies rank r's tensor to all processes, so that its gradient is the sum of the gradients of all; and the
+# other way round. The two are each other's derivative, as often as wanted.
 class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: Share) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sheets of small images, large enough to see, and led back to their pixels; without torch, for the studio's server."""
+"""Enlarging sheets of small images, and undoing it; without torch, for the studio's server."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Stamp:
         )
 
     def sentence(self) -> str:
-        """For people who open the file's properties."""
+        """One sentence, for people who open the file's properties."""
         what = ", ".join(f"{key}={value}" for key, value in self.arguments.items() if value is not None)
         which = "" if self.index is None else f"[{self.index}]"
         named = "" if self.class_name is None else f", class {self.class_name}"

@@ -88,7 +88,7 @@ class TinyMaps(nn.Module):
             self.factor *= 2
         side = size // self.factor
         self.sides = ((side + 1) // 2, (side + 3) // 4)
-        net = TinyNet().to_empty(device="cpu")  # also where networks are built without numbers
+        net = TinyNet().to_empty(device="cpu")  # also on the meta device
         load_state(net, WEIGHTS).eval()
         self.stem = fuse_conv_bn_eval(net.stem, net.norm)
         self.blocks = nn.ModuleList(block.fused() for block in net.blocks if isinstance(block, Block))

@@ -1,1 +1,1 @@
-"""From somebody's images, a machine and some time to the settings of a run, each with its reason."""
+"""Chooses the settings of a run from the user's images, the machine's speed and the time, each with its reason."""

@@ -17,7 +17,7 @@ from steadygan.recipes.rules import Network, Rules, rules
 
 PRESET = "own-images"
 MOST_STEPS = 100_000_000
-"""More than any run takes: where there are hours, these end it."""
+"""More steps than any run takes: `train.hours` ends it."""
 LOG_SECONDS, GRID_SHARE, CHECKPOINT_SHARE, FIRST_GRID = 10, 1 / 40, 1 / 20, 10
 
 Seconds = Callable[[Config], float]
@@ -36,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chosen:
-    """All settings of a run: choices in the order in which they are told.
+    """All settings of a run: choices in the order in which they are printed.
 
     seconds: of a step, measured; images: how many images D is shown; words: what to expect.
     """
@@ -50,7 +50,7 @@ class Chosen:
 
     @property
     def overrides(self) -> list[str]:
-        """As `steadygan train own-images` takes them."""
+        """The choices as overrides of the preset own-images."""
         return [f"{choice.key}={choice.value}" for choice in self.choices if choice.key]
 
 
@@ -71,7 +71,7 @@ def choose(
         seconds: measures a step of a configuration.
         device: "cpu" or "cuda".
         threads: of torch, as they were measured.
-        hours: there are; None for as many as the table says.
+        hours: to train; None: as many as the table says.
         size: of the training images; None to choose.
         table: of rules; None for the one in the package.
 
@@ -148,7 +148,7 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
 
 
 def _of_the_augmentation(look: Look, images: int, table: Rules) -> Choice:
-    """Of a run that shows D so many images."""
+    """Augmentation of a run that shows D so many images."""
     augment, passes = table.augment, images / look.count
     if passes <= augment.passes:
         return Choice("augment.diffaugment.policy", "[]", f"{augment.otherwise}: {passes:.0f} times", "augmentation")
@@ -228,5 +228,5 @@ def _network(
 
 
 def _times_the_work(taken: Network, row: Network) -> float:
-    """How much longer a step takes at least than the one measured; spares measuring what cannot fit."""
+    """Least factor by which a step takes longer than the one measured: networks that cannot fit are not measured."""
     return 0.5 * (row.size / taken.size) ** 2 * max(1.0, row.width / taken.width)

@@ -21,7 +21,7 @@ from steadygan.runs.outputs import run_of
 
 STEPS = 10_000
 NOT_KEPT = ("path", "root", "fraction", "max_images", "seed")
-"""Of a source run's data section: they are of its images."""
+"""Keys of a source run's data section that belong to its own images."""
 
 
 def fine_tuning(images: str, source: str, overrides: Sequence[str]) -> Config:
@@ -53,7 +53,7 @@ def fine_tuning(images: str, source: str, overrides: Sequence[str]) -> Config:
 
 
 def _of_run(run: Path) -> dict[str, Any]:
-    """A run's configuration without what is of its images, its length and its start."""
+    """A run's configuration without its images, its length and its initial weights."""
     file = run / "config.yaml"
     tree = parse_yaml(read_text(file), file)
     if not isinstance(tree, dict) or not all(isinstance(tree.get(key, {}), dict) for key in ("data", "train")):

@@ -13,7 +13,7 @@ from steadygan.data.describe import describe
 from steadygan.data.source import open_source
 
 LOOKED_AT = 2000
-"""How many images, evenly spaced, are decoded; files are counted all."""
+"""Most images that are decoded, evenly spaced; all files are counted."""
 MIRROR_SIDE, MIRROR_IMAGES = 16, 1000
 ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 

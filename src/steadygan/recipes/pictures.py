@@ -1,4 +1,4 @@
-"""Pictures of a run on somebody's images: what D sees at the start, how samples came to be at the end."""
+"""Pictures of a run on the user's images: training images as D sees them, and a film of the samples."""
 
 from __future__ import annotations
 

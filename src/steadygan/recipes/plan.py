@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """The same run, spelt out."""
+        """The command that trains the same, with every choice as an override."""
         return command_line("train", PRESET, *self.chosen.overrides, *self.extra, "--out", own_directory(self.name))
 
     @property
     def hours(self) -> float:
-        """There are."""
+        """Hours of training."""
         hours = self.config.train.hours
         assert hours is not None
         return hours
@@ -79,7 +79,7 @@ class Plan:
         return lines
 
     def to_yaml(self) -> str:
-        """The same as a file for `steadygan train FILE.yaml`, each key with its reason."""
+        """The plan as a file for `steadygan train FILE.yaml`, each key with its reason."""
         tree: dict[str, object] = {}
         reasons: dict[tuple[str, ...], str] = {}
         for choice in self.chosen.choices:

@@ -16,7 +16,7 @@ from steadygan.data.source import Source
 from steadygan.estimate import estimate_cost, seconds_per_step
 
 SECONDS = 1.0
-"""For each measurement, if three steps do not take longer."""
+"""Seconds of a measurement, or as many as three steps take if that is longer."""
 GAIN = 1.1
 """More threads are used if they make a step faster by this factor."""
 
@@ -91,7 +91,7 @@ class Machine:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

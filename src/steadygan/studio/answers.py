@@ -16,11 +16,11 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Missing(Exception):
-    """Something that the table does not have."""
+    """Something that is not in the table of runs."""
 
 
 class Refused(Exception):
-    """Something that this studio was not started for."""
+    """Something that this studio was not started to do."""
 
 
 def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
@@ -33,9 +33,9 @@ def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
 
 
 def threaded(work: Callable[[Request], Any]) -> Handler:
-    """A handler of a function that may wait for files or other processes. What is no response is answered as JSON.
+    """A handler of a function that may wait for files or other processes; a result that is no response is sent as JSON.
 
-    A server that ends does not wait for the function.
+    A server that shuts down does not wait for the function.
     """
 
     async def handler(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The measurements of a run by column, however many there are, and what of them a screen can show."""
+"""The measurements of a run by column, however many there are, thinned to what a screen can show."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Columns:
 
     @property
     def exact(self) -> bool:
-        """Whether all that is known is of all lines."""
+        """Whether every line of the file has been read."""
         return self._overview is None
 
     def refresh(self) -> None:
-        """Takes what is new in the file. Of very much it takes a sample first, and the rest in another thread.
+        """Reads what is new in the file. Of a very long file it reads a sample first, and the rest in another thread.
 
         A link is not followed, and a pipe not opened.
         """

@@ -74,7 +74,7 @@ class Ask(BaseModel):
 
 
 class Plan(BaseModel):
-    """A run to be: a preset, data by id, and settings."""
+    """A run to be started: a preset, data by id, and settings."""
 
     model_config = ConfigDict(extra="forbid")
     preset: Annotated[str, Field(max_length=200)]

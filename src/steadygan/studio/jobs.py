@@ -91,7 +91,7 @@ def chosen(command: list[str]) -> list[list[str]]:
 
 
 def _printed(command: list[str]) -> list[str]:
-    """The lines of a command that only tells."""
+    """The lines printed by a command that starts no training."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "steadygan", *command],

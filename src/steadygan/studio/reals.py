@@ -31,7 +31,7 @@ Answer = tuple[dict[str, Any], bytes]
 
 CHUNK_BYTES = 64 << 20
 AMONG_REALS = 200
-"""How many training images are asked for their own nearest one, as a yardstick."""
+"""Number of training images whose own nearest one is measured, for comparison."""
 
 
 class Training:

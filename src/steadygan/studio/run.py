@@ -26,11 +26,11 @@ STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
 SILENCE = 90
 """Seconds without a heartbeat after which a run that says it is running has lost contact."""
 LARGEST = 8 << 20
-"""Bytes of a configuration, provenance or manifest from which on it is not read: none that was written is as large."""
+"""Bytes of a configuration, provenance or manifest from which on it is not read: steadygan writes none as large."""
 SETTLED = 2.0
 """Seconds after which a folder's time of change tells whether it changed again."""
 NEEDED = ("manifest.json", "weights.safetensors")
-"""The files without which a checkpoint is none."""
+"""The files that every checkpoint has."""
 CHANGING = ("metrics.jsonl", "status.json", "samples", "checkpoints")
 """What a training adds to."""
 NOWHERE = Path(os.devnull, "nowhere")
@@ -101,7 +101,7 @@ class RunFiles:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The tree as it was written: what this version would make of it is not what the run was."""
+        """The configuration as it was written, not completed with the defaults of this version."""
         return self._cached(("config.yaml",), _read_yaml, {})
 
     @property

@@ -86,7 +86,7 @@ class Translations:
         try:
             picture = eight_bit(open_image(base64.b64decode(image)), translator.channels)
         except Exception as error:  # Decoders raise nearly anything on damaged bytes.
-            raise UserError(f"this file is no image that can be read: {reason(error)}") from None
+            raise UserError(f"this file is not a readable image: {reason(error)}") from None
         if max(picture.size) > LONGEST:
             picture.thumbnail((LONGEST, LONGEST))
         pixels = torch.from_numpy(planes(picture).copy())

@@ -70,7 +70,7 @@ def routes(studio: Any) -> list[Route]:
             raise Missing(f"the sheet of step {step} cannot be read") from None
         if not data.startswith(b"\x89PNG\r\n\x1a\n"):
             raise sheets.Damaged(f"the sheet of step {step} is damaged")
-        if "plain" in request.query_params:  # a pixel an image's pixel, for whoever cuts tiles out of it
+        if "plain" in request.query_params:  # at the images' own size, for pages that cut tiles out of it
             data = studio.cache.get(("plain", str(path), tag), lambda: sheets.png(sheets.open_sheet(path)))
         return Response(data, media_type="image/png", headers={"etag": tag, "cache-control": "private, max-age=5"})
 

@@ -20,7 +20,7 @@ Answer = tuple[dict[str, Any], bytes]
 
 
 def bound_memory(gib: float) -> None:
-    """Lets this process hold so much and no more, where the system can: a network too large fails, and nothing else."""
+    """Bounds the memory of this process, where the system can: a network that is too large fails, and nothing else."""
     try:
         import resource
 

@@ -59,7 +59,7 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
     for part in parts:
         names = _names(part.value)
         if is_pixel_critic(names):
-            raise Refused("a discriminator of single pixels (netD=pixel); ours judge patches")
+            raise Refused("a discriminator of single pixels (netD=pixel); ours score patches")
         kind = "D" if is_critic(names) else "G"
         name = _role(part, kind, alone=len([other for other in parts if is_critic(_names(other.value))]) <= 1)
         if name in found:
@@ -82,7 +82,7 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
         result.critic = next(iter(critics.values()))[0] | {"size": description["size"]}
         images, channels = result.critic["channels"], description["channels"]
         if images not in (channels, 2 * channels):
-            raise Refused(f"D judges {images} channels, G makes {channels}")
+            raise Refused(f"D scores {images} channels, G makes {channels}")
         result.critic["channels"] = channels
         result.critic["options"]["images"] = images // channels
     for name, (_, tensors, left) in found.items():

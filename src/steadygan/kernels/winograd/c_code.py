@@ -1,4 +1,4 @@
-"""Stencils in C: one pass over memory, all sums in float32, what several sums share taken once."""
+"""Stencils in C: one pass over memory, all sums in float32, what several sums share computed once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain, combinations, product
 from steadygan.kernels.winograd.stencils import Stencil, TermOfSum
 
 WIDTH = 16
-"""C must be a multiple: so many numbers, or a part of them, are a vector of the processor."""
+"""The number of channels C must be a multiple of this: a vector of the processor holds so many numbers or fewer."""
 
 HEAD = """
 #include <stdint.h>
@@ -54,9 +54,15 @@ Sum = dict[str, float]
 def write_stencil(
     stencil: Stencil, source: str, target: str, *, rectify: bool = False, biased: bool = False, masked: bool = False
 ) -> str:
-    """A C function `stencil` that does what the stencil does, from numbers of one C type to numbers of another.
+    """The C function `stencil` for one stencil, two types and one choice of options.
 
-    It has the options it is written with alone: relu(source), a bias added, zero where a mask is not positive.
+    Args:
+        stencil: the sums.
+        source: C type of the numbers read.
+        target: C type of the numbers written.
+        rectify: read relu(source).
+        biased: add a bias.
+        masked: write zero where a mask is not positive.
     """
     return "\n".join(
         (
@@ -90,7 +96,7 @@ def _places(stencil: Stencil, source: str) -> Iterator[str]:
 def _read(stencil: Stencil, source: str, rectify: bool) -> Iterator[str]:
     """A vector of each line, and the sums down.
 
-    The next tile's are fetched meanwhile: the lines of a tile are more streams than processors foresee by themselves.
+    The next tile's lines are prefetched meanwhile: they are more streams than a hardware prefetcher follows.
     """
     used = _lines(stencil)
     for column in (_at(*line) for line in used):
@@ -165,7 +171,7 @@ def write_sums(sums: Mapping[str, Sum]) -> Iterator[str]:
 
 
 def _are_twins(a: Sum, b: Sum) -> bool:
-    """Whether sums differ in some signs alone, and taking them together saves anything."""
+    """Whether two sums differ in some signs alone, and computing them together saves operations."""
     if len(a) < 3 or a.keys() != b.keys() or any(abs(a[x]) != abs(b[x]) for x in a):
         return False
     return len({a[x] == b[x] for x in a}) == 2

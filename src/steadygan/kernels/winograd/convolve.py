@@ -36,26 +36,30 @@ from steadygan.kernels.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.kernels.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 64, 1024
-"""Below these, the transforms cost more than they save. Pixels: a batch's, of the larger image at a resampling."""
+"""Below these the transforms cost more than they save. Pixels: of all images of a batch, at the larger size if they
+are resampled."""
 CHUNK = 16 << 20
 """Bytes of transformed images at a time, so that they stay in the caches until they are multiplied."""
 _stands_for: ContextVar[float] = ContextVar("stands_for", default=1)
-"""The factor by which the current arithmetic is scaled: more than 1 only for tensors without data."""
+"""See `stands_for`."""
 _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
 
 
 def stands_for() -> float:
-    """Of how much arithmetic what this thread does now is a sample: 1, but within convolutions of fake tensors."""
+    """The factor by which arithmetic of this thread is to be counted at the moment.
+
+    1, except within convolutions of fake tensors, which carry out a part and skip the rest.
+    """
     return _stands_for.get()
 
 
 def form_for(x: Tensor) -> Form | None:
-    """How to convolve images (N, C, H, W) with a 3×3 kernel that keeps the side; None where no form suits the sides."""
+    """The form for images (N, C, H, W) and a 3×3 kernel that keeps the side; None where no form suits the sides."""
     return _first_of((QUADS, PAIRS), x, scale=1)
 
 
 def doubling_for(x: Tensor, *, scale: int) -> Form | None:
-    """The same for images next to a doubling of sides; x is `scale` (1 or 2) times the smaller image's."""
+    """The form for a convolution next to a doubling of sides; x is `scale` (1 or 2) times the smaller image's."""
     return _first_of((DOUBLING,), x, scale)
 
 
@@ -168,7 +172,7 @@ def _to_output(
     factors = _factors(form, kernel, x.dtype, turned=True)
     y = x.new_empty(len(x), *(form.scale * side for side in x.shape[1:3]), factors.shape[2])
     for some_x, some_y, some_mask in _chunks(form, x, y, mask):
-        form.merge(torch.bmm(form.spread(some_x, rectify), factors), some_y, bias, some_mask)
+        form.transform_output(torch.bmm(form.transform_input(some_x, rectify), factors), some_y, bias, some_mask)
     return y
 
 
@@ -177,7 +181,9 @@ def _to_input(form: Form, y: Tensor, kernel: Tensor, *, rectify: bool = False, m
     factors = _factors(form, kernel, y.dtype)
     x = y.new_empty(len(y), *(side // form.scale for side in y.shape[1:3]), factors.shape[2])
     for some_x, some_y, some_mask in _chunks(form, x, y, mask):
-        form.collect(torch.bmm(form.scatter(some_y, rectify), factors), some_x, some_mask)
+        form.transform_input_transposed(
+            torch.bmm(form.transform_output_transposed(some_y, rectify), factors), some_x, some_mask
+        )
     return x
 
 
@@ -185,25 +191,28 @@ def _to_kernel(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype, *, rectify:
     """rectify: relu(y) in place of y."""
     by_factors = _no_factors(form, x, y, dtype)
     for some_x, some_y in _chunks(form, x, y):
-        add_product(by_factors, form.scatter(some_y, rectify).transpose(1, 2), form.spread(some_x))
+        add_product(
+            by_factors, form.transform_output_transposed(some_y, rectify).transpose(1, 2), form.transform_input(some_x)
+        )
     return form.kernel_of(by_factors)
 
 
 def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tuple[Tensor, Tensor]:
-    """ToInput and ToKernel, y scattered once for both; rectify: what x went through."""
+    """ToInput and ToKernel, with one transform of y for both; rectify: x went through a ReLU."""
     factors = _factors(form, kernel, y.dtype)
     by_x, by_factors = torch.empty_like(x), _no_factors(form, x, y, kernel.dtype)
     for some_x, some_y, some_by_x in _chunks(form, x, y, by_x):
-        parts = form.scatter(some_y)
-        form.collect(torch.bmm(parts, factors), some_by_x, some_x if rectify else None)
-        add_product(by_factors, parts.transpose(1, 2), form.spread(some_x, rectify))
+        parts = form.transform_output_transposed(some_y)
+        form.transform_input_transposed(torch.bmm(parts, factors), some_by_x, some_x if rectify else None)
+        add_product(by_factors, parts.transpose(1, 2), form.transform_input(some_x, rectify))
     return by_x, form.kernel_of(by_factors)
 
 
 def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = False) -> Tensor:
     """form.factors, (P, C, C') if turned and (P, C', C) if not.
 
-    Those of a kernel that is not trained are kept for as long as it is; not of a parameter, which would never end.
+    Those of a kernel that is not trained are kept for its lifetime, but not those of a `Parameter`, which may be as
+    long as the process.
     """
     keep = not (kernel.requires_grad or kernel.is_inference() or isinstance(kernel, Parameter))
     version, made = _KEPT.get(kernel, (None, {})) if keep else (None, {})
@@ -211,7 +220,9 @@ def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = F
         _KEPT[kernel] = kernel._version, (made := {})
     if (key := (form, dtype, turned)) not in made:
         factors = form.factors(kernel, dtype)
-        made[key] = factors.transpose(1, 2).contiguous() if turned else factors  # or every product would copy them
+        made[key] = (
+            factors.transpose(1, 2).contiguous() if turned else factors
+        )  # otherwise every product would copy them
     return made[key]
 
 
@@ -229,7 +240,7 @@ def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """A few images at a time; None for None. Of tensors without numbers the first few, for all the rest."""
+    """A few images at a time; None for None. Of fake tensors only the first few, which stand for the rest."""
     count = min(len(x), max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size()))))
     if isinstance(x, FakeTensor):
         before = _stands_for.set(len(x) / count)

@@ -1,4 +1,4 @@
-"""The Winograd forms: input and output transforms and their sizes."""
+"""The Winograd forms: transforms of input, kernel and output, and their sizes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from steadygan.kernels.winograd.stencils import Stencil, of_matrix
 class Form:
     """A convolution with 3 weights along one axis, in l products for each tile; the same along both axes for images.
 
-    A tile of the input is transformed into l sums, the kernel into l factors, and their products into a tile of
-    the output. Images are (n, H, W, C), contiguous, and their sides must suit (`suits`).
+    A tile of the input is transformed into l sums, the kernel into l factors, and their products into a tile of the
+    output. Images are (n, H, W, C), contiguous, and their sides must suit (`suits`).
     """
 
     _kernel: Stencil
-    _spread: Stencil
-    _merge: Stencil
+    _input: Stencil
+    _output: Stencil
 
     @property
     def lines(self) -> int:
-        """l."""
-        return len(self._spread.sums)
+        """l, the number of products along one axis of a tile."""
+        return len(self._input.sums)
 
     @property
     def parts(self) -> int:
@@ -38,16 +38,16 @@ class Form:
     @property
     def scale(self) -> int:
         """The output's sides in units of the input's."""
-        return len(self._merge.sums) // self._spread.lines
+        return len(self._output.sums) // self._input.lines
 
     @property
     def growth(self) -> float:
         """The size of the transformed image, relative to the input."""
-        return self.parts / self._spread.lines**2
+        return self.parts / self._input.lines**2
 
     def suits(self, h: int, w: int) -> bool:
         """Whether images of such sides can be cut into tiles."""
-        return h % self._spread.lines == 0 and w % self._spread.lines == 0
+        return h % self._input.lines == 0 and w % self._input.lines == 0
 
     def factors(self, kernel: Tensor, dtype: torch.dtype) -> Tensor:
         """(C', C, 3, 3) → (P, C', C), the transformed kernel that the transformed image is multiplied with."""
@@ -64,21 +64,23 @@ class Form:
         native.run(self._kernel.transposed, self._tiles_of_factors(factors), kernel[:, None, None])
         return kernel.permute(0, 3, 1, 2)
 
-    def spread(self, x: Tensor, rectify: bool = False) -> Tensor:
-        """(n, H, W, C) → (P, t, C), of relu(x) with `rectify`; t is that of the tiles or, of zeros, one more."""
-        return self._apart(self._spread, x, rectify)
+    def transform_input(self, x: Tensor, rectify: bool = False) -> Tensor:
+        """(n, H, W, C) → (P, t, C), of relu(x) with `rectify`; t: the number of tiles, or one more, of zeros."""
+        return self._apart(self._input, x, rectify)
 
-    def collect(self, parts: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
-        """The transpose of `spread`, written into x; zero where a mask (n, H, W, C) is not positive."""
-        self._together(self._spread.transposed, parts, x, None, mask)
+    def transform_input_transposed(self, parts: Tensor, x: Tensor, mask: Tensor | None = None) -> None:
+        """The transpose of `transform_input`, written into x; zero where a mask (n, H, W, C) is not positive."""
+        self._together(self._input.transposed, parts, x, None, mask)
 
-    def merge(self, parts: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> None:
+    def transform_output(
+        self, parts: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
+    ) -> None:
         """(P, t, C') → (n, H', W', C'), written into y, plus a bias (C',); zero where a mask is not positive."""
-        self._together(self._merge, parts, y, bias, mask)
+        self._together(self._output, parts, y, bias, mask)
 
-    def scatter(self, y: Tensor, rectify: bool = False) -> Tensor:
-        """The transpose of `merge`, without the bias, of relu(y) with `rectify`."""
-        return self._apart(self._merge.transposed, y, rectify)
+    def transform_output_transposed(self, y: Tensor, rectify: bool = False) -> Tensor:
+        """The transpose of `transform_output`, without the bias, of relu(y) with `rectify`."""
+        return self._apart(self._output.transposed, y, rectify)
 
     def _apart(self, stencil: Stencil, image: Tensor, rectify: bool) -> Tensor:
         tiles = cut(image, stencil.lines)
@@ -111,20 +113,26 @@ def cut(image: Tensor, side: int) -> Tensor:
     return image.view(n, h // side, side, w // side, side, c).transpose(2, 3)
 
 
-def form(kernel: list[list[float]], spread: list[list[float]], merge: list[list[float]]) -> Form:
-    """Of matrices: kernel (l, 3); spread (l, s + 2), of a tile and of a pixel on either side; merge (s', l)."""
-    step = len(spread[0]) - 2
+def form(kernel: list[list[float]], of_input: list[list[float]], of_output: list[list[float]]) -> Form:
+    """A form of matrices (Lavin and Gray's G, Bᵀ and Aᵀ).
+
+    Args:
+        kernel: (l, 3).
+        of_input: (l, s + 2), for a tile of s pixels and one pixel on either side.
+        of_output: (s', l), for a tile of s' pixels.
+    """
+    step = len(of_input[0]) - 2
     return Form(
         of_matrix(kernel, step=3, margin=0),
-        of_matrix(spread, step=step, margin=1),
-        of_matrix(merge, step=len(kernel), margin=0),
+        of_matrix(of_input, step=step, margin=1),
+        of_matrix(of_output, step=len(kernel), margin=0),
     )
 
 
 PAIRS = form(
     kernel=[[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
-    spread=[[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
-    merge=[[-1, 1, 1, 0], [0, 1, -1, -1]],
+    of_input=[[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
+    of_output=[[-1, 1, 1, 0], [0, 1, -1, -1]],
 )
 """F(2, 3): 4 products for 2 pixels, where 6 are plain."""
 
@@ -144,13 +152,13 @@ def quads(a: float) -> Form:
             *([at_b, sign * b * at_b, b * b * at_b] for sign in (1, -1)),
             [0, 0, 1],
         ],
-        spread=[
+        of_input=[
             [1, 0, -s, 0, 1, 0],
             *([0, -sign * a * b * b, -b * b, sign * a, 1, 0] for sign in (1, -1)),
             *([0, -sign * b * a * a, -a * a, sign * b, 1, 0] for sign in (1, -1)),
             [0, 1, 0, -s, 0, 1],
         ],
-        merge=[
+        of_output=[
             [1, 1, 1, 1, 1, 0],
             [0, a, -a, b, -b, 0],
             [0, a * a, a * a, b * b, b * b, 0],
@@ -169,12 +177,12 @@ DOUBLING = Form(
     ),
     Stencil(5, (((0, 4, 1), (-1, 2, 1)), ((0, 0, 1), (0, 2, 1)), ((0, 1, 1), (0, 2, 1)), ((0, 3, 1), (0, 2, 1)))),
 )
-"""Of an image whose every pixel is there twice: 5 products for 4 pixels, where 12 are plain, and 8 folded.
+"""For an image in which every pixel is repeated: 5 products for 4 pixels, where 12 are plain, and 8 folded.
 
 For kernel k, its sum s and pixels x[0], x[1] of a tile, four pixels are
     y[0] = k0 x[-1] + (k1 + k2) x[0] = s x[-1] + (k1 + k2)(x[0] - x[-1])
     y[1] = (k0 + k1) x[0] + k2 x[1]  = s x[1] + (k0 + k1)(x[0] - x[1])
     y[2] = k0 x[0] + (k1 + k2) x[1]  = s x[1] + k0 (x[0] - x[1])
     y[3] = (k0 + k1) x[1] + k2 x[2]  = s x[1] + k2 (x[2] - x[1]),
-and s x[-1] is the tile's before.
+where s x[-1] was already computed for the tile before.
 """

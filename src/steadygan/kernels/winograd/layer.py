@@ -12,7 +12,7 @@ from steadygan.kernels.winograd.native import obstacle
 class Winograd(nn.Module):
     """The part shared by layers with a kernel `weight` (C', C, k, k) that can convolve with fewer products.
 
-    winograd: they do, where the input allows it; not another result.
+    winograd: whether they do, where the input's sides allow it; the result differs by rounding alone.
     """
 
     weight: Tensor
@@ -32,9 +32,9 @@ def pays(device: torch.device) -> bool:
 
 
 def set_winograd(module: nn.Module, winograd: bool) -> int:
-    """Tells every convolution in `module` that suits it whether to multiply less; returns how many suit it.
+    """Switches the Winograd transform on or off in every convolution that suits it; returns how many do.
 
-    Where it pays: `pays`. With `fold` off, convolutions next to a resampling do so at the larger size.
+    `pays` says where it is faster. With `fold` off, convolutions next to a resampling use it at the larger size.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, Winograd) and layer.suits_winograd()]
     for layer in layers:

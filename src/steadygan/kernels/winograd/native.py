@@ -24,9 +24,9 @@ C_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 """How far the results of a function may be from torch's, relative to the largest."""
 Key = tuple[Stencil, tuple[torch.dtype, torch.dtype], tuple[bool, bool, bool]] | None
-"""A stencil's function by its types and options; None: `ADD`."""
+"""Names a function: a stencil, the types of its numbers and its options; None: `ADD`."""
 _KNOWN: dict[Key, ctypes.CDLL | str] = {}
-"""Their code, or why there is none."""
+"""The code of functions, or why there is none."""
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
     code = _code((stencil, kinds, options)) if suits(source, target, mask) else None
     if code is None:
         stencil(source, target, bias, rectify=rectify, mask=mask)
-    elif not isinstance(source, FakeTensor):  # which has no numbers to add
+    elif not isinstance(source, FakeTensor):  # of which only the shape is needed
         _run_code(code, source, target, bias, mask)
 
 
@@ -58,17 +58,17 @@ def _run_code(code: ctypes.CDLL, source: Tensor, target: Tensor, bias: Tensor | 
 
 
 def _code(key: Key) -> ctypes.CDLL | None:
-    """The code of a function, None where torch's operators do it."""
+    """The code of a function; None where torch's operators are used."""
     found = _find(key)
     return None if isinstance(found, str) else found
 
 
 def _find(key: Key) -> ctypes.CDLL | str:
-    """The code of a function, or why there is none. What is only not built yet is looked for again the next time."""
+    """The code of a function, or why there is none. One that is not compiled yet is looked for again."""
     if key not in _KNOWN:
         found: ctypes.CDLL | str
         try:
-            with _disable_current_modes(), torch.no_grad():  # nobody's fake tensors, nor arithmetic that one counts
+            with _disable_current_modes(), torch.no_grad():  # no fake tensors, and arithmetic that is not counted
                 found = _checked(key)
         except NotBuiltError as error:
             return str(error)

@@ -29,7 +29,7 @@ class Stencil:
 
     @cached_property
     def transposed(self) -> Stencil:
-        """From the target's lines back to the source's: also this one's derivative."""
+        """The transpose, from the target's lines to the source's: also the derivative."""
         back: list[list[TermOfSum]] = [[] for _ in range(self.lines)]
         for p, terms in enumerate(self.sums):
             for away, i, factor in terms:
@@ -97,5 +97,5 @@ def _own_first(terms: Sequence[TermOfSum]) -> tuple[TermOfSum, ...]:
 
 
 def _meeting(x: Tensor, away: int, axis: int) -> Tensor:
-    """Those tiles along the axis that have one so many tiles away."""
+    """The tiles along an axis that have a neighbour `away` tiles from them."""
     return x.narrow(axis, max(0, -away), x.shape[axis] - abs(away))

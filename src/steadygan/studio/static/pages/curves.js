@@ -13,7 +13,7 @@ export function groupsOf(columns) {
   const take = (test) => columns.filter((name) => rest.has(name) && test(name)).map((name) => { rest.delete(name); return name; });
   const groups = [];
   const put = (key, title, names, more = {}) => { if (names.length) groups.push({ key, title, columns: names, ...more }); };
-  put("losses", "Adversarial losses", take((name) => /^[DG][^/]*\/adversarial/.test(name)), { note: "Neither should run off to zero or to the sky; a slow drift is normal." });
+  put("losses", "Adversarial losses", take((name) => /^[DG][^/]*\/adversarial/.test(name)), { note: "Neither should fall to zero or grow without bound; a slow drift is normal." });
   put("accuracy", "D’s accuracy", take((name) => name.startsWith("D_accuracy")), { note: "A widening gap between training and held-out reals is D memorising its data.", between: ["D_accuracy_train", "D_accuracy_heldout"] });
   put("diversity", "Diversity of the fakes", take((name) => name === "G_diversity"), { note: "The spread of the fakes as a share of the reals’: near 1 is good, near 0 is collapse." });
   put("gradients", "Gradient norms", take((name) => /\/grad_norm$/.test(name)));

@@ -1,4 +1,4 @@
-// Where a run comes from, its configuration, its checkpoints; what can be taken along.
+// Where a run comes from, its configuration, its checkpoints, and its exports.
 
 import { complain, copyable, count, fill, h, menu, quoted } from "../lib/dom.js";
 import { savePosted } from "../lib/api.js";
@@ -21,12 +21,12 @@ export function facts(body, run) {
     ? [[`${about.program} translate ${place} --input FOLDER --out FOLDER`, "the command to translate images"], [`import steadygan\n\ntranslator = steadygan.load_translator(${name})\nimages = translator.translate(pixels, "a2b")  # uint8, (N, C, H, W)`, "the Python lines"]]
     : [[`${about.program} sample ${place} --num 64`, "the command for samples"], [`${about.program} export ${place} --to hub:USER/NAME`, "the command for the Hugging Face Hub"], [`import steadygan\n\ngenerator = steadygan.load(${name})\nimages = generator.sample(16, seed=0)`, "the Python lines"]];
   const checkpoints = h("section", { class: "panel stack" });
-  const list = (found) => fill(checkpoints, h("h2", null, "Checkpoints"), found.checkpoints.length ? h("div", { class: "scroll tall" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "step"), !run.translates && h("th", null, "take along"), h("th", null, "generator"), h("th", null, "SHA-256 of the weights"))), h("tbody", null, [...found.checkpoints].reverse().map((one) => h("tr", null, h("td", { class: "nowrap" }, count(one.step), one.best && " (best)"), !run.translates && h("td", null, forms(one.step)), h("td", null, one.generator ? `${one.generator.kind ?? ""} ${one.generator.size ?? ""}²` : "not readable"), h("td", { class: "mono" }, one.sha256?.slice(0, 16) ?? "–")))))) : h("p", { class: "muted" }, "None yet."),
+  const list = (found) => fill(checkpoints, h("h2", null, "Checkpoints"), found.checkpoints.length ? h("div", { class: "scroll tall" }, h("table", null, h("thead", null, h("tr", null, h("th", null, "step"), !run.translates && h("th", null, "export"), h("th", null, "generator"), h("th", null, "SHA-256 of the weights"))), h("tbody", null, [...found.checkpoints].reverse().map((one) => h("tr", null, h("td", { class: "nowrap" }, count(one.step), one.best && " (best)"), !run.translates && h("td", null, forms(one.step)), h("td", null, one.generator ? `${one.generator.kind ?? ""} ${one.generator.size ?? ""}²` : "not readable"), h("td", { class: "mono" }, one.sha256?.slice(0, 16) ?? "–")))))) : h("p", { class: "muted" }, "None yet."),
       !run.translates && h("p", { class: "small muted" }, "Export: the averaged generator alone. The zip has safetensors, its description, a model card with scores and protocols, and a sheet of seeds 0 to 31; steadygan.load opens it. ONNX runs in a browser too."));
   list(run);
   fill(body,
     checkpoints,
-    h("section", { class: "panel stack" }, h("h2", null, "Use it elsewhere"), uses.map(([text, label]) => copyable(text, label)), run.state !== "running" && copyable(`${about.program} train ${place} --resume ${run.hours ? `train.hours=${2 * run.hours}` : `train.steps=${2 * (run.steps ?? run.step)}`}`, "the command to train on")),
+    h("section", { class: "panel stack" }, h("h2", null, "Use it elsewhere"), uses.map(([text, label]) => copyable(text, label)), run.state !== "running" && copyable(`${about.program} train ${place} --resume ${run.hours ? `train.hours=${2 * run.hours}` : `train.steps=${2 * (run.steps ?? run.step)}`}`, "the command to train longer")),
     origin && Object.values(origin).some(Boolean) && h("section", { class: "panel stack" }, h("h2", null, "Recipe"), h("div", { class: "tree" }, tree(origin))),
     h("section", { class: "panel stack" }, h("h2", null, "Configuration"), h("div", { class: "tree" }, tree(config, 2))),
     h("section", { class: "panel stack" }, h("h2", null, "Provenance"), h("div", { class: "tree" }, tree(run.provenance, 2))));

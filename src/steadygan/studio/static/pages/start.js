@@ -74,7 +74,7 @@ function page(main, options) {
   const preview = latest(async () => {
     try {
       const answer = await pixels("/api/control/preview", plan());
-      const titles = [["as they are cut", "centre square, resized"], ["as D sees them", answer.policy.length ? `DiffAugment: ${answer.policy.join(", ")}` : "no DiffAugment"], ["as consistency moves them", answer.consistent ? "CR or bCR compares D on these with the ones above" : "no consistency term uses this"]];
+      const titles = [["as they are cropped", "centre square, resized"], ["as D sees them", answer.policy.length ? `DiffAugment: ${answer.policy.join(", ")}` : "no DiffAugment"], ["as consistency terms augment them", answer.consistent ? "CR or bCR compares D on these with the ones above" : "no consistency term uses this"]];
       fill(seen, titles.map(([title, note], row) => h("div", null, h("p", { class: "small" }, h("b", null, title), h("span", { class: "muted" }, ` · ${note}`)), h("div", { class: "line" }, Array.from({ length: answer.count }, (_, i) => { const canvas = h("canvas", { class: grain(answer.width), role: "img", "aria-label": `image ${i + 1} ${title}` }); paint(canvas, answer, row * answer.count + i); return canvas; })))));
     } catch (error) { fill(seen, h("p", { class: "note warn" }, error.message)); }
   });

@@ -85,8 +85,8 @@ export function steer(body, run, { more: [wanted] }) {
   when(run);
   fill(body, h("div", { class: "steering" }, h("div", { class: "stack" },
     h("section", { class: "panel stack" }, h("h2", null, "This run"), actions, h("p", { class: "small muted" }, "A request is a small file in the run’s directory; the training takes it at its next step. The same from a terminal:"), copyable(["stop", "pause", "resume"].map((what) => `${about.program} ${what} ${quoted(run.place)}`).join("\n") + `\n${about.program} branch ${quoted(run.place)} KEY=VALUE --out NEW`, "the commands")),
-    h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Takes the run up from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
-    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "A new run that starts where a checkpoint of this one was, under other settings. This one stays as it is."), branching)),
+    h("section", { class: "panel stack" }, h("h2", null, "Train on"), h("p", { class: "muted" }, "Resumes the run from its newest checkpoint."), h("div", { class: "row" }, h("label", { class: "check" }, "to step", more), onward))),
+    h("section", { class: "panel stack" }, h("h2", null, "Branch"), h("p", { class: "muted" }, "Starts a new run from a checkpoint of this one, with changed settings. This run is not changed."), branching)),
     jobs);
   const started = jobList(jobs);
   return { leave: started.stop, changed: when };
