@@ -173,7 +173,9 @@ def test_a_verdict_is_shown_as_it_is_given(
 
     class Verdict:
         def as_json(self) -> dict[str, Any]:
-            return {"kind": "memorises", "sentence": "D is memorising.", "since_step": 7}
+            keys = ("optim.g.lr", "objective.terms.r1.weight", "model.width", "train.phases")
+            advice = [{"key": key} for key in keys]
+            return {"kind": "memorises", "sentence": "D is memorising.", "since_step": 7, "advice": advice}
 
     def judge(rows: list[Any], scores: list[Any], status: str, *, config: dict[str, Any]) -> Verdict:
         assert (len(rows), len(scores), status, config["objective.loss"]) == (10, 2, "running", "hinge")
@@ -182,6 +184,7 @@ def test_a_verdict_is_shown_as_it_is_given(
     monkeypatch.setattr("steadygan.studio.health.diagnose", judge)
     found = client.get(address).json()
     assert (found["sentence"], found["since_step"]) == ("D is memorising.", 7)
+    assert [advice["branch"] for advice in found["advice"]] == [True, True, False, False]
 
 
 class Page:
