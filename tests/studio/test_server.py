@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from studio_runs import Open, id_of, write_run
+from studio_runs import PROTOCOL, Open, id_of, write_run
 
 from steadygan.runs.requests import take
 from steadygan.studio.catalogue import Catalogue
@@ -142,6 +144,29 @@ def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path
     assert found["groups"] == [0, 0]
     assert [row[0]["last"] for row in found["table"]] == [[10, 5.0], [10, 5.0]]
     assert client.get("/api/compare?runs=unknown").status_code == 404
+
+
+def test_what_json_cannot_hold_hides_no_run(open_studio: Open, root_of_runs: Path) -> None:
+    """Numbers that are not finite, and a name that is no UTF-8."""
+    run = write_run(root_of_runs / "cafe").rename(root_of_runs / os.fsdecode(b"caf\xe9"))
+    with (run / "scores.jsonl").open("a") as file:
+        protocol = {**PROTOCOL, "num_fake": math.inf}
+        file.write(json.dumps({"step": 11, "FD-digits": math.nan, "protocol": protocol}) + "\n")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 11, "images": 1, "images_per_s": Infinity, "D/adversarial": NaN}\n{"step": 12, "D/adv')
+    (run / "provenance.json").write_text('{"seed": NaN, "versions": [Infinity]}')
+    client = open_studio(root_of_runs)
+    assert len(client.get("/api/runs").json()["runs"]) == 3
+    address = f"/api/runs/{id_of(client, run.name)}"
+    found = client.get(address).json()
+    assert found["provenance"] == {"seed": None, "versions": [None]}
+    assert [row["FD-digits"] for row in found["scores"]] == [10.0, 5.0, None]
+    for part in ("/scores", "/health", "/series?name=D/adversarial"):
+        assert client.get(address + part).status_code == 200
+    told = heard(Pulse(Catalogue(root_of_runs)), 1)[0]["changed"]
+    assert run.name in [one["name"] for one in told]
+    ids = ",".join(one["id"] for one in told)
+    assert client.get(f"/api/compare?runs={ids}").json()["table"]
 
 
 def test_a_spread_is_no_score_of_its_own(open_studio: Open, root_of_runs: Path) -> None:
