@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from studio_runs import write_run
@@ -14,7 +15,7 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 from selenium.webdriver.common.keys import Keys
-from studio_page import PATIENCE, Page
+from studio_page import PATIENCE, Page, Served
 
 
 def test_home_shows_every_run_and_a_search_narrows_them(serve: Callable[..., Page], root_of_runs: Path) -> None:
@@ -48,6 +49,27 @@ def test_a_page_that_nobody_sees_gives_its_connection_up_and_then_catches_up(
     page.driver.execute_script("dispatchEvent(new Event('pageshow'))")
     page.one(".card h2", "third")
     assert {card.text for card in page.all(".card h2")} == {"third", "deeper/second"}
+
+
+def test_a_page_outlives_its_server_and_its_run(serve: Served, root_of_runs: Path) -> None:
+    page = serve(root_of_runs)
+    page.open()
+    page.push(".card h2 a", "first")
+    page.one("figcaption", "step 10")
+    serve.end()
+    page.one("#link", "no contact")
+    page.push(".tab", "Curves")
+    page.one("h2", "This run cannot be read")
+    page.one("main p", "the studio does not answer")
+    serve(root_of_runs, port=urlsplit(page.base).port)
+    page.one("#link", "live")
+    page.one(".chart h3", "FD-digits")
+    shutil.rmtree(root_of_runs / "first")
+    page.one("h1", "This run was removed")
+    write_run(root_of_runs / "first", steps=20)
+    page.one(".runhead h1", "first")
+    page.one(".row [role=status]", "steps 1 to 20")
+    page.driver.get_log("browser")  # it names each request that nobody answered
 
 
 def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(

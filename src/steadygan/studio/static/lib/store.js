@@ -4,6 +4,7 @@ import { get } from "./api.js";
 
 export const runs = new Map();
 export const about = { version: "", directory: "", control: false, device: "cpu" };
+export const contact = { opened: 0 };  // how often the server was reached anew
 const listeners = new Set();
 let loaded;
 
@@ -32,7 +33,7 @@ export function listen(onLink) {
     source.addEventListener("error", () => onLink(false));
     source.addEventListener("runs", (event) => {
       const { changed, gone, whole } = JSON.parse(event.data);
-      if (whole) runs.clear();
+      if (whole) { runs.clear(); contact.opened++; }
       for (const run of changed) runs.set(run.id, run);
       for (const id of gone) runs.delete(id);
       onLink(true);
