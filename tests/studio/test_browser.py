@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -158,3 +159,18 @@ def test_files_are_kept_and_what_takes_long_is_said_until_it_is_there(
     assert page.one("input[aria-label='Latent']").get_attribute("value") == "0"
     assert (downloads / "first-latent-0.png").read_bytes() == b"a strip"
     assert (downloads / "first-step-10.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_a_command_names_a_run_of_any_name_and_holds_no_control_characters(
+    serve: Callable[..., Page], root_of_runs: Path
+) -> None:
+    page = serve(root_of_runs)
+    page.open()
+    names = ["plain-1.2", "two words", "it's", "a\x1b[31m\nb", "\u202etxt'\\", "\u2028ü", "$(x) `y` !z"]
+    quote = "const [names, done] = arguments; import('/static/lib/dom.js').then((m) => done(names.map(m.quoted)))"
+    quoted = page.driver.execute_async_script(quote, names)
+    assert quoted[:2] == ["plain-1.2", "'two words'"]
+    assert all(word.isprintable() for word in quoted)
+    told = subprocess.run(["bash", "-c", f"printf '%s\\0' {' '.join(quoted)}"], capture_output=True, check=True)
+    assert told.stdout.decode().split("\0")[:-1] == names

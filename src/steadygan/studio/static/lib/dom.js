@@ -113,8 +113,13 @@ function fallback(text) {
   area.remove();
 }
 
-// As a shell takes it for one word.
-export const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+// As a shell takes it for one word; control characters are spelt out, for a terminal would act on them.
+export function quoted(text) {
+  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
+  if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
+  const bytes = (found) => [...new TextEncoder().encode(found)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+  return `$'${text.replace(/['\\]/g, "\\$&").replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, bytes)}'`;
+}
 
 export function menu(label, entries, name = "save") {
   const list = h("div", { role: "menu", hidden: true });
