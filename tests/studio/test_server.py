@@ -169,6 +169,23 @@ def test_what_json_cannot_hold_hides_no_run(open_studio: Open, root_of_runs: Pat
     assert client.get(f"/api/compare?runs={ids}").json()["table"]
 
 
+def test_what_may_not_be_read_is_named(open_studio: Open, root_of_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, allowed = os.scandir, os.access
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "deeper":
+            raise PermissionError(path)
+        return opened(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "scores.jsonl" and allowed(path, mode))
+    client = open_studio(root_of_runs)
+    found = client.get("/api/runs").json()
+    assert ([run["name"] for run in found["runs"]], found["unread"]) == (["first"], ["deeper"])
+    troubles = client.get(f"/api/runs/{id_of(client, 'first')}").json()["troubles"]
+    assert troubles == ["scores.jsonl may not be read: its permissions do not allow it"]
+
+
 def test_a_spread_is_no_score_of_its_own(open_studio: Open, root_of_runs: Path) -> None:
     row = {"step": 10, "KD-x": 4.0, "KD-x_std": 1.0, "leak_flip": 0.5, "leak_flip_low": 0.4, "leak_flip_high": 0.7}
     (root_of_runs / "first" / "scores.jsonl").write_text(json.dumps({**row, "protocol": {"name": "x"}}) + "\n")

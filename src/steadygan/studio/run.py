@@ -290,6 +290,10 @@ class RunFiles:
                     "generator": generator if isinstance(generator, dict) else None,
                 }
             )
+        for name in (*CHANGING, "scores.jsonl"):
+            path = self.part(name)
+            if path != NOWHERE and path.exists() and not os.access(path, os.R_OK):
+                self._trouble(f"{name} may not be read: its permissions do not allow it")
         if self.columns.damaged:
             self._trouble(f"{self.columns.damaged} lines of metrics.jsonl are damaged and left out")
         sheets = self.sheets
