@@ -88,6 +88,12 @@ export function stays(text, bad = false) {
   document.getElementById("toasts").append(node);
   return () => node.remove();
 }
+// For a button: it rests while the work is under way, which takes seconds where networks are built.
+export const once = (say, work) => async (event) => {
+  const button = event.currentTarget, end = stays(say);
+  button.disabled = true;
+  try { await work(); } catch (error) { complain(error); } finally { button.disabled = false; end(); }
+};
 export const complain = (error) => { if (error?.name !== "AbortError") toast(error?.message ?? String(error), true); };
 
 export function copyable(text, label) {
