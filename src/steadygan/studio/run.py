@@ -20,6 +20,7 @@ from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns, is_plain
 from steadygan.studio.happenings import happenings
 from steadygan.studio.scores import finite, headline
+from steadygan.studio.words import shown
 
 LIVE = ("starting", "running", "paused")
 STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
@@ -163,7 +164,7 @@ class RunFiles:
         key = f"{newest[1]} names"
         if key not in self._kept or self._kept[key][0] != _version(newest[1]):
             try:
-                names = list(read_stamp(newest[1]).column_names)
+                names = list(map(shown, read_stamp(newest[1]).column_names))
             except UserError:
                 names = []
             self._kept[key] = (_version(newest[1]), names)
@@ -244,7 +245,7 @@ class RunFiles:
         started = _when(self.provenance.get("started")) or _newest(self.path / "config.yaml") or 0
         return {
             "id": self.id,
-            "name": self.name,
+            "name": shown(self.name),
             "place": self.place,
             **state,
             "step": step,
