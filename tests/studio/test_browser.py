@@ -20,10 +20,13 @@ from studio_page import PATIENCE, Page, Served
 
 
 def test_home_shows_every_run_and_a_search_narrows_them(serve: Callable[..., Page], root_of_runs: Path) -> None:
+    scores = root_of_runs / "first" / "scores.jsonl"
+    scores.write_text(scores.read_text().splitlines()[0] + "\n")
     page = serve(root_of_runs)
     page.open()
     assert page.one(".card h2", "first")
     assert len(page.all(".card")) == 2
+    assert len(page.all(".spark")) == 1
     page.press("/")
     page.one("input[type=search]").send_keys("second")
     page.until(lambda _: len(page.all(".card")) == 1)

@@ -133,7 +133,10 @@ def test_a_translation_has_no_strips(open_studio: Open, root_of_runs: Path) -> N
     config = root_of_runs / "first" / "config.yaml"
     config.write_text(config.read_text().replace("size: 8}", "size: 8, domains: paired}"))
     client = open_studio(root_of_runs)
-    assert client.get(f"/api/runs/{id_of(client, 'first')}/strip").status_code == 404
+    address = f"/api/runs/{id_of(client, 'first')}"
+    assert client.get(f"{address}/strip").status_code == 404
+    found = client.get(address).json()
+    assert (found["size"], found["layout"]["side"]) == (8, 0)
 
 
 def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path) -> None:

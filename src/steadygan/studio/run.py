@@ -152,9 +152,12 @@ class RunFiles:
 
     def layout(self) -> dict[str, Any]:
         """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
+        return {"side": 0 if self.translates() else self._size(), "gap": 2}
+
+    def _size(self) -> int:
+        """The side of the run's images in pixels, 0 where it is not known."""
         size = _at(self.config, "data", "size")
-        translation = _at(self.config, "data", "domains") is not None
-        return {"side": size if type(size) is int and 0 < size <= 4096 and not translation else 0, "gap": 2}
+        return size if type(size) is int and 0 < size <= 4096 else 0
 
     def column_names(self) -> list[str]:
         """The classes of the columns of the newest sheet, as its stamp names them; empty where it does not."""
@@ -261,7 +264,7 @@ class RunFiles:
             "sheet": None if last_sheet is None else {"step": last_sheet, "version": _version(sheets[last_sheet])},
             "sheets": len(sheets),
             "objective": objective_in_words(self.config),
-            "size": self.layout()["side"],
+            "size": self._size(),
             "translates": self.translates(),
             "request": asked(self.path) if self.part("request.json") != NOWHERE else None,
         }

@@ -27,7 +27,7 @@ export function compare(main, [list = ""]) {
 
 function page(main, found) {
   const { runs: all } = found, sync = new Sync();
-  const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map((run) => h("canvas", { class: grain(run.layout.side), role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
+  const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map((run) => h("canvas", { class: grain(run.size), role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
   const most = Math.max(1, ...all.map((run) => run.steps_of_sheets.at(-1) ?? 0));
   const slider = h("input", { type: "range", min: 0, max: most, value: most, step: Math.max(1, Math.round(most / 400)), "aria-label": "Step", oninput: () => at(Number(slider.value)) }), said = h("span", { class: "num muted nowrap" });
   const grids = h("div", { class: "sheets" }, all.map((run, i) => h("figure", null, h("div", { class: "row spread" }, h("a", { href: `#/run/${run.id}` }, swatch(i), run.name), pill(run.state)), run.steps_of_sheets.length ? canvases[i] : h("p", { class: "note" }, "no samples"), captions[i])));

@@ -81,6 +81,6 @@ function told(run) {
     run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: `note small ${run.state === "lost" ? "warn" : "bad"}`, title: run.message }, h("span", { class: "clamp" }, run.message)),
     h("div", { class: "facts" },
       h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),
-      score ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started))),
+      score?.points.length > 1 ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started))),
   ];
 }

@@ -37,7 +37,7 @@ export function time(body, run) {
     return { changed: (found) => { if (found.steps_of_sheets.length) location.reload(); } };
   }
   const state = { steps: run.steps_of_sheets, at: [run.steps_of_sheets.length - 1, 0], two: false, zoom: 0, playing: false, latent: null, speed: 8 };
-  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names, pixels = grain(side) === "pixel";
+  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names, pixels = grain(run.size) === "pixel";
   const panes = [0, 1].map((index) => pane(index));
   const stage = h("div", { class: "stage" }, panes[0].node);
   const slider = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: state.at[0], "aria-label": "Step", oninput: () => move(0, Number(slider.value)) });
