@@ -95,6 +95,7 @@ def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
     page.until(lambda _: canvas.click() or True)
     page.until(lambda _: len(page.all(".film button")) == 2)
     assert [button.text for button in page.all(".film button")] == ["5", "10"]
+    assert page.one("p", "No checkpoint of step 10 was kept")
 
 
 def test_curves_are_drawn_zoomed_and_read_by_keys(serve: Callable[..., Page], root_of_runs: Path) -> None:

@@ -170,6 +170,9 @@ def test_a_checkpoint_is_chosen_by_step(serve: Callable[..., Page], with_trained
     Select(page.one("select[aria-label='Checkpoint']")).select_by_value("2")
     page.push(".tile")
     page.until(lambda _: "step-00000002" in page.one(".detail pre").text)
+    page.push(".tab", "Time")
+    page.push(".stage canvas")
+    assert page.one("pre", "steadygan remake runs/tiny/samples/step-00000004.png")
 
 
 def test_light_and_dark_and_a_phone_fit(serve: Callable[..., Page], root_of_runs: Path) -> None:
