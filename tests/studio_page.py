@@ -104,7 +104,7 @@ class Served:
         self.running: list[tuple[Any, threading.Thread, Studio]] = []
         self.pages: list[Page] = []
 
-    def start(self, root: Path, *, port: int = 0, **options: Any) -> Page:
+    def __call__(self, root: Path, *, port: int = 0, **options: Any) -> Page:
         studio = Studio(root, **options)
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

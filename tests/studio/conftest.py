@@ -109,5 +109,5 @@ def serve(browser: Any) -> Iterator[Callable[..., Any]]:
     from studio_page import Served
 
     served = Served(browser)
-    yield served.start
+    yield served
     served.check()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from studio_runs import write_run
@@ -14,14 +16,17 @@ pytest.importorskip("selenium", reason="selenium is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 from selenium.webdriver.common.keys import Keys
-from studio_page import PATIENCE, Page
+from studio_page import PATIENCE, Page, Served
 
 
 def test_home_shows_every_run_and_a_search_narrows_them(serve: Callable[..., Page], root_of_runs: Path) -> None:
+    scores = root_of_runs / "first" / "scores.jsonl"
+    scores.write_text(scores.read_text().splitlines()[0] + "\n")
     page = serve(root_of_runs)
     page.open()
     assert page.one(".card h2", "first")
     assert len(page.all(".card")) == 2
+    assert len(page.all(".spark")) == 1
     page.press("/")
     page.one("input[type=search]").send_keys("second")
     page.until(lambda _: len(page.all(".card")) == 1)
@@ -50,6 +55,27 @@ def test_a_page_that_nobody_sees_gives_its_connection_up_and_then_catches_up(
     assert {card.text for card in page.all(".card h2")} == {"third", "deeper/second"}
 
 
+def test_a_page_outlives_its_server_and_its_run(serve: Served, root_of_runs: Path) -> None:
+    page = serve(root_of_runs)
+    page.open()
+    page.push(".card h2 a", "first")
+    page.one("figcaption", "step 10")
+    serve.end()
+    page.one("#link", "no contact")
+    page.push(".tab", "Curves")
+    page.one("h2", "This run cannot be read")
+    page.one("main p", "the studio does not answer")
+    serve(root_of_runs, port=urlsplit(page.base).port)
+    page.one("#link", "live")
+    page.one(".chart h3", "FD-digits")
+    shutil.rmtree(root_of_runs / "first")
+    page.one("h1", "This run was removed")
+    write_run(root_of_runs / "first", steps=20)
+    page.one(".runhead h1", "first")
+    page.one(".row [role=status]", "steps 1 to 20")
+    page.driver.get_log("browser")  # it names each request that nobody answered
+
+
 def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
     serve: Callable[..., Page], root_of_runs: Path
 ) -> None:
@@ -69,6 +95,7 @@ def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(
     page.until(lambda _: canvas.click() or True)
     page.until(lambda _: len(page.all(".film button")) == 2)
     assert [button.text for button in page.all(".film button")] == ["5", "10"]
+    assert page.one("p", "No checkpoint of step 10 was kept")
 
 
 def test_curves_are_drawn_zoomed_and_read_by_keys(serve: Callable[..., Page], root_of_runs: Path) -> None:
@@ -136,3 +163,18 @@ def test_files_are_kept_and_what_takes_long_is_said_until_it_is_there(
     assert page.one("input[aria-label='Latent']").get_attribute("value") == "0"
     assert (downloads / "first-latent-0.png").read_bytes() == b"a strip"
     assert (downloads / "first-step-10.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_a_command_names_a_run_of_any_name_and_holds_no_control_characters(
+    serve: Callable[..., Page], root_of_runs: Path
+) -> None:
+    page = serve(root_of_runs)
+    page.open()
+    names = ["plain-1.2", "two words", "it's", "a\x1b[31m\nb", "\u202etxt'\\", "\u2028ü", "$(x) `y` !z"]
+    quote = "const [names, done] = arguments; import('/static/lib/dom.js').then((m) => done(names.map(m.quoted)))"
+    quoted = page.driver.execute_async_script(quote, names)
+    assert quoted[:2] == ["plain-1.2", "'two words'"]
+    assert all(word.isprintable() for word in quoted)
+    told = subprocess.run(["bash", "-c", f"printf '%s\\0' {' '.join(quoted)}"], capture_output=True, check=True)
+    assert told.stdout.decode().split("\0")[:-1] == names

@@ -109,19 +109,26 @@ def test_a_live_run_is_watched_and_stopped(serve: Callable[..., Page], tmp_path:
     assert list((run / "checkpoints").glob("step-*"))
 
 
-def test_a_run_is_started_from_the_page(serve: Callable[..., Page], tmp_path: Path) -> None:
+def test_a_run_is_started_from_the_page(
+    serve: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steadygan.studio.control.forecast", lambda command: [["time", f"of {command[1]}"]])
     root = tmp_path / "runs"
     root.mkdir()
     page = serve(root, allowed=True)
     page.open("#/new")
     page.until(lambda _: len(page.all(".seen canvas")) == 24)
+    page.push("button", "Forecast time and memory")
+    assert page.one("tr", "time of digits")
     for label, value in (("size, pixels", "16"), ("steps", "2"), ("batch size", "8")):
         (field,) = [one for one in page.all("label.field") if one.text == label]
         field.find_element(By.CSS_SELECTOR, "input").send_keys(value)
+    assert page.one("p", "Not asked yet")
     name = page.one("input[aria-label='Name of the run']")
     name.clear()
     name.send_keys("from-the-page")
     page.push("button.primary", "Start training")
+    page.one("button.primary:not(:disabled)", "Start training")
     page.push(".jobs summary", "from-the-page")
     page.until(lambda _: (root / "from-the-page" / "checkpoints" / "step-00000002").is_dir())
     assert page.one(".jobs .state", "finished")
@@ -163,6 +170,9 @@ def test_a_checkpoint_is_chosen_by_step(serve: Callable[..., Page], with_trained
     Select(page.one("select[aria-label='Checkpoint']")).select_by_value("2")
     page.push(".tile")
     page.until(lambda _: "step-00000002" in page.one(".detail pre").text)
+    page.push(".tab", "Time")
+    page.push(".stage canvas")
+    assert page.one("pre", "steadygan remake runs/tiny/samples/step-00000004.png")
 
 
 def test_light_and_dark_and_a_phone_fit(serve: Callable[..., Page], root_of_runs: Path) -> None:

@@ -168,6 +168,9 @@ def test_an_ended_run_is_taken_up_and_a_running_one_is_not(
 def test_a_branch_starts_where_a_checkpoint_was(
     open_studio: Open, with_trained: Path, started: list[list[str]]
 ) -> None:
+    origin = with_trained / "tiny" / "provenance.json"
+    before = {**json.loads(origin.read_text()), "started": "2020-01-02T03:04:05+00:00"}
+    origin.write_text(json.dumps(before))
     client = open_studio(with_trained, allowed=True)
     address = f"/api/runs/{id_of(client, 'tiny')}/branch"
     body = {"step": 2, "name": "other", "settings": {"optim.g.lr": 0.5}}
@@ -176,7 +179,9 @@ def test_a_branch_starts_where_a_checkpoint_was(
     assert started == [["train", str(out), "--resume"]]
     steps = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert steps == [2]
-    assert json.loads((out / "provenance.json").read_text())["branched_from"]["step"] == 2
+    now = json.loads((out / "provenance.json").read_text())
+    assert now["started"] > "2026"
+    assert (now["branched_from"]["step"], now["branched_from"]["started"]) == (2, before["started"])
     assert client.post(address, json=body).status_code == 400
     assert client.post(address, json={**body, "step": 3, "name": "third"}).status_code == 400
 

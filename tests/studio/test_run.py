@@ -182,3 +182,13 @@ def test_a_configuration_too_large_to_be_one_is_not_read(run: RunFiles, monkeypa
 
 def test_a_protocol_goes_with_its_score(run: RunFiles) -> None:
     assert [row["protocol"] for row in run.scores] == [PROTOCOL, PROTOCOL]
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"), [("größer 2", "größer 2"), ("a\x1b[31m\n", r"a\x1b[31m\n"), ("\u202elive", r"\u202elive")]
+)
+def test_a_name_shows_what_cannot_be_seen(tmp_path: Path, name: str, seen: str) -> None:
+    write_run(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / name)
+    found = RunFiles("id", name, tmp_path / name, f"runs/{name}").summary()
+    assert (found["name"], found["place"]) == (seen, f"runs/{name}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from studio_runs import Open, id_of, write_run
+from studio_runs import PROTOCOL, Open, id_of, write_run
 
 from steadygan.runs.requests import take
 from steadygan.studio.catalogue import Catalogue
@@ -131,7 +133,10 @@ def test_a_translation_has_no_strips(open_studio: Open, root_of_runs: Path) -> N
     config = root_of_runs / "first" / "config.yaml"
     config.write_text(config.read_text().replace("size: 8}", "size: 8, domains: paired}"))
     client = open_studio(root_of_runs)
-    assert client.get(f"/api/runs/{id_of(client, 'first')}/strip").status_code == 404
+    address = f"/api/runs/{id_of(client, 'first')}"
+    assert client.get(f"{address}/strip").status_code == 404
+    found = client.get(address).json()
+    assert (found["size"], found["layout"]["side"]) == (8, 0)
 
 
 def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path) -> None:
@@ -142,6 +147,46 @@ def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path
     assert found["groups"] == [0, 0]
     assert [row[0]["last"] for row in found["table"]] == [[10, 5.0], [10, 5.0]]
     assert client.get("/api/compare?runs=unknown").status_code == 404
+
+
+def test_what_json_cannot_hold_hides_no_run(open_studio: Open, root_of_runs: Path) -> None:
+    """Numbers that are not finite, and a name that is no UTF-8."""
+    run = write_run(root_of_runs / "cafe").rename(root_of_runs / os.fsdecode(b"caf\xe9"))
+    with (run / "scores.jsonl").open("a") as file:
+        protocol = {**PROTOCOL, "num_fake": math.inf}
+        file.write(json.dumps({"step": 11, "FD-digits": math.nan, "protocol": protocol}) + "\n")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 11, "images": 1, "images_per_s": Infinity, "D/adversarial": NaN}\n{"step": 12, "D/adv')
+    (run / "provenance.json").write_text('{"seed": NaN, "versions": [Infinity]}')
+    client = open_studio(root_of_runs)
+    assert len(client.get("/api/runs").json()["runs"]) == 3
+    address = "/api/runs/" + id_of(client, r"caf\udce9")
+    found = client.get(address).json()
+    assert found["provenance"] == {"seed": None, "versions": [None]}
+    assert [row["FD-digits"] for row in found["scores"]] == [10.0, 5.0, None]
+    for part in ("/scores", "/health", "/series?name=D/adversarial"):
+        assert client.get(address + part).status_code == 200
+    told = heard(Pulse(Catalogue(root_of_runs)), 1)[0]["changed"]
+    assert r"caf\udce9" in [one["name"] for one in told]
+    ids = ",".join(one["id"] for one in told)
+    assert client.get(f"/api/compare?runs={ids}").json()["table"]
+
+
+def test_what_may_not_be_read_is_named(open_studio: Open, root_of_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, allowed = os.scandir, os.access
+
+    def scandir(path: Any) -> Any:
+        if Path(path).name == "deeper":
+            raise PermissionError(path)
+        return opened(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "scores.jsonl" and allowed(path, mode))
+    client = open_studio(root_of_runs)
+    found = client.get("/api/runs").json()
+    assert ([run["name"] for run in found["runs"]], found["unread"]) == (["first"], ["deeper"])
+    troubles = client.get(f"/api/runs/{id_of(client, 'first')}").json()["troubles"]
+    assert troubles == ["scores.jsonl may not be read: its permissions do not allow it"]
 
 
 def test_a_spread_is_no_score_of_its_own(open_studio: Open, root_of_runs: Path) -> None:
@@ -173,7 +218,9 @@ def test_a_verdict_is_shown_as_it_is_given(
 
     class Verdict:
         def as_json(self) -> dict[str, Any]:
-            return {"kind": "memorises", "sentence": "D is memorising.", "since_step": 7}
+            keys = ("optim.g.lr", "objective.terms.r1.weight", "model.width", "train.phases")
+            advice = [{"key": key} for key in keys]
+            return {"kind": "memorises", "sentence": "D is memorising.", "since_step": 7, "advice": advice}
 
     def judge(rows: list[Any], scores: list[Any], status: str, *, config: dict[str, Any]) -> Verdict:
         assert (len(rows), len(scores), status, config["objective.loss"]) == (10, 2, "running", "hinge")
@@ -182,6 +229,7 @@ def test_a_verdict_is_shown_as_it_is_given(
     monkeypatch.setattr("steadygan.studio.health.diagnose", judge)
     found = client.get(address).json()
     assert (found["sentence"], found["since_step"]) == ("D is memorising.", 7)
+    assert [advice["branch"] for advice in found["advice"]] == [True, True, False, False]
 
 
 class Page:

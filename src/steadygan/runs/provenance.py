@@ -43,7 +43,7 @@ def circumstances(device: torch.device, processes: int, execution: str) -> dict[
         execution: how phases are carried out, in words: precision, compiled kernels, graphs.
     """
     return {
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "started": _now(),
         "versions": {"python": platform.python_version(), "steadygan": __version__, **_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
         "processes": processes,
@@ -105,9 +105,14 @@ def resumed(
 
 
 def branched(before: Mapping[str, Any], config_yaml: str, source: Mapping[str, Any]) -> dict[str, Any]:
-    """provenance.json of a run that starts where a checkpoint of another was: `before` is the other's."""
+    """provenance.json of a run that starts now, where a checkpoint of another was: `before` is the other's."""
     config = {"config_sha256": config_digest(config_yaml), "config": yaml.safe_load(config_yaml)}
-    return {**before, "schema": SCHEMA, **config, "branched_from": dict(source)}
+    source = {**source, "started": before.get("started")}
+    return {**before, "schema": SCHEMA, "started": _now(), **config, "branched_from": source}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

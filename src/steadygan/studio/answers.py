@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from steadygan.studio.run import RunFiles
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Told(Response):
+    """An answer in JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, found: Any, status_code: int = 200) -> None:
+        super().__init__(in_json(found), status_code)
+
+
+def in_json(found: Any) -> str:
+    """As JSON that every browser reads: records and names of files may hold what JSON cannot.
+
+    A number that is not finite becomes null; half a surrogate pair, which stands for a byte of a name that is no UTF-8,
+    is escaped.
+    """
+    try:
+        return json.dumps(found, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        return json.dumps(_finite(found), allow_nan=False, separators=(",", ":"))
+
+
+def _finite(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: _finite(value) for key, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [_finite(value) for value in found]
+    return None if isinstance(found, float) and not math.isfinite(found) else found
 
 
 class Missing(Exception):
@@ -27,7 +58,7 @@ def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Turns an error into its sentence."""
 
     async def handler(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": str(error)[:2000]}, status)
+        return Told({"error": str(error)[:2000]}, status)
 
     return handler
 
@@ -60,8 +91,8 @@ async def _worked(work: Callable[..., Any], *arguments: Any) -> Response:
     try:
         found = await run_sync(work, *arguments, abandon_on_cancel=True)
     except asyncio.CancelledError:
-        return JSONResponse({"error": "the studio has ended"}, 503)
-    return found if isinstance(found, Response) else JSONResponse(found)
+        return Told({"error": "the studio has ended"}, 503)
+    return found if isinstance(found, Response) else Told(found)
 
 
 def run_of(studio: Any, request: Request) -> RunFiles:

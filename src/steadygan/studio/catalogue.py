@@ -18,13 +18,17 @@ INSIDE_A_RUN = {"samples", "checkpoints"}
 
 
 class Catalogue:
-    """Runs by id. Symbolic links are not followed, so that nothing outside the directory is ever listed."""
+    """Runs by id. Symbolic links are not followed, so that nothing outside the directory is ever listed.
+
+    unread: the folders, by their paths below the directory, that the studio may not look into.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._runs: dict[str, RunFiles] = {}
         self._lock = threading.Lock()
         self._scanned = 0.0
+        self.unread: list[str] = []
 
     def scan(self, *, at_most_every: float = 0.0) -> None:
         """Looks for new runs, and forgets those that are gone."""
@@ -32,12 +36,14 @@ class Catalogue:
             if at_most_every and time.monotonic() - self._scanned < at_most_every:
                 return
             found: dict[str, RunFiles] = {}
-            for path in find_runs(self.root):
+            unread: list[Path] = []
+            for path in find_runs(self.root, unread=unread):
                 name = self.root.name if path == self.root else path.relative_to(self.root).as_posix()
                 id = id_of(path)
                 place = name if path == self.root else f"{self.root.name}/{name}"
                 found[id] = self._runs.get(id) or RunFiles(id, name, path, place)
             self._runs = found
+            self.unread = sorted(path.relative_to(self.root).as_posix() for path in unread)
             self._scanned = time.monotonic()
 
     def all(self) -> list[RunFiles]:
@@ -64,15 +70,20 @@ def id_of(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
 
 
-def find_runs(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Directories that hold a run (`config.yaml` with records, samples or checkpoints), `root` itself included."""
+def find_runs(root: Path, depth: int = DEPTH, *, unread: list[Path] | None = None) -> Iterator[Path]:
+    """Directories that hold a run (`config.yaml` with records, samples or checkpoints), `root` itself included.
+
+    `unread` gets the folders that may not be read.
+    """
     left, pending = MOST, [(root, depth)]
     while pending and left:
         folder, below = pending.pop()
         try:
             with os.scandir(folder) as entries:
                 inside = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-        except OSError:
+        except OSError as error:
+            if unread is not None and isinstance(error, PermissionError):
+                unread.append(folder)
             continue
         if "config.yaml" in inside and {"metrics.jsonl", "samples", "checkpoints", "status.json"} & inside.keys():
             left -= 1

@@ -192,10 +192,15 @@ def routes(studio: Any) -> list[Route]:
     ]
 
 
+def may_set(key: str) -> bool:
+    """Whether a page may change this setting."""
+    return key in SETTINGS or TERM.fullmatch(key) is not None
+
+
 def overrides_of(settings: dict[str, Any]) -> list[str]:
     """`key=value` for each; raises UserError for a key that a page may not set."""
     for key in settings:
-        if key not in SETTINGS and not TERM.fullmatch(key):
+        if not may_set(key):
             raise UserError(f"{key} cannot be set from the studio; use `{command_line('train')} … {key}=…`")
     return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 

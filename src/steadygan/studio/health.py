@@ -6,6 +6,7 @@ from typing import Any
 
 from steadygan.diagnosis import diagnose
 from steadygan.runs.following import last_rows
+from steadygan.studio.control import may_set
 from steadygan.studio.run import RunFiles
 from steadygan.studio.words import flat
 
@@ -14,6 +15,12 @@ ROWS, BYTES = 20_000, 8 << 20
 
 
 def verdict(run: RunFiles) -> dict[str, Any]:
-    """kind, sentence, numbers, since_step and advice (key, value, why, override)."""
+    """kind, sentence, numbers, since_step and advice (key, value, why, override, branch).
+
+    branch: whether a page can start a branch with it; the networks of a branch are those of its checkpoint.
+    """
     rows = last_rows(run.part("metrics.jsonl"), ROWS, at_most=BYTES)
-    return diagnose(rows, run.scores, run.state()["state"], config=flat(run.config)).as_json()
+    found = diagnose(rows, run.scores, run.state()["state"], config=flat(run.config)).as_json()
+    for advice in found["advice"]:
+        advice["branch"] = may_set(advice["key"]) and not advice["key"].startswith("model.")
+    return found

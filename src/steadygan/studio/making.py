@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from steadygan.errors import in_words
-from steadygan.studio.answers import Missing, download, run_of, with_body
+from steadygan.studio.answers import Missing, download, in_json, run_of, with_body
 from steadygan.studio.run import RunFiles
 
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -190,7 +189,7 @@ def _arguments(run: RunFiles, wanted: OfCheckpoint) -> dict[str, Any]:
 
 def packed(header: dict[str, Any], data: bytes) -> Response:
     """A length (4 bytes, little-endian), so many bytes of JSON, then raw pixels: what a canvas can draw at once."""
-    text = json.dumps(header).encode()
+    text = in_json(header).encode()
     return Response(
         struct.pack("<I", len(text)) + text + data,
         media_type="application/octet-stream",

@@ -28,6 +28,7 @@ from steadygan.pictures.stamp import SIDECAR, Stamp, sidecar
 from steadygan.studio.reals import Reals
 from steadygan.studio.sheets import Damaged, at_least, film_stamp, open_sheet, png, strip
 from steadygan.studio.translations import Translations, raw
+from steadygan.studio.words import shown
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -61,7 +62,7 @@ class Operations:
             "size": generator.size,
             "channels": generator.channels,
             "classes": generator.classes,
-            "class_names": list(generator.class_names),
+            "class_names": list(map(shown, generator.class_names)),
             "trained_classes": list(generator.trained_classes),
             "latent": generator.latent,
             "device": str(self.device),

@@ -20,6 +20,7 @@ from steadygan.runs.words import objective_in_words
 from steadygan.studio.columns import Columns, is_plain
 from steadygan.studio.happenings import happenings
 from steadygan.studio.scores import finite, headline
+from steadygan.studio.words import shown
 
 LIVE = ("starting", "running", "paused")
 STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
@@ -151,9 +152,12 @@ class RunFiles:
 
     def layout(self) -> dict[str, Any]:
         """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
+        return {"side": 0 if self.translates() else self._size(), "gap": 2}
+
+    def _size(self) -> int:
+        """The side of the run's images in pixels, 0 where it is not known."""
         size = _at(self.config, "data", "size")
-        translation = _at(self.config, "data", "domains") is not None
-        return {"side": size if type(size) is int and 0 < size <= 4096 and not translation else 0, "gap": 2}
+        return size if type(size) is int and 0 < size <= 4096 else 0
 
     def column_names(self) -> list[str]:
         """The classes of the columns of the newest sheet, as its stamp names them; empty where it does not."""
@@ -163,7 +167,7 @@ class RunFiles:
         key = f"{newest[1]} names"
         if key not in self._kept or self._kept[key][0] != _version(newest[1]):
             try:
-                names = list(read_stamp(newest[1]).column_names)
+                names = list(map(shown, read_stamp(newest[1]).column_names))
             except UserError:
                 names = []
             self._kept[key] = (_version(newest[1]), names)
@@ -244,7 +248,7 @@ class RunFiles:
         started = _when(self.provenance.get("started")) or _newest(self.path / "config.yaml") or 0
         return {
             "id": self.id,
-            "name": self.name,
+            "name": shown(self.name),
             "place": self.place,
             **state,
             "step": step,
@@ -260,7 +264,7 @@ class RunFiles:
             "sheet": None if last_sheet is None else {"step": last_sheet, "version": _version(sheets[last_sheet])},
             "sheets": len(sheets),
             "objective": objective_in_words(self.config),
-            "size": self.layout()["side"],
+            "size": self._size(),
             "translates": self.translates(),
             "request": asked(self.path) if self.part("request.json") != NOWHERE else None,
         }
@@ -290,6 +294,10 @@ class RunFiles:
                     "generator": generator if isinstance(generator, dict) else None,
                 }
             )
+        for name in (*CHANGING, "scores.jsonl"):
+            path = self.part(name)
+            if path != NOWHERE and path.exists() and not os.access(path, os.R_OK):
+                self._trouble(f"{name} may not be read: its permissions do not allow it")
         if self.columns.damaged:
             self._trouble(f"{self.columns.damaged} lines of metrics.jsonl are damaged and left out")
         sheets = self.sheets

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -19,13 +18,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from steadygan import __version__
 from steadygan.errors import UserError, program
 from steadygan.studio import control, making, views
-from steadygan.studio.answers import Missing, Refused, answer
+from steadygan.studio.answers import Missing, Refused, Told, answer, in_json
 from steadygan.studio.catalogue import Catalogue
 from steadygan.studio.jobs import Jobs
 from steadygan.studio.painter import MEMORY_GIB, Busy, Painter, PainterError
@@ -130,7 +129,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
         return Response(body, headers=headers)
 
     async def about(request: Request) -> Response:
-        return JSONResponse(
+        return Told(
             {
                 "version": __version__,
                 "program": program(),
@@ -142,7 +141,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
     async def events(request: Request) -> Response:
         if listeners.locked():
-            return JSONResponse({"error": "too many pages are open"}, 503)
+            return Told({"error": "too many pages are open"}, 503)
         return StreamingResponse(
             changes(studio.pulse, listeners, request),
             media_type="text/event-stream",
@@ -212,11 +211,11 @@ async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) 
         quiet, whole = 0.0, True
         while not pulse.ending.is_set() and not await request.is_disconnected():
             summaries = await run_in_threadpool(pulse.now)
-            fresh = {id: json.dumps(summary) for id, summary in summaries.items()}
+            fresh = {id: in_json(summary) for id, summary in summaries.items()}
             changed = [text for id, text in fresh.items() if known.get(id) != text]
             gone = [id for id in known if id not in fresh]
             if changed or gone or whole:
-                told = f'"changed": [{", ".join(changed)}], "gone": {json.dumps(gone)}, "whole": {json.dumps(whole)}'
+                told = f'"changed": [{", ".join(changed)}], "gone": {in_json(gone)}, "whole": {in_json(whole)}'
                 yield f"event: runs\ndata: {{{told}}}\n\n"
                 quiet, whole = 0.0, False
             elif quiet > 15:
@@ -229,8 +228,8 @@ async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) 
 
 async def _plain_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return JSONResponse({"error": str(getattr(error, "detail", error))}, status)
+    return Told({"error": str(getattr(error, "detail", error))}, status)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": f"this went wrong: {type(error).__name__}"}, 500)
+    return Told({"error": f"this went wrong: {type(error).__name__}"}, 500)

@@ -19,6 +19,8 @@ from steadygan.studio.words import flat
 
 FRAMES = 600
 """The most sheets in one film."""
+UNREAD = 20
+"""The most folders that are named as unreadable."""
 CANDIDATES = 8
 """Newest sheets of which a card shows the first that can be read."""
 
@@ -27,7 +29,7 @@ def routes(studio: Any) -> list[Route]:
     """The addresses of this module."""
 
     def runs(request: Request) -> Any:
-        return {"runs": list(studio.pulse.now().values())}
+        return {"runs": list(studio.pulse.now().values()), "unread": studio.catalogue.unread[:UNREAD]}
 
     def detail(request: Request) -> Any:
         run = run_of(studio, request)

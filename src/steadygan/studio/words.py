@@ -21,3 +21,8 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
+
+
+def shown(name: str) -> str:
+    """A name of a folder or class for people: what cannot be seen, or turns the text around, is spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

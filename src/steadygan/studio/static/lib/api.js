@@ -12,8 +12,10 @@ async function checked(answer) {
   throw new Error(text);
 }
 
-export const get = async (path, signal) => (await checked(await fetch(path, { signal }))).json();
-const send = async (path, body, signal) => checked(await fetch(path, { method: "POST", signal, body: JSON.stringify(body), headers: { "content-type": "application/json", "x-steadygan": "1" } }));
+// What a browser says of a server that is not there ("Failed to fetch") helps nobody.
+const unanswered = (error) => { if (error.name === "AbortError") throw error; throw new Error("the studio does not answer; it may have been stopped"); };
+export const get = async (path, signal) => (await checked(await fetch(path, { signal }).catch(unanswered))).json();
+const send = async (path, body, signal) => checked(await fetch(path, { method: "POST", signal, body: JSON.stringify(body), headers: { "content-type": "application/json", "x-steadygan": "1" } }).catch(unanswered));
 export const post = async (path, body, signal) => (await send(path, body, signal)).json();
 
 // A length, JSON, then raw pixels (N, H, W, C).
@@ -53,7 +55,7 @@ async function save(asked, name = "steadygan") {
     offer(await answer.blob(), nameIn(answer, name));
   } finally { clearTimeout(patience); end?.(); }
 }
-export const saveFrom = (path, name) => save(fetch(path), name);
+export const saveFrom = (path, name) => save(fetch(path).catch(unanswered), name);
 export const savePosted = (path, body) => save(send(path, body));
 
 // One request at a time, and of those that come meanwhile the newest: what a slider needs.

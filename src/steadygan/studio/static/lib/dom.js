@@ -88,6 +88,12 @@ export function stays(text, bad = false) {
   document.getElementById("toasts").append(node);
   return () => node.remove();
 }
+// For a button: it rests while the work is under way, which takes seconds where networks are built.
+export const once = (say, work) => async (event) => {
+  const button = event.currentTarget, end = stays(say);
+  button.disabled = true;
+  try { await work(); } catch (error) { complain(error); } finally { button.disabled = false; end(); }
+};
 export const complain = (error) => { if (error?.name !== "AbortError") toast(error?.message ?? String(error), true); };
 
 export function copyable(text, label) {
@@ -113,8 +119,13 @@ function fallback(text) {
   area.remove();
 }
 
-// As a shell takes it for one word.
-export const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+// As a shell takes it for one word; control characters are spelt out, for a terminal would act on them.
+export function quoted(text) {
+  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
+  if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;
+  const bytes = (found) => [...new TextEncoder().encode(found)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("");
+  return `$'${text.replace(/['\\]/g, "\\$&").replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, bytes)}'`;
+}
 
 export function menu(label, entries, name = "save") {
   const list = h("div", { role: "menu", hidden: true });

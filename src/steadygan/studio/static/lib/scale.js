@@ -52,3 +52,7 @@ export function nearestIndex(steps, step) {
   }
   return low > 0 && Math.abs(steps[low - 1] - step) <= Math.abs(steps[low] - step) ? low - 1 : low;
 }
+
+// The colour and dashes of curve number `i`. Colours with the same dashes can be told apart without red, green or blue.
+const DASHES = [1, 2, 3, 4, 3, 2, 4, 1];
+export const look = (i) => ({ kind: (i % 8) + 1, dash: ((DASHES[i % 8] - 1 + Math.floor(i / 8)) % 4) + 1 });

@@ -3,7 +3,9 @@
 import { get } from "./api.js";
 
 export const runs = new Map();
+export const unread = [];  // folders that the server may not look into
 export const about = { version: "", directory: "", control: false, device: "cpu", program: "steadygan" };
+export const contact = { opened: 0 };  // how often the server was reached anew
 const listeners = new Set();
 let loaded;
 
@@ -16,7 +18,7 @@ const tell = () => listeners.forEach((listener) => listener());
 export function ready() {
   loaded ??= Promise.all([
     get("/api/about").then((found) => Object.assign(about, found)),
-    get("/api/runs").then(({ runs: list }) => list.forEach((run) => runs.set(run.id, run))),
+    get("/api/runs").then((found) => { found.runs.forEach((run) => runs.set(run.id, run)); unread.push(...found.unread); }),
   ]).catch((error) => { loaded = undefined; throw error; });
   return loaded;
 }
@@ -32,7 +34,7 @@ export function listen(onLink) {
     source.addEventListener("error", () => onLink(false));
     source.addEventListener("runs", (event) => {
       const { changed, gone, whole } = JSON.parse(event.data);
-      if (whole) runs.clear();
+      if (whole) { runs.clear(); contact.opened++; }
       for (const run of changed) runs.set(run.id, run);
       for (const id of gone) runs.delete(id);
       onLink(true);

@@ -3,12 +3,12 @@
 import { complain, count, fill, grain, h, number, pill, s } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Chart, Sync } from "../lib/chart.js";
-import { middle, nearestIndex } from "../lib/scale.js";
+import { look, middle, nearestIndex } from "../lib/scale.js";
 import { onRuns, runs } from "../lib/store.js";
 import { groupsOf, protocolOf, scoreData, withSpread } from "./curves.js";
 import { Sheets, draw } from "./time.js";
 
-const swatch = (i) => s("svg", { class: "swatch", viewBox: "0 0 22 10", "aria-hidden": "true" }, s("line", { class: `k${(i % 8) + 1} d${(i % 4) + 1}`, x1: 0, x2: 22, y1: 5, y2: 5 }));
+const swatch = (i) => s("svg", { class: "swatch", viewBox: "0 0 22 10", "aria-hidden": "true" }, s("line", { class: `k${look(i).kind} d${look(i).dash}`, x1: 0, x2: 22, y1: 5, y2: 5 }));
 
 export function compare(main, [list = ""]) {
   const ids = list.split(",").filter((id) => runs.has(id));
@@ -27,7 +27,7 @@ export function compare(main, [list = ""]) {
 
 function page(main, found) {
   const { runs: all } = found, sync = new Sync();
-  const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map((run) => h("canvas", { class: grain(run.layout.side), role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
+  const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map((run) => h("canvas", { class: grain(run.size), role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
   const most = Math.max(1, ...all.map((run) => run.steps_of_sheets.at(-1) ?? 0));
   const slider = h("input", { type: "range", min: 0, max: most, value: most, step: Math.max(1, Math.round(most / 400)), "aria-label": "Step", oninput: () => at(Number(slider.value)) }), said = h("span", { class: "num muted nowrap" });
   const grids = h("div", { class: "sheets" }, all.map((run, i) => h("figure", null, h("div", { class: "row spread" }, h("a", { href: `#/run/${run.id}` }, swatch(i), run.name), pill(run.state)), run.steps_of_sheets.length ? canvases[i] : h("p", { class: "note" }, "no samples"), captions[i])));
@@ -66,11 +66,11 @@ function page(main, found) {
     for (const { column, chart } of scoreCharts) chart.update({ log: options.log, series: seriesOf((i) => { const one = found.scores[i].find((score) => score.name === column.name && JSON.stringify(score.protocol) === JSON.stringify(column.protocol)) ?? found.scores[i].find((score) => score.name === column.name && score.identity === column.identity); return one && scoreData(one.points); }, grouped) });
   }
   function seriesOf(dataOf, grouped) {
-    if (!grouped) return all.map((run, i) => ({ label: run.name, data: dataOf(i), kind: (i % 8) + 1, dash: (i % 4) + 1 })).filter((one) => one.data?.steps.length);
+    if (!grouped) return all.map((run, i) => ({ label: run.name, data: dataOf(i), ...look(i) })).filter((one) => one.data?.steps.length);
     return [...new Set(found.groups)].map((group) => {
       const members = all.map((_, i) => i).filter((i) => found.groups[i] === group), datas = members.map(dataOf).filter((data) => data?.steps.length);
       const name = members.length === 1 ? all[group].name : `${all[group].name} and ${members.length - 1} more seed${members.length > 2 ? "s" : ""}`;
-      return { label: name, data: datas.length > 1 ? band(datas) : datas[0], kind: (group % 8) + 1, dash: (group % 4) + 1 };
+      return { label: name, data: datas.length > 1 ? band(datas) : datas[0], ...look(group) };
     }).filter((one) => one.data?.steps.length);
   }
   sync.onRange = () => fetchAll().catch(complain);

@@ -3,6 +3,7 @@
 import { complain, count, fill, h, keep, kept, number } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Chart, Sync } from "../lib/chart.js";
+import { look } from "../lib/scale.js";
 
 const POINTS = 420;
 const NICE = { D_accuracy_train: "on training reals", D_accuracy_heldout: "on held-out reals", D_accuracy_fake: "on fakes", G_diversity: "diversity" };
@@ -59,7 +60,7 @@ export function panels(run, groups, sync) {
       if (!answer.exact) again = setTimeout(() => refresh({}), 1500);
       options.onExact?.(answer.exact);
     }
-    for (const { group, chart } of charts) chart.update({ ...pick(options), marks: marksOf(run.events), series: group.columns.map((name, i) => ({ label: label(name), data: found[name], kind: (i % 8) + 1, dash: (i % 4) + 1 })) });
+    for (const { group, chart } of charts) chart.update({ ...pick(options), marks: marksOf(run.events), series: group.columns.map((name, i) => ({ label: label(name), data: found[name], ...look(i) })) });
   }
   const pick = ({ log = false, smooth = 0 }) => ({ log, smooth });
   const restyle = (changes) => { options = { ...options, ...changes }; for (const { chart } of charts) chart.update(pick(options)); };
@@ -105,7 +106,7 @@ export function curves(body, run) {
       scoreCharts = [...byName].map(([name, list]) => new Chart({ title: name, sync, note: `${{ lower: "Lower is better. ", higher: "Higher is better. ", "near one": "Near 1 is best. " }[list[0].better] ?? ""}${list.length === 1 ? `Protocol: ${protocolOf(list[0].protocol)}.` : "One curve a protocol: they are not comparable."}` }));
       fill(scored, scoreCharts.map((chart) => chart.node));
     }
-    [...byName.values()].forEach((list, i) => scoreCharts[i].update({ log: options.log, marks: marksOf(run.events), series: list.map((one, k) => ({ label: list.length === 1 ? one.name : protocolOf(one.protocol), kind: (k % 8) + 1, dash: (k % 4) + 1, data: scoreData(one.points) })) }));
+    [...byName.values()].forEach((list, i) => scoreCharts[i].update({ log: options.log, marks: marksOf(run.events), series: list.map((one, k) => ({ label: list.length === 1 ? one.name : protocolOf(one.protocol), ...look(k), data: scoreData(one.points) })) }));
   }
   let later;
   sync.onRange = (range) => { whole.disabled = !range; clearTimeout(later); later = setTimeout(() => measured.refresh({}), 120); };

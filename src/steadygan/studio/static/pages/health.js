@@ -31,7 +31,7 @@ export function health(body, run) {
       numbers.length > 0 && h("dl", { class: "figures" }, numbers.map(([name, value]) => h("div", null, h("dt", null, NAMES[name] ?? name.replaceAll("_", " ")), h("dd", null, typeof value === "number" ? number(value) : String(value))))),
       advice.length > 0 && h("div", { class: "stack tight" }, h("h3", null, "What to change"), advice.map((one) => tip(one)))));
   }
-  const tip = (one) => h("div", { class: "stack tight" }, copyable(one.override, "the setting"), h("p", { class: "small muted" }, one.why, about.control && run.checkpoints.length > 0 && [" · ", h("a", { href: `#/run/${run.id}/steer/${encodeURIComponent(one.override)}` }, "branch with this")]));
+  const tip = (one) => h("div", { class: "stack tight" }, copyable(one.override, "the setting"), h("p", { class: "small muted" }, one.why, about.control && run.checkpoints.length > 0 && [" · ", one.branch ? h("a", { href: `#/run/${run.id}/steer/${encodeURIComponent(one.override)}` }, "branch with this") : "needs a new run"]));
 
   function standing(found) {
     const next = found.checkpoint_every && ["running", "starting"].includes(found.state) ? (Math.floor(found.step / found.checkpoint_every) + 1) * found.checkpoint_every : null;

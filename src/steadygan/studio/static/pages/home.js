@@ -2,7 +2,7 @@
 
 import { ago, count, duration, far, fill, h, keep, kept, meter, number, pill, stateWord } from "../lib/dom.js";
 import { spark } from "../lib/chart.js";
-import { about, onRuns, runs, tray } from "../lib/store.js";
+import { about, onRuns, runs, tray, unread } from "../lib/store.js";
 
 const ORDERS = { newest: ["newest first", (a, b) => b.started - a.started], changed: ["changed last", (a, b) => b.changed - a.changed], name: ["by name", (a, b) => a.name.localeCompare(b.name, "en", { numeric: true })], score: ["best score", byScore] };
 
@@ -18,7 +18,7 @@ export function home(main) {
   const list = h("div", { class: "cards" }), chips = h("div", { class: "chips", role: "group", "aria-label": "Filter by state" }), said = h("p", { class: "muted" });
   const search = h("input", { type: "search", placeholder: "Search runs", "aria-label": "Search runs", oninput: () => { filter.text = search.value.toLowerCase(); show(); } });
   const order = h("select", { "aria-label": "Order", onchange: () => { filter.order = order.value; keep("order", order.value); show(); } }, Object.entries(ORDERS).map(([key, [text]]) => h("option", { value: key, selected: key === filter.order }, text)));
-  fill(main, h("div", { class: "stack" }, h("div", { class: "row spread" }, h("div", null, h("h1", null, "Runs"), said), h("div", { class: "row" }, search, order)), chips, list));
+  fill(main, h("div", { class: "stack" }, h("div", { class: "row spread" }, h("div", null, h("h1", null, "Runs"), said), h("div", { class: "row" }, search, order)), unread.length > 0 && h("p", { class: "note warn" }, `The studio may not look into ${unread.join(", ")}: change the permissions of ${unread.length > 1 ? "these folders" : "this folder"} to see the runs there.`), chips, list));
 
   function show() {
     const all = [...runs.values()];
@@ -81,6 +81,6 @@ function told(run) {
     run.message && ["collapsed", "failed", "lost"].includes(run.state) && h("p", { class: `note small ${run.state === "lost" ? "warn" : "bad"}`, title: run.message }, h("span", { class: "clamp" }, run.message)),
     h("div", { class: "facts" },
       h("div", null, score ? [h("span", { class: "small muted" }, score.name), h("br"), h("b", null, number(score.points.at(-1)[1]))] : h("span", { class: "small faint" }, "not scored yet")),
-      score ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started))),
+      score?.points.length > 1 ? spark(score.points, `${score.name} over ${score.count} evaluations`) : h("span", { class: "small faint" }, ago(run.started))),
   ];
 }

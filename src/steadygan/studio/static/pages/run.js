@@ -2,7 +2,7 @@
 
 import { complain, duration, far, fill, h, icon, meter, number, pill, typing } from "../lib/dom.js";
 import { get } from "../lib/api.js";
-import { about, onRuns, runs, tray } from "../lib/store.js";
+import { about, contact, onRuns, runs, tray } from "../lib/store.js";
 import { time } from "./time.js";
 import { health, toneOf } from "./health.js";
 import { curves } from "./curves.js";
@@ -27,13 +27,21 @@ export function run(main, [id, tab = "time", ...more]) {
 
   let leave = null, gone = false, last = "", page = null;
   const detail = () => get(`/api/runs/${id}`);
-  detail().then((found) => {
-    if (gone) return;
-    page = TABS[tab][1](body, found, { detail, more }) ?? null;
-    leave = page?.leave ?? null;
-    troubles(head, found);
-    if (tab !== "health") setTimeout(sign, 500);
-  }).catch((error) => { fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message))); });
+  let failed = null;
+  function open() {
+    failed = null;
+    detail().then((found) => {
+      if (gone) return;
+      page = TABS[tab][1](body, found, { detail, more }) ?? null;
+      leave = page?.leave ?? null;
+      troubles(head, found);
+      if (tab !== "health") setTimeout(sign, 500);
+    }).catch((error) => {
+      failed = contact.opened;
+      fill(body, h("div", { class: "empty" }, h("h2", null, "This run cannot be read"), h("p", null, error.message), h("button", { class: "button", type: "button", onclick: open }, "Try again")));
+    });
+  }
+  open();
 
   // Points at the health tab of a run in trouble, whichever view comes first.
   async function sign() {
@@ -47,7 +55,8 @@ export function run(main, [id, tab = "time", ...more]) {
 
   function show() {
     const now = runs.get(id);
-    if (!now) { fill(head, h("h1", null, "This run was removed")); return; }
+    if (!now) { last = "removed"; fill(head, h("h1", null, "This run was removed"), h("p", { class: "muted" }, "It was moved, renamed or deleted; below is what was read before. ", h("a", { href: "#/" }, "All runs"))); return; }
+    if (failed !== null && failed !== contact.opened) open();
     const key = JSON.stringify(now) + tray.has(id);
     if (key === last) return;
     const first = !last;

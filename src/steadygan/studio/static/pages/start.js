@@ -1,6 +1,6 @@
 // A new run from a folder of images: what is in it, a recipe, what D will see, what it will cost.
 
-import { complain, count, fill, grain, h, number, toast } from "../lib/dom.js";
+import { count, fill, grain, h, number, once, toast } from "../lib/dom.js";
 import { get, latest, paint, pixels, post } from "../lib/api.js";
 import { about } from "../lib/store.js";
 import { jobList } from "./steer.js";
@@ -17,7 +17,7 @@ export function start(main) {
 
 function page(main, options) {
   const state = { place: "digits", recipe: options.recipes.at(-1) };
-  const place = h("select", { "aria-label": "Images", onchange: () => { state.place = place.value; report(); } }, options.places.map(({ id, name }) => h("option", { value: id }, name)));
+  const place = h("select", { "aria-label": "Images", onchange: () => { state.place = place.value; unasked(); report(); } }, options.places.map(({ id, name }) => h("option", { value: id }, name)));
   const found = h("div", { class: "stack" }), cards = h("div", { class: "recipes", role: "radiogroup", "aria-label": "Recipe" }), preset = h("select", { "aria-label": "Or any preset", onchange: () => { if (preset.value) choose({ preset: preset.value, title: preset.value, settings: {} }); } }, h("option", { value: "" }, "or any preset …"), options.presets.map((name) => h("option", { value: name }, name)));
   const inputs = new Map(), fields = h("div", { class: "fields" }), policy = h("div", { class: "chips", role: "group", "aria-label": "DiffAugment" }), chosenPolicy = new Set();
   const seen = h("div", { class: "seen" }), forecast = h("div", { class: "stack tight" }), jobs = h("section", { class: "panel stack" });
@@ -25,7 +25,7 @@ function page(main, options) {
   const touched = new Set();
 
   for (const [key, text, kind] of FIELDS) {
-    const input = kind === "number" ? h("input", { type: "number", min: 0, step: key === "train.hours" ? "any" : 1, placeholder: "as the preset", oninput: () => touched.add(key) }) : h("select", { onchange: () => touched.add(key) }, [["", "as the preset"], ["true", "yes"], ["false", "no"]].map(([value, label]) => h("option", { value }, label)));
+    const input = kind === "number" ? h("input", { type: "number", min: 0, step: key === "train.hours" ? "any" : 1, placeholder: "as the preset", oninput: () => { touched.add(key); unasked(); } }) : h("select", { onchange: () => { touched.add(key); unasked(); } }, [["", "as the preset"], ["true", "yes"], ["false", "no"]].map(([value, label]) => h("option", { value }, label)));
     inputs.set(key, input);
     fields.append(h("label", { class: "field" }, text, input));
   }
@@ -47,14 +47,16 @@ function page(main, options) {
     recipes();
     policies();
     preview();
-    fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
+    unasked();
   }
+  // A forecast is of the settings that it was asked for.
+  const unasked = () => fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
   function recipes() {
     const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));
     fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
     if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, `as published: ${about.program} presets shows it`)));
   }
-  const policies = () => fill(policy, POLICIES.map((one) => h("button", { class: "chip", type: "button", "aria-pressed": String(chosenPolicy.has(one)), onclick: () => { touched.add("policy"); if (!chosenPolicy.delete(one)) chosenPolicy.add(one); policies(); preview(); } }, one)));
+  const policies = () => fill(policy, POLICIES.map((one) => h("button", { class: "chip", type: "button", "aria-pressed": String(chosenPolicy.has(one)), onclick: () => { touched.add("policy"); unasked(); if (!chosenPolicy.delete(one)) chosenPolicy.add(one); policies(); preview(); } }, one)));
 
   async function report() {
     const asked = state.place;
@@ -81,21 +83,26 @@ function page(main, options) {
   async function predict(event) {
     event.target.disabled = true;
     fill(forecast, h("p", { class: "muted", role: "status" }, "Building the networks and timing a few steps …"));
+    const asked = JSON.stringify(plan());
     try {
       const { lines } = await post("/api/control/forecast", plan());
+      if (asked !== JSON.stringify(plan())) { unasked(); return; }
       fill(forecast, h("table", null, h("tbody", null, lines.map(([key, ...texts]) => h("tr", null, h("th", null, key), texts.map((text, i) => h("td", { class: i ? "muted" : "" }, text)))))));
     } catch (error) { fill(forecast, h("p", { class: "note warn" }, error.message)); } finally { event.target.disabled = false; }
   }
   async function begin() {
     if (!name.checkValidity() || !name.value) { toast("A name has letters, digits, dots, dashes and underscores", true); return; }
-    try { await post("/api/control/start", { ...plan(), name: name.value }); toast(`${name.value} starts`); await started.show(); jobs.scrollIntoView({ block: "nearest" }); } catch (error) { complain(error); }
+    await post("/api/control/start", { ...plan(), name: name.value });
+    toast(`${name.value} starts`);
+    await started.show();
+    jobs.scrollIntoView({ block: "nearest" });
   }
   fill(main, h("div", { class: "stack" }, h("h1", null, "New run"), h("ol", { class: "steps" },
     h("li", { class: "panel stack" }, h("h2", null, "Images"), h("div", { class: "row" }, place), found, options.places.length === 1 && h("p", { class: "note" }, "Only the embedded digits are offered: start the studio with --data FOLDER to choose your own images.")),
     h("li", { class: "panel stack" }, h("h2", null, "Recipe"), cards, h("div", null, preset)),
     h("li", { class: "panel stack" }, h("h2", null, "Settings"), fields, h("div", { class: "stack tight" }, h("span", { class: "small muted" }, "DiffAugment (for few images)"), policy), h("div", null, h("button", { class: "button", type: "button", onclick: preview }, "Show the images again")), seen),
     h("li", { class: "panel stack" }, h("h2", null, "Forecast"), h("div", null, h("button", { class: "button", type: "button", onclick: predict }, "Forecast time and memory")), forecast),
-    h("li", { class: "panel stack" }, h("h2", null, "Start"), h("div", { class: "row" }, h("label", { class: "check" }, "name", name), h("button", { class: "button primary", type: "button", onclick: begin }, "Start training")))), jobs));
+    h("li", { class: "panel stack" }, h("h2", null, "Start"), h("div", { class: "row" }, h("label", { class: "check" }, "name", name), h("button", { class: "button primary", type: "button", onclick: once("Starting …", begin) }, "Start training")))), jobs));
   choose(state.recipe);
   report();
   const started = jobList(jobs);

@@ -1,6 +1,6 @@
 // Steering a run: requests that its loop takes at a step boundary, and runs that start from it.
 
-import { copyable, count, complain, fill, h, icon, pill, quoted, stateWord, toast } from "../lib/dom.js";
+import { copyable, count, complain, fill, h, icon, once, pill, quoted, stateWord, toast } from "../lib/dom.js";
 import { get, post } from "../lib/api.js";
 import { about, runs } from "../lib/store.js";
 import { checkpointChoice, renewChoice } from "./play.js";
@@ -60,9 +60,9 @@ export function steer(body, run, { more: [wanted] }) {
   const actions = h("div", { class: "row" }), jobs = h("section", { class: "panel stack" }), branching = h("div", { class: "stack" });
   const ask = (what) => post(`/api/runs/${run.id}/ask`, { do: what }).then(() => toast(`Asked to ${what}: the run takes it at its next step`)).catch(complain);
   const more = h("input", { type: "number", value: (run.steps ?? run.step) + Math.max(100, Math.round((run.steps ?? 1000) / 2)), "aria-label": "Steps to train to" });
-  const name = h("input", { type: "text", value: `${run.name.split("/").at(-1)}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings", value: wanted ?? "" });
+  const name = h("input", { type: "text", value: `${run.name.split("/").at(-1).replace(/[^\w.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 56) || "a"}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings", value: wanted ? [wanted, run.checkpoints.at(-1)?.step >= run.steps && `train.steps=${more.value}`].filter(Boolean).join(" ") : "" });
   let choice = null, shown = null;
-  const act = (path, read) => async () => { try { await post(path, read()); toast("Started"); started.show(); } catch (error) { complain(error); } };
+  const act = (path, read) => once("Starting …", async () => { await post(path, read()); toast("Started"); await started.show(); });
   const onward = h("button", { class: "button primary", type: "button", onclick: act(`/api/runs/${run.id}/resume`, () => ({ steps: Number(more.value) })) }, "Train on");
 
   function checkpoints(now) {

@@ -1,6 +1,6 @@
 // The same latents through time: slider, play, two moments, one latent as a film strip.
 
-import { complain, count, fill, grain, h, icon, menu, s, typing } from "../lib/dom.js";
+import { complain, copyable, count, fill, grain, h, icon, menu, quoted, s, typing } from "../lib/dom.js";
 import { get, saveFrom } from "../lib/api.js";
 import { nearestIndex } from "../lib/scale.js";
 import { toneOfEvent } from "./curves.js";
@@ -37,7 +37,7 @@ export function time(body, run) {
     return { changed: (found) => { if (found.steps_of_sheets.length) location.reload(); } };
   }
   const state = { steps: run.steps_of_sheets, at: [run.steps_of_sheets.length - 1, 0], two: false, zoom: 0, playing: false, latent: null, speed: 8 };
-  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names, pixels = grain(side) === "pixel";
+  const sheets = new Sheets(run.id), { side, gap } = run.layout, names = run.column_names, pixels = grain(run.size) === "pixel";
   const panes = [0, 1].map((index) => pane(index));
   const stage = h("div", { class: "stage" }, panes[0].node);
   const slider = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: state.at[0], "aria-label": "Step", oninput: () => move(0, Number(slider.value)) });
@@ -45,7 +45,7 @@ export function time(body, run) {
   const playButton = h("button", { class: "button primary", type: "button", onclick: () => playing(!state.playing) });
   const twoButton = h("button", { class: "button", type: "button", "aria-pressed": "false", title: "Two moments side by side (c)", onclick: () => two(!state.two) }, icon("two"), h("span", null, "Two moments"));
   const marks = s("svg", { class: "marks", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const ends = h("div", { class: "ends" }), film = h("div", { class: "stack tight" }), warning = h("p", { class: "note warn", hidden: true });
+  const ends = h("div", { class: "ends" }), film = h("div", { class: "stack tight" }), again = h("div", { class: "stack tight" }), warning = h("p", { class: "note warn", hidden: true });
   const speed = h("select", { "aria-label": "Sheets a second", onchange: () => { state.speed = Number(speed.value); } }, [2, 4, 8, 15, 30].map((rate) => h("option", { value: rate, selected: rate === state.speed }, `${rate} a second`)));
   const now = () => state.steps[state.at[0]];
   const save = menu("Save", [
@@ -185,7 +185,7 @@ export function time(body, run) {
     const field = h("input", { type: "number", min: 0, max: columns * rows - 1, value: latent, "aria-label": "Latent", onchange: () => choose(Number(field.value)) });
     fill(film, h("div", { class: "row" }, h("h2", null, "One latent through training"), names.length > 0 && h("span", { class: "state" }, `class ${names[latent % names.length]}`), h("label", { class: "check small muted" }, "latent", field), h("span", { class: "grow" }),
       menu("Save strip", [["PNG", () => saveFrom(`/api/runs/${run.id}/strip?index=${latent}&frames=${frames}&across=12&keep=1`).catch(complain)], ["GIF", () => filmed("gif", latent)], ["MP4", () => filmed("mp4", latent)]]),
-      h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip);
+      h("button", { class: "button", type: "button", onclick: () => choose(null) }, "Close")), strip, again);
     mark();
   }
   const intro = () => fill(film, h("p", { class: "note" }, "Click a tile to follow its latent through training as a film strip."));
@@ -198,6 +198,12 @@ export function time(body, run) {
       if (nearest === null || Math.abs(button.dataset.step - step) < Math.abs(nearest.dataset.step - step)) nearest = button;
     }
     nearest?.setAttribute("aria-current", "true");
+    const remade = run.checkpoints.some((one) => one.step === step), told = `${step} ${remade}`;
+    if (again.dataset.told === told) return;
+    again.dataset.told = told;
+    const sheet = `${run.place}/samples/step-${String(step).padStart(8, "0")}.png`;
+    fill(again, remade ? [h("p", { class: "small muted" }, `The sheet of step ${count(step)} again, with its seed and latents:`), copyable(`steadygan remake ${quoted(sheet)}`, "the command that makes this sheet again")]
+      : h("p", { class: "small muted" }, `No checkpoint of step ${count(step)} was kept: this sheet cannot be made again. Those with a mark above can.`));
   }
 
   function timeline() {
@@ -241,6 +247,7 @@ export function time(body, run) {
       Object.assign(run, found);
       state.steps = found.steps_of_sheets.length ? found.steps_of_sheets : state.steps;
       timeline();
+      mark();
       if (atEnd) move(0, state.steps.length - 1); else { state.at[0] = nearestIndex(state.steps, step); slider.value = state.at[0]; }
     },
   };
