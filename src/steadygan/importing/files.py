@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
+from steadygan.files import zip_of_weights
 from steadygan.importing.unpickle import Machine
 from steadygan.importing.values import STORAGES, Budget, Global, Refused, Span, Storage
 
@@ -120,7 +121,7 @@ def _entries(data: memoryview, path: Path) -> dict[str, Span]:
     """The entries of a zip, by name. Nothing is unpacked: torch stores without compression, and so must this."""
     entries: dict[str, Span] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_of_weights(path) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, IndexError) as error:
         raise Refused(f"a damaged zip: {error}") from error
