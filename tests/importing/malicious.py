@@ -7,6 +7,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from steadygan.importing.files import LEGACY_VERSION, MAGIC
+
 PROTOCOL = b"\x80\x04"
 
 
@@ -123,7 +125,19 @@ GREAT = b"}\x94(" + b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(5
 TEXT = b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20)
 DEVICE = stack_global("torch", "device")
 
+
+def nested(depth: int) -> bytes:
+    """A storage whose bytes are a pickle with a storage, and so on."""
+    content = b"N"
+    for _ in range(depth):
+        head = b"".join(pickle.dumps(value, 2) for value in (MAGIC, LEGACY_VERSION, {"little_endian": True}))
+        inner = head + PROTOCOL + content + b"." + pickle.dumps([], 2)
+        content = call("torch.storage", "_load_from_bytes", b"B" + struct.pack("<I", len(inner)) + inner)
+    return PROTOCOL + content + b"."
+
+
 GREEDY: Mapping[str, bytes] = {
+    "storages within storages": nested(500),
     "a device of a long text many times": PROTOCOL + TEXT + b"\x940" + DEVICE + b"(" + b"h\x00" * 20_000 + b"tR.",
     "a device that doubles": PROTOCOL
     + TEXT

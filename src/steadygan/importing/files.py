@@ -68,7 +68,7 @@ def described_storage(identifier: Any) -> tuple[Storage, str]:
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """The format of `torch.save` before its zip format, still used inside other pickles."""
+    """The format of `torch.save` before its zip format, still used inside other pickles, but not inside itself."""
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -78,7 +78,7 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
             raise Refused("two storages under one name")
         return before
 
-    machine = Machine(data, persistent=persistent, budget=budget, legacy=read_legacy)
+    machine = Machine(data, persistent=persistent, budget=budget)
     if machine.load() != MAGIC or machine.load() != LEGACY_VERSION:
         raise Refused("not one of torch's files")
     system = machine.load()
