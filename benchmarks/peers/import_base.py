@@ -21,14 +21,20 @@ BATCH = 4
 
 @dataclass
 class Expected:
-    """Files that a peer wrote, options for the import, and input, value, cotangent and gradient of its networks."""
+    """Files that a peer wrote, options for the import, and input, value, cotangent and gradient of its networks.
+
+    noted: what its rectifiers and pools decided; truncations: of which the images stand one behind the other; joint:
+    the discriminator looks at several images at once; direction: of a translation.
+    """
 
     files: list[str]
     options: dict[str, str] = field(default_factory=dict)
     labels: Tensor | None = None
     generator: dict[str, Any] | None = None
     critic: dict[str, Any] | None = None
-    truncation: float | None = None
+    truncations: list[float] = field(default_factory=list)
+    joint: bool = False
+    direction: str = "ab"
 
 
 @dataclass
@@ -44,7 +50,10 @@ class Networks:
     classes: int = 0
     options: dict[str, str] = field(default_factory=dict)
     double: bool = True
-    truncation: float | None = None
+    truncations: tuple[float, ...] = ()
+    batch: int = BATCH
+    joint: bool = False
+    direction: str = "ab"
     within: Callable[[], Any] = nullcontext
 
 
@@ -57,9 +66,10 @@ class Peer:
 
 def absent(name: str) -> None:
     """Puts something that does nothing in the place of a module that networks do not need."""
-    if importlib.util.find_spec(name) is None:
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
         module = mock.MagicMock()
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        module.__path__ = []
         sys.modules[name] = module
 
 

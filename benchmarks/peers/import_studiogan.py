@@ -134,5 +134,6 @@ def studiogan(checkout: Path, case: str) -> Networks:
         (3, size, size),
         3 if conditional else 0,
         options,
+        joint=chosen["backbone"] == "stylegan2",
         within=lambda: mock.patch.object(torch, "float32", torch.float64),
     )
