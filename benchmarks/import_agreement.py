@@ -9,7 +9,7 @@ divided by the largest absolute value of the peer's.
 A derivative is not continuous: where rounding moves a rectifier's input past 0, or another pixel to a pool's maximum,
 it jumps, in the peer's program as in ours. So the signs and the places of maxima are noted in both: `gradient` is over
 the whole batch, `gradient_same` over those images for which all of them are the same, and `images` says how many those
-are, of how many. Where a network looks at several images at once (StyleGAN2's discriminators), either all count or none.
+are, of how many. Where a network looks at several images at once (StyleGAN2's discriminators), all count or none.
 A row is within its bound if the value is and the gradient is, or, where that jumps, `gradient_same`. Where it jumps for
 all images, weights and inputs are drawn anew: `seed`.
 

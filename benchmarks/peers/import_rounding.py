@@ -39,21 +39,18 @@ def decisions() -> Iterator[list[Tensor]]:
 def alike(ours: list[Tensor], theirs: list[Tensor], batch: int) -> Tensor:
     """(batch) booleans: for which images two networks decide the same everywhere.
 
-    The two may come to layers of different shapes in another order. Where a network is evaluated for one part of the
-    batch after the other, its decisions follow each other so, too.
+    The two may come to their layers in another order: each is compared with that of its shape that is most like it.
+    Where a network is evaluated for one part of the batch after the other, its decisions follow each other so, too.
     """
     if not ours and not theirs:
         return torch.ones(batch, dtype=torch.bool)
     rows = len(ours[0])
     layers, same = len(ours) * rows // batch, []
     for place in range(0, len(ours), layers):
-        pairs = zip(*(sorted(every[place : place + layers], key=_shape) for every in (ours, theirs)), strict=True)
-        equal = torch.ones(rows, dtype=torch.bool)
-        for a, b in pairs:
-            equal &= (a == b).flatten(1).all(1)  # an error where they are not of the same layer
+        left, equal = theirs[place : place + layers], torch.ones(rows, dtype=torch.bool)
+        for a in ours[place : place + layers]:
+            apart = [(int((a != b).sum()) if a.shape == b.shape else a.numel() + 1) for b in left]
+            nearest = apart.index(min(apart))
+            equal &= (a == left.pop(nearest)).flatten(1).all(1)  # an error where none is of this shape
         same.append(equal)
     return torch.cat(same)
-
-
-def _shape(decision: Tensor) -> tuple[int, ...]:
-    return tuple(decision.shape)
