@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pickle
+import sys
+import types
 from pathlib import Path
+from typing import cast
 from unittest import mock
 
 import torch
@@ -23,7 +26,11 @@ SPECIFICATIONS = {
 
 
 def nvidia(checkout: Path, case: str, module: str = "training.networks") -> Networks:
+    import packaging.version
 
+    if importlib.util.find_spec("pkg_resources") is None:  # of setuptools, which no longer has it
+        parse = types.SimpleNamespace(parse_version=packaging.version.parse)
+        sys.modules["pkg_resources"] = cast(types.ModuleType, parse)
     import dnnlib
 
     networks = importlib.import_module(module)
