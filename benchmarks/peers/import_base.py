@@ -10,9 +10,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
+import packaging.version
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +73,14 @@ def absent(name: str) -> None:
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
         module.__path__ = []
         sys.modules[name] = module
+
+
+def setuptools_of_old() -> None:
+    """Puts the one function of setuptools' former `pkg_resources` in its place that NVIDIA's code needs."""
+    if "pkg_resources" not in sys.modules and importlib.util.find_spec("pkg_resources") is None:
+        module = ModuleType("pkg_resources")
+        vars(module)["parse_version"] = packaging.version.parse
+        sys.modules["pkg_resources"] = module
 
 
 def randomise(*networks: nn.Module, scale: float = 0.3) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import pickle
-import sys
-import types
 from pathlib import Path
-from typing import cast
 from unittest import mock
 
 import torch
-from peers.import_base import Networks, randomise
+from peers.import_base import Networks, randomise, setuptools_of_old
 from torch import Tensor
 
 SPECIFICATIONS = {
@@ -26,11 +23,7 @@ SPECIFICATIONS = {
 
 
 def nvidia(checkout: Path, case: str, module: str = "training.networks") -> Networks:
-    import packaging.version
-
-    if importlib.util.find_spec("pkg_resources") is None:  # of setuptools, which no longer has it
-        parse = types.SimpleNamespace(parse_version=packaging.version.parse)
-        sys.modules["pkg_resources"] = cast(types.ModuleType, parse)
+    setuptools_of_old()
     import dnnlib
 
     networks = importlib.import_module(module)
@@ -71,7 +64,7 @@ def nvidia(checkout: Path, case: str, module: str = "training.networks") -> Netw
         (64,),
         (3, size, size),
         classes,
-        batch=2 * group if group < 32 else group,  # so that another group would give another value
+        batch=32,  # so that every group is whole: another would give another value
         joint=True,
         # The code casts to float32 by name at several places.
         within=lambda: mock.patch.object(torch, "float32", torch.float64),
