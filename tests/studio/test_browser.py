@@ -333,6 +333,17 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(serve: Callable[..., Pag
     assert page.one(".tab", "Curves")
 
 
+def test_images_of_imported_weights_come_with_their_terms(serve: Callable[..., Page], with_trained: Path) -> None:
+    provenance = with_trained / "tiny" / "provenance.json"
+    content = json.loads(provenance.read_text())
+    provenance.write_text(json.dumps({**content, "init_from": {"licence": "for research only"}}))
+    page = serve(with_trained)
+    page.open()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Play")
+    page.until(lambda _: "for research only" in page.text(".terms"))
+
+
 def test_a_checkpoint_is_chosen_by_step(serve: Callable[..., Page], with_trained: Path) -> None:
     page = serve(with_trained)
     page.open()

@@ -63,6 +63,7 @@ class Operations:
             "class_names": list(generator.class_names),
             "trained_classes": list(generator.trained_classes),
             "latent": generator.latent,
+            "licence": generator.licence,
             "device": str(self.device),
         }, b""
 

@@ -140,7 +140,8 @@ export function play(body, run, { more }) {
     try {
       state.about = await post(`/api/runs/${run.id}/generator`, { step: Number(choice.value), weights: weights.value });
     } catch (error) { speed.textContent = error.message; return; }
-    const { classes, class_names: names } = state.about;
+    const { classes, class_names: names, licence } = state.about;
+    if (licence && !mosaic.parentElement.querySelector(".terms")) mosaic.after(h("p", { class: "small muted terms" }, `Terms of the weights that make these images: ${licence}`));
     classField.hidden = !classes;
     if (classes && !classBox.children.length) {
       const pickClass = (label) => { const now = new Set(state.classes ?? []); if (label === null) now.clear(); else if (!now.delete(label)) now.add(label); state.classes = now.size ? [...now].sort((a, b) => a - b) : null; [...classBox.children].forEach((chip, i) => chip.setAttribute("aria-pressed", String(i === 0 ? !state.classes : now.has(i - 1)))); ask(); };
