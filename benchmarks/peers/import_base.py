@@ -10,9 +10,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
+import packaging.version
 import torch
 from torch import Tensor, nn
 
@@ -21,14 +23,20 @@ BATCH = 4
 
 @dataclass
 class Expected:
-    """Files that a peer wrote, options for the import, and input, value, cotangent and gradient of its networks."""
+    """Files that a peer wrote, options for the import, and input, value, cotangent and gradient of its networks.
+
+    noted: what its rectifiers and pools decided; truncations: of which the images stand one behind the other; joint:
+    the discriminator looks at several images at once; direction: of a translation.
+    """
 
     files: list[str]
     options: dict[str, str] = field(default_factory=dict)
     labels: Tensor | None = None
     generator: dict[str, Any] | None = None
     critic: dict[str, Any] | None = None
-    truncation: float | None = None
+    truncations: list[float] = field(default_factory=list)
+    joint: bool = False
+    direction: str = "ab"
 
 
 @dataclass
@@ -44,7 +52,10 @@ class Networks:
     classes: int = 0
     options: dict[str, str] = field(default_factory=dict)
     double: bool = True
-    truncation: float | None = None
+    truncations: tuple[float, ...] = ()
+    batch: int = BATCH
+    joint: bool = False
+    direction: str = "ab"
     within: Callable[[], Any] = nullcontext
 
 
@@ -57,10 +68,19 @@ class Peer:
 
 def absent(name: str) -> None:
     """Puts something that does nothing in the place of a module that networks do not need."""
-    if importlib.util.find_spec(name) is None:
+    if name not in sys.modules and importlib.util.find_spec(name) is None:
         module = mock.MagicMock()
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        module.__path__ = []
         sys.modules[name] = module
+
+
+def setuptools_of_old() -> None:
+    """Puts the one function of setuptools' former `pkg_resources` in its place that NVIDIA's code needs."""
+    if "pkg_resources" not in sys.modules and importlib.util.find_spec("pkg_resources") is None:
+        module = ModuleType("pkg_resources")
+        vars(module)["parse_version"] = packaging.version.parse
+        sys.modules["pkg_resources"] = module
 
 
 def randomise(*networks: nn.Module, scale: float = 0.3) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from peers.import_base import Networks, absent, randomise
+from peers.import_base import BATCH, Networks, absent, randomise
 from torch import Tensor
 
 BIGGAN: dict[str, dict[str, Any]] = {
@@ -22,6 +23,7 @@ BIGGAN: dict[str, dict[str, Any]] = {
     "512": {"resolution": 512, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 160},
     "deep-64": {"resolution": 64, "G_shared": True, "shared_dim": 32, "hier": True, "dim_z": 16, "G_attn": "32"},
     "deep-128": {"resolution": 128, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 128},
+    "deep-256": {"resolution": 256, "G_shared": True, "shared_dim": 128, "hier": True, "dim_z": 128},
     "128-unconditional": {"resolution": 128, "G_shared": False, "hier": True, "dim_z": 20, "unconditional": True},
     "256-unconditional": {"resolution": 256, "G_shared": False, "hier": True, "dim_z": 20, "unconditional": True},
     "128-classes": {"resolution": 128, "G_shared": True, "hier": True, "dim_z": 120, "shared_dim": 128},
@@ -30,7 +32,7 @@ BIGGAN: dict[str, dict[str, Any]] = {
 
 def biggan(checkout: Path, case: str) -> Networks:
 
-    for name in ("inception_tf", "inception_utils"):
+    for name in ("inception_tf", "inception_utils", "h5py"):
         absent(name)
     code = importlib.import_module("BigGANdeep" if case.startswith("deep") else "BigGAN")
     chosen = BIGGAN[case]
@@ -83,12 +85,25 @@ def biggan(checkout: Path, case: str) -> Networks:
     )
 
 
+def tables() -> tuple[float, ...]:
+    """The truncations of 0.02 to 1 at which their code takes one of its tables.
+
+    Between two of them it interpolates the wrong way round, so that rounding may lead to the neighbour: at 0.58 always,
+    and at 0 it refuses.
+    """
+    near = [(place, [place / 50, *(math.nextafter(place / 50, side) for side in (0, 1))]) for place in range(1, 51)]
+    return tuple(values[0] for place, every in near if (values := [v for v in every if v / (1 / 50) == place]))
+
+
 def huggingface(checkout: Path, case: str) -> Networks:
     import json
 
+    for name in ("boto3", "botocore", "botocore.exceptions", "requests"):
+        absent(name)
     model = importlib.import_module("pytorch_pretrained_biggan.model")
     config = importlib.import_module("pytorch_pretrained_biggan.config")
-    size, _, truncation = case.partition("-")
+    size, _, which = case.partition("-")
+    truncations = tables() if which == "every" else (float(which),)
     # Up, channels before and after: the released configurations.
     layers = [(0, 16, 16), (1, 16, 16), (0, 16, 16), (1, 16, 8)]
     layers += {
@@ -126,13 +141,20 @@ def huggingface(checkout: Path, case: str) -> Networks:
         (place / "config.json").write_text(json.dumps(content))
         return ["pytorch_model.bin"]
 
+    def generate(z: Tensor, y: Tensor | None) -> Tensor:
+        assert y is not None
+        one_hot = torch.nn.functional.one_hot(y, 5).to(z.dtype)
+        parts = [part.chunk(len(truncations)) for part in (z, one_hot)]
+        return torch.cat([g(*part, at) for *part, at in zip(*parts, truncations, strict=True)])
+
     return Networks(
         save,
-        lambda z, y: g(z, torch.nn.functional.one_hot(y, 5).to(z.dtype), float(truncation)),
+        generate,
         None,
         [g],
         (128,),
         (3, int(size), int(size)),
         5,
-        truncation=float(truncation),
+        truncations=truncations,
+        batch=max(BATCH, len(truncations)),
     )

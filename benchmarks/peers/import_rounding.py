@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -35,9 +36,21 @@ def decisions() -> Iterator[list[Tensor]]:
         yield mode.noted
 
 
-def turned(narrow: list[Tensor], wide: list[Tensor]) -> str:
-    """How many decisions differ, of how many: "2 of 350000"."""
-    if [part.shape for part in narrow] != [part.shape for part in wide]:
-        return "?"
-    count = sum(int((a != b).sum()) for a, b in zip(narrow, wide, strict=True))
-    return f"{count} of {sum(part.numel() for part in narrow)}"
+def alike(ours: list[Tensor], theirs: list[Tensor], batch: int) -> Tensor:
+    """(batch) booleans: for which images two networks decide the same everywhere.
+
+    The two may come to their layers in another order: each is compared with that of its shape that is most like it.
+    Where a network is evaluated for one part of the batch after the other, its decisions follow each other so, too.
+    """
+    if not ours and not theirs:
+        return torch.ones(batch, dtype=torch.bool)
+    rows = len(ours[0])
+    layers, same = len(ours) * rows // batch, []
+    for place in range(0, len(ours), layers):
+        left, equal = theirs[place : place + layers], torch.ones(rows, dtype=torch.bool)
+        for a in ours[place : place + layers]:
+            apart = [(int((a != b).sum()) if a.shape == b.shape else a.numel() + 1) for b in left]
+            nearest = apart.index(min(apart))
+            equal &= (a == left.pop(nearest)).flatten(1).all(1)  # an error where none is of this shape
+        same.append(equal)
+    return torch.cat(same)

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy
 import torch
-from peers.import_base import Networks, absent, randomise
+from peers.import_base import Networks, absent, randomise, setuptools_of_old
 from torch import Tensor
 
 STUDIOGAN: dict[str, dict[str, Any]] = {
@@ -45,6 +45,7 @@ def studiogan(checkout: Path, case: str) -> Networks:
     sys.path[:0] = [str(checkout / "src")]
     for name in ("wandb", "h5py", "tensorflow", "seaborn", "kornia"):
         absent(name)
+    setuptools_of_old()
     ops = importlib.import_module("utils.ops")
     chosen: dict[str, Any] = {"apply_g_sn": False, "apply_d_sn": True, "img_size": 32, "z_dim": 24, **STUDIOGAN[case]}
     big = chosen["backbone"] == "big_resnet"
@@ -134,5 +135,6 @@ def studiogan(checkout: Path, case: str) -> Networks:
         (3, size, size),
         3 if conditional else 0,
         options,
+        joint=chosen["backbone"] == "stylegan2",
         within=lambda: mock.patch.object(torch, "float32", torch.float64),
     )

@@ -8,33 +8,33 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from peers.import_base import Networks, randomise
+from peers.import_base import Networks, randomise, setuptools_of_old
 from torch import Tensor
 
 SPECIFICATIONS = {
-    # base of the feature maps / 16, mapping layers, minibatch standard deviation, architecture
-    "auto": (1024, 2, 4, "resnet"),
-    "stylegan2": (2048, 8, 4, "resnet"),
-    "paper256": (1024, 8, 8, "resnet"),
-    "cifar": (2048, 2, 32, "orig"),
-    "low_shot": (2048, 2, 4, "resnet"),
-    "fp32": (1024, 2, 4, "resnet"),
+    # size, base of the feature maps / 16, mapping layers, group of the minibatch standard deviation, architecture
+    "auto": (64, 1024, 2, 4, "resnet"),
+    "stylegan2": (64, 2048, 8, 4, "resnet"),
+    "paper256": (64, 1024, 8, 8, "resnet"),
+    "cifar": (32, 2048, 2, 32, "orig"),
+    "low_shot": (64, 2048, 2, 4, "resnet"),
+    "fp32": (64, 1024, 2, 4, "resnet"),
 }
 
 
 def nvidia(checkout: Path, case: str, module: str = "training.networks") -> Networks:
-
+    setuptools_of_old()
     import dnnlib
 
     networks = importlib.import_module(module)
     name, _, conditional = case.partition("-")
-    base, layers, group, architecture = SPECIFICATIONS[name]
+    size, base, layers, group, architecture = SPECIFICATIONS[name]
     easy, third = dnnlib.EasyDict, module.endswith("stylegan2")
     classes = 3 if conditional else 0
     clamp = {} if third and name != "fp32" else {"conv_clamp": None if name == "fp32" else 256}
     clamp |= {} if third else {"num_fp16_res": 4}
     synthesis = easy(channel_base=base, channel_max=32, **clamp)
-    common = {"c_dim": classes, "img_resolution": 32, "img_channels": 3}
+    common = {"c_dim": classes, "img_resolution": size, "img_channels": 3}
     g = networks.Generator(
         z_dim=64,
         w_dim=48,
@@ -62,8 +62,10 @@ def nvidia(checkout: Path, case: str, module: str = "training.networks") -> Netw
         lambda x, y: d(x, one_hot(y, x), force_fp32=True),
         [g, d],
         (64,),
-        (3, 32, 32),
+        (3, size, size),
         classes,
+        batch=32,  # so that every group is whole: another would give another value
+        joint=True,
         # The code casts to float32 by name at several places.
         within=lambda: mock.patch.object(torch, "float32", torch.float64),
     )
@@ -101,4 +103,5 @@ def rosinality(checkout: Path, case: str) -> Networks:
         [g, d],
         (512,),
         (3, size, size),
+        joint=True,
     )

@@ -17,6 +17,8 @@ TRANSLATIONS = {
     "unet_256": ("unet_256", "batch", True, 256, 2, 3),
     "unet_256-instance": ("unet_256", "instance", False, 256, 2, 4),
     "unet_128": ("unet_128", "batch", False, 128, 2, 3),
+    "ab": ("resnet_9blocks", "instance", False, 64, 1, 3),
+    "ba": ("resnet_9blocks", "instance", False, 64, 1, 3),
 }
 
 
@@ -28,19 +30,40 @@ def translation(checkout: Path, case: str) -> Networks:
     networks = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(networks)
     kind, norm, dropout, size, images, layers = TRANSLATIONS[case]
-    g = networks.define_G(3, 3, 8, kind, norm, dropout)
-    d = networks.define_D(3 * images, 8, "n_layers", layers, norm)
-    randomise(g, d)
+    direction = case if case in ("ab", "ba") else "ab"
+    g, d, other_g, other_d = (
+        network
+        for _ in range(2)
+        for network in (
+            networks.define_G(3, 3, 8, kind, norm, dropout),
+            networks.define_D(3 * images, 8, "n_layers", layers, norm),
+        )
+    )
+    randomise(g, d, other_g, other_d)
+    if case == "ab":
+        files = {"G_A": g, "D_A": d, "G_B": other_g, "D_B": other_d}
+    elif case == "ba":
+        files = {"G_A": other_g, "D_A": other_d, "G_B": g, "D_B": d}
+    else:
+        files = {"G": g, "D": d}
 
     def save(place: Path) -> list[str]:
-        for name, net in (("G", g), ("D", d)):
+        for name, net in files.items():
             state = net.state_dict()
             if case.endswith("old"):  # as torch 0.3 kept statistics that it did not use
                 for key in [key for key in state if key.endswith("weight")]:
                     state[key.replace("weight", "running_mean").replace("model.1.", "model.2.")] = torch.zeros(8)
             torch.save(state, place / f"latest_net_{name}.pth")
-        return ["latest_net_G.pth", "latest_net_D.pth"]
+        return [f"latest_net_{name}.pth" for name in files]
 
     options = {"size": str(size)} if kind.startswith("resnet") else {}
-    shapes = (3, size, size), (3 * images, size, size)
-    return Networks(save, lambda x, y: g(x), lambda x, y: d(x), [g, d], *shapes, options=options)
+    return Networks(
+        save,
+        lambda x, y: g(x),
+        lambda x, y: d(x),
+        [g, d, other_g, other_d],
+        (3, size, size),
+        (3 * images, size, size),
+        options=options,
+        direction=direction,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -28,6 +29,8 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LONGEST_YAML, DEEPEST_YAML, MOST_YAML = 1 << 20, 100, 100_000
 PROBE_BYTES = 4 << 20
+MOST_LIST = 4 << 20
+"""Bytes of the list of files in a zip of weights, of which each file takes about a hundred."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".pdf", ".svg", ".mp4")
 CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
 """The files that make a folder a checkpoint."""
@@ -114,6 +117,28 @@ def cache_root() -> Path:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Careful(io.BufferedReader):
+    """A zip of weights, in which nothing is read that has a longer list of files than such zips have."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        whole = size is None or size < 0
+        data = super().read(MOST_LIST + 1 if whole else min(size or 0, MOST_LIST + 1))
+        if len(data) > MOST_LIST:
+            raise zipfile.BadZipFile("it lists more files than a zip of weights has")
+        return data
+
+
+@contextmanager
+def zip_of_weights(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A stranger's zip, to be read. Python lists a zip's files before anybody can ask how many there are.
+
+    Raises:
+        zipfile.BadZipFile, OSError: what is no zip, or one of very many files.
+    """
+    with _Careful(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
+        yield archive
 
 
 def read_text(path: Path) -> str:

@@ -36,7 +36,7 @@ from steadygan.training.clock import Clock
 from steadygan.training.loop import Progress, Trainer
 from steadygan.training.pace import Patience
 from steadygan.training.state import TrainState
-from steadygan.training.transfer import start_from
+from steadygan.training.transfer import say_terms, start_from
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ def train_run(
             origin: dict[str, Any] = {}
             if opening.checkpoint is not None:
                 load_checkpoint(state, opening.checkpoint)
+                say_terms(path, opening.checkpoint, {})
                 refuse_ended(RunDirectory(path), config, state)
             elif train.init_from is not None:
                 source = Path(train.init_from).expanduser()

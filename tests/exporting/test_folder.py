@@ -249,6 +249,41 @@ def test_a_description_that_lies_allocates_nothing(tmp_path: Path, change: dict[
         package.load(folder)
 
 
+@pytest.mark.parametrize("listed", [9 << 20, 1 << 62])
+def test_weights_with_a_list_of_tensors_as_long_as_no_network_s_are_refused(tmp_path: Path, listed: int) -> None:
+    folder = Path(package.export(checkpoint("dcgan", tmp_path), "safetensors", tmp_path / "shared"))
+    (folder / MODEL).write_bytes(listed.to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match=r"model\.safetensors: damaged: its list of tensors has"):
+        package.load(folder)
+
+
+@pytest.mark.parametrize("change", [{"width": 60_000}, {"classes": 60_000}])
+def test_a_checkpoint_s_description_that_lies_is_refused_before_memory_is_taken(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = checkpoint("dcgan", tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["generator"] |= change
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"promises [\d,]+ numbers, weights\.safetensors has"):
+        package.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"options": {"blocks": 60_000}}, "blocks must be at most 128"), ({"directions": ["a2b"] * 60_000}, "directions")],
+)
+def test_a_translation_s_description_that_lies_builds_nothing(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    path = checkpoint("translate", tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["generator"] |= change
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=said):
+        package.load_translator(path)
+
+
 def test_a_folder_with_other_files_of_those_names_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "other"
     folder.mkdir()

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from steadygan.importing.files import LEGACY_VERSION, MAGIC
+
 PROTOCOL = b"\x80\x04"
 
 
@@ -120,7 +122,35 @@ DOUBLED = b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86\x94" for i in 
 LAUGHS = b"(" + short("lol") + b"t\x94" + DOUBLED
 REBUILT = call("torch._utils", "_rebuild_tensor_v2", b"N", b"K\x00", b"h\x64", b"h\x64")
 GREAT = b"}\x94(" + b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(5000)) + b"u"
+TEXT = b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20)
+DEVICE = stack_global("torch", "device")
+
+
+def nested(depth: int) -> bytes:
+    """A storage whose bytes are a pickle with a storage, and so on."""
+    content = b"N"
+    for _ in range(depth):
+        head = b"".join(pickle.dumps(value, 2) for value in (MAGIC, LEGACY_VERSION, {"little_endian": True}))
+        inner = head + PROTOCOL + content + b"." + pickle.dumps([], 2)
+        content = call("torch.storage", "_load_from_bytes", b"B" + struct.pack("<I", len(inner)) + inner)
+    return PROTOCOL + content + b"."
+
+
 GREEDY: Mapping[str, bytes] = {
+    "storages within storages": nested(500),
+    "a device of a long text many times": PROTOCOL + TEXT + b"\x940" + DEVICE + b"(" + b"h\x00" * 20_000 + b"tR.",
+    "a device that doubles": PROTOCOL
+    + TEXT
+    + b"\x94"
+    + b"".join(DEVICE + b"(" + bytes([104, i, 104, i]) + b"tR\x94" for i in range(12))
+    + b".",
+    "a great object changed again and again": PROTOCOL
+    + stack_global("argparse", "Namespace")
+    + b")R"
+    + GREAT
+    + b"b"
+    + b"}K\x01Nsb" * 100_000
+    + b".",
     "bytes longer than the file": PROTOCOL + b"\x8e" + struct.pack("<Q", 1 << 40) + b"x.",
     "text longer than the file": PROTOCOL + b"\x8d" + struct.pack("<Q", 1 << 40) + b"x.",
     "byte array longer than the file": PROTOCOL + b"\x96" + struct.pack("<Q", 1 << 62) + b"x.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from importing.mutation import mutated
 from importing.watching import watched
 from importing.writers import FAMILIES
 
+import steadygan
 from steadygan.errors import UserError
 from steadygan.importing import Refused, import_files
 
@@ -108,6 +110,35 @@ def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
         archive._didModify = True
     with pytest.raises(Refused, match="more bytes than the file has"):
         import_files([path], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["file.pth", "file.zip"])
+def test_a_zip_of_very_many_files_is_refused_before_they_are_listed(name: str, tmp_path: Path) -> None:
+    """Python makes an object of some 600 bytes of each, from a list that takes 47."""
+    number, place = 200_000, 31
+    entry = b"PK\x01\x02" + struct.pack("<HHHHHHIIIHHHHHII", 20, 20, *[0] * 7, 1, *[0] * 6) + b"a"
+    listed = len(entry) * number
+    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    end = struct.pack("<4sIQI", b"PK\x06\x07", 0, place + listed, 1) + end
+    end = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, number, number, listed, place) + end
+    local = b"PK\x03\x04" + struct.pack("<HHHHHIIIHH", 20, *[0] * 7, 1, 0) + b"a"
+    (tmp_path / name).write_bytes(local + entry * number + end)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match=r"file\.(pth|zip): .*lists more files than a zip of weights"):
+            steadygan.load(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_network_whose_tensors_all_lie_in_one_memory_is_refused(tmp_path: Path) -> None:
+    written = FAMILIES["biggan"](tmp_path)
+    state = torch.load(written.files[0], weights_only=True)
+    memory = torch.zeros(max(value.numel() for value in state.values()))
+    torch.save({key: memory[: value.numel()].view(value.shape) for key, value in state.items()}, written.files[0])
+    with pytest.raises(Refused, match="share their numbers"):
+        import_files(written.files[:1], tmp_path / "out", written.options)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

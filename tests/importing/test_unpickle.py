@@ -18,6 +18,7 @@ from importing.watching import watched
 from steadygan.errors import UserError
 from steadygan.importing import import_files
 from steadygan.importing.files import read_file, read_legacy
+from steadygan.importing.layouts.common import module_tensors, state_dict
 from steadygan.importing.unpickle import Machine
 from steadygan.importing.values import Array, Global, Made, Refused, plain
 
@@ -101,6 +102,30 @@ def test_no_file_takes_memory_or_time_out_of_proportion(name: str, tmp_path: Pat
         tracemalloc.stop()
     assert peak < 200 << 20
     assert not (tmp_path / "out").exists()
+
+
+def test_a_long_text_is_not_copied_as_often_as_a_file_names_it() -> None:
+    text = "x" * (1 << 16)
+    assert plain([text]) == [text]
+    for value in ([text] * 1000, [{text: 1}] * 1000, {"args": tuple([text] * 1000)}):
+        with pytest.raises(Refused, match="arguments: too large"):
+            plain(value)
+
+
+def test_modules_that_share_tensors_or_long_names_are_refused_before_they_are_copied() -> None:
+    tensor = load({"w": torch.zeros(2)})["w"]
+
+    def twins(parameters: dict[str, Any]) -> Made:
+        inner = Made("Layer", {"_parameters": parameters})
+        return Made("Network", {"_modules": {f"m{number}": inner for number in range(9000)}})
+
+    assert len(module_tensors(twins({"weight": tensor, "bias": tensor}), "G")) == 18_000
+    with pytest.raises(Refused, match="more than 20,000 tensors"):
+        module_tensors(twins({f"p{number}": tensor for number in range(9000)}), "G")
+    with pytest.raises(Refused, match="more than 256 letters"):
+        module_tensors(twins({"x" * 1000: tensor}), "G")
+    with pytest.raises(Refused, match="more than 256 letters"):
+        state_dict({"x" * 1000: tensor}, "G")
 
 
 def test_tensors_in_a_plain_pickle_are_read_with_their_strides() -> None:

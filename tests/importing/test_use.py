@@ -115,12 +115,14 @@ def test_training_goes_on_from_an_import_with_its_lower_blocks_at_rest(tmp_path:
     assert not torch.equal(before["G.first.conv.weight"], after["G.first.conv.weight"])
 
 
-def test_the_licence_is_said_where_training_starts(tmp_path: Path) -> None:
+def test_the_licence_is_said_where_training_starts_and_where_it_goes_on(tmp_path: Path) -> None:
     path = imported("stylegan2-ada", tmp_path)
     data = photographs(tmp_path / "data", 16, 3)
     overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", "train.device=cpu"]
     with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
         run = package.train(path / "finetune.yaml", overrides, out=tmp_path / "run")
+    with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
+        package.train(run.path, ["train.steps=2"], resume=True)
     assert "NVIDIA Source Code License" in package.load(run.path, device="cpu").licence
     assert package.load(path, device="cpu").licence == package.load(run.path, device="cpu").licence
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -159,6 +160,17 @@ def test_checkpoints_that_come_and_go_are_offered_on_an_open_page(
     (checkpoints / "step-00000002").rename(away / "step-00000002")
     page.until(lambda _: choice.get_attribute("value") == "4")
     assert page.one("button:not(:disabled)", "Train on")
+
+
+def test_images_of_imported_weights_come_with_their_terms(serve: Callable[..., Page], with_trained: Path) -> None:
+    provenance = with_trained / "tiny" / "provenance.json"
+    content = json.loads(provenance.read_text())
+    provenance.write_text(json.dumps({**content, "init_from": {"licence": "for research only"}}))
+    page = serve(with_trained)
+    page.open()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Play")
+    page.until(lambda _: "for research only" in page.text(".terms"))
 
 
 def test_a_checkpoint_is_chosen_by_step(serve: Callable[..., Page], with_trained: Path) -> None:

@@ -75,6 +75,7 @@ def test_a_page_learns_what_a_generator_can_do(play: Any) -> None:
     found = play("generator").json()
     assert (found["size"], found["channels"], found["classes"]) == (16, 1, 10)
     assert found["class_names"] == [str(digit) for digit in range(10)]
+    assert found["licence"] == ""
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from steadygan.nets.shape import Shape
 from steadygan.nets.translate import generator_name
 from steadygan.nets.unfilled import Unfilled
 from steadygan.runs.checkpoint import ANOTHER, weights_name
-from steadygan.runs.shared import MODEL
+
+GENERATORS = ("G_ab", "G_ba")
+"""Those of a translation."""
 
 
 @contextmanager
@@ -52,6 +54,8 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
     counts = [*sizes.values(), *(value for value in options.values() if isinstance(value, int))]
     if any(value > 1 << 16 for value in counts) or prior not in get_args(PriorKind):
         raise UserError("the description of the generator is damaged: its sizes or its prior are invalid")
+    if not set(names) <= set(GENERATORS) or len(set(names)) < len(names):
+        raise UserError("the description of the generator is damaged: its directions are not a2b, b2a, or both")
     classes = sizes["classes"]
     pool = torch.tensor(trained_classes(description)) if classes else None
     _refuse_unknown_code(kind)
@@ -63,20 +67,22 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
 
 
 def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
-    """Refuses a shared generator whose description promises another size than its weights have.
+    """Refuses a generator whose description promises another size than its weights have.
 
-    The description may be a stranger's: networks are made on the meta device first, which takes no memory.
+    The description may be a stranger's: networks are made on the meta device first, which takes no memory. (One of a
+    module outside the package, which its user has imported, is made as it is: it may not know that device.)
 
     Raises:
         UserError: the description fits other weights.
     """
-    if weights_name(path) != MODEL:
+    if ":" in str(description.get("kind")):
         return
     with torch.device("meta"), Unfilled():
         network, _ = build_generator(description)
     promised = sum(tensor.numel() for tensor in network.state_dict().values())
-    if promised * 2 > (there := (path / MODEL).stat().st_size):  # half precision at the least
-        raise UserError(f"its description promises {promised:,} numbers, {MODEL} has {there:,} bytes")
+    name = weights_name(path)
+    if promised * 2 > (there := (path / name).stat().st_size):  # half precision at the least
+        raise UserError(f"its description promises {promised:,} numbers, {name} has {there:,} bytes")
 
 
 def trained_classes(description: Mapping[str, Any]) -> tuple[int, ...]:

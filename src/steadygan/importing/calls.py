@@ -9,7 +9,18 @@ from typing import Any, Protocol
 
 import torch
 
-from steadygan.importing.values import STORAGES, Array, Budget, Made, Refused, Span, Storage, checked_array, possible
+from steadygan.importing.values import (
+    MOST_NAME,
+    STORAGES,
+    Array,
+    Budget,
+    Made,
+    Refused,
+    Span,
+    Storage,
+    checked_array,
+    possible,
+)
 
 
 class Machine(Protocol):
@@ -22,6 +33,8 @@ class Machine(Protocol):
     legacy: Callable[[memoryview, Budget], Any] | None
 
 
+MOST_DEVICE = 32
+"""Letters of a device's name."""
 SIMPLE_KEYS = (str, int, float, bool, type(None))
 
 STUBS = ("torch.nn.parameter.Parameter", "torch.Size", "torch.device", "builtins.set", "__builtin__.set")
@@ -164,11 +177,12 @@ def _storage_bytes(machine: Machine, raw: Any = None) -> Any:
 
 def _persistent(machine: Machine, meta: Any = None) -> Made:
     """An object of NVIDIA's `torch_utils.persistence`: its class's name and state. Its source code is not looked at."""
-    if not isinstance(meta, dict) or meta.get("type") != "class" or type(meta.get("class_name")) is not str:
+    name = meta.get("class_name") if isinstance(meta, dict) and meta.get("type") == "class" else None
+    if type(name) is not str or len(name) > MOST_NAME:
         raise Refused("a persistent object in no known form")
     if not isinstance(meta.get("state"), dict):
         raise Refused("a persistent object without a state")
-    return Made(meta["class_name"], meta["state"])
+    return Made(name, meta["state"])
 
 
 def simple_set(machine: Machine, items: Any = ()) -> set[Any]:
@@ -177,6 +191,12 @@ def simple_set(machine: Machine, items: Any = ()) -> set[Any]:
         raise Refused("a set of anything but simple values")
     machine.budget.spend(len(items))
     return set(items)
+
+
+def _device(machine: Machine, kind: Any = "", index: Any = None) -> str:
+    if type(kind) is not str or len(kind) > MOST_DEVICE or type(index) not in (int, type(None)):
+        raise Refused("a device in no known form")
+    return kind if index is None else f"{kind}:{index}"
 
 
 def _size(machine: Machine, sides: Any = ()) -> tuple[Any, ...]:
@@ -195,7 +215,7 @@ CALLS: Mapping[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "numpy.dtype": _numpy_type,
     "torch.Size": _size,
-    "torch.device": lambda machine, *parts: ":".join(str(part) for part in parts if isinstance(part, str | int)),
+    "torch.device": _device,
     "builtins.set": simple_set,
     "__builtin__.set": simple_set,
     **{f"{module}.scalar": _numpy_scalar for module in NUMPY},

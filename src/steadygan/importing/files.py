@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steadygan.errors import UserError
+from steadygan.files import zip_of_weights
 from steadygan.importing.unpickle import Machine
 from steadygan.importing.values import STORAGES, Budget, Global, Refused, Span, Storage
 
@@ -67,7 +68,7 @@ def described_storage(identifier: Any) -> tuple[Storage, str]:
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """The format of `torch.save` before its zip format, still used inside other pickles."""
+    """The format of `torch.save` before its zip format, still used inside other pickles, but not inside itself."""
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -77,7 +78,7 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
             raise Refused("two storages under one name")
         return before
 
-    machine = Machine(data, persistent=persistent, budget=budget, legacy=read_legacy)
+    machine = Machine(data, persistent=persistent, budget=budget)
     if machine.load() != MAGIC or machine.load() != LEGACY_VERSION:
         raise Refused("not one of torch's files")
     system = machine.load()
@@ -120,7 +121,7 @@ def _entries(data: memoryview, path: Path) -> dict[str, Span]:
     """The entries of a zip, by name. Nothing is unpacked: torch stores without compression, and so must this."""
     entries: dict[str, Span] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_of_weights(path) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, IndexError) as error:
         raise Refused(f"a damaged zip: {error}") from error

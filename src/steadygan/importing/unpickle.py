@@ -23,9 +23,8 @@ from steadygan.importing.calls import (
     set_item,
     simple_set,
 )
-from steadygan.importing.values import Budget, Global, Made, Refused, Span
+from steadygan.importing.values import MOST_NAME, Budget, Global, Made, Refused, Span
 
-MOST_NAME = 256
 MOST_TEXT = 8 << 20
 MOST_INT_BYTES = 128
 
@@ -172,7 +171,7 @@ class Machine:
     def build(self, target: Any, state: Any) -> None:
         """Attributes of an object that stands on the stack."""
         if isinstance(target, Made) and isinstance(state, dict):
-            self.budget.spend(len(state))
+            self.budget.spend(len(state) + len(target.state))
             target.state = {**target.state, **state}
         elif isinstance(target, NumpyArray):
             target.fill(state)

@@ -26,8 +26,10 @@ STORAGES: Mapping[str, torch.dtype] = {
 }
 """Kinds of torch storage by the name under which torch pickles them."""
 
-MOST_NODES, MOST_DEPTH = 20_000, 16
-"""Bounds on arguments that are kept as plain values."""
+MOST_NODES, MOST_DEPTH, MOST_LETTERS = 20_000, 16, 1 << 20
+"""Bounds on arguments that are kept as plain values, each text counted as often as it is used."""
+MOST_TENSORS, MOST_NAME = 20_000, 256
+"""Bounds on the tensors of a network and the letters of their names."""
 
 
 class Refused(UserError):
@@ -128,22 +130,28 @@ def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
 
 def plain(value: Any, where: str = "arguments") -> Any:
     """`value` in JSON's types: for arguments that are kept in a manifest. Raises Refused for any other content."""
-    left = [MOST_NODES]
+    left = {"nodes": MOST_NODES, "letters": MOST_LETTERS}
+
+    def spend(what: str, amount: int) -> None:
+        left[what] -= amount
+        if left[what] < 0:
+            raise Refused(f"{where}: too large or too deeply nested")
 
     def copy(node: Any, depth: int) -> Any:
-        left[0] -= 1
-        if left[0] < 0 or depth > MOST_DEPTH:
-            raise Refused(f"{where}: too large or too deeply nested")
+        spend("nodes", 1 if depth <= MOST_DEPTH else MOST_NODES + 1)
+        if isinstance(node, str):
+            spend("letters", len(node))
         if node is None or type(node) in (bool, int, float, str):
             return node
         if isinstance(node, list | tuple):
             return [copy(part, depth + 1) for part in node]
         if isinstance(node, dict):
+            spend("letters", sum(len(str(key)) for key in node))
             return {str(key): copy(part, depth + 1) for key, part in node.items()}
         if isinstance(node, Made):
             return copy(node.state, depth + 1)
         if isinstance(node, Global):
-            return str(node)
+            return copy(str(node), depth)
         raise Refused(f"{where}: a {type(node).__name__} where a plain value is expected")
 
     return copy(value, 0)

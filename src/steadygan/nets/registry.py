@@ -29,6 +29,9 @@ from steadygan.options import find, resolve
 
 Role = Literal["generator", "critic"]
 
+DEPTHS, DEEPEST = ("blocks", "depth", "layers", "mapping_layers"), 128
+"""Options that count layers, and the most of them: a stranger's description may ask for any number."""
+
 
 class Family(NamedTuple):
     """The two networks of a backbone; `nets.protocols` says what they must be able to do.
@@ -125,6 +128,9 @@ def build_network(
         if value < least:
             raise UserError(f"{key} must be at least {least}, got {value}")
     chosen = resolve(build, options, where=f"model.{role}", set_by=SET_BY)
+    for key in DEPTHS:
+        if type(value := chosen.get(key)) is int and value > DEEPEST:
+            raise UserError(f"{kind}: model.{role}.{key} must be at most {DEEPEST}, got {value}")
     try:
         if rng is None:
             return build(shape, **chosen)

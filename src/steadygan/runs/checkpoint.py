@@ -62,6 +62,8 @@ AVERAGED = "G_ema"
 
 ANOTHER = "use another checkpoint of the run, or remove this one and resume"
 """The advice for a damaged one."""
+MOST_HEADER = 8 << 20
+"""Bytes of the list of tensors at the start of a safetensors file, of which each tensor takes about a hundred."""
 RETRIES = 5
 """How often a reader takes the next checkpoint when retention removes the one it found."""
 
@@ -276,6 +278,10 @@ def read_weights(path: Path, networks: Sequence[str] | None = None) -> dict[str,
 
 def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str, Tensor]:
     try:
+        with path.open("rb") as raw:
+            listed = int.from_bytes(raw.read(8), "little")
+        if listed > MOST_HEADER:
+            raise UserError(f"{path}: damaged: its list of tensors has {listed:,} bytes, of at most {MOST_HEADER:,}")
         with safe_open(path, framework="pt", device="cpu") as file:
             keys = [key for key in file.keys() if networks is None or key.partition(".")[0] in networks]  # noqa: SIM118
             return {key: file.get_tensor(key) for key in keys}

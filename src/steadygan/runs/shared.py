@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from steadygan.errors import UserError, require
-from steadygan.files import SHARED_FILES, cache_root, sha256, whole_directory
+from steadygan.files import SHARED_FILES, cache_root, sha256, whole_directory, zip_of_weights
 
 CONFIG, MODEL = SHARED_FILES
 CARD, SHEET = "README.md", "samples.png"
@@ -55,7 +55,7 @@ def _is_zip(path: Path) -> bool:
     if not path.is_file() or path.suffix.lower() in OURS:
         return path.is_file() and path.suffix.lower() == ".zip"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_of_weights(path) as archive:
             return {MODEL, CONFIG} <= {PurePosixPath(name).name for name in archive.namelist()}
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError):
         return False
@@ -78,7 +78,7 @@ def unpacked(path: Path) -> Path:
         folder = cache_root() / "shared" / sha256(path)
         if is_shared(folder):
             return folder
-        with zipfile.ZipFile(path) as archive:
+        with zip_of_weights(path) as archive:
             entries = _entries(path, archive)
             with whole_directory(folder) as temporary:
                 for name, entry in entries.items():

@@ -65,6 +65,7 @@ class Operations:
             "class_names": list(map(shown, generator.class_names)),
             "trained_classes": list(generator.trained_classes),
             "latent": generator.latent,
+            "licence": generator.licence,
             "device": str(self.device),
         }, b""
 

@@ -64,6 +64,7 @@ class Translations:
             "directions": list(found.directions),
             "size": found.size,
             "channels": found.channels,
+            "licence": found.licence,
             "device": str(self.device),
         }, b""
 

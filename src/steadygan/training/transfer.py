@@ -96,8 +96,7 @@ def start_from(
     if fresh:
         named = ", ".join(fresh[:NAMED]) + (f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else "")
         warnings.warn(f"{path} {_differs(source, generator)}: these start afresh: {named}", stacklevel=2)
-    if terms := licence(checkpoint, manifest):
-        warnings.warn(f"images of {path} are under the licence of its weights: {terms}", stacklevel=2)
+    terms = say_terms(path, checkpoint, manifest)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),
         "step": manifest_step(checkpoint, manifest),
@@ -105,6 +104,13 @@ def start_from(
         **({"fresh": [*absent, *fresh]} if absent or fresh else {}),
         **({"licence": terms} if terms else {}),
     }
+
+
+def say_terms(path: Path, checkpoint: Path, manifest: Mapping[str, Any]) -> str:
+    """Warns of the licence of imported weights that a checkpoint is, or was trained from, and returns it."""
+    if terms := licence(checkpoint, manifest):
+        warnings.warn(f"images of {path} are under the licence of its weights: {terms}", stacklevel=2)
+    return terms
 
 
 def _with_raw(weights: dict[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from steadygan.errors import UserError, nearest
-from steadygan.importing.values import Array, Made, Refused
+from steadygan.importing.values import MOST_NAME, MOST_TENSORS, Array, Made, Refused
 
 NVIDIA = (
     "NVIDIA Source Code License: for research or evaluation only, not commercially; derived works, such as fine-tuned "
@@ -117,6 +117,8 @@ class Sheet:
         self.tensors, self.what, self.style, self.eps = tensors, what, style, eps
         self.out: dict[str, Tensor] = {}
         self.used: set[str] = set()
+        storages = {id(array.storage): array.storage.numel for array in tensors.values()}
+        self._left = 2 * sum(storages.values())
 
     def has(self, key: str) -> bool:
         return key in self.tensors
@@ -136,6 +138,9 @@ class Sheet:
     def take(self, key: str) -> Tensor:
         """A tensor, in float32 where it was of another floating type below it."""
         self.shape(key)
+        self._left -= self.tensors[key].numel
+        if self._left < 0:
+            raise Refused(f"{self.what}: its tensors share their numbers, so that it would be far larger than its file")
         self.used.add(key)
         value = self.tensors[key].tensor()
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
@@ -214,9 +219,18 @@ def state_dict(value: Any, what: str) -> dict[str, Array]:
     for key, tensor in value.items():
         if type(key) is not str or not isinstance(tensor, Array):
             raise Refused(f"{what} holds something else than tensors by name")
+    check_names(value, what)
     if all(key.startswith("module.") for key in value):
         return {key.removeprefix("module."): tensor for key, tensor in value.items()}
     return dict(value)
+
+
+def check_names(names: Collection[str], what: str) -> None:
+    """Raises Refused for more tensors, or longer names, than any network has: each is copied many times."""
+    if len(names) > MOST_TENSORS:
+        raise Refused(f"{what} has more than {MOST_TENSORS:,} entries")
+    if any(len(name) > MOST_NAME for name in names):
+        raise Refused(f"{what} has a name of more than {MOST_NAME} letters")
 
 
 def is_state_dict(value: Any) -> bool:
@@ -242,6 +256,8 @@ def module_tensors(module: Any, what: str) -> dict[str, Array]:
                 if value is not None:
                     if not isinstance(value, Array):
                         raise Refused(f"{what}.{prefix}{name} is not a tensor")
+                    if len(found) >= MOST_TENSORS:
+                        raise Refused(f"{what} has more than {MOST_TENSORS:,} tensors")
                     found[f"{prefix}{name}"] = value
         waiting += [
             (f"{prefix}{name}.", part, depth + 1) for name, part in _entries(node, "_modules") if part is not None
@@ -253,6 +269,7 @@ def _entries(node: Made, kind: str) -> Iterable[tuple[str, Any]]:
     entries = node.state.get(kind, {})
     if not isinstance(entries, dict) or any(type(name) is not str for name in entries):
         raise Refused(f"{kind} of {node.name} is not a dictionary")
+    check_names(entries, f"{kind} of {node.name}")
     return entries.items()
 
 

@@ -174,6 +174,8 @@ export function play(body, run, { more }) {
       state.about = await post(`/api/runs/${run.id}/generator`, { step: Number(choice.value), weights: weights.value });
     } catch (error) { speed.textContent = error.message; return; }
     classes.offer(state.about.classes, state.about.class_names);
+    const { licence } = state.about;
+    if (licence && !mosaic.parentElement.querySelector(".terms")) mosaic.after(h("p", { class: "small muted terms" }, `Terms of the weights that make these images: ${licence}`));
     ask();
   }
   const onKey = (event) => { if (!typing(event) && event.key === "r") setSeeds(other()); };

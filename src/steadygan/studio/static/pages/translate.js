@@ -68,6 +68,7 @@ export function translate(body, run) {
       fill(way, state.about.directions.map((one) => h("option", { value: one }, `${domain(one)} to ${domain(one, true)}`)));
       if (!state.about.directions.includes(state.direction)) state.direction = state.about.directions[0];
       way.value = state.direction;
+      if (state.about.licence && !own.parentElement.querySelector(".terms")) own.after(h("p", { class: "small muted terms" }, `Terms of the weights that make these images: ${state.about.licence}`));
     } catch (error) { fill(own, h("p", { class: "note warn" }, error.message)); return; }
     all();
   }
