@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,6 +82,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return f"did you mean {folded[close[0]]!r}?"
     more = f", … ({len(known)} in all)" if len(known) > LISTED else ""
     return f"known: {', '.join(known[:LISTED])}{more}"
+
+
+def one_of(name: str, known: Sequence[str]) -> str:
+    """What a word must be: one of a few, and which of them was meant if it is like one: for the end of a message."""
+    hint = nearest(name, known)
+    return f"must be {' or '.join(known)}" + (f"; {hint}" if hint.startswith("did you mean") else "")
 
 
 def command_line(*arguments: object) -> str:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from steadygan import spelling
-from steadygan.errors import UserError, command_line, in_words, nearest
+from steadygan.errors import UserError, command_line, in_words, one_of
 
 WRAPPERS = (Annotated, Union, UnionType)
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -146,7 +146,7 @@ def _choice(path: str, choices: list[Any], text: str) -> Any:
         if text.strip() == str(choice):
             return choice
     known = [str(choice) for choice in choices]
-    raise UserError(f"{path}={text}: must be {' or '.join(known)}; {nearest(text, known)}")
+    raise UserError(f"{path}={text}: {one_of(text, known)}")
 
 
 def _truth(path: str, text: str) -> bool:

@@ -22,7 +22,17 @@ def free_bytes() -> int:
 
 
 def check_room(needed: int, what: str, remedy: str, free: int | None = None) -> None:
-    """Raises UserError, with both figures, for what takes more bytes than are free (None: in the machine's memory)."""
+    """Refuses what takes more memory than is free.
+
+    Args:
+        needed: bytes.
+        what: it is for, the subject of the message.
+        remedy: what to do instead.
+        free: bytes; None: those of the machine's memory.
+
+    Raises:
+        UserError: `needed` is more than is free; it names both.
+    """
     free = free_bytes() if free is None else free
     if needed > free:
         raise UserError(
