@@ -184,6 +184,12 @@ def test_classes_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
         assert open_source(str(as_folder(tmp_path / "data", files)), size=8).class_names == ("Cat", "cat")
 
 
+@pytest.mark.parametrize("name", ["train.csv", "Labels.csv", "metadata.jsonl"])
+def test_a_table_of_another_name_is_told_of_as_not_read(tmp_path: Path, name: str) -> None:
+    with pytest.warns(UserWarning, match=rf"have no labels, and {name} is not read: .*name it labels\.csv"):
+        assert open_source(str(as_folder(tmp_path / "data", {"a.png": png(0), name: b"?"})), size=8).labels is None
+
+
 def test_a_labels_csv_elsewhere_is_another_file(tmp_path: Path) -> None:
     files = CLASS_FOLDERS | {"notes/labels.csv": b"anything"}
     assert open_source(str(as_folder(tmp_path / "data", files)), size=8).class_names == CLASSES

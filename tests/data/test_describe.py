@@ -15,6 +15,8 @@ from steadygan.data.describe import SHEET_COLUMNS, SHEET_MARGIN, SHEET_SIDE, con
 from steadygan.data.images import load_images
 from steadygan.data.source import open_source
 from steadygan.errors import UserError
+from steadygan.recipes.advice import advice
+from steadygan.recipes.look import summary
 
 
 def noise(seed: int, height: int = 8, width: int = 8) -> np.ndarray:
@@ -56,6 +58,7 @@ def test_everything_is_told(tmp_path: Path) -> None:
         "channels": 3,
         "duplicates": {"images": 1, "groups": [["cat/1.png", "dog/copy.png"]]},
         "unreadable": {"dog/zero.png": "not an image, as it is empty"},
+        "moving": 0,
     }
 
 
@@ -96,6 +99,24 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 12 * 512 * 512 * 3
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "tif", "png"])
+def test_files_of_several_images_are_counted_and_give_their_first(tmp_path: Path, kind: str) -> None:
+    first, second = (Image.new("RGB", (8, 8), (level, 0, 0)) for level in (200, 100))
+    first.save(tmp_path / f"a.{kind}", save_all=True, append_images=[second])
+    first.save(tmp_path / f"b.{kind}")
+    found = describe(str(tmp_path))
+    assert (found["count"], found["moving"]) == (2, 1)
+    assert found["mean"][0] == pytest.approx(200 / 255, abs=0.02)
+    assert "1 hold several images (pages, frames): the first of each is used" in advice(summary(found, mirror=0.5))
+
+
+def test_folders_of_several_depths_are_told(tmp_path: Path) -> None:
+    for name in ("a/images/1.png", "a/masks/1.png", "b/2.png"):
+        write(tmp_path / name, noise(0))
+    said = advice(summary(describe(str(tmp_path)), mirror=0.5))
+    assert any("no classes are known, and all of them are one set" in line for line in said)
 
 
 def test_sizes_of_one_area_are_two_sizes(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class _Look(NamedTuple):
     pixels: np.ndarray
     histogram: np.ndarray
     digest: bytes
+    moving: bool
 
 
 @dataclass
@@ -49,6 +50,7 @@ class _Tally:
     digests: list[bytes] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    moving: int = 0
 
     def __post_init__(self) -> None:
         self.histogram = np.zeros((self.channels, 256), np.int64)
@@ -59,6 +61,7 @@ class _Tally:
         self.digests.append(look.digest)
         self.kept.append(index)
         self.histogram += look.histogram
+        self.moving += look.moving
 
     def moments(self) -> dict[str, list[float]]:
         """Mean and standard deviation of each channel over all pixels, in 0…1."""
@@ -108,7 +111,8 @@ def describe(
         pixel_modes {Pillow mode: count}, channels (as training would choose them), mean and std (of each channel over
         all pixels, in 0…1), duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their
         own sizes, see `content.fingerprint`: training's at that size where all are squares of one size), unreadable
-        {name: reason}, proposal (see `proposal.propose`).
+        {name: reason}, moving (files of several images, of which the first counts), proposal (see
+        `proposal.propose`).
 
     Raises:
         UserError: there is nothing to read there.
@@ -171,6 +175,7 @@ def describe(
         "duplicates": tally.duplicates(listing.names),
         "fingerprint": content if len(chosen) == len(listing.names) else None,
         "unreadable": tally.unreadable,
+        "moving": tally.moving,
         "proposal": proposal,
     }
 
@@ -186,7 +191,15 @@ def _look(image: Image.Image, channels: int, bits: int | None = None) -> _Look:
     plain = eight_bit(image, channels, bits)
     digest = hashlib.sha256(repr(plain.size).encode() + plain.tobytes()).digest()
     histogram = np.array(plain.histogram(), np.int64).reshape(channels, 256)
-    return _Look(image.mode, image.size, planes(plain), histogram, digest)
+    return _Look(image.mode, image.size, planes(plain), histogram, digest, _moves(image))
+
+
+def _moves(image: Image.Image) -> bool:
+    """Whether a file holds several images."""
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # Damage behind the first image does not matter to it.
+        return False
 
 
 def _balance(counts: list[int]) -> dict[str, float]:

@@ -38,6 +38,7 @@ OTHER_IMAGES: tuple[str, ...] = (
 )
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
 """Endings of images that are not read."""
+TABLES = (".csv", ".tsv", ".jsonl")
 STRAYS = 0.1
 """Up to this share of images outside class folders are strays; with more, the folders are not classes."""
 NAMED = 5
@@ -84,7 +85,15 @@ def list_images(files: Container, path: str) -> Listing:
         images = sidecar_images(images, path)
         labels, class_names = sidecar_labels(files, found, images, path)
         return Listing("webdataset", images, len(everything) - len(images) - len(found), labels, class_names)
-    return _by_folders(folders, len(everything) - len(images), path)
+    listing = _by_folders(folders, len(everything) - len(images), path)
+    tables = [name for name in visible if name.lower().endswith(TABLES)]
+    if listing.labels is None and tables:
+        warnings.warn(
+            f"{path}: the images have no labels, and {_some(tables)} is not read: if it holds some, name it {TABLE}, "
+            "with a first line `file,label`",
+            stacklevel=2,
+        )
+    return listing
 
 
 def _nothing(

@@ -19,6 +19,10 @@ def advice(look: Look) -> list[str]:
         said.append(f"{look.count:,} images are few: expect copies of them; a few thousand are better")
     elif look.count < FEW:
         said.append(f"{look.count:,} images will do, with augmentation; more are better")
+    if look.layout == "nested folders":
+        said.append("they lie in folders of several depths, so no classes are known, and all of them are one set")
+    if look.moving:
+        said.append(f"{look.moving:,} hold several images (pages, frames): the first of each is used")
     if look.unreadable:
         said.append(f"unreadable images are left out ({len(look.unreadable):,}); more than 1% of them end a training")
     if look.duplicates > look.looked_at / 100:

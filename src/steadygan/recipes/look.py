@@ -25,7 +25,7 @@ class Look:
     side: half of the images looked at have a shorter side of at least so many pixels. classes: images by class name,
     empty without labels. alpha: share with transparency. mirror: how often a linear classifier tells a held-out image
     from its mirror image, 0.5 is by chance. duplicates: images equal to an earlier one, and unreadable: files by
-    reason, among the `looked_at`.
+    reason, among the `looked_at`. moving: files of several images, such as animations.
     """
 
     path: str
@@ -41,6 +41,7 @@ class Look:
     duplicates: int
     unreadable: dict[str, str]
     ignored: int = 0
+    moving: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -90,6 +91,7 @@ def summary(found: dict[str, Any], *, mirror: float) -> Look:
         duplicates=found["duplicates"]["images"],
         unreadable=found["unreadable"],
         ignored=found["ignored"],
+        moving=found["moving"],
     )
 
 
