@@ -1,4 +1,4 @@
-"""Progress of long work: reported where it is done, received by a listener that a caller set, with no argument between."""
+"""Progress of long work: reported where it is done, received by a listener that a caller set, with nothing between."""
 
 from __future__ import annotations
 
