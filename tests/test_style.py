@@ -27,6 +27,9 @@ BANNED = [
     r"\bwhat becomes of\b",
     r"\bof its own accord\b",
     r"\bgame value\b",
+    r"\bhand(s|ed|ing)? on\b",
+    r"\btake(s|n)? it out\b",
+    r"\blooked at only with\b",
 ]
 """As regular expressions, in any case."""
 

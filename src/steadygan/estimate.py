@@ -131,10 +131,20 @@ ROOM = 0.9
 
 
 def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, free: int) -> tuple[Config, str]:
-    """The configuration with a number in the place of `train.batch_size=auto`, and in words why; another as it is.
+    """Chooses the batch size of a configuration with `train.batch_size=auto`.
 
     It is the largest power of two times `train.accumulate` of which a step, as predicted, takes at most 90 % of the
-    `free` bytes besides the images, and of which there are images enough.
+    free memory besides the images, and for which there are enough images.
+
+    Args:
+        config: of the run.
+        images: the images, which lie in memory, too.
+        device: where the run trains.
+        free: bytes of memory that are free there.
+
+    Returns:
+        The configuration with a number in place of auto, and the reason for it; any other configuration unchanged,
+        and "".
 
     Raises:
         UserError: not even the smallest batch fits.
@@ -176,7 +186,7 @@ def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, 
 
 
 def _make_fake(net: nn.Module, fake: FakeTensorMode) -> None:
-    """Puts tensors without numbers in the place of a network's."""
+    """Replaces a network's tensors by fake ones, without data."""
     for module in net.modules():
         tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
         for table in tables:

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: told by who does it, heard by who asked for it, without passing through between."""
+"""Progress of long work: reported where it is done, received by a listener that a caller set, with nothing between."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def tell(what: str, done: int, total: int) -> None:
-    """Says how far `what` is; nothing happens where nobody listens."""
+    """Says how far `what` is; without a listener nothing happens."""
     if (listener := _listener.get()) is not None:
         listener(what, done, total)

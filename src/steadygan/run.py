@@ -159,7 +159,7 @@ def train_run(
 
 
 def choose_batch(config: Config, images: Images, device: torch.device, replicas: Replicas) -> tuple[Config, str]:
-    """A number in the place of `train.batch_size=auto`, and why it is this one."""
+    """The configuration with a number in place of `train.batch_size=auto`, and the reason for it."""
     if replicas.size > 1:
         raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
     return fit_batch(config, images.train, device, free_memory(device))

@@ -82,7 +82,7 @@ def test_a_need_that_is_not_met_is_refused_with_the_key_to_change(need: Need) ->
 
 @pytest.mark.parametrize("name", ["inverse", "pairs"])
 def test_what_only_translations_have_is_refused_elsewhere_with_that_reason(name: Need) -> None:
-    with pytest.raises(UserError, match=r"is of translations between two domains"):
+    with pytest.raises(UserError, match=r"works only on translations between two domains"):
         check_needs("mine", needs(name)(lambda game: ()), {}, Game.of())
 
 

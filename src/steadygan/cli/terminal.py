@@ -128,7 +128,7 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """What the command line has in the place of `warnings.showwarning`: the message alone, in one line, and once."""
+    """Replaces `warnings.showwarning` on the command line: the message alone, in one line, and once."""
     text = " ".join(str(message).split())
     if text != _last_warning[0]:
         _last_warning[0] = text

@@ -25,8 +25,8 @@ MANIFEST_FORM = (
 )
 
 IMAGE_BYTES, SPARE_BYTES, OWN_BYTES = 1 << 11, 1 << 20, 1 << 16
-"""A file of labels has at most so many bytes for each image and a few more, an image's own file the last number: as
-objects they take many times as much."""
+"""Limits of label files: bytes for each image of a file for all, what it may have besides, and bytes of an image's own
+file. Parsed into objects they take many times as much."""
 
 Labels = tuple[np.ndarray | None, tuple[str, ...]]
 

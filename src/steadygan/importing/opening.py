@@ -1,4 +1,5 @@
-"""Other programs' files in the place of a checkpoint: imported once, into the cache, and found there from then on."""
+"""Other programs' files where a checkpoint is expected: imported into the cache at the first use, then read from
+there."""
 
 from __future__ import annotations
 

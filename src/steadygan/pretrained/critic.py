@@ -89,7 +89,7 @@ class FeatureCritic(Shaped):
             self.stages = plain.stages
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, needed and looked at only with classes."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         score = self.plain(x, y)
         if score.logit.ndim != 1:
             raise UserError("model.features needs a discriminator with one logit an image; set it to null")

@@ -1,1 +1,1 @@
-"""The run directory: the contract between training, whoever watches, and people."""
+"""The run directory: the contract between training, the programs that watch it, and people."""

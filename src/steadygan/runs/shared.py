@@ -30,7 +30,7 @@ OURS = (".zip", ".safetensors", ".onnx", ".pt2", ".json", ".yaml", ".yml")
 MOST_CONFIG = 16 << 20
 """Bytes of a config.json."""
 MOST_RATIO, SPARE = 4, 1 << 20
-"""A zip's content has at most so many times its bytes, and a few more: weights hardly get smaller."""
+"""Limits of a zip's content: a multiple of the zip's bytes, and bytes besides. Weights hardly compress."""
 BLOCK = 1 << 20
 
 

@@ -85,7 +85,7 @@ def forecast(command: list[str]) -> list[list[str]]:
 
 
 def chosen(command: list[str]) -> list[list[str]]:
-    """What `steadygan plan` chooses in the place of `steadygan train`, as (what, setting, reason)."""
+    """The choices of `steadygan plan` for a `steadygan train`, as (what, setting, reason)."""
     rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in _printed(["plan", *command[1:]])]
     return [row for row in rows if len(row) > 1]
 

@@ -114,7 +114,7 @@ def say_terms(path: Path, checkpoint: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def _with_raw(weights: dict[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """With the averaged weights in the place of those that a shared generator has not."""
+    """The weights, where a shared generator has only the averaged ones with these as the raw ones, too."""
     prefix = f"{AVERAGED}."
     averaged = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     if any(not name.startswith((prefix, "D")) for name in weights):
