@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +111,16 @@ def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
         archive._didModify = True
     with pytest.raises(Refused, match="more bytes than the file has"):
         import_files([path], tmp_path / "out")
+
+
+@pytest.mark.parametrize("leaf", [torch.zeros(1), 1, {}])
+def test_dictionaries_that_name_each_other_are_not_followed_every_way(leaf: object, tmp_path: Path) -> None:
+    """A billion entries by name, of a file with three thousand."""
+    inner: Any = leaf
+    for _ in range(3):
+        inner = dict.fromkeys((f"d{number}" for number in range(1000)), inner)
+    with pytest.raises(Refused, match=r"file\.pth: .*names its parts again and again"):
+        import_files([saved(tmp_path, inner)], tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["file.pth", "file.zip"])
