@@ -1,4 +1,4 @@
-"""What is said of a command line that the commands cannot be called with; typer's own words never reach the user."""
+"""Explains a command line that cannot be parsed, in place of typer's own messages."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from steadygan.errors import UserError, in_words, nearest, program
 from steadygan.spelling import number
 
 INSTEAD = {"help": "--help", "version": "--version", "list": "presets", "generate": "sample", "eval": "evaluate"}
-"""What stands for commands of other programs."""
+"""Our words for commands that other programs have."""
 
 
 def explained(error: Exception) -> UserError | None:
-    """A mistake that typer found in the command line, in our words; None for what is none, which is shown as it is.
+    """A mistake that typer found in the command line, in our words; None for other errors, which are shown as they are.
 
     typer has its exceptions from click, or in newer versions of its own: they are told apart by their names.
     """

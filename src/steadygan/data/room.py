@@ -22,7 +22,17 @@ def free_bytes() -> int:
 
 
 def check_room(needed: int, what: str, remedy: str, free: int | None = None) -> None:
-    """Raises UserError, with both figures, for what takes more bytes than are free (None: in the machine's memory)."""
+    """Checks that something fits into memory.
+
+    Args:
+        needed: bytes that it takes.
+        what: its name, for the message.
+        remedy: what to do instead, for the message.
+        free: bytes that are free; None: in the machine's memory.
+
+    Raises:
+        UserError: it does not fit; the message has both figures.
+    """
     free = free_bytes() if free is None else free
     if needed > free:
         raise UserError(

@@ -3,6 +3,7 @@
 import { complain, copyable, count, fill, grain, h, icon, menu, quoted, s, typing } from "../lib/dom.js";
 import { get, saveFrom } from "../lib/api.js";
 import { nearestIndex } from "../lib/scale.js";
+import { about } from "../lib/store.js";
 import { toneOfEvent } from "./curves.js";
 
 const KEPT = 90;
@@ -202,7 +203,7 @@ export function time(body, run) {
     if (again.dataset.told === told) return;
     again.dataset.told = told;
     const sheet = `${run.place}/samples/step-${String(step).padStart(8, "0")}.png`;
-    fill(again, remade ? [h("p", { class: "small muted" }, `The sheet of step ${count(step)} again, with its seed and latents:`), copyable(`steadygan remake ${quoted(sheet)}`, "the command that makes this sheet again")]
+    fill(again, remade ? [h("p", { class: "small muted" }, `The sheet of step ${count(step)} again, with its seed and latents:`), copyable(`${about.program} remake ${quoted(sheet)}`, "the command that makes this sheet again")]
       : h("p", { class: "small muted" }, `No checkpoint of step ${count(step)} was kept: this sheet cannot be made again. Those with a mark above can.`));
   }
 
