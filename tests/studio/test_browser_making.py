@@ -57,7 +57,7 @@ def test_a_class_among_thousands_is_found_by_its_name(
     serve: Callable[..., Page], with_trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [f"{kind} {number}" for number in range(1000) for kind in ("ape", "bat", "cat")]
-    names[7] = " ".join(["a name that has no end"] * 9)
+    names[7] = " ".join(["a name without an end"] * 9)
     wanted: list[list[int] | None] = []
 
     def ask(self: Painter, do: str, **arguments: Any) -> tuple[dict[str, Any], bytes]:

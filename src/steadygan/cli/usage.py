@@ -1,4 +1,4 @@
-"""Messages about a command line that the commands cannot be called with; typer's own words never reach the user."""
+"""Explains a command line that cannot be parsed, in place of typer's own messages."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
 
-from steadygan.errors import UserError, in_words, nearest, one_of, program
+from steadygan.errors import UserError, in_words, nearest, program
 from steadygan.spelling import number
 
 INSTEAD = {"help": "--help", "version": "--version", "list": "presets", "generate": "sample", "eval": "evaluate"}
-"""What stands for commands of other programs."""
+"""Our words for commands that other programs have."""
 
 
 def explained(error: Exception) -> UserError | None:
-    """A mistake that typer found in the command line, in our words; None for what is none, which is shown as it is.
+    """A mistake that typer found in the command line, in our words; None for other errors, which are shown as they are.
 
     typer has its exceptions from click, or in newer versions of its own: they are told apart by their names.
     """
@@ -86,8 +86,8 @@ def _bad_value(error: Exception, given: list[str]) -> str:
     what = _name(param) if param is not None else str(hint)
     choices = re.search(r"(?:Value error, )?'(.*?)' is not one of (.*?)\.?$", message)
     if choices is not None:
-        value = choices[1]
-        said = one_of(value, re.findall("'(.*?)'", choices[2]))
+        value, known = choices[1], re.findall("'(.*?)'", choices[2])
+        said = f"must be {' or '.join(known)}; {nearest(value, known)}"
     else:
         said = _bounded(in_words(re.sub(r"^'.*?' is not a valid ", "Input should be a valid ", message)), param)
     if value is not None and said.startswith(("must be a whole number", "must be a number")):

@@ -22,16 +22,16 @@ def free_bytes() -> int:
 
 
 def check_room(needed: int, what: str, remedy: str, free: int | None = None) -> None:
-    """Refuses what takes more memory than is free.
+    """Checks that something fits into memory.
 
     Args:
-        needed: bytes.
-        what: it is for, the subject of the message.
-        remedy: what to do instead.
-        free: bytes; None: those of the machine's memory.
+        needed: bytes that it takes.
+        what: its name, for the message.
+        remedy: what to do instead, for the message.
+        free: bytes that are free; None: in the machine's memory.
 
     Raises:
-        UserError: `needed` is more than is free; it names both.
+        UserError: it does not fit; the message has both figures.
     """
     free = free_bytes() if free is None else free
     if needed > free:
