@@ -146,6 +146,11 @@ def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path
     assert found["different"] == [{"key": "train.seed", "values": [0, 1]}]
     assert found["groups"] == [0, 0]
     assert [row[0]["last"] for row in found["table"]] == [[10, 5.0], [10, 5.0]]
+    assert not any(row[0]["wins"] for row in found["table"])
+    with (root_of_runs / "first" / "scores.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 11, "FD-digits": 4.0, "protocol": PROTOCOL}) + "\n")
+    found = client.get(f"/api/compare?runs={ids[0]},{ids[1]}").json()
+    assert [row[0]["wins"] for row in found["table"]] == [True, False]
     assert client.get("/api/compare?runs=unknown").status_code == 404
 
 

@@ -196,7 +196,7 @@ def comparison(runs: list[RunFiles]) -> dict[str, Any]:
         if len(rivals) > 1:
             least = min(bad for bad, _ in rivals)
             for bad, cell in rivals:
-                cell["wins"] = bad == least
+                cell["wins"] = bad == least and any(other != least for other, _ in rivals)
     seedless = [{k: v for k, v in tree.items() if k != "train.seed" and k != "name"} for tree in trees]
     groups = [next(i for i, other in enumerate(seedless) if other == tree) for tree in seedless]
     return {

@@ -68,8 +68,8 @@ function page(main, found) {
   function seriesOf(dataOf, grouped) {
     if (!grouped) return all.map((run, i) => ({ label: run.name, data: dataOf(i), ...look(i) })).filter((one) => one.data?.steps.length);
     return [...new Set(found.groups)].map((group) => {
-      const members = all.map((_, i) => i).filter((i) => found.groups[i] === group), datas = members.map(dataOf).filter((data) => data?.steps.length);
-      const name = members.length === 1 ? all[group].name : `${all[group].name} and ${members.length - 1} more seed${members.length > 2 ? "s" : ""}`;
+      const members = all.map((_, i) => i).filter((i) => found.groups[i] === group && dataOf(i)?.steps.length), datas = members.map(dataOf);
+      const name = members.length < 2 ? all[members[0] ?? group].name : `${all[members[0]].name} and ${members.length - 1} more seed${members.length > 2 ? "s" : ""}`;
       return { label: name, data: datas.length > 1 ? band(datas) : datas[0], ...look(group) };
     }).filter((one) => one.data?.steps.length);
   }
