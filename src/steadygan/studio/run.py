@@ -298,8 +298,11 @@ class RunFiles:
             path = self.part(name)
             if path != NOWHERE and path.exists() and not os.access(path, os.R_OK):
                 self._trouble(f"{name} may not be read: its permissions do not allow it")
-        if self.columns.damaged:
-            self._trouble(f"{self.columns.damaged} lines of metrics.jsonl are damaged and left out")
+        scores = self.scores
+        for name, damaged in (("metrics.jsonl", self.columns.damaged), ("scores.jsonl", self._scores.damaged)):
+            if damaged:
+                lines = "a damaged line" if damaged == 1 else f"{damaged} damaged lines"
+                self._trouble(f"{lines} of {name}")
         sheets = self.sheets
         return {
             **self.summary(),
@@ -309,7 +312,7 @@ class RunFiles:
             "column_names": self.column_names(),
             "steps_of_sheets": list(sheets),
             "checkpoints": checkpoints,
-            "scores": self.scores,
+            "scores": scores,
             "columns": self.columns.names,
             "span": self.columns.span,
             "events": happenings(self.columns.events, self.provenance, self.config, (self.columns.span or (0, 0))[1]),
