@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from exporting.made import FAMILIES, checkpoint
-from helpers import Run
+from helpers import Run, command
 from PIL import Image
 
 import steadygan as package
@@ -55,6 +55,15 @@ def test_translations_are_the_same_bits_in_both_directions(kind: str, to: str, t
     before, after = (package.load_translator(place, device="cpu") for place in (path, shared))
     for direction in ("a2b", "b2a"):
         assert torch.equal(before.translate(image, direction), after.translate(image, direction))
+
+
+@pytest.mark.parametrize(("kind", "use"), [("translate", "translate"), ("dcgan", "sample")])
+def test_an_export_ends_with_the_command_that_uses_it(
+    kind: str, use: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = checkpoint(kind, tmp_path)
+    assert command("export", path, "--to", "safetensors", "--out", tmp_path / "given away") == 0
+    assert f"steadygan {use} '{tmp_path / 'given away'}' --" in capsys.readouterr().out
 
 
 def test_statistics_by_truncation_go_along(tmp_path: Path) -> None:

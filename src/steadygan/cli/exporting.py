@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from steadygan.cli.importing import introduce, print_terms
+from steadygan.cli.importing import introduce, print_terms, print_use
 from steadygan.cli.terminal import RunOrCheckpoint
-from steadygan.errors import command_line
 
 
 def export(
@@ -44,5 +43,9 @@ def export(
     print_terms(path)
     typer.echo(f"exported    {written}")
     if to in ("safetensors", "zip") or to.startswith("hub:"):
-        use = command_line("sample", to if to.startswith("hub:") else written, "--num", 16)
-        typer.echo(f"use         {use}")
+        from steadygan.generators.translator import is_translation
+        from steadygan.importing.opening import as_checkpoint
+        from steadygan.runs.checkpoint import find_checkpoint
+
+        what = to if to.startswith("hub:") else written
+        print_use(what, translates=is_translation(find_checkpoint(as_checkpoint(path))))

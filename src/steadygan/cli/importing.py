@@ -47,10 +47,15 @@ def import_weights(
     console = make_console()
     for line in summary(imported):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    translates = "directions" in imported.generator
-    use = ("translate", out, "--input", "FOLDER", "--out", "FOLDER") if translates else ("sample", out, "--num", 16)
     console.print(f"checkpoint  {escape(str(out))}", highlight=False, soft_wrap=True)
-    console.print(f"use         {escape(command_line(*use))}", highlight=False, soft_wrap=True)
+    print_use(out, translates="directions" in imported.generator)
+
+
+def print_use(what: object, *, translates: bool) -> None:
+    """The command that makes images with something that was just written."""
+    rest = ("--input", "FOLDER", "--out", "FOLDER") if translates else ("--num", "16")
+    use = command_line("translate" if translates else "sample", what, *rest)
+    make_console().print(f"use         {escape(use)}", highlight=False, soft_wrap=True)
 
 
 def summary(imported: Imported) -> list[str]:
