@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +111,15 @@ def test_entries_that_lie_upon_each_other_are_refused(tmp_path: Path) -> None:
         archive._didModify = True
     with pytest.raises(Refused, match="more bytes than the file has"):
         import_files([path], tmp_path / "out")
+
+
+def test_dictionaries_that_name_each_other_are_not_followed_every_way(tmp_path: Path) -> None:
+    """A million tensors by name, of a file with two thousand entries."""
+    inner: Any = {f"t{number}": torch.zeros(1) for number in range(3)}
+    for _ in range(2):
+        inner = dict.fromkeys((f"d{number}" for number in range(1000)), inner)
+    with pytest.raises(Refused, match="more than 100,000 tensors"):
+        import_files([saved(tmp_path, inner)], tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["file.pth", "file.zip"])

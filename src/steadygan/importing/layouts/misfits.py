@@ -9,6 +9,8 @@ from typing import Any
 from steadygan.importing.layouts.parts import Part
 from steadygan.importing.values import Array, Refused
 
+MOST = 100_000
+"""Tensors by name in a file: dictionaries that name each other have a name for each way to a tensor."""
 REASONS: Mapping[str, tuple[str, str]] = {
     "lucidrains/stylegan2-pytorch": (
         r"(GAN\.)?G\.blocks\.\d+\.to_style1\.weight",
@@ -42,14 +44,16 @@ def names(value: Any, prefix: str = "", depth: int = 0) -> Iterator[str]:
         for key, part in value.items():
             if isinstance(part, Array):
                 yield f"{prefix}{key!s:.200}"
-            else:
+            elif isinstance(part, dict) and part:
                 yield from names(part, f"{prefix}{key!s:.200}.", depth + 1)
 
 
 def refuse(parts: Sequence[Part]) -> None:
-    """Raises Refused, with the reason, for files of these families."""
+    """Raises Refused, with the reason, for files of these families, and for more tensors than files of weights have."""
     for part in parts:
-        for name in names(part.value):
+        for place, name in enumerate(names(part.value)):
+            if place >= MOST:
+                raise Refused(f"{part.path}: more than {MOST:,} tensors, some under many names: not a file of weights")
             for family, (pattern, reason) in REASONS.items():
                 if re.fullmatch(pattern, name):
                     raise Refused(f"{part.path}: a file of {family}: {reason}")
