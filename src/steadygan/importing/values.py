@@ -169,4 +169,4 @@ class Budget:
     def spend(self, amount: int = 1) -> None:
         self.opcodes -= amount
         if self.opcodes < 0:
-            raise Refused(f"more than {MOST_OPCODES:,} steps to read it: no file of weights needs so many")
+            raise Refused("more steps to read it than any file of weights needs: it names its parts again and again")

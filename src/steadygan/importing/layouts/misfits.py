@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from steadygan.importing.layouts.parts import Part
-from steadygan.importing.values import Array, Refused
+from steadygan.importing.values import Array, Budget, Refused
 
 MOST = 100_000
-"""Tensors by name in a file: dictionaries that name each other have a name for each way to a tensor."""
+"""Entries of a file's dictionaries, where one that stands in several others counts as often."""
 REASONS: Mapping[str, tuple[str, str]] = {
     "lucidrains/stylegan2-pytorch": (
         r"(GAN\.)?G\.blocks\.\d+\.to_style1\.weight",
@@ -38,22 +38,32 @@ REASONS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def names(value: Any, prefix: str = "", depth: int = 0) -> Iterator[str]:
-    """Dotted names of the tensors in dictionaries of dictionaries."""
+def names(value: Any, budget: Budget, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """Dotted names of the tensors in dictionaries of dictionaries, one for each way to a tensor."""
     if isinstance(value, dict) and depth < 3:
+        budget.spend(len(value))
         for key, part in value.items():
             if isinstance(part, Array):
                 yield f"{prefix}{key!s:.200}"
-            elif isinstance(part, dict) and part:
-                yield from names(part, f"{prefix}{key!s:.200}.", depth + 1)
+            elif isinstance(part, dict):
+                yield from names(part, budget, f"{prefix}{key!s:.200}.", depth + 1)
 
 
 def refuse(parts: Sequence[Part]) -> None:
-    """Raises Refused, with the reason, for files of these families, and for more tensors than files of weights have."""
+    """Raises Refused, with the reason, for files of these families, and where there are very many ways to tensors."""
     for part in parts:
-        for place, name in enumerate(names(part.value)):
-            if place >= MOST:
-                raise Refused(f"{part.path}: more than {MOST:,} tensors, some under many names: not a file of weights")
-            for family, (pattern, reason) in REASONS.items():
-                if re.fullmatch(pattern, name):
-                    raise Refused(f"{part.path}: a file of {family}: {reason}")
+        try:
+            reason = misfit(part.value)
+        except Refused as error:
+            raise Refused(f"{part.path}: {error}") from error
+        if reason:
+            raise Refused(f"{part.path}: a file of {reason}")
+
+
+def misfit(value: Any) -> str | None:
+    """The family in `REASONS` that a file's content is of, with the reason; None: of none of them."""
+    for name in names(value, Budget(MOST)):
+        for family, (pattern, reason) in REASONS.items():
+            if re.fullmatch(pattern, name):
+                return f"{family}: {reason}"
+    return None
