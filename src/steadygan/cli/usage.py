@@ -1,4 +1,4 @@
-"""What is said of a command line that the commands cannot be called with; typer's own words never reach the user."""
+"""Mistakes in a command line in our words: typer's own never reach the user."""
 
 from __future__ import annotations
 
