@@ -140,7 +140,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["interpolate", "RUN", "--between", "pixels"], "between must be latents, classes, both"),
         (["interpolate", "RUN", "--steps", "1000000000"], "ask for at most 100,000 images"),
         (["interpolate", "RUN", "--classes", "cat"], "there is no class 'cat'"),
-        (["interpolate", "RUN", "--weights", "best"], "'best' is not one of 'ema', 'raw'"),
+        (["interpolate", "RUN", "--weights", "best"], "--weights best: must be ema or raw (`"),
         (["curve", "nowhere"], "nowhere is not a run directory"),
         (["curve", "RUN", "--truncation", "1,x"], "got x, or off for none"),
         (["curve", "RUN", "--truncation", "0"], "truncation must be positive"),

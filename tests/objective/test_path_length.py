@@ -107,9 +107,9 @@ def test_styles_are_mixed_where_the_generator_mixes_them() -> None:
     term.loss(b)
     (w,) = taken
     own = net.map(b[Latent(1)][::2])
-    assert torch.equal(w[:, 0], own[:, 0])
-    assert not (w[:, -1] == own[:, -1]).any()
+    torch.testing.assert_close(w[:, 0], own[:, 0])  # a product of other rows may round differently
+    assert not torch.isclose(w[:, -1], own[:, -1]).any()
     assert float(net.w_avg.abs().max()) > 0
     net.style_mixing = 0.0
     term.loss(b)
-    assert torch.equal(taken[-1], own)
+    torch.testing.assert_close(taken[-1], own)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -62,6 +63,10 @@ def test_wandb_keeps_a_run_offline_and_knows_it_again(tmp_path: Path, monkeypatc
     identity = json.loads((run / "tracker-wandb.json").read_text())["id"]
     files = sorted((run / "wandb").glob(f"offline-run-*/run-{identity}.wandb"))
     assert len(files) == 2
+    # Its own process writes the files, a little after a short run has ended on a busy machine.
+    deadline = time.monotonic() + 20
+    while any(b"D/adversarial" not in file.read_bytes() for file in files) and time.monotonic() < deadline:
+        time.sleep(0.1)
     first, second = (file.read_bytes() for file in files)
     assert b"D/adversarial" in first
     assert b"scores/FD-digits/digits-" in first

@@ -77,7 +77,8 @@ def test_lower_blocks_rest_steps_adapt_and_a_stopped_run_resumes(tmp_path: Path)
     file.write_text(fine_tuning(str(images), str(source), overrides).to_yaml())
     with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
         run = package.train(file, out=tmp_path / "run").path
-    assert package.train(run, ["train.steps=2"], resume=True).finished
+    with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
+        assert package.train(run, ["train.steps=2"], resume=True).finished
     before, after = read_weights(source), read_weights(run / "checkpoints" / "step-00000002")
     assert torch.equal(before["D.blocks.0.conv1.weight"], after["D.blocks.0.conv1.weight"])
     assert not torch.equal(before["D.blocks.1.conv1.weight"], after["D.blocks.1.conv1.weight"])

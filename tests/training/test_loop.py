@@ -83,7 +83,7 @@ def test_a_protocol_for_other_classes_is_refused_before_training(
     for index in range(20):
         folder = tmp_path / "images" / "ab"[index % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (16, 16), index).save(folder / f"{index}.png")
+        Image.new("L", (16, 16), 10 * index).save(folder / f"{index}.png")
     options = [*TINY, f"data.path={tmp_path / 'images'}", "train.steps=1"]
     with pytest.raises(UserError, match=r"eval\.protocol=digits has 10 classes"):
         steadygan.train("digits", [*options, "eval.protocol=digits"], out=tmp_path / "run")

