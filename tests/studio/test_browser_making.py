@@ -119,6 +119,11 @@ def test_a_run_is_started_from_the_page(
     page = serve(root, allowed=True)
     page.open("#/new")
     page.until(lambda _: len(page.all(".seen canvas")) == 24)
+    first = page.one("[role=radio][aria-checked=true]").text
+    page.one("[role=radio][aria-checked=true]").send_keys(Keys.ARROW_DOWN)
+    page.until(lambda _: page.one("[role=radio][aria-checked=true]").text != first)
+    page.driver.switch_to.active_element.send_keys(Keys.ARROW_UP)
+    page.until(lambda _: page.one("[role=radio][aria-checked=true]").text == first)
     page.push("button", "Forecast time and memory")
     assert page.one("tr", "time of digits")
     for label, value in (("size, pixels", "16"), ("steps", "2"), ("batch size", "8")):

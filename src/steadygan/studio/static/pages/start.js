@@ -18,7 +18,7 @@ export function start(main) {
 function page(main, options) {
   const state = { place: "digits", recipe: options.recipes.at(-1) };
   const place = h("select", { "aria-label": "Images", onchange: () => { state.place = place.value; unasked(); report(); } }, options.places.map(({ id, name }) => h("option", { value: id }, name)));
-  const found = h("div", { class: "stack" }), cards = h("div", { class: "recipes", role: "radiogroup", "aria-label": "Recipe" }), preset = h("select", { "aria-label": "Or any preset", onchange: () => { if (preset.value) choose({ preset: preset.value, title: preset.value, settings: {} }); } }, h("option", { value: "" }, "or any preset …"), options.presets.map((name) => h("option", { value: name }, name)));
+  const found = h("div", { class: "stack" }), cards = h("div", { class: "recipes", role: "radiogroup", "aria-label": "Recipe", onkeydown: (event) => onArrow(event) }), preset = h("select", { "aria-label": "Or any preset", onchange: () => { if (preset.value) choose({ preset: preset.value, title: preset.value, settings: {} }); } }, h("option", { value: "" }, "or any preset …"), options.presets.map((name) => h("option", { value: name }, name)));
   const inputs = new Map(), fields = h("div", { class: "fields" }), policy = h("div", { class: "chips", role: "group", "aria-label": "DiffAugment" }), chosenPolicy = new Set();
   const seen = h("div", { class: "seen" }), forecast = h("div", { class: "stack tight" }), jobs = h("section", { class: "panel stack" });
   const name = h("input", { type: "text", value: "my-run", "aria-label": "Name of the run", pattern: "[A-Za-z0-9][A-Za-z0-9_.\\-]{0,63}" });
@@ -53,8 +53,17 @@ function page(main, options) {
   const unasked = () => fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
   function recipes() {
     const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));
-    fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
+    fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), tabindex: one === state.recipe ? 0 : -1, onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
     if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, `as published: ${about.program} presets shows it`)));
+  }
+  // As with radio buttons, an arrow moves the choice.
+  function onArrow(event) {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key], all = options.recipes;
+    if (!by) return;
+    event.preventDefault();
+    const to = (all.indexOf(state.recipe) + by + all.length) % all.length;
+    choose(all[to]);
+    cards.children[to].focus();
   }
   const policies = () => fill(policy, POLICIES.map((one) => h("button", { class: "chip", type: "button", "aria-pressed": String(chosenPolicy.has(one)), onclick: () => { touched.add("policy"); unasked(); if (!chosenPolicy.delete(one)) chosenPolicy.add(one); policies(); preview(); } }, one)));
 
