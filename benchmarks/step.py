@@ -19,8 +19,6 @@ import argparse
 import csv
 import gc
 import multiprocessing
-import os
-import platform
 import resource
 import subprocess
 import time
@@ -36,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from limits import machine, reachable, synchronise
 
 from steadygan import config as configuration
 from steadygan.build import build_state
@@ -230,35 +228,6 @@ def synthetic(config: configuration.Config, device: str) -> ImageSet | PairSet:
     return load_images(source, np.arange(count), device=device)
 
 
-def synchronise(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def reachable(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product or of a 3×3 convolution of 384 channels, whichever is more, at its best."""
-    side = 8192 if device.startswith("cuda") else 2048
-    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in "ab")
-    count = 256 if device.startswith("cuda") else 16
-    x = torch.randn(count, 384, 16, 16, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    kernel = torch.randn(384, 384, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    product = 2 * side**3 / quickest(lambda: a @ b, device)
-    convolution = 2 * x.numel() * kernel[0].numel() / quickest(lambda: F.conv2d(x, kernel, padding=1), device)
-    return max(product, convolution)
-
-
-def quickest(work: Callable[[], object], device: str) -> float:
-    """Seconds."""
-    times = []
-    for _ in range(8):
-        synchronise(device)
-        began = time.perf_counter()
-        work()
-        synchronise(device)
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
 def serve(job: Job, link: Connection) -> None:
     """Builds the job and, when asked to, warms up; tells its facts, then answers requests for `n` iterations with D's
     seconds and all seconds.
@@ -366,12 +335,6 @@ def _named(job: Job) -> str:
     if not job.source:
         return Path(job.preset).stem
     return f"{job.preset}, the authors' step" if job.preset in TRANSLATIONS else f"StudioGAN {job.preset}"
-
-
-def machine(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"{os.cpu_count()}-core CPU ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def commit() -> str:
