@@ -91,6 +91,8 @@ def test_the_headline_is_a_score_of_one_protocol() -> None:
     usual = [{"step": s, "KD-x_std": 9.0, "FD-x": 90.0 / s, "protocol": PROTOCOL} for s in (10, 20)]
     longer = {"step": 20, "FD-x": 1.5, "protocol": {**PROTOCOL, "num_fake": 50_000}}
     assert headline([*usual, longer]) == {"name": "FD-x", "points": [(10, 9.0), (20, 4.5)], "count": 2, "cost": 4.5}
+    health = {"step": 30, "copies": 0.0, "protocol": {"name": "health"}}
+    assert headline([usual[0], health]) == {"name": "FD-x", "points": [(10, 9.0)], "count": 1, "cost": 9.0}
     assert headline([]) is None
 
 

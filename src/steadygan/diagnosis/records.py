@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from steadygan.runs.reading import is_distance
+
 Row = Mapping[str, Any]
 
 TAIL, FEWEST = 0.25, 3
@@ -57,7 +59,7 @@ class Records:
         """(step, Fréchet distance) of each score by the protocol that took the most scores."""
         taken: dict[str, list[tuple[int, float]]] = {}
         for row in self.scores:
-            name = next((key for key in row if key == "FID" or key.startswith("FD-")), None)
+            name = next(filter(is_distance, row), None)
             protocol = row.get("protocol", {})
             if name is not None:
                 key = f"{name} {protocol.get('name')} {protocol.get('num_fake')} {protocol.get('reals_sha256')}"

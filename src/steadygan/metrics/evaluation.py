@@ -22,7 +22,7 @@ from steadygan.metrics.registry import METRICS, Inputs, find_metric
 from steadygan.metrics.sharding import Shard
 from steadygan.pretrained.extractor import Extractor
 from steadygan.pretrained.registry import get_extractor
-from steadygan.runs.reading import cost
+from steadygan.runs.reading import cost, is_distance
 
 Generate = Callable[[int, Tensor | None, int, slice], Tensor]
 """(number, labels (number,) int64 or None, seed, part) → of the `number` images that the seed determines those of
@@ -136,7 +136,7 @@ def score_images(
 def headline(record: Mapping[str, Any]) -> float:
     """The value that ranks checkpoints, lower is better: the Fréchet distance, else the first directed score."""
     for name, value in record.items():
-        if name == "FID" or name.startswith("FD-"):
+        if is_distance(name):
             return float(value)
     better = record["protocol"].get("better", {})
     costs = [cost(name, value, better) for name, value in record.items() if name != "protocol"]

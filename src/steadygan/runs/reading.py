@@ -159,6 +159,11 @@ def series(run: Run, name: str, identity: str) -> list[tuple[int, float]]:
     return [(row["step"], number(row[name])) for row in taken]
 
 
+def is_distance(name: str) -> bool:
+    """Whether a score is a Fréchet distance, which ranks checkpoints."""
+    return name == "FID" or name.startswith("FD-")
+
+
 def cost(name: str, value: float, better: Mapping[str, str] = MappingProxyType({})) -> float | None:
     """How bad a score is, for finding the best; None for a score whose good direction is unknown.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from steadygan.runs.following import Row
-from steadygan.runs.reading import cost, number, protocol_identity, score_names
+from steadygan.runs.reading import cost, is_distance, number, protocol_identity, score_names
 from steadygan.studio.words import better
 
 SPARK = 60
@@ -18,13 +18,13 @@ SPREADS = ("_std", "_low", "_high")
 def headline(scores: Sequence[Row]) -> dict[str, Any] | None:
     """The score that stands for a run: name, points, their number, and how bad the last of them is.
 
-    It is taken from the protocol that scored the run most often: scores by other protocols, such as a longer
-    evaluation at the end, are no part of its curve.
+    It is taken from the protocol that scored the run most often, and has a Fréchet distance if any has: scores by
+    other protocols, such as a longer evaluation at the end or one of the run's health, are no part of its curve.
     """
     taken: dict[str, list[Row]] = {}
     for row in scores:
         taken.setdefault(protocol_identity(row), []).append(row)
-    rows = max(reversed(taken.values()), key=len, default=[])
+    rows = max(reversed(taken.values()), key=lambda rows: (any(map(is_distance, rows[-1])), len(rows)), default=[])
     named = [name for row in reversed(rows) for name in score_names(row) if finite(row.get(name))]
     name = next((one for one in named if cost(one, 1.0) is not None), next(iter(named), None))
     if name is None:
