@@ -154,7 +154,7 @@ METHODS = (
         "celeba",
         "data.flip=true model.width=4 model.conditional=false model.generator.groups=16 model.critic.groups=16 "
         "model.generator.blocks=1 model.critic.blocks=1 augment.ada=null train.batch_size=16 train.steps=3000 "
-        "train.ema.half_life=200 objective.terms.r1.gamma=0.05 objective.terms.r2.gamma=0.05 optim.g.beta2=0.99 "
+        "train.ema.half_life=200 objective.terms.r1.gamma=2 objective.terms.r2.gamma=2 optim.g.beta2=0.99 "
         "optim.d.beta2=0.99 'optim.g.lr={shape: cosine, start: 2e-4, end: 5e-5, steps: 3000}' "
         "'optim.d.lr={shape: cosine, start: 2e-4, end: 5e-5, steps: 3000}'",
     ),

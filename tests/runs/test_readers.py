@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from exporting.made import checkpoint
 from helpers import tiny_run
 
 import steadygan
 from steadygan.errors import UserError
+from steadygan.generators.description import refuse_oversized
+from steadygan.runs.checkpoint import read_manifest
 from steadygan.runs.following import Follower, Row, read_records
 
 SCORES = [10.0, 2.0, 10.1, 1.5, 9.9, 1.2, 9.8, 1.0]
@@ -83,3 +86,12 @@ def test_two_readers_see_a_sound_run_while_its_trainer_rolls_back(
     assert results["metrics"] == read_records(path / "metrics.jsonl")
     assert results["scores"] == read_records(path / "scores.jsonl")
     assert results["loaded"] != 0
+
+
+def test_weights_that_go_while_a_generator_is_loaded_are_named(tmp_path: Path) -> None:
+    made = checkpoint("dcgan", tmp_path)
+    description = read_manifest(made)["generator"]
+    refuse_oversized(made, description)
+    (made / "weights.safetensors").unlink()
+    with pytest.raises(UserError, match=r"weights\.safetensors: cannot be read: No such file"):
+        refuse_oversized(made, description)

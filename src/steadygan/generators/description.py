@@ -73,7 +73,7 @@ def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
     module outside the package, which its user has imported, is made as it is: it may not know that device.)
 
     Raises:
-        UserError: the description fits other weights.
+        UserError: the description fits other weights, or those are gone.
     """
     if ":" in str(description.get("kind")):
         return
@@ -81,7 +81,11 @@ def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
         network, _ = build_generator(description)
     promised = sum(tensor.numel() for tensor in network.state_dict().values())
     name = weights_name(path)
-    if promised * 2 > (there := (path / name).stat().st_size):  # half precision at the least
+    try:
+        there = (path / name).stat().st_size
+    except OSError as error:  # a training that removes old checkpoints may have taken it meanwhile
+        raise UserError(f"{path / name}: cannot be read: {error.strerror}") from error
+    if promised * 2 > there:  # half precision at the least
         raise UserError(f"its description promises {promised:,} numbers, {name} has {there:,} bytes")
 
 

@@ -236,7 +236,7 @@ def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, A
         manifest = read_json(file)
         sums = {str(name): str(digest) for name, digest in manifest["sha256"].items()}
         version = manifest["format"]
-    except (UserError, KeyError, AttributeError) as error:
+    except (OSError, UserError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: not a checkpoint, or a damaged one: {file.name} is missing or unreadable") from error
     if version != FORMAT:
         raise UserError(
