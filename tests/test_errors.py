@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from steadygan.cli import FIRST_STEPS, app
-from steadygan.errors import command_line, nearest
+from steadygan.errors import command_line, nearest, no_run
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "steadygan"
 
@@ -60,3 +60,12 @@ def test_no_message_prints_a_command_that_may_not_work_here() -> None:
     found = [f"{path.name}: {text}" for path, some in texts.items() for text in some if bare.search(text)]
     assert len(found) == 1
     assert found[0].endswith(FIRST_STEPS)  # printed with `program()` in it
+
+
+def test_a_folder_of_a_run_is_told_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/x/checkpoints/step-1").mkdir(parents=True)
+    (tmp_path / "runs/x/config.yaml").write_text("name: x\n")
+    for inside in ("runs/x/checkpoints", "runs/x/checkpoints/step-1"):
+        assert no_run(inside).endswith(f"it has no config.yaml; it lies in the run {Path('runs/x')}, name that")
+    assert no_run("runs") == "runs is not a run directory: it has no config.yaml"

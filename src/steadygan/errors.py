@@ -90,6 +90,13 @@ def one_of(name: str, known: Sequence[str]) -> str:
     return f"must be {' or '.join(known)}" + (f"; {hint}" if hint.startswith("did you mean") else "")
 
 
+def no_run(path: str | Path) -> str:
+    """Says that a path is no run directory, and which run it lies in if it lies in one."""
+    inside = [folder for folder in Path(path).parents[:2] if (folder / "config.yaml").is_file()]
+    meant = f"; it lies in the run {inside[0]}, name that" if inside else ""
+    return f"{path} is not a run directory: it has no config.yaml{meant}"
+
+
 def command_line(*arguments: object) -> str:
     """A command of steadygan that can be copied into the terminal this process was started from.
 

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from steadygan.errors import UserError, command_line, nearest
+from steadygan.errors import UserError, command_line, nearest, no_run
 from steadygan.files import parse_yaml, read_text
 
 
@@ -43,7 +43,7 @@ def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, 
     if path.is_dir():
         path = path / "config.yaml"
         if not path.is_file():
-            raise UserError(f"{source} is not a run directory: it has no config.yaml")
+            raise UserError(no_run(source))
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"{source}: no such file")

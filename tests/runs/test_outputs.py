@@ -32,6 +32,7 @@ def test_what_is_made_of_a_checkpoint_goes_into_its_run_or_next_to_it(tmp_path: 
     run = run_of(tmp_path)
     assert default_output(run, "samples.png") == run / "samples.png"
     assert default_output(run / "checkpoints/step-1", "samples.png") == run / "samples.png"
+    assert default_output(run / "checkpoints", "samples.png") == run / "samples.png"
     assert default_output(checkpoint(tmp_path / "biggan"), "samples.png") == tmp_path / "biggan-samples.png"
 
 

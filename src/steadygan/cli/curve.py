@@ -46,9 +46,9 @@ def curve(
     from steadygan.files import check_folder, make_folder, write_whole
     from steadygan.reports import tables
     from steadygan.reports.truncation import plot_truncation, truncation_rows
-    from steadygan.runs.outputs import check_output
+    from steadygan.runs.outputs import check_output, default_output
 
-    out = out or [path / "truncation.png", path / "truncation.csv"]
+    out = out or [default_output(path, "truncation.png"), default_output(path, "truncation.csv")]
     if wrong := [file for file in out if file.suffix.lower() not in (".png", ".csv")]:
         raise UserError(f"--out {wrong[0]}: name a .png for the curve, or a .csv for the numbers")
     for file in out:

@@ -46,9 +46,9 @@ def neighbours(
     """
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
-    from steadygan.runs.outputs import check_output
+    from steadygan.runs.outputs import check_output, default_output
 
-    out = out or path / "neighbours.png"
+    out = out or default_output(path, "neighbours.png")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the sheet is a .png")
     check_folder(out.parent, out)

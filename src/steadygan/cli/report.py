@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, no_run
 
 
 def report(
@@ -22,7 +22,7 @@ def report(
     from steadygan.trackers.reporter import Reporter
 
     if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        raise UserError(no_run(path))
     check(to, where="--to")
     for name in to:
         reporter = Reporter(path, name, open_by_name(name, where="--to"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from steadygan.diagnosis import diagnose
 from steadygan.diagnosis.verdict import Verdict
-from steadygan.errors import UserError
+from steadygan.errors import UserError, no_run
 from steadygan.runs.following import read_records
 from steadygan.runs.reading import read_config
 
@@ -17,6 +17,6 @@ def diagnose_run(path: Path) -> Verdict:
     Raises UserError where there is no run; damaged lines in its records are left out, with a warning.
     """
     if not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        raise UserError(no_run(path))
     rows, scores = (read_records(path / name) for name in ("metrics.jsonl", "scores.jsonl"))
     return diagnose(rows, scores, config=read_config(path / "config.yaml"))

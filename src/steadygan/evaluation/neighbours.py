@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from steadygan.data.images import ImageSet
-from steadygan.errors import UserError
+from steadygan.errors import UserError, no_run
 from steadygan.generators.classes import Classes
 from steadygan.generators.loading import load
 from steadygan.generators.prior import Truncation
@@ -101,7 +101,7 @@ def neighbours(
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        raise UserError(no_run(path))
     if k < 1:
         raise UserError(f"{k} neighbours cannot be shown; ask for at least one")
     generator = load(path, device=device, weights=weights)

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import torch
 
 from steadygan.config import Config
-from steadygan.errors import UserError, command_line
+from steadygan.errors import UserError, command_line, no_run
 from steadygan.evaluation import health
 from steadygan.evaluation.bare import evaluate_bare
 from steadygan.evaluation.scoring import Scoring, scores_at, shard_of, with_asked
@@ -24,6 +24,7 @@ from steadygan.options import check_keywords
 from steadygan.runs.checkpoint import MANIFEST, find_checkpoint
 from steadygan.runs.directory import append_record
 from steadygan.runs.located import load_located
+from steadygan.runs.outputs import run_of
 from steadygan.runs.provenance import check_same_data
 from steadygan.runs.shared import is_elsewhere, is_foreign, is_shared
 from steadygan.tasks.choice import build_images
@@ -94,6 +95,8 @@ def _bare_checkpoint(path: Path) -> Path:
     """The checkpoint of a generator that is not named as a run."""
     if is_foreign(path) or is_elsewhere(path) or is_shared(path) or (path / MANIFEST).is_file():
         return find_checkpoint(as_checkpoint(path))
+    if run_of(path) is not None:
+        raise UserError(no_run(path))
     raise UserError(
         f"{path} is not a run directory, and no generator either; to score a folder of images name the real ones "
         f"second: `{command_line('evaluate', path, 'REALS', '--features', 'squeezenet')}`"
@@ -103,7 +106,7 @@ def _bare_checkpoint(path: Path) -> Path:
 def _run_directory(path: str | Path) -> Path:
     path = Path(path)
     if not (path / "config.yaml").is_file():
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        raise UserError(no_run(path))
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from steadygan.config import Config
-from steadygan.errors import UserError, command_line
+from steadygan.errors import UserError, command_line, no_run
 from steadygan.runs.checkpoint import manifest_step, read_manifest
 from steadygan.runs.directory import RunDirectory, Writer, refuse_existing
 from steadygan.runs.located import load_located
@@ -103,7 +103,7 @@ class ResumedRun:
     def read(self) -> Config:
         """The configuration with the overrides."""
         if not (self.path / "config.yaml").is_file():
-            raise UserError(f"{self.path} is not a run directory: it has no config.yaml")
+            raise UserError(no_run(self.path))
         if not self.accept:
             check_config(self.path)
         return load_located(self.path, self.overrides)

@@ -15,8 +15,8 @@ def default_output(path: Path, name: str) -> Path:
     """The file `name` in a run directory; of a checkpoint in its run, or next to a checkpoint without one.
 
     Args:
-        path: a run directory or a checkpoint; next to a zip file or another program's weights, and in the working
-            directory for `hub:USER/NAME`.
+        path: a run directory, its checkpoints/ or a checkpoint; next to a zip file or another program's weights, and in
+            the working directory for `hub:USER/NAME`.
         name: the file's name, such as `samples.png`.
     """
     if str(path).startswith(HUB):
@@ -24,7 +24,8 @@ def default_output(path: Path, name: str) -> Path:
     if is_elsewhere(path) or is_foreign(path):
         return path.with_name(f"{path.stem}-{name}")
     if not (path / CHECKPOINT_FILES[0]).is_file() and not is_shared(path):
-        return path / name
+        run = run_of(path) if path.absolute().name == "checkpoints" else None
+        return (run or path) / name
     run = run_of(path)
     place = path.resolve()
     return place.with_name(f"{place.name}-{name}") if run is None else run / name

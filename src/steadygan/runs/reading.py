@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, no_run
 from steadygan.files import parse_yaml, read_text
 from steadygan.runs.following import Row as Row
 from steadygan.runs.following import last_rows, read_records
@@ -46,7 +46,7 @@ def read_run(path: Path, name: str | None = None) -> Run:
         UserError: there is no run, or a score lacks its protocol.
     """
     if not any((path / name).is_file() for name in ("metrics.jsonl", "config.yaml")):
-        raise UserError(f"{path} is not a run directory: it has no config.yaml")
+        raise UserError(no_run(path))
     rows = read_records(path / "metrics.jsonl")
     metrics = {row["step"]: row for row in rows if "event" not in row}
     scored = read_records(path / "scores.jsonl")

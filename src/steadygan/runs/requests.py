@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, no_run
 from steadygan.files import write_text
 
 Request = Literal["stop", "pause", "resume"]
@@ -32,7 +32,7 @@ def ask(run: Path, request: Request) -> None:
     if request not in get_args(Request):
         raise UserError(f"a run can be asked to {', '.join(get_args(Request))}, not {request!r}")
     if not (run / "config.yaml").is_file():
-        raise UserError(f"{run} is not a run directory: it has no config.yaml")
+        raise UserError(no_run(run))
     text = json.dumps({"schema": 1, "do": request, "asked": round(time.time(), 3)}) + "\n"
     write_text(run / FILE, text)
 
