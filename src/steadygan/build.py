@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from steadygan.config import Config
+from steadygan.data.free_memory import check_room
 from steadygan.data.images import ImageSet, free_memory
 from steadygan.data.pair_images import PairSet
-from steadygan.data.room import check_room
 from steadygan.generators.description import build_generator
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import check_single, has_batch_statistics

@@ -61,7 +61,7 @@ def test_an_empty_argument_does_not_stand_for_the_current_directory(
 def test_a_setting_that_makes_no_sense_is_one_short_line(
     steadygan: Run, monkeypatch: pytest.MonkeyPatch, overrides: list[str], message: str
 ) -> None:
-    monkeypatch.setattr("steadygan.data.room.free_bytes", lambda: 64 << 30)
+    monkeypatch.setattr("steadygan.data.free_memory.free_bytes", lambda: 64 << 30)
     result = steadygan("train", "digits", *overrides, "--dry-run")
     assert result.status == 2
     assert message in result.err

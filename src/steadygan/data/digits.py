@@ -12,7 +12,7 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 
-from steadygan.data.room import check_room
+from steadygan.data.free_memory import check_room
 
 EMBEDDED = ("digits", "stacked-digits")
 DIGITS, STACKED_IMAGES = 1797, 20_000

@@ -17,7 +17,7 @@ from steadygan.data.containers.base import EXTENSIONS, Container
 from steadygan.data.containers.registry import open_container
 from steadygan.data.decoding import UnreadableImage, eight_bit, planes, reason
 from steadygan.data.decoding import square as centre_square
-from steadygan.data.kinds import image_names
+from steadygan.data.image_files import image_names
 from steadygan.data.source import Source, probe_channels, warn_of_dark
 from steadygan.errors import UserError
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from steadygan.data.cache import Cache, DamagedCache, open_cache, remove_cache
 from steadygan.data.content import fingerprint
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
+from steadygan.data.free_memory import free_bytes
 from steadygan.data.ordered import THREADS
-from steadygan.data.room import free_bytes
 from steadygan.data.source import Source
 from steadygan.errors import UserError
 from steadygan.progress import tell

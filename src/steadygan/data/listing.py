@@ -10,7 +10,7 @@ import numpy as np
 
 from steadygan.data.containers.base import EXTENSIONS, Container, Listing
 from steadygan.data.folders import find_split, inner_paths
-from steadygan.data.kinds import ARCHIVES, hidden, images_among, kind
+from steadygan.data.image_files import ARCHIVES, hidden, images_among, kind
 from steadygan.data.labels import (
     MANIFEST,
     TABLE,

@@ -8,7 +8,7 @@ from typing import Any
 from steadygan.data.containers.base import Container
 from steadygan.data.domains import find_domains
 from steadygan.data.folders import find_split
-from steadygan.data.kinds import image_names
+from steadygan.data.image_files import image_names
 from steadygan.errors import command_line
 
 

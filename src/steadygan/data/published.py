@@ -11,7 +11,7 @@ from typing import IO
 
 from steadygan.data.containers.base import PART_BYTES
 from steadygan.data.containers.registry import open_container
-from steadygan.data.kinds import image_names
+from steadygan.data.image_files import image_names
 from steadygan.data.pack import pack
 from steadygan.data.source import open_source
 from steadygan.errors import UserError, nearest

@@ -65,10 +65,9 @@ class Prior:
         """z (num, latent) on the generator's device.
 
         Redrawn, as in the paper: every element of N(0, 1) that falls outside [-t, t] is drawn again until it falls
-            inside (BigGAN,
-        Brock et al., ICLR 2019, §3.1), here in one draw through the inverse of the truncated cumulative distribution.
-        Scaled, as in BigGAN's released generators: t times N(0, 1) within ±2. At t = ½ the standard deviations are
-        0.28 and 0.44.
+        inside (BigGAN, Brock et al., ICLR 2019, §3.1), here in one draw through the inverse of the truncated cumulative
+        distribution. Scaled, as in BigGAN's released generators: t times N(0, 1) within ±2. At t = ½ the standard
+        deviations are 0.28 and 0.44.
 
         Args:
             num: number of latents.

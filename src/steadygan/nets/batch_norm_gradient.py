@@ -12,11 +12,14 @@ MAP = (0, 2, 3)
 
 
 class Normalise(torch.autograd.Function):
-    """torch's batch norm in training mode, value and derivative; the derivative's own derivative is in closed form.
+    """Batch norm in training mode (Ioffe and Szegedy, ICML 2015); value and gradient are torch's.
 
-    torch composes that of many sums over one axis at a time: maps (16, 256, 32, 32) with channels last took 430 ms of a
-    thread, contiguous ones 130. The derivative, too, is several times as fast where the gradient comes in the memory
-    format of x, so it is brought into it.
+    The gradient's own derivative is in closed form, where torch takes many sums over one axis at a time (LOG.md has
+    both times). The incoming gradient is brought into the memory format of x: torch is several times slower where they
+    differ.
+
+    Arguments of `apply`: x (N, C, H, W); weight and bias (C,), or None; running_mean and running_var (C,), which move
+    by `momentum`, in [0, 1]; eps, which is added to the variance. It returns (N, C, H, W).
     """
 
     @staticmethod
@@ -46,8 +49,8 @@ class Normalise(torch.autograd.Function):
 class Derivative(torch.autograd.Function):
     """The gradients of x (N, C, H, W), weight (C,) and bias (C,) that g, the gradient of y, leads to.
 
-    With h = (x - mean)·scale and M the mean over a map: for x it is weight·scale·(g - M(g) - h·M(gh)), for the weight
-    the sum of gh, for the bias that of g.
+    mean and scale, 1/√(variance + eps), are those of x (C,). With h = (x - mean)·scale and M the mean over a map: for x
+    it is weight·scale·(g - M(g) - h·M(gh)), for the weight the sum of gh, for the bias that of g.
     """
 
     @staticmethod

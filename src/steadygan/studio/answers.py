@@ -17,7 +17,7 @@ from steadygan.studio.run import RunFiles
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Told(Response):
+class JSON(Response):
     """An answer in JSON."""
 
     media_type = "application/json"
@@ -58,7 +58,7 @@ def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Turns an error into its sentence."""
 
     async def handler(request: Request, error: Exception) -> Response:
-        return Told({"error": str(error)[:2000]}, status)
+        return JSON({"error": str(error)[:2000]}, status)
 
     return handler
 
@@ -91,8 +91,8 @@ async def _worked(work: Callable[..., Any], *arguments: Any) -> Response:
     try:
         found = await run_sync(work, *arguments, abandon_on_cancel=True)
     except asyncio.CancelledError:
-        return Told({"error": "the studio has ended"}, 503)
-    return found if isinstance(found, Response) else Told(found)
+        return JSON({"error": "the studio has ended"}, 503)
+    return found if isinstance(found, Response) else JSON(found)
 
 
 def run_of(studio: Any, request: Request) -> RunFiles:

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from steadygan import __version__
 from steadygan.errors import UserError, program
 from steadygan.studio import control, making, views
-from steadygan.studio.answers import Missing, Refused, Told, answer, in_json
+from steadygan.studio.answers import JSON, Missing, Refused, answer, in_json
 from steadygan.studio.catalogue import Catalogue
 from steadygan.studio.jobs import Jobs
 from steadygan.studio.painter import MEMORY_GIB, Busy, Painter, PainterError
@@ -129,7 +129,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
         return Response(body, headers=headers)
 
     async def about(request: Request) -> Response:
-        return Told(
+        return JSON(
             {
                 "version": __version__,
                 "program": program(),
@@ -141,7 +141,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
     async def events(request: Request) -> Response:
         if listeners.locked():
-            return Told({"error": "too many pages are open"}, 503)
+            return JSON({"error": "too many pages are open"}, 503)
         return StreamingResponse(
             changes(studio.pulse, listeners, request),
             media_type="text/event-stream",
@@ -228,8 +228,8 @@ async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) 
 
 async def _plain_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return Told({"error": str(getattr(error, "detail", error))}, status)
+    return JSON({"error": str(getattr(error, "detail", error))}, status)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return Told({"error": f"this went wrong: {type(error).__name__}"}, 500)
+    return JSON({"error": f"this went wrong: {type(error).__name__}"}, 500)
