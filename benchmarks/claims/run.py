@@ -5,7 +5,8 @@
     python benchmarks/claims/run.py --list
 
 Rows go to results/claims/NAME.csv as runs end; a row that is there is not made again, and a run whose directory is in
---runs is resumed. Overrides after the name change every run (`train.steps` and `train.seed` are the claim's own).
+--runs is resumed. Where a claim scores its runs as they train, all their scores go to results/claims/NAME-curve.csv.
+Overrides after the name change every run (`train.steps` and `train.seed` are the claim's own).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import torch
 from claims import CLAIMS, Claim
@@ -70,7 +72,10 @@ class Bench:
             fresh = [*arguments, *places, "--out", str(folder)]
             self.call(["train", str(folder), "--resume"] if (folder / "config.yaml").exists() else fresh)
         after = os.times()
-        scores = json.loads((folder / "scores.jsonl").read_text().splitlines()[-1])
+        lines = [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+        if len(lines) > 1:
+            self.curve({"variant": variant, "setting": setting, "seed": seed, "of": steps}, lines)
+        scores = lines[-1]
         last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
         protocol = scores["protocol"]
         took = after.children_user + after.children_system - before.children_user - before.children_system
@@ -83,6 +88,20 @@ class Bench:
             "torch": torch.__version__,
             "command": " ".join(["steadygan", *arguments]),
         }
+
+    def curve(self, run: dict[str, str | int], lines: list[dict[str, Any]]) -> None:
+        """Adds the scores of a run at every step that has some."""
+        columns = (*run, "step", *self.claim.scores)
+        path = self.out.with_stem(f"{self.name}-curve")
+        fresh = not path.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+            if fresh:
+                writer.writeheader()
+            for line in lines:
+                rounded = {name: f"{line[name]:.5g}" for name in self.claim.scores if name in line}
+                writer.writerow({**run, "step": line["step"], **rounded})
 
     def call(self, arguments: list[str]) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.options.threads)}
