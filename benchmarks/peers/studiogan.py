@@ -58,7 +58,33 @@ def studiogan_step(
 ) -> tuple[Callable[[], None], Callable[[], None], int]:
     """StudioGAN's D updates of one iteration and its G update, to be called in turn, and its number of D updates.
 
-    source: the checkout; config: a file below src/configs, e.g. CIFAR10/BigGAN-ICR.yaml; amp: its `--mixed_precision`.
+    See `studiogan_worker`; the images are random.
+    """
+    job = studiogan_worker(source, config, batch=batch, device=device, amp=amp)
+    updates, size = job.OPTIMIZATION.d_updates_per_step, job.DATA.img_size
+    images = torch.rand(updates, batch, 3, size, size) * 2 - 1
+    labels = torch.randint(job.DATA.num_classes, (updates, batch))
+    job.sample_data_basket = lambda: (list(images), list(labels))
+    d_steps, g_steps = itertools.count(), itertools.count()
+    return (
+        lambda: job.train_discriminator(next(d_steps)),
+        lambda: job.train_generator(next(g_steps)),
+        updates,
+    )
+
+
+def studiogan_worker(
+    source: Path, config: str, *, batch: int, device: str, amp: bool = False, width: int | None = None
+) -> Any:
+    """StudioGAN's worker with its networks, losses and optimisers; without `sample_data_basket`, its source of images.
+
+    Args:
+        source: the checkout.
+        config: a file below src/configs, e.g. CIFAR10/BigGAN-ICR.yaml.
+        batch: images a D update.
+        device: where it trains.
+        amp: its `--mixed_precision`.
+        width: in place of the configuration's, of both networks.
     """
     root = source / "src"
     sys.path.insert(0, str(root))
@@ -71,6 +97,8 @@ def studiogan_step(
     losses = importlib.import_module("utils.losses")
     misc = importlib.import_module("utils.misc")
     cfgs = configuration.Configurations(str(root / "configs" / config))
+    if width is not None:
+        cfgs.MODEL.g_conv_dim = cfgs.MODEL.d_conv_dim = width
     cfgs.OPTIMIZATION.batch_size, cfgs.OPTIMIZATION.world_size = batch, 1
     for key, value in {"mixed_precision": amp, "distributed_data_parallel": False, "synchronized_bn": False}.items():
         setattr(cfgs.RUN, key, value)
@@ -107,14 +135,5 @@ def studiogan_step(
         job.scaler = torch.amp.GradScaler("cuda")
     job.aa_p, job.aa_target, job.aa_interval = 0.0, None, 1
     job.pl_reg = losses.PathLengthRegularizer(device=device, pl_weight=cfgs.STYLEGAN.pl_weight, pl_no_weight_grad=True)
-    updates, size = cfgs.OPTIMIZATION.d_updates_per_step, cfgs.DATA.img_size
-    images = torch.rand(updates, batch, 3, size, size) * 2 - 1
-    labels = torch.randint(cfgs.DATA.num_classes, (updates, batch))
-    job.sample_data_basket = lambda: (list(images), list(labels))
     misc.make_GAN_trainable(job.Gen, job.Gen_ema, job.Dis)
-    d_steps, g_steps = itertools.count(), itertools.count()
-    return (
-        lambda: job.train_discriminator(next(d_steps)),
-        lambda: job.train_generator(next(g_steps)),
-        updates,
-    )
+    return job
