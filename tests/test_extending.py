@@ -144,9 +144,9 @@ def test_a_transform_of_ones_own_learns_from_d_is_logged_and_comes_back(tmp_path
         ("augment.transforms.my_transforms:Fade.speed=fast", r"my_transforms:Fade\.speed: .* got 'fast'"),
         ("augment.transforms.my_transforms:Fode={}", r"my_transforms:Fode cannot be imported"),
         ("augment.transforms.color={}", r"as module:NAME"),
-        ("augment.transforms.torch.nn:Identity={}", "whose state no checkpoint would keep"),
+        ("augment.transforms.torch.nn:Identity={}", "whose state would not be saved in checkpoints"),
         ("augment.transforms.builtins:dict={}", "does not say what its options are"),
-        ("augment.transforms.builtins:object={}", "is no function"),
+        ("augment.transforms.builtins:object={}", "is not a function"),
     ],
 )
 def test_a_transform_that_does_not_fit_is_refused(tmp_path: Path, modules: Path, override: str, message: str) -> None:

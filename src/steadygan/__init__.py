@@ -15,7 +15,7 @@ if (
         for flag, module in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
     )
 ):
-    # `python -m steadygan` looks for modules in the current directory first: no yaml.py that lies there is to be run.
+    # `python -m steadygan` puts the current directory first on sys.path; do not import a yaml.py from there.
     sys.path.pop(0)
 
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Imports torch only when something that needs it is asked for."""
+    """Imports submodules, and with them torch, on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'steadygan' has no attribute {name!r}")
     from importlib import import_module

@@ -20,11 +20,11 @@ def train(
     accept_config: bool = False,
     on_step: Callable[[Any], None] | None = None,
 ) -> Trained:
-    """Trains what a preset, a YAML file or (with `resume`) a run directory describes, like `steadygan train`.
+    """Trains a preset, a YAML file or (with `resume`) a run directory, like `steadygan train`.
 
-    The process is left as it was: its random numbers, TF32 and cuDNN's choice of algorithms. A script that does nothing
-    else trains up to a third faster on a CPU after `steadygan.machine.keep_freed_memory()`, as the command line does.
-    In a script that torchrun starts in several processes each calls this, and they train one run together.
+    Random states, TF32 and cuDNN settings of the process are restored. On a CPU, a script that does nothing else trains
+    up to a third faster after `steadygan.machine.keep_freed_memory()`, which the command line calls. Under torchrun,
+    all processes call this function and train one run together.
 
     Args:
         source: name of a preset, a YAML file, or a run directory.
@@ -38,7 +38,7 @@ def train(
         The run's directory, its last scores and its newest sample grid.
 
     Raises:
-        UserError: a setting, file or combination that cannot be used.
+        UserError: a setting, file or combination is invalid.
     """
     with joined() as replicas:
         with replicas.together():

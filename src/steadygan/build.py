@@ -1,4 +1,4 @@
-"""From a configuration to a run before its first step. Nothing else turns a description into objects."""
+"""Builds a run from a configuration; the only module that turns descriptions into objects."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from steadygan.transforms.pipeline import build_pipeline
 from steadygan.transforms.registry import transform_options
 
 LARGE = 256
-"""Networks of a larger width are weighed before they are built, as are those of larger images and latents."""
+"""Width, image size and latent dimension above which a network's size is checked before it is built."""
 
 
 def resolve(config: Config) -> Config:
-    """The same configuration with every option of every term written out, once it fits the kind of run it describes."""
+    """Checks a configuration and fills in all options of its terms."""
     task_of(config).check()
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     augment = config.augment.model_copy(update={"transforms": transform_options(config.augment.transforms)})
-    kind = config.model.kind  # a module of the user's own is imported here, before a checkpoint may name it
+    kind = config.model.kind  # import custom modules here, before a checkpoint may name them
     options = {
         "generator": typed_options("generator", kind, config.model.generator),
         "critic": typed_options("critic", kind, config.model.critic),
@@ -55,14 +55,14 @@ def resolve(config: Config) -> Config:
 def build_state(
     config: Config, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE, task: Task | None = None
 ) -> TrainState:
-    """A run before its first step.
+    """Builds the state of a run before its first step.
 
     Args:
         config: the resolved configuration.
         images: the training images.
-        device: where it trains.
-        share: what this process has of every batch.
-        task: the kind of run; None: what `config` describes.
+        device: the device that trains.
+        share: this process's part of every batch.
+        task: the kind of run; None: that of `config`.
     """
     task, train, augment = task or task_of(config), config.train, config.augment
     loader, description = task.loader(images, share), task.describe(images)
@@ -106,7 +106,7 @@ def build_state(
         },
         loader=loader,
         generator=generator,
-        # A fine-tuned average starts from the source's.
+        # When fine-tuning, the average starts from the source's.
         ema=EMA(sides["G"], start=0 if train.init_from else train.ema.start, half_life=train.ema.half_life),
         averaged=sides["G"],
         skipped=torch.zeros((), dtype=torch.int64, device=device),
@@ -117,7 +117,7 @@ def build_state(
 def _check_room(
     config: Config, description: Mapping[str, Any], networks: Callable[..., dict[str, nn.Module]], device: torch.device
 ) -> None:
-    """Raises UserError for networks whose weights alone do not fit in memory; the allocator would end the process."""
+    """Raises UserError if the networks' weights do not fit in memory, as the system would kill the process."""
     model = config.model
     if (
         max(model.width, model.critic.get("width") or 0) <= LARGE
@@ -137,7 +137,7 @@ def _check_room(
 def build_nets(
     config: Config, description: Mapping[str, Any], networks: Callable[..., dict[str, nn.Module]]
 ) -> dict[str, nn.Module]:
-    """The networks with their initial weights, a function of `train.seed` alone; networks: see `Task.networks`."""
+    """Builds the networks with initial weights that depend only on `train.seed`. networks: see `Task.networks`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         generator, _ = build_generator(description)
@@ -145,7 +145,7 @@ def build_nets(
 
 
 def build_critic(config: Config, description: Mapping[str, Any]) -> nn.Module:
-    """This configuration's discriminator of what a generator of that description makes."""
+    """Builds this configuration's discriminator for the images of a generator with this description."""
     model, options = config.model, dict(config.model.critic)
     width = options.pop("width", description["width"])
     shape = Shape(description["size"], description["channels"], description["classes"], width=width)

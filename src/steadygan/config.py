@@ -41,7 +41,7 @@ def _without_null(value: Any) -> Any:
 
 
 Table = Annotated[dict[str, dict[str, Any]], BeforeValidator(_without_null)]
-"""Options by name: `bcr: {}` is bcr with its defaults; `objective.terms.bcr=null` switches an inherited bcr off."""
+"""Terms with their options: `bcr: {}` is bcr with its defaults; `objective.terms.bcr=null` removes an inherited bcr."""
 
 
 def _batch_size(given: Any) -> int | Literal["auto"]:
@@ -61,7 +61,7 @@ class Section(BaseModel):
 
 
 class About(Section):
-    """Where a preset comes from. What is unknown is marked so, never guessed."""
+    """The source of a preset. Unknown entries are marked as unknown, never guessed."""
 
     paper: str = Field("", description="the paper that the run reproduces")
     table: str = Field("", description="table and row")
@@ -298,7 +298,7 @@ class TrainConfig(Section):
 
     @property
     def batch(self) -> int:
-        """`batch_size` as the number that a run has, which has chosen one as it started (`estimate.fit_batch`)."""
+        """`batch_size` as a number; a run replaces auto when it starts (`estimate.fit_batch`)."""
         if self.batch_size == "auto":
             raise UserError("train.batch_size=auto is chosen where a run starts; set it to a number here")
         return self.batch_size
@@ -333,9 +333,9 @@ class Config(Section):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str) -> str:
-        """A run's directory is runs/NAME by default, and nowhere else."""
+        """Checks that the name is a single folder name, as a run's default directory is runs/NAME."""
         if not name.strip() or name.startswith(".") or any(letter in "/\\" or ord(letter) < 32 for letter in name):
-            raise ValueError("is one folder's name below runs/; to train in another place, name it with --out")
+            raise ValueError("must be a folder name below runs/; to train elsewhere, use --out")
         return name
 
     def to_yaml(self) -> str:
@@ -343,7 +343,7 @@ class Config(Section):
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration named by a preset, a YAML file or a run directory, with `key.path=value` overrides applied."""
+    """Loads a preset, a YAML file or a run's configuration, and applies `key.path=value` overrides."""
     name, tree = read_tree(str(source))
     tree.setdefault("name", name)
     torn = misspaced(overrides)
@@ -364,17 +364,17 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def preset_about(name: str) -> About:
-    """Where a preset comes from; much quicker than all of its configuration."""
+    """The source of a preset; much faster than loading its configuration."""
     return About.model_validate(read_tree(name)[1].get("about") or {})
 
 
 def validate(tree: Mapping[str, Any]) -> Config:
-    """A `Config` from nested mappings; every mistake is named by its dotted key."""
+    """Builds a `Config` from nested mappings; reports every mistake with its dotted key."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         found = error.errors()
-        # A wrong entry is left out of its list, which then is too short as well.
+        # pydantic drops a wrong entry from its list and then reports that the list is too short.
         within = [item["loc"][:-1] for item in found]
         told = [item for item in found if item["type"] != "too_short" or item["loc"] not in within]
         raise UserError("\n".join(explain(Config, item) for item in told)) from None

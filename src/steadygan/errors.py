@@ -1,4 +1,4 @@
-"""The one exception that is meant for the person at the terminal."""
+"""The exception for users, and helpers for its messages."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Something the user can put right; the message says what and how. The CLI prints it and exits with status 2."""
+    """A problem that the user can fix; the message says what and how. The CLI prints it and exits with status 2."""
 
 
 class Collapsed(UserError):
-    """Training collapsed, and `train.collapse` says to stop then."""
+    """Training collapsed with `train.collapse=stop`."""
 
 
 class LostProcess(UserError):
-    """One of several processes that train together ended, or no longer answers."""
+    """Another process of a distributed training ended or does not respond."""
 
 
 class SaidElsewhere(UserError):
-    """An error that another of these processes, number `speaker`, tells the user."""
+    """An error that another process, rank `speaker`, reports to the user."""
 
     def __init__(self, message: str, speaker: int) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class SaidElsewhere(UserError):
 
 
 def require(package: str, extra: str, purpose: str) -> None:
-    """Raises `UserError` where an optional package is not installed.
+    """Raises `UserError` if an optional package is not installed.
 
     Args:
         package: its name on the index, e.g. `matplotlib`.
@@ -63,18 +63,18 @@ IN_WORDS = (
 
 
 def in_words(message: str) -> str:
-    """What pydantic says of a wrong value, as the end of a sentence about it: `must be above 0`."""
+    """Rewords pydantic's message on a wrong value as the end of a sentence: `must be above 0`."""
     for pattern, words in IN_WORDS:
         message = re.sub(pattern, words, message)
     return message
 
 
 LISTED = 24
-"""Of how many known words a message gives all."""
+"""Maximum number of known words that a message lists in full."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known word closest to `name`, or the list of them: for the end of an error message."""
+    """The end of an error message: the known word closest to `name`, or a list of them."""
     known = sorted(known)
     folded = {word.casefold(): word for word in reversed(known)}
     close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
@@ -85,25 +85,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_of(name: str, known: Sequence[str]) -> str:
-    """What a word must be: one of a few, and which of them was meant if it is like one: for the end of a message."""
+    """The end of an error message: the allowed words, and the one that was probably meant."""
     hint = nearest(name, known)
     return f"must be {' or '.join(known)}" + (f"; {hint}" if hint.startswith("did you mean") else "")
 
 
 def no_run(path: str | Path) -> str:
-    """Says that a path is no run directory, and which run it lies in if it lies in one."""
+    """The message for a path that is not a run directory; names the run that contains it, if any."""
     inside = [folder for folder in Path(path).parents[:2] if (folder / "config.yaml").is_file()]
     meant = f"; it lies in the run {inside[0]}, name that" if inside else ""
     return f"{path} is not a run directory: it has no config.yaml{meant}"
 
 
 def command_line(*arguments: object) -> str:
-    """A command of steadygan that can be copied into the terminal this process was started from.
+    """A steadygan command that can be copied into the user's terminal.
 
-    After `uv run` there is no bare `steadygan`, after `python -m steadygan` there need not be one.
+    Under `uv run` or `python -m steadygan`, a bare `steadygan` may not exist.
 
     Args:
-        arguments: of the command; each is quoted where the shell needs it.
+        arguments: the command's arguments, which are quoted for the shell if necessary.
     """
     return " ".join([program(), *(shlex.quote(str(argument)) for argument in arguments)])
 

@@ -1,7 +1,7 @@
 """Estimates memory and arithmetic of a step without running one.
 
-Two steps of the run are carried out on tensors that have shapes and no numbers, in a few seconds for networks of any
-size, while every storage is counted from when it is made to when nothing holds it any more.
+Two steps run on fake tensors (shapes without data), in a few seconds for networks of any size, while every storage is
+counted from allocation to release.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from steadygan.training.step import train_step
 
 
 class Cost(NamedTuple):
-    """Of one step in which every term is live.
+    """The cost of a step with all terms live.
 
-    Bytes on the device: weights of all networks and their average, Adam's moments, images held there, and the most that
-    is alive at any moment, all of these included. flop: operations.
+    Bytes on the device: weights of all networks and their average, Adam's moments, images, and the peak including all
+    of these. flop: floating-point operations.
     """
 
     weights: int
@@ -45,7 +45,7 @@ class Cost(NamedTuple):
 
 
 class LiveBytes(TorchDispatchMode):
-    """A context that counts the bytes of live tensors made by operators: `now` and `peak`."""
+    """Context manager: counts the bytes of live tensors created by operators: `now` and `peak`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def note(self, tensors: Any) -> None:
-        """Counts existing tensors, `tensors` in any nesting."""
+        """Adds existing tensors, in any nesting."""
         for tensor in tree_leaves(tensors):
             if isinstance(tensor, Tensor) and (key := tensor.untyped_storage()._cdata) not in self._alive:
                 storage = tensor.untyped_storage()
@@ -72,10 +72,9 @@ class LiveBytes(TorchDispatchMode):
 
 
 class Arithmetic(TorchDispatchMode):
-    """A context that counts the floating-point operations of products and convolutions, with additions.
+    """Context manager: counts the floating-point operations of matrix products and convolutions.
 
-    Where torch's own `FlopCounterMode` follows modules, and so fails under a gradient with respect to a leaf, this does
-    not.
+    Unlike torch's `FlopCounterMode`, it does not track modules, which fails for gradients with respect to a leaf.
     """
 
     def __init__(self) -> None:
@@ -91,10 +90,10 @@ class Arithmetic(TorchDispatchMode):
 
 @building()
 def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.device) -> Cost:
-    """The cost of a run of `config` on these images on `device`; builds the networks, but no batch.
+    """Estimates the cost of a run of `config` on these images and `device`; builds the networks, but no batch.
 
-    Not counted are what libraries take for themselves (workspaces, the CUDA context, Python: some hundred MiB) and
-    the gaps of an allocator. Compilation and CUDA graphs are left aside.
+    Memory of libraries (workspaces, CUDA context, Python: some hundred MiB) and allocator fragmentation are not
+    counted. Compilation and CUDA graphs are ignored.
     """
     eager = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
     state = build_state(config.model_copy(update={"train": eager}), images, device)
@@ -118,7 +117,7 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
             domain: (torch.empty(size, *shape, device=device), y) for domain in sets
         }
         for _ in range(2):
-            state.counts.clear()  # so that lazy terms are live in the second step too, when optimisers have moments
+            state.counts.clear()  # lazy terms must be live in the second step too, when optimisers have moments
             live.peak = live.now
             with Arithmetic() as arithmetic:
                 train_step(state)
@@ -127,14 +126,14 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
 
 
 ROOM = 0.9
-"""The share of the free memory that a batch may be chosen to fill: the rest is for libraries and gaps."""
+"""Fraction of free memory for a chosen batch; the rest is for libraries and fragmentation."""
 
 
 def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, free: int) -> tuple[Config, str]:
     """Chooses the batch size of a configuration with `train.batch_size=auto`.
 
-    It is the largest power of two times `train.accumulate` of which a step, as predicted, takes at most 90 % of the
-    free memory besides the images, and for which there are enough images.
+    It is the largest power of two times `train.accumulate` whose estimated step fits in 90 % of the memory left after
+    the images, and for which there are enough images.
 
     Args:
         config: of the run.
@@ -143,11 +142,10 @@ def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, 
         free: bytes of memory that are free there.
 
     Returns:
-        The configuration with a number in place of auto, and the reason for it; any other configuration unchanged,
-        and "".
+        The configuration with a number in place of auto, and the reason; other configurations unchanged, and "".
 
     Raises:
-        UserError: not even the smallest batch fits.
+        UserError: even the smallest batch does not fit.
     """
     if config.train.batch_size != "auto":
         return config, ""
@@ -198,12 +196,13 @@ def _size(tensors: Any) -> int:
 
 
 def seconds_per_step(state: TrainState, *, warm_up: int = 3, budget: float = 5.0) -> float:
-    """The median time of a training step over about `budget` seconds, three steps at least; moves the state."""
+    """Measures the median time of a training step for about `budget` seconds, at least three steps; changes the
+    state."""
     times: list[float] = []
     for step in range(warm_up + 100):
         began = time.perf_counter()
         values = train_step(state)
-        sum(float(value) for value in values.values())  # waits for the device
+        sum(float(value) for value in values.values())  # synchronises with the device
         if step >= warm_up:
             times.append(time.perf_counter() - began)
         if len(times) >= 3 and sum(times) > budget:

@@ -1,4 +1,4 @@
-"""Writing files so that they are there whole, or not at all; reading them; locks between processes."""
+"""Atomic writing and bounded reading of files; locks between processes."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """Errors of file systems without locks."""
-# libyaml's, where it is there, reads all presets in a third of the time.
+# libyaml's loader, if available, reads presets in a third of the time.
 YAML: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LONGEST_YAML, DEEPEST_YAML, MOST_YAML = 1 << 20, 100, 100_000
 PROBE_BYTES = 4 << 20
 MOST_LIST = 4 << 20
-"""Bytes of the list of files in a zip of weights, of which each file takes about a hundred."""
+"""Maximum bytes of the file list in a zip of weights, which takes about a hundred bytes per file."""
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".pdf", ".svg", ".mp4")
 CHECKPOINT_FILES = ("manifest.json", "weights.safetensors")
-"""The files that make a folder a checkpoint."""
+"""Files by which a folder is recognised as a checkpoint."""
 SHARED_FILES = ("config.json", "model.safetensors")
-"""What makes a folder a generator that was given away."""
+"""Files by which a folder is recognised as a shared generator."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
     """Calls `write` on a temporary file next to `path`, then syncs it and renames it into place.
 
     Args:
-        path: the file; it has the permissions that the process's umask leaves.
-        write: fills the file whose path it gets.
-        durable: waits until the disk has it; without, the file is whole for every reader, but a power cut may bring
-            the old one back.
+        path: the file, which gets the permissions of the process's umask.
+        write: called with the temporary path; writes the file.
+        durable: sync to disk. If False, readers still never see a partial file, but a power failure may restore the old
+            one.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     with _explained(path):
@@ -56,7 +56,7 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
             temporary.touch(exist_ok=False)
             mode = temporary.stat().st_mode
             write(temporary)
-            temporary.chmod(mode)  # a library that renames its own temporary file into place has another
+            temporary.chmod(mode)  # a library that renames its own temporary file into place changes the inode
             if durable:
                 _sync(temporary)
             temporary.replace(path)
@@ -65,16 +65,16 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """`write_whole` of UTF-8 text, with the line ends it has."""
+    """Writes UTF-8 text with `write_whole`, without converting line ends."""
     write_whole(path, lambda file: file.write_bytes(text.encode()), durable=durable)
 
 
 @contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `path` when the block ends without an error, and is removed otherwise.
+    """Context manager: a temporary directory that becomes `path` at exit, or is removed after an error.
 
-    It and its files have the permissions that the process's umask leaves. A directory that is replaced stays, as
-    `.NAME-…-old`, until the new one is in its place.
+    It and its files get the permissions of the process's umask. A replaced directory is kept as `.NAME-…-old` until the
+    new one is in place.
     """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +100,9 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 
 def zip_entry(name: str) -> zipfile.ZipInfo:
-    """A file in a zip: everyone who unpacks it can read it, and equal contents make equal zips.
+    """A zip entry with fixed permissions and time, so that equal contents give equal zips.
 
-    name: with "/" between folders.
+    name: path with "/" between folders.
     """
     entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     entry.create_system, entry.external_attr = 3, 0o644 << 16
@@ -110,7 +110,7 @@ def zip_entry(name: str) -> zipfile.ZipInfo:
 
 
 def cache_root() -> Path:
-    """Where what can be made again is kept: STEADYGAN_CACHE, or a folder in the home directory."""
+    """The cache folder: STEADYGAN_CACHE, or a folder in the home directory."""
     return Path(os.environ.get("STEADYGAN_CACHE") or "~/.cache/steadygan").expanduser()
 
 
@@ -120,7 +120,7 @@ def sha256(path: Path) -> str:
 
 
 class _Careful(io.BufferedReader):
-    """A zip of weights, in which nothing is read that has a longer list of files than such zips have."""
+    """A zip of weights; refuses zips with more files than weights can have."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         whole = size is None or size < 0
@@ -132,17 +132,17 @@ class _Careful(io.BufferedReader):
 
 @contextmanager
 def zip_of_weights(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A stranger's zip, to be read. Python lists a zip's files before anybody can ask how many there are.
+    """Opens an untrusted zip. Python lists all files of a zip when opening it, so the list's size is bounded first.
 
     Raises:
-        zipfile.BadZipFile, OSError: what is no zip, or one of very many files.
+        zipfile.BadZipFile, OSError: the file is not a zip, or lists too many files.
     """
     with _Careful(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
         yield archive
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file. Raises `UserError` if it cannot be read or is missing."""
+    """Reads a UTF-8 file. Raises `UserError` if it is missing or cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -152,7 +152,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises `UserError` where there is none, or it cannot be read."""
+    """Reads the object in a JSON file. Raises `UserError` if it is missing, damaged, or not an object."""
     try:
         found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -163,10 +163,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, source: object) -> Any:
-    """What a YAML text says.
+    """Parses YAML.
 
     Raises:
-        UserError: it is no YAML, or longer or deeper than any configuration: a parser would take minutes for it.
+        UserError: it is not valid YAML, or longer or deeper than any configuration, which could take minutes to parse.
     """
     depth = deepest = 0
     for bracket in re.findall(r"[\[{}\]]", text[:LONGEST_YAML]):
@@ -174,32 +174,34 @@ def parse_yaml(text: str, source: object) -> Any:
         deepest = max(deepest, depth)
     if len(text) > LONGEST_YAML or deepest > DEEPEST_YAML:
         what = f"over {LONGEST_YAML >> 20} MiB" if len(text) > LONGEST_YAML else f"brackets nested {deepest} deep"
-        raise UserError(f"{source}: {what}: that is no configuration; is the file damaged, or another one?")
+        raise UserError(f"{source}: {what}: not a configuration; is it the wrong file, or damaged?")
     try:
         tree = yaml.load(text, YAML)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
-    # A few aliases of aliases stand for more than any memory holds, or for themselves.
+    # Nested aliases can expand beyond any memory, or refer to themselves.
     rest, seen = [(tree, 0)], 0
     while rest:
         (node, depth), seen = rest.pop(), seen + 1
         if depth > DEEPEST_YAML or seen > MOST_YAML:
-            raise UserError(f"{source}: its aliases (*name) stand for more than a configuration holds; write it out")
+            raise UserError(
+                f"{source}: its aliases (*name) expand to more than a configuration can hold; write it without them"
+            )
         if isinstance(node, dict | list):
             rest += [(child, depth + 1) for child in (node.values() if isinstance(node, dict) else node)]
     return tree
 
 
 def check_folder(folder: Path, out: Path, *, option: str = "--out") -> None:
-    """Checks, before the work is done, that a folder is there or can be made, and that it can be written.
+    """Checks, before any work, that a folder exists or can be created, and is writable.
 
     Args:
-        folder: where files will be.
+        folder: the output folder.
         out: the option's value, for messages.
-        option: how the command line calls `out`.
+        option: the name of the command-line option.
 
     Raises:
-        UserError: not so, or it is a checkpoint, whose files are hashed.
+        UserError: it is not writable, or is a checkpoint, whose files must not change.
     """
     for parent in (folder, *folder.absolute().parents):
         if any(all((parent / name).is_file() for name in files) for files in (CHECKPOINT_FILES, SHARED_FILES)):
@@ -211,18 +213,18 @@ def check_folder(folder: Path, out: Path, *, option: str = "--out") -> None:
     nearest = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         reason = "cannot be written (permission denied)" if nearest.is_dir() else "is no folder"
-        raise UserError(f"{option} {out}: cannot be made: {nearest} {reason}; name another place with {option}")
+        raise UserError(f"{option} {out}: cannot be created: {nearest} {reason}; name another place with {option}")
 
 
 def check_picture(out: Path, known: Sequence[str] = (".png",)) -> None:
-    """Checks that an output which is to be a folder is not called like a picture.
+    """Checks that the path of an output folder does not have the suffix of an image file.
 
     Args:
         out: the option's value.
-        known: the endings of single pictures that can be written.
+        known: suffixes of supported single images.
 
     Raises:
-        UserError: it ends like a picture of another kind.
+        UserError: it has the suffix of another image format.
     """
     if out.suffix.lower() in PICTURES and out.suffix.lower() not in known:
         written = f"a {' or '.join(known)} for one sheet, or " if known else ""
@@ -230,13 +232,13 @@ def check_picture(out: Path, known: Sequence[str] = (".png",)) -> None:
 
 
 def check_apart(out: Path, taken: Path, why: str, *, option: str = "--out") -> None:
-    """Checks that an output does not lie where something else is read from.
+    """Checks that an output path does not overlap an input.
 
     Args:
         out: the file or folder to write.
-        taken: what must not change, a file or a folder.
-        why: what it is, and what would happen, for the message: "the input, which …".
-        option: how the command line calls `out`.
+        taken: the input, a file or folder.
+        why: description of the conflict, for the message: "the input, which …".
+        option: the name of the command-line option.
 
     Raises:
         UserError: `out` is `taken`, or lies inside it, links followed.
@@ -248,22 +250,22 @@ def check_apart(out: Path, taken: Path, why: str, *, option: str = "--out") -> N
 
 
 def make_folder(folder: Path, out: Path) -> None:
-    """Makes a folder, with those above it. Raises `UserError` naming `out`, the value of --out."""
+    """Creates a folder and its parents. Raises `UserError` that names `out`, the value of --out."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {out}: the folder {folder} cannot be made: {error.strerror or error}") from error
+        raise UserError(f"--out {out}: the folder {folder} cannot be created: {error.strerror or error}") from error
 
 
 def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
-    """A lock on `path`, which ends with this process at the latest; None while another holder has it.
+    """Takes a lock on `path`, released at the latest when this process ends; None if another process holds it.
 
     Args:
-        path: a separate file for the lock, created if missing.
-        seconds: how long to wait for the other holder.
+        path: a lock file, created if missing.
+        seconds: maximum time to wait.
 
     Raises:
-        UserError: the file cannot be written, or its file system has no locks.
+        UserError: the file cannot be written, or its file system does not support locks.
     """
     from filelock import FileLock, Timeout  # imports asyncio and sqlite
 
@@ -275,7 +277,7 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
     except (OSError, NotImplementedError) as error:
         if isinstance(error, NotImplementedError) or error.errno in NO_LOCKS:
             raise UserError(
-                f"{path}: this file system has no locks ({getattr(error, 'strerror', None) or error}), so that two "
+                f"{path}: no locks on this file system ({getattr(error, 'strerror', None) or error}), so that two "
                 "writers would not notice each other; use a folder on another file system"
             ) from error
         raise UserError(f"{path.parent}: cannot be written: {error.strerror or error}") from error
@@ -283,9 +285,9 @@ def lock(path: Path, *, seconds: float = 0) -> FileLock | None:
 
 
 def write_failure(folder: Path) -> str | None:
-    """Why nothing more can be written into a folder, in the system's words; None when something can.
+    """The system's reason why nothing can be written into a folder; None if it is writable.
 
-    Libraries that write files themselves report a full disk with unclear messages.
+    Libraries that write files report a full disk with unclear messages.
     """
     probe = folder / f".probe-{secrets.token_hex(4)}"
     try:
@@ -301,7 +303,7 @@ def write_failure(folder: Path) -> str | None:
 
 
 def _sync(path: Path) -> None:
-    if os.name != "posix" and path.is_dir():  # only POSIX opens directories
+    if os.name != "posix" and path.is_dir():  # only POSIX can open directories
         return
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
@@ -315,4 +317,4 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}; what was there is untouched") from error
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}; the old file is unchanged") from error

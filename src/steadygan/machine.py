@@ -1,4 +1,4 @@
-"""Devices and precisions of this machine, and the settings that make it fast."""
+"""Devices and precisions of this machine, and settings for speed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ KEPT_BYTES = 1 << 30
 
 
 def keep_freed_memory() -> bool:
-    """Tells glibc to keep freed memory for the next step instead of returning it to the system at every tensor's end.
+    """Makes glibc keep freed memory for reuse instead of returning it to the system.
 
-    Returning and faulting in pages again costs a CPU training step up to a third of its time. False where the C
-    library is another.
+    Returning and faulting in pages takes up to a third of a training step on a CPU. Returns False with other C
+    libraries.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -31,16 +31,14 @@ def keep_freed_memory() -> bool:
 def prepare(
     device: torch.device, *, tf32: bool, autotune: bool, threads: int | None = None, allocator: bool = True
 ) -> None:
-    """Prepares this process for fast training on a device: memory allocator and kernels.
+    """Configures this process for fast training on a device: memory allocator and kernels.
 
     Args:
-        device: the device of the training.
+        device: the device that trains.
         tf32: NVIDIA GPUs may round the factors of float32 products and convolutions to 10 bits.
-        autotune: cuDNN times its ways to carry out a convolution when it first meets a shape, and keeps to the
-            quickest.
-        threads: of torch on a CPU, None to leave them as they are.
-        allocator: on a CPU, arrange memory too (`keep_freed_memory`), which cannot be taken back: for a process that
-            is there for the training alone.
+        autotune: cuDNN times its convolution algorithms for each new shape and uses the fastest.
+        threads: torch threads on a CPU; None: unchanged.
+        allocator: on a CPU, also call `keep_freed_memory`, which cannot be undone; for processes that only train.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -56,7 +54,7 @@ def prepare(
 
 @contextmanager
 def restored(device: torch.device) -> Iterator[None]:
-    """Afterwards this process is as it was: its random numbers, and what `prepare` sets but for the allocator."""
+    """Context manager: restores random states and the settings of `prepare`, except for the allocator."""
     cuda, cudnn = device.type == "cuda", torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     threads = torch.get_num_threads()
@@ -86,7 +84,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device a configuration asks for; `auto` takes an accelerator when there is one."""
+    """The device for a configuration's `train.device`; `auto` prefers an accelerator."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -98,24 +96,26 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def _why_not(name: str, error: Exception) -> str:
-    """Why a device cannot be used, in words of this program: torch's are of its own making, and long."""
+    """The reason why a device cannot be used, as torch's messages are long and technical."""
     kind = name.partition(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
-        return "no device that is trained on here; it is auto, cpu, cuda, cuda:1 or mps"
+        return "not supported; use auto, cpu, cuda, cuda:1 or mps"
     if kind == "mps" and not torch.backends.mps.is_available():
-        return "this machine or this torch has no Metal (mps), which Apple's processors have"
+        return "this machine or this torch has no Metal (mps), which requires Apple silicon"
     if kind == "cuda" and not torch.cuda.is_available():
-        return "no NVIDIA GPU can be used here (none is there, its driver is missing, or torch was built without CUDA)"
+        return "no usable NVIDIA GPU (there is none, its driver is missing, or torch was built without CUDA)"
     if kind == "cuda" and name != "cuda":
-        return f"there are {torch.cuda.device_count()} GPUs, from cuda:0"
-    return f"not usable here ({str(error).splitlines()[0][:200]})"
+        return f"there are {torch.cuda.device_count()} GPUs, starting with cuda:0"
+    return f"not usable ({str(error).splitlines()[0][:200]})"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """To what networks are rounded while they train on this device; None: float32 throughout."""
+    """The autocast dtype for training on this device; None: float32."""
     if name == "float16":
         return torch.float16
     has = has_bfloat16(device.type)
     if name == "bfloat16" and not has:
-        raise UserError(f"train.precision=bfloat16: {device} has no units for it; set train.precision=auto, or float16")
+        raise UserError(
+            f"train.precision=bfloat16: {device} does not support it in hardware; set train.precision=auto, or float16"
+        )
     return torch.bfloat16 if has and name != "float32" else None

@@ -1,7 +1,7 @@
-"""Keyword options of whatever a configuration names: checked by name and type against a signature.
+"""Options of callables named in a configuration, checked by name and type against their signatures.
 
-Terms, adversarial losses and networks, ours and third parties', are callables whose keyword-only parameters are their
-options. The signature alone defines their names, types and defaults.
+Terms, adversarial losses and networks, built-in and custom, are callables whose keyword-only parameters are their
+options. The signature defines names, types and defaults.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ NONE_SET: Mapping[str, str] = MappingProxyType({})
 def resolve(
     build: Callable[..., Any], given: Mapping[str, Any], *, where: str, set_by: Mapping[str, str] = NONE_SET
 ) -> dict[str, Any]:
-    """Every keyword-only parameter of `build` with its value: the given one in the parameter's type, or the default.
+    """The values of all keyword-only parameters of `build`: given values, converted to the parameter's type, or
+    defaults.
 
     Args:
         build: a function, class or `functools.partial` of one.
-        given: options as they come from YAML or the command line; "false" is a `bool`, "3" an `int`.
+        given: options from YAML or the command line; "false" becomes a `bool`, "3" an `int`.
         where: the key of the options in the configuration, such as `model.critic`, for messages.
-        set_by: parameters that the run sets itself, with the key that sets each: they are not options.
+        set_by: parameters set by the run rather than as options, with their keys.
 
     Raises:
-        UserError: an unknown option, one that is set elsewhere, a value of the wrong type, or one that is missing.
+        UserError: an option is unknown, set elsewhere, missing, or of the wrong type.
     """
     options = parameters(build)
     resolved = {name: default for name, (default, _) in options.items() if name not in set_by}
@@ -56,7 +57,7 @@ def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """The keyword-only parameters of `build` by name: (default, annotation)."""
     try:
         signature = inspect.signature(build)
-    except ValueError as error:  # of some of Python's own
+    except ValueError as error:  # of some built-in callables
         raise UserError(f"{build!r} does not say what its options are") from error
     hints = _hints(build)
     return {
@@ -67,7 +68,7 @@ def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
 
 
 def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
-    """The object that a configuration calls `name`: an entry of `known`, or a module's attribute as `module:NAME`.
+    """Finds an object by its name in a configuration: an entry of `known`, or a custom `module:NAME`.
 
     Args:
         where: the key that holds the name, such as `objective.loss`, for messages.
@@ -90,14 +91,14 @@ def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
 
 
 def check_takes(build: Any, one: str, *, where: str) -> None:
-    """Raises UserError for what cannot be called with one argument, named `one`: it is something else."""
+    """Raises UserError unless `build` can be called with one argument, named `one` in the message."""
     if not callable(build):
         raise UserError(f"{where} is not a function")
     try:
         inspect.signature(build).bind_partial(None)
     except TypeError:
         raise UserError(f"{where} is not a function of {one}, which it is called with") from None
-    except ValueError:  # some of Python's own do not say what they take
+    except ValueError:  # some built-in callables have no signature
         return
 
 
@@ -108,7 +109,7 @@ def _hints(build: Callable[..., Any]) -> dict[str, Any]:
 
 
 def check_keywords(kind: type, given: Mapping[str, Any]) -> None:
-    """Raises TypeError for a keyword that the `TypedDict` does not have, as Python itself does for a signature."""
+    """Raises TypeError for a keyword that is not in the `TypedDict`, like a call with an unknown keyword."""
     if unknown := given.keys() - kind.__annotations__.keys():
         name = min(unknown)
         raise TypeError(f"unexpected keyword argument {name!r}; {nearest(name, kind.__annotations__)}")

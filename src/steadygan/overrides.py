@@ -1,4 +1,4 @@
-"""`key.path=value` on the command line: what the text means depends on the type of the key."""
+"""Parses `key.path=value` overrides according to the key's type."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
 def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
-    """The keys and the value of one override of a configuration of type `root`.
+    """Parses an override of a configuration of type `root` into keys and value.
 
-    The text of a string key is taken as it is; `null` empties a key that may be empty. Numbers may be written `1e4` or
-    `10_000`, a list `a,b` or `[a, b]`, a section or table as a YAML mapping, or `null` for its defaults.
+    The value of a string key is taken literally; `null` unsets an optional key. Numbers may be `1e4` or `10_000`, a
+    list `a,b` or `[a, b]`, a section or table a YAML mapping, or `null` for its defaults.
 
     Raises:
-        UserError: an override of another form, an unknown key, or a text that is not a value of the key's type; it
-            shows the right spelling.
+        UserError: the form is wrong, the key is unknown, or the value does not have the key's type; the message shows
+            the right spelling.
     """
     path, equals, text = override.partition("=")
     if not equals or not path:
@@ -40,12 +40,12 @@ def parse(root: type[BaseModel], override: str) -> tuple[list[str], Any]:
 
 
 def all_keys() -> str:
-    """The end of a message about an unknown key."""
+    """The end of messages about unknown keys."""
     return f" (`{command_line('settings', 'WORD')}` finds others)"
 
 
 def explain(root: type[BaseModel], item: Any) -> str:
-    """A mistake that pydantic found in a configuration of type `root`, in words: one entry of its `errors()`."""
+    """Rewords one entry of pydantic's `errors()` for a configuration of type `root`."""
     location = [str(part) for part in item["loc"]]
     key = ".".join(location) or "configuration"
     if item["type"] == "extra_forbidden":
@@ -57,26 +57,26 @@ def explain(root: type[BaseModel], item: Any) -> str:
         return f"unknown key {key}{known}{all_keys()}"
     message = f"{key}: {in_words(item['msg'])}"
     if item["type"] == "value_error" and isinstance(item["input"], Mapping | BaseModel):
-        return message  # of several keys, which it names
+        return message  # a check of several keys, which its message names
     return f"{message}, got {_shown(item['input'])}"[:500]
 
 
 def _shown(value: Any) -> str:
-    """A wrong value for a message: of a mapping its keys, as a whole section says nothing."""
+    """Formats a wrong value for a message; for a mapping, only its keys."""
     if isinstance(value, Mapping):
         return f"a mapping of {', '.join(map(str, value)) or 'nothing'}"
     return repr(value)
 
 
 def _keys(path: str) -> list[str]:
-    """Splits at dots, but keeps a term or transform written as `package.module:NAME` whole."""
+    """Splits at dots, but not inside `package.module:NAME`."""
     if custom := re.fullmatch(r"(objective\.terms|augment\.transforms)\.([\w.]+:\w+)(?:\.(\w+))?", path):
         return [*custom[1].split("."), custom[2], *([custom[3]] if custom[3] else [])]
     return path.split(".")
 
 
 def _kind(root: type[BaseModel], keys: list[str]) -> Any:
-    """The annotation of a key; `Any` below a table of free keys. A table of tables may have null in place of one."""
+    """The annotation of a key; `Any` below a table of free keys. An entry in a table of tables may be null."""
     kind: Any = root
     entry = False
     for place, key in enumerate(keys):
@@ -100,7 +100,7 @@ def _kind(root: type[BaseModel], keys: list[str]) -> Any:
 def _section(kind: Any) -> type[BaseModel] | None:
     """The section in an annotation such as `ADAConfig | None`."""
     found = [part for part in _parts(kind) if isinstance(part, type) and issubclass(part, BaseModel)]
-    # A number that may be a schedule is not a section.
+    # A number or schedule is not a section.
     return found[0] if found and not {int, float, str} & set(_parts(kind)) else None
 
 
@@ -159,7 +159,7 @@ def _truth(path: str, text: str) -> bool:
 def _number(path: str, text: str, *, whole: bool, others: Sequence[str] = ()) -> float:
     must = " or ".join([f"{path}={text}: must be a {'whole ' if whole else ''}number", *others])
     if re.fullmatch(r"\s*[-+]?\d+(_\d+)*\s*", text):
-        return _bounded(path, int(text), text)  # a float would round a long seed
+        return _bounded(path, int(text), text)  # float would round a long seed
     try:
         value = float(text)
     except ValueError:
@@ -219,7 +219,7 @@ def _mapping(path: str, text: str, kind: Any) -> Any:
 
 
 def _yaml(path: str, text: str) -> Any:
-    """A value of a type that is known only later: a network's or a term's own option."""
+    """Parses a value whose type is not known yet: an option of a network or term."""
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):

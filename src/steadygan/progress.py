@@ -1,4 +1,4 @@
-"""Progress of long work: reported where it is done, received by a listener that a caller set, with nothing between."""
+"""Progress reports of long work, sent to a listener set by a caller."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 Listener = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is, and how much there is to do."""
+"""Called with (activity, done, total)."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """A context in which, in this thread, `listener` receives all reports of progress."""
+    """Context manager: `listener` receives all progress reports of this thread."""
     token = _listener.set(listener)
     try:
         yield
@@ -23,6 +23,6 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def tell(what: str, done: int, total: int) -> None:
-    """Says how far `what` is; without a listener nothing happens."""
+    """Reports the progress of `what`; does nothing without a listener."""
     if (listener := _listener.get()) is not None:
         listener(what, done, total)

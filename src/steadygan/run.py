@@ -1,4 +1,4 @@
-"""A run from its description to its scores."""
+"""Trains a run, from its configuration to its scores."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Trained:
 
     Attributes:
         path: the run directory.
-        finished: whether the run reached its last step.
+        finished: whether the run reached its end.
         scores: the newest scores by name, with their protocol.
         grid: the newest sample grid, a PNG.
         translates: whether it is a translation.
@@ -71,18 +71,18 @@ def train_run(
     on_ready: Callable[[TrainState, Images], None] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Trained:
-    """Trains `config` in a new run directory, or, without one, resumes the run that is there.
+    """Trains `config` in a new run directory, or resumes the run in it if `config` is None.
 
-    A run that was stopped before its first checkpoint starts again, in both cases.
+    In both cases, a run that was stopped before its first checkpoint restarts.
 
     Args:
-        config: of a new run; None to resume.
+        config: the configuration of a new run; None: resume.
         path: the run directory.
-        overrides: of the configuration of a run that is resumed.
-        replicas: the processes that train together (`parallel.processes.joined`), each of which calls this.
+        overrides: settings to change when resuming.
+        replicas: the training processes (`parallel.processes.joined`), all of which call this.
         accept_config: resume with a config.yaml that was edited.
-        own_process: this process is there for the run alone; else it is left as it was found (`machine.restored`).
-        on_load: called with (done, total) as images are read.
+        own_process: whether this process only trains; otherwise its settings are restored (`machine.restored`).
+        on_load: called with (done, total) while images are read.
         on_ready: called when everything is built.
         on_step: called after each step.
     """
@@ -120,7 +120,7 @@ def train_run(
         with replicas.together():
             state = build_state(config, images.train, device, replicas.share, task)
             monitor = task.monitor(images)
-            torch.manual_seed(train.seed)  # of networks with inner noise (StyleGAN2)
+            torch.manual_seed(train.seed)  # for networks with noise inputs (StyleGAN2)
             opening.check_images(images.train.fingerprint)
             origin: dict[str, Any] = {}
             if opening.checkpoint is not None:
@@ -159,7 +159,7 @@ def train_run(
 
 
 def choose_batch(config: Config, images: Images, device: torch.device, replicas: Replicas) -> tuple[Config, str]:
-    """The configuration with a number in place of `train.batch_size=auto`, and the reason for it."""
+    """Replaces `train.batch_size=auto` by a number; returns the configuration and the reason."""
     if replicas.size > 1:
         raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
     return fit_batch(config, images.train, device, free_memory(device))
@@ -167,7 +167,7 @@ def choose_batch(config: Config, images: Images, device: torch.device, replicas:
 
 @contextmanager
 def reporting(status: Status | None) -> Iterator[None]:
-    """Writes status.json when a run starts, and if it ends with an error."""
+    """Context manager: writes status.json when a run starts, and if it ends with an error."""
     if status is None:
         yield
         return
@@ -189,16 +189,16 @@ def reporting(status: Status | None) -> Iterator[None]:
 
 
 def how_to_go_on(run: RunDirectory) -> str:
-    """The advice after a process was lost."""
+    """Advice after a process was lost."""
     found = checkpoints(run.checkpoints)
     if not found:
         return "there is no checkpoint yet: start it again with the same command"
     command = shlex.join(["steadygan", "train", str(run.path), "--resume"])
-    return f"start as many as you like again with `… -m {command}`, from {found[-1].name}"
+    return f"start any number of processes again with `… -m {command}`, from {found[-1].name}"
 
 
 def refuse_run(source: str | Path) -> None:
-    """Refuses a run directory as the source of a new run, and says how to resume it."""
+    """Raises UserError if the source of a new run is a run directory; the message says how to resume it."""
     if (Path(source) / "config.yaml").is_file():
         raise UserError(
             f"{source} is a run directory: to train it further add --resume (in Python resume=True); to start another "
@@ -207,7 +207,7 @@ def refuse_run(source: str | Path) -> None:
 
 
 def refuse_ended(run: RunDirectory, config: Config, state: TrainState) -> None:
-    """Refuses to resume a run that has used up its time, or was ended as its scores no longer improved."""
+    """Raises UserError for a run that has used up its time or was ended by `eval.patience`."""
     metrics, scores = (
         [row for row in run.records(name) if row["step"] <= state.step] for name in ("metrics.jsonl", "scores.jsonl")
     )

@@ -1,4 +1,4 @@
-"""Schedules: numbers that change while a run trains. Constant, linear or cosine, with a warm-up.
+"""Schedules: numbers that change during training. Constant, linear or cosine, with warm-up.
 
 Learning rates, Adam's betas, the half-life of the average, the weight of any term and ADA's probability may each be a
 number or a schedule, written in YAML as `{shape: cosine, start: 2.0e-4, end: 5.0e-5, steps: 40000}`.
@@ -18,9 +18,9 @@ from steadygan.errors import in_words
 class Schedule(BaseModel):
     """A number as a function of the training step (from 0).
 
-    `start` until step `delay`, then over `steps` steps to `end` by `shape`, then `end`. A constant has no end. Over the
-    first `warmup` steps the value rises in equal parts from start/warmup to `start`. Raises ValidationError for a
-    schedule that makes no sense.
+    `start` until step `delay`, then to `end` over `steps` steps with the given `shape`, then `end`. A constant has no
+    end. During the first `warmup` steps the value rises linearly from start/warmup to `start`. Raises ValidationError
+    for an inconsistent schedule.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +56,7 @@ class Schedule(BaseModel):
         return self.end + (self.start - self.end) * left
 
     def __format__(self, spec: str) -> str:
-        """Formats the first and the last value as a number is formatted: `2 → 0.2`."""
+        """Formats the first and the last value: `2 → 0.2`."""
         first = format(self.start, spec)
         return first if self.end is None else f"{first} → {format(self.end, spec)}"
 
@@ -77,7 +77,7 @@ def value(number: float | Schedule, step: int) -> float:
 def _reader(
     *, above: float = -math.inf, least: float = -math.inf, below: float = math.inf, most: float = math.inf
 ) -> Callable[[Any], Any]:
-    """Reads a number or a schedule whose values stay in range; a schedule may touch `above`."""
+    """Makes a validator for a number or schedule within bounds; a schedule may reach `above`."""
 
     def read(given: Any) -> float | Schedule:
         if isinstance(given, Mapping):
@@ -106,7 +106,7 @@ def _reader(
 
 
 def _parsed(text: str) -> float | str:
-    """YAML reads 2e-4, without a point, as a string."""
+    """Parses numbers such as 2e-4, which YAML reads as a string."""
     try:
         return float(text)
     except ValueError:
@@ -114,7 +114,7 @@ def _parsed(text: str) -> float | str:
 
 
 def _plain(number: float | Schedule) -> float | dict[str, Any]:
-    """As it is written in a configuration."""
+    """Converts to the form in a configuration."""
     return number.model_dump(exclude_defaults=True) if isinstance(number, Schedule) else number
 
 

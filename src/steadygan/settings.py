@@ -1,7 +1,7 @@
-"""Every setting of a run with its type, default and description: for `steadygan settings` and the docs.
+"""Every setting of a run with type, default and description, for `steadygan settings` and the docs.
 
-The sources are the code itself: `config.Config`, the signatures and docstrings of terms and networks, and the
-registries of adversarial losses, metrics, protocols and augmentations.
+Collected from the code: `config.Config`, the signatures and docstrings of terms and networks, and the registries of
+adversarial losses, metrics, protocols and augmentations.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Setting(NamedTuple):
     """One line of the reference.
 
     Attributes:
-        group: the heading it belongs under.
-        key: as it is written on the command line, such as `train.batch_size` or `objective.loss=hinge`.
-        kind: the type and range in words; "" for a choice, which has no value of its own.
-        default: as it is written on the command line; "" for a choice, and for what must be given.
-        about: one sentence.
+        group: its heading.
+        key: in command-line form, such as `train.batch_size` or `objective.loss=hinge`.
+        kind: type and range in words; "" for a choice, which has no value.
+        default: in command-line form; "" for a choice or a required value.
+        about: one-sentence description.
     """
 
     group: str
@@ -52,7 +52,7 @@ def every_setting() -> list[Setting]:
 
 
 def matching(settings: list[Setting], word: str) -> list[Setting]:
-    """The settings whose key, group or description contains a word, in any case."""
+    """The settings whose key, group or description contains a word, ignoring case."""
     wanted = word.casefold()
     return [setting for setting in settings if any(wanted in text.casefold() for text in setting)]
 
@@ -104,7 +104,7 @@ def backbones() -> list[Setting]:
 
 
 def augmentations() -> list[Setting]:
-    """The operations of ADA; the other augmentations' are configuration keys."""
+    """The operations of ADA; settings of other augmentations are configuration keys."""
     from steadygan.transforms.ada import ABOUT, DEFAULT, GROUPS
 
     return [
@@ -123,7 +123,7 @@ def metrics() -> list[Setting]:
 
 
 def protocols() -> list[Setting]:
-    """The protocols by name, with what they compare."""
+    """The protocols, with a summary of each."""
     from steadygan.metrics.protocol import PROTOCOLS
 
     found = []
@@ -138,13 +138,13 @@ def protocols() -> list[Setting]:
 
 
 def summary(thing: Any) -> str:
-    """The first paragraph of a docstring in one line."""
+    """The first paragraph of a docstring on one line."""
     text = inspect.getdoc(_whole(thing)) or ""
     return " ".join(text.partition("\n\n")[0].split())
 
 
 def documented(build: Callable[..., Any]) -> dict[str, str]:
-    """The `Args:` of a docstring by parameter; `a, b: …` describes both."""
+    """The descriptions in a docstring's `Args:`, by parameter; `a, b: …` describes both."""
     text = inspect.getdoc(_whole(build)) or ""
     _, found, section = text.partition("\nArgs:\n")
     if not found:
@@ -249,7 +249,7 @@ def _range(limits: Any) -> str:
 
 
 def _written(value: Any) -> str:
-    """As a value is written on the command line."""
+    """Formats a value for the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -259,7 +259,7 @@ def _written(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_written(entry)}" for name, entry in value.items()) + "}"
     if value in (PydanticUndefined, inspect.Parameter.empty):
-        return ""  # it has to be given
+        return ""  # required
     if value == "":
         return '""'
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Where descriptions of runs come from: presets by name, YAML files, run directories, and what each of them extends."""
+"""Sources of configurations: presets, YAML files and run directories, with the sources they extend."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def _presets() -> Any:
 
 
 def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, Any]]:
-    """The name of a source and the nested mapping behind it, with what it extends merged underneath.
+    """Reads a source: returns its name and its mapping, merged over the source it extends.
 
-    chain: what was read on the way here.
+    chain: the sources that extend this one, to detect cycles.
 
     Raises:
-        UserError: there is no such preset, file or run, or it is no mapping.
+        UserError: the preset, file or run does not exist, or is not a mapping.
     """
     if source in chain:
         raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}")

@@ -1,4 +1,4 @@
-"""What a misspelled override probably means: hints for the messages of `overrides`."""
+"""Hints on misspelled overrides, for the messages of `overrides`."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ ELSEWHERE = {
     "workers": ["train.threads"],
     "z_dim": ["model.latent"],
 }
-"""Keys by the names that other programs have for them."""
+"""Keys by their names in other programs."""
 NOTHING = ("none", "null", "nil", "~", "off", "no", "false", '""', "''")
-"""Spellings of no value, in small letters, where `null` is the one that counts."""
+"""Other spellings of `null`, in lower case."""
 
 
 def keys(root: type[BaseModel], path: str = "") -> Iterator[str]:
-    """All keys below a section, the sections themselves included."""
+    """All keys below a section, including sections."""
     for name, field in root.model_fields.items():
         yield f"{path}{name}"
         for part in (field.annotation, *get_args(field.annotation)):
-            # A schedule, which may stand for a number, has a shape and no keys that are given singly.
+            # Skip schedules, which replace numbers: their keys cannot be set individually.
             if isinstance(part, type) and issubclass(part, BaseModel) and part.__name__ != "Schedule":
                 yield from keys(part, f"{path}{name}.")
 
 
 def meant(root: type[BaseModel], path: str) -> list[str]:
-    """The keys that an unknown one means: it differs in capitals or dots, or it is the end of theirs."""
+    """Known keys that match an unknown one up to case and dots, or end with it."""
     known = list(keys(root))
     squashed = _squashed(path)
     if same := [key for key in known if _squashed(key) == squashed]:
@@ -65,14 +65,14 @@ def meant(root: type[BaseModel], path: str) -> list[str]:
 
 
 def hint(root: type[BaseModel], path: str, section: type[BaseModel], key: str) -> str:
-    """The end of a message on the unknown `key` of `section`, written as `path`: which key is meant."""
+    """The end of a message on the unknown `key` of `section`, written as `path`: the key that is probably meant."""
     if found := meant(root, path):
         return f"did you mean {' or '.join(map(repr, found))}?"
     return nearest(key, section.model_fields)
 
 
 def number(path: str, text: str, *, whole: bool) -> str:
-    """The end of a message on a text that is no number: how the number that it means is written, or nothing."""
+    """The end of a message on an invalid number: its correct spelling, or empty."""
     plain = text.strip().lower()
     if path.endswith("hours") and (hours := _hours(plain)) is not None:
         return f"; write {path}={hours:g}, in hours"
@@ -95,7 +95,7 @@ def number(path: str, text: str, *, whole: bool) -> str:
 
 
 def misspaced(overrides: Sequence[str]) -> dict[int, tuple[int, str]]:
-    """Keys and values that spaces have torn apart: by the first word's place how many words it is, and the message."""
+    """Overrides split by spaces: the index of the first word -> number of words and message."""
     found, place = {}, 0
     while place < len(overrides):
         count, key, value = _torn(overrides[place : place + 3])
@@ -121,7 +121,7 @@ def _torn(words: Sequence[str]) -> tuple[int, str, str]:
 
 
 def _hours(text: str) -> float | None:
-    """A length of time in hours: `30m`, `1h30`, `1:30`, `90 min`, `1/2`."""
+    """Parses a duration to hours: `30m`, `1h30`, `1:30`, `90 min`, `1/2`."""
     if clock := re.fullmatch(r"(\d+):(\d\d)", text):
         return int(clock[1]) + int(clock[2]) / 60
     if fraction := re.fullmatch(r"(\d+)/([1-9]\d*)", text):

@@ -45,8 +45,8 @@ def test_an_empty_argument_does_not_stand_for_the_current_directory(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["name=../../x"], "name: is one folder's name below runs/"),
-        (["name=."], "name: is one folder's name below runs/"),
+        (["name=../../x"], "name: must be a folder name below runs/"),
+        (["name=."], "name: must be a folder name below runs/"),
         (["train.seed=99999999999999999999999"], "train.seed: must be below"),
         (["train.hours=1e400"], "train.hours: must be a finite number"),
         (["data.size=99999"], "data.size: must be at most 4096"),

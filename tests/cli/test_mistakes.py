@@ -44,7 +44,7 @@ ERRORS = {
     "no labels": (["train", "digits", "data.path=flat"], ["model.conditional", "flat has none"]),
     "channels": (["train", "stacked-digits", "data.channels=1"], ["stacked-digits has 3 channels", "data.channels"]),
     "run is a file": (["train", "digits", "--out", "texts/a.txt"], ["texts/a.txt is a file", "--out"]),
-    "run below a file": (["train", "digits", "--out", "texts/a.txt/run"], ["texts/a.txt/run: cannot be made"]),
+    "run below a file": (["train", "digits", "--out", "texts/a.txt/run"], ["texts/a.txt/run: cannot be created"]),
     "resume nothing": (["train", "nowhere", "--resume"], ["nowhere is not a run directory"]),
     "resume a preset": (["train", "digits", "--resume"], ["digits is not a run directory"]),
     "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume continues the run in SOURCE"]),
@@ -137,7 +137,7 @@ def test_an_out_that_cannot_be_made_is_one_clear_error(
     (tmp_path / "file").write_text("mine")
     result = steadygan(*(argument.replace("RUN", str(trained)) for argument in arguments))
     assert result.status == 2
-    assert f"--out {arguments[-1]}: cannot be made: " in result.err
+    assert f"--out {arguments[-1]}: cannot be created: " in result.err
     assert "file is no folder" in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -54,9 +54,9 @@ def hostile_tar(path: Path, **fields: Any) -> Path:
         ({"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, "is a link"),
         ({"type": tarfile.SYMTYPE, "linkname": "a.png"}, "is a link"),
         ({"type": tarfile.LNKTYPE, "linkname": "a.png"}, "is a link"),
-        ({"type": tarfile.CHRTYPE}, "is no plain file"),
-        ({"type": tarfile.BLKTYPE}, "is no plain file"),
-        ({"type": tarfile.FIFOTYPE}, "is no plain file"),
+        ({"type": tarfile.CHRTYPE}, "is not a regular file"),
+        ({"type": tarfile.BLKTYPE}, "is not a regular file"),
+        ({"type": tarfile.FIFOTYPE}, "is not a regular file"),
     ],
 )
 def test_a_hostile_tar_is_refused_and_nothing_is_written(tmp_path: Path, fields: Any, complaint: str) -> None:
@@ -78,7 +78,7 @@ def test_a_zip_that_points_outside_is_refused_and_nothing_is_written(tmp_path: P
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(("kind", "complaint"), [(stat.S_IFLNK, "is a link"), (stat.S_IFCHR, "is no plain file")])
+@pytest.mark.parametrize(("kind", "complaint"), [(stat.S_IFLNK, "is a link"), (stat.S_IFCHR, "is not a regular file")])
 def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, kind: int, complaint: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.png", png(0))
@@ -237,5 +237,5 @@ def test_two_spellings_of_one_name_are_refused(
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     source = open_source(str(tmp_path), size=8, channels=3)
-    with pytest.raises(UnreadableImage, match="not a plain file"):
+    with pytest.raises(UnreadableImage, match="not a regular file"):
         source.read(0)

@@ -142,7 +142,7 @@ def test_a_cache_cut_short_while_in_use_is_an_error(folder: Path, root: Path) ->
 def test_a_disk_that_keeps_nothing_is_an_error(folder: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counter = count()
     monkeypatch.setattr(cache, "zlib", SimpleNamespace(crc32=lambda _: next(counter)))
-    with pytest.raises(UserError, match="does not keep what is written"):
+    with pytest.raises(UserError, match="returns other bytes than were written"):
         mapped(folder, root)
 
 

@@ -180,7 +180,7 @@ def test_a_name_without_an_ending_that_two_files_have_is_not_guessed(tmp_path: P
 
 def test_classes_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
     files = {"a.png": png(0), "b.png": png(1), "labels.csv": b"file,label\na.png,Cat\nb.png,cat\n"}
-    with pytest.warns(UserWarning, match="'Cat' and 'cat' differ in capitals only"):
+    with pytest.warns(UserWarning, match="'Cat' and 'cat' differ only in case"):
         assert open_source(str(as_folder(tmp_path / "data", files)), size=8).class_names == ("Cat", "cat")
 
 
@@ -213,7 +213,7 @@ def test_a_container_outside_the_package_is_read_by_its_module(tmp_path: Path) -
     [
         ("their_container:Gone:x", "data.path: their_container:Gone cannot be imported"),
         ("no_module:Table:x", "data.path: no_module:Table cannot be imported"),
-        ("their_container:nothing:x", "made no steadygan.data.containers.base.Container but 'x'"),
+        ("their_container:nothing:x", "must return a steadygan.data.containers.base.Container, not 'x'"),
         ("C:photos", "does not exist"),
     ],
 )

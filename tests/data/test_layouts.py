@@ -104,7 +104,7 @@ def test_dataset_json_with_null_labels_is_unlabelled_whatever_the_folders(tmp_pa
 @pytest.mark.parametrize(
     ("manifest", "complaint"),
     [
-        ('{"labels": [["a.png", 0], ["gone.png", 1]]}', r"names 1 files that are not there.*gone\.png"),
+        ('{"labels": [["a.png", 0], ["gone.png", 1]]}', r"names 1 files that do not exist.*gone\.png"),
         ('{"labels": []}', r"no label for 1 images, such as a\.png"),
         ('{"labels": [["a.png", 2]], "classes": ["x"]}', "class number 2 but names only 1"),
         ('{"labels": [["a.png", -1]]}', "entry 1 .*gives a.png the label -1: class numbers start at 0"),
@@ -216,7 +216,7 @@ def test_images_of_kinds_that_are_not_read_are_named(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"3 images are skipped and 1 .*IMG_0\.HEIC, IMG_1\.HEIC, IMG_2"):
         open_source(str(as_data_folder(tmp_path, files)), size=8)
     (tmp_path / "data/a.png").unlink()
-    with pytest.raises(UserError, match=r"3 of them images of kinds that are not read, IMG_0\.HEIC"):
+    with pytest.raises(UserError, match=r"3 of them images of unsupported formats, IMG_0\.HEIC"):
         open_source(str(tmp_path / "data"), size=8)
 
 
@@ -233,7 +233,7 @@ def test_files_without_an_ending_are_known_by_their_content(tmp_path: Path, pack
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("a.zip", r"archives are not looked into, a\.zip: give one of them"),
+        ("a.zip", r"archives inside are not read, a\.zip: give one of them"),
         ("a.dat", r"but a\.dat is a PNG: name such"),
     ],
 )
@@ -276,7 +276,7 @@ def test_no_folder_is_read_twice_through_links(tmp_path: Path, target: str) -> N
     linked(root / "a" / "link", root / target)
     linked(root / "b" / "deep" / "back", root / "a")
     with pytest.warns(
-        UserWarning, match="2 links to folders are left out, as those are read where they lie: a/link, b/deep/back"
+        UserWarning, match="2 links to folders are skipped, as their targets are read already: a/link, b/deep/back"
     ):
         source = open_source(str(root), size=8)
     assert (source.names, source.class_names) == (("a/1.png", "b/2.png"), ("a", "b"))
@@ -285,16 +285,16 @@ def test_no_folder_is_read_twice_through_links(tmp_path: Path, target: str) -> N
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("", "^data.path is empty: name the images"),
-        (" ", "^data.path is empty: name the images"),
+        ("", "^data.path is empty: give the images' path"),
+        (" ", "^data.path is empty: give the images' path"),
         ("'cats'", r"\(it is cats, without quotes and spaces\)"),
         ("cats ", r"\(it is cats, without quotes and spaces\)"),
         ("catz", r"\(did you mean cats\?\)"),
         ("Cats", r"\(did you mean cats\?\)"),
         ("Digits", r"\(did you mean 'digits'\?\)"),
         ("digit", r"\(did you mean 'digits'\?\)"),
-        ("$DATA/cats", r"\(its variable was not replaced: "),
-        ("https://example.org/cats.zip", r"\(nothing is fetched from an address: "),
+        ("$DATA/cats", r"\(its variable was not expanded: "),
+        ("https://example.org/cats.zip", r"\(URLs are not supported: "),
         ("HF:user/cats", r"\(did you mean hf:user/cats\?\)"),
         ("cifar-10", r"\(did you mean torchvision:CIFAR10\?\)"),
         ("something else", "^something else does not exist: give a folder"),
@@ -327,7 +327,7 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
         (b"", r"\(it is empty\)"),
         (b"Rar!\x1a\x07\x01\0", r"\(a rar or 7z archive: unpack it\)"),
         (b"7z\xbc\xaf'\x1c", r"\(a rar or 7z archive: unpack it\)"),
-        (png(0), r"\(one PNG image: the folder it lies in can be read\)"),
+        (png(0), r"\(one PNG image: give its folder\)"),
     ],
 )
 def test_a_file_that_is_no_container_is_called_what_it_is(tmp_path: Path, data: bytes, complaint: str) -> None:
@@ -343,7 +343,7 @@ def test_an_empty_file_and_a_link_to_nothing_are_called_so(tmp_path: Path) -> No
     reasons = [error.reason for index in (1, 2) if isinstance(error := source.try_read(index), UnreadableImage)]
     assert reasons == [
         "not an image, as it is empty",
-        "the file is not there (a link to nothing, or removed meanwhile)",
+        "the file does not exist (a broken link, or removed meanwhile)",
     ]
 
 

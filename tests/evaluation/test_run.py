@@ -149,7 +149,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["neighbours", "nowhere"], "nowhere is not a run directory"),
         (["neighbours", "RUN", "--nearest", "33"], "33 neighbours of 32 training images"),
         (["neighbours", "RUN", "--nearest", "0"], "ask for at least one"),
-        (["neighbours", "RUN", "--out", "a.csv"], "the sheet is a .png"),
+        (["neighbours", "RUN", "--out", "a.csv"], "name a .png file"),
         (["compare", "RUN", "--out", "a.html"], "--out a.html: name a .png for the curves, or a .md or .csv"),
         (["compare", "RUN", "--against", "data.fractoin"], "did you mean 'data.fraction'"),
         (["compare", "RUN", "--against", "data.fraction"], "all runs have the same, 1.0"),

@@ -99,7 +99,7 @@ def test_styles_of_two_images_are_mixed_layer_by_layer(mapped: Generator) -> Non
 
 
 def test_what_has_no_w_says_so(generator: Generator) -> None:
-    with pytest.raises(UserError, match="dcgan makes images of z alone"):
+    with pytest.raises(UserError, match="dcgan has no intermediate latent w"):
         generator.synthesise(torch.zeros(1, 2, 8))
     with pytest.raises(UserError, match="no intermediate latent"):
         generator.map(torch.zeros(1, 8), torch.tensor([0]))
@@ -143,7 +143,7 @@ def test_it_moves_with_all_it_remembers(generator: Generator) -> None:
     assert generator.to("cpu") is generator
     assert generator.device == torch.device("cpu")
     assert torch.equal(generator.sample(4, truncation=0.5), expected)
-    with pytest.raises(UserError, match="no NVIDIA GPU can be used"):
+    with pytest.raises(UserError, match="no usable NVIDIA GPU"):
         generator.to("cuda:99")
 
 

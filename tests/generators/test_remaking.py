@@ -76,7 +76,7 @@ def test_a_grid_between_checkpoints_says_why_it_cannot_be_made_again(
     moved = shutil.copy(grid, tmp_path / "elsewhere.png")
     assert command("remake", moved, "--runs", run.parent, "--out", tmp_path / "again.png") == 2
     assert f"sample {run}/checkpoints/step-00000002" in capsys.readouterr().err
-    with pytest.raises(UserError, match="is made of images of data"):
+    with pytest.raises(UserError, match="contains images of the data"):
         check(replace(read_stamp(grid), call="sheet"))
     with pytest.raises(UserError, match=r"remake tiny/samples/step-00000001\.png"):
         check(replace(read_stamp(grid), call="film"))

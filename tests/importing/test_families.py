@@ -71,7 +71,7 @@ EDITS: dict[str, tuple[Any, str]] = {
     ),
     "a tensor more": (
         lambda c: inside(c, "b8")["_parameters"].update(more=parameter(2)),
-        r"no place for its tensor b8\.more",
+        r"no counterpart for its tensor b8\.more",
     ),
     "a tensor less": (lambda c: inside(c, "b8")["_modules"].pop("conv1"), "without conv1"),
     "a tensor of another shape": (

@@ -99,7 +99,7 @@ def test_the_name_decides_as_the_content_does(tmp_path: Path) -> None:
 
 def test_a_setting_that_is_missing_comes_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def asks(*_: object) -> None:
-        raise Unsaid("conv_clamp", "the file does not say its bound of activations")
+        raise Unsaid("conv_clamp", "the file does not contain its bound of activations")
 
     monkeypatch.setattr(opening, "import_files", asks)
     (tmp_path / "G.pth").write_bytes(b"x")
@@ -120,4 +120,4 @@ def test_a_generator_without_a_run_is_scored_against_named_images(
     for text in ("FD-tiny", "20 fakes against 18 train reals", "licence     NVIDIA"):
         assert text in result.out
     result = steadygan("evaluate", file, "--data", photos, "--protocol", "health")
-    assert (result.status, "looks at a run" in result.err) == (2, True)
+    assert (result.status, "needs a run" in result.err) == (2, True)

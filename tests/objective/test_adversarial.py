@@ -139,7 +139,7 @@ def test_a_real_is_compared_with_a_fake_of_its_own_class() -> None:
 def test_cutmix_which_judges_images_by_themselves_is_refused_with_a_loss_that_compares_them() -> None:
     with pytest.raises(
         UserError,
-        match=r"terms\.cutmix scores each image by itself.*such as non-saturating or hinge.*terms\.cutmix=null",
+        match=r"terms\.cutmix scores each image separately.*non-saturating or hinge.*terms\.cutmix=null",
     ):
         build_terms(Game.of(loss="relativistic"), terms={"cutmix": {}})
 

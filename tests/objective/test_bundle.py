@@ -164,7 +164,7 @@ def test_an_unconditional_batch_has_no_labels() -> None:
 def test_labels_for_some_views_of_a_pass_only_are_refused() -> None:
     b = make_bundle()
     b.prior = Prior(LATENT, label_pool=torch.arange(CLASSES))
-    with pytest.raises(ValueError, match="some views of one pass have labels and some have none"):
+    with pytest.raises(ValueError, match="only some of the views in one pass have labels"):
         b.prepare(adversarial(Game.of()))
 
 

@@ -52,7 +52,7 @@ def test_the_document_is_that_of_these_results(
     [
         ("unet", r"unet needs a discriminator that scores pixels.*model\.kind=unet"),
         ("cutmix", r"cutmix needs a discriminator that scores pixels.*model\.kind=unet"),
-        ("path_length", r"path_length needs a generator with mapped latents.*model\.kind=stylegan2"),
+        ("path_length", r"path_length needs a generator with a mapping network.*model\.kind=stylegan2"),
         ("logan", r"logan keeps latents inside \[-1, 1\]; set model\.prior=uniform"),
         ("cr", r"cr \(target=bare\) .*augment\.diffaugment\.policy is empty"),
     ],

@@ -119,7 +119,7 @@ def test_declarations_add_up_on_one_builder() -> None:
     def mine(game: Game) -> tuple[Term, ...]:
         return ()
 
-    with pytest.raises(UserError, match="translation has none"):
+    with pytest.raises(UserError, match="translation does not have"):
         check_needs("mine", mine, {}, TRANSLATION)
     with pytest.raises(UserError, match="no; remove one"):
         check_together({"mine": mine, "r1": TERMS["r1"]})

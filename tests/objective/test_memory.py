@@ -90,7 +90,7 @@ def test_a_history_goes_on_from_its_state_as_if_never_stopped(tmp_path: pytest.T
 
 
 def test_a_history_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="of 4 images and is of 5"):
+    with pytest.raises(ValueError, match="had 4 images and now has 5"):
         History(5).load_state_dict(History(4).state_dict())
 
 

@@ -84,7 +84,7 @@ def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.features"):
         FeatureCritic(Shape(32, 3), nn.Identity(), "tony")
     patches = create_critic("fastgan", size=64, channels=3, classes=0, width=2)
-    with pytest.raises(UserError, match=r"model\.features needs a discriminator with one logit an image"):
+    with pytest.raises(UserError, match=r"model\.features needs a discriminator with one logit per image"):
         FeatureCritic(Shape(64, 3, width=2), patches, "tiny")(torch.randn(2, 3, 64, 64))
 
 

@@ -45,7 +45,7 @@ def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     with pytest.raises(UserError, match=r"is a file.*--out"):
         Writer.create(tmp_path / "run", "", {})
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         Writer.create(tmp_path / "run" / "below", "", {})
     assert (tmp_path / "run").read_text() == "mine"
 
@@ -146,7 +146,7 @@ def test_a_file_system_without_locks_says_so(run: Writer, monkeypatch: pytest.Mo
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    with pytest.raises(UserError, match=r"has no locks \(No locks available\)"):
+    with pytest.raises(UserError, match=r"no locks on this file system \(No locks available\)"):
         run.lock()
 
 

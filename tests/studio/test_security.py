@@ -265,5 +265,5 @@ def test_an_error_in_a_handler_is_an_answer_and_not_the_end(
     studio = Studio(root_of_runs)
     monkeypatch.setattr(studio.pulse, "now", lambda: 1 // 0)
     client = TestClient(create_app(studio), base_url="http://127.0.0.1", raise_server_exceptions=False)
-    assert client.get("/api/runs").json() == {"error": "this went wrong: ZeroDivisionError"}
+    assert client.get("/api/runs").json() == {"error": "internal error: ZeroDivisionError"}
     assert client.get("/api/about").status_code == 200

@@ -61,7 +61,7 @@ def test_an_image_of_any_size_becomes_what_the_library_makes_of_it(post: Any, tm
         assert (np.asarray(opened) == images[1]).all()
     stamp = read_stamp(kept)
     assert (stamp.call, stamp.step, stamp.arguments) == ("translate", STEP, {"direction": "b2a"})
-    with pytest.raises(UserError, match="images of data"):
+    with pytest.raises(UserError, match="images of the data"):
         check(stamp)
 
 

@@ -118,6 +118,6 @@ def test_a_run_says_once_that_its_critic_does_not_look_at_the_image(
         on_step=lambda progress: notices.update({progress.step: progress.notice}),
     )
     assert notices[1] == ""
-    assert notices[2].startswith("D does not look at the image")
+    assert notices[2].startswith("D ignores the image")
     assert "sn_gain" in notices[2]
     assert notices[3] == notices[4] == ""

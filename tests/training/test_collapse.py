@@ -46,7 +46,7 @@ def test_a_healthy_run_has_not_collapsed() -> None:
     assert found([{}] * 100) == []
 
 
-@pytest.mark.parametrize(("change", "words"), [(ALIKE, "look all alike"), (SATURATED, "nothing left to learn")])
+@pytest.mark.parametrize(("change", "words"), [(ALIKE, "almost identical"), (SATURATED, "nothing left to learn")])
 def test_a_lasting_symptom_is_a_collapse_told_once(change: dict[str, Any], words: str) -> None:
     (collapse,) = found([{}] * 7 + [change] * 50)
     assert words in collapse.symptom

@@ -171,7 +171,7 @@ def test_g_may_have_more_fakes_in_its_phase_than_there_are_reals(images: ImageSe
 
 def test_a_phase_of_g_that_looks_at_reals_has_no_size_of_its_own(images: ImageSet) -> None:
     cfg = of("train.g_batch_size=16", "objective.loss=relativistic", "objective.terms={}")
-    with pytest.raises(UserError, match=r"g_batch_size: phases of G look at reals too \(adversarial\)"):
+    with pytest.raises(UserError, match=r"g_batch_size: phases of G use reals too \(adversarial\)"):
         build.build_state(cfg, images, torch.device("cpu"))
     with pytest.raises(UserError, match="accumulate must divide g_batch_size"):
         of("train.g_batch_size=9", "train.accumulate=2")

@@ -97,7 +97,7 @@ def test_a_checkpoint_can_be_the_source_and_need_not_be_there_to_go_on(source: P
         ),
         (["model.critic.width=4"], r"D\.convs\.0\.bias is \[2\] in .* and \[4\] here; compare model\.critic"),
         (["model.kind=resnet", "data.size=32"], r"is not there in the source .*model\.kind is 'dcgan' there, 'resnet'"),
-        (["model.conditional=false"], r"conditional on 10 classes, this run's are unconditional: what they make"),
+        (["model.conditional=false"], r"conditional on 10 classes, this run's are unconditional, but their images"),
         (["train.init_from=nowhere"], r"nowhere is neither a checkpoint nor a run directory"),
     ],
 )

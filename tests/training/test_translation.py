@@ -279,9 +279,11 @@ def test_translate_never_writes_into_its_input(run: Path, tmp_path: Path, place:
     Image.new("RGB", (9, 9), "red").save(source / "x.png")
     before = (source / "x.png").read_bytes()
     out = str(source / place)
-    assert "the input, which stays as it is" in refusal(["translate", str(run), "--input", str(source), "--out", out])
+    assert "the input, which is not overwritten" in refusal(
+        ["translate", str(run), "--input", str(source), "--out", out]
+    )
     one = ["translate", str(run), "--input", str(source / "x.png"), "--out", str(source)]
-    assert "the input, which stays as it is" in refusal(one)
+    assert "the input, which is not overwritten" in refusal(one)
     assert [path.name for path in source.rglob("*")] == ["x.png"]
     assert (source / "x.png").read_bytes() == before
 

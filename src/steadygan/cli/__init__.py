@@ -1,4 +1,4 @@
-"""The command line: the only place that talks to the terminal. torch is imported inside the commands that need it."""
+"""The command line, the only package that prints. Commands import torch only if they need it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ app = typer.Typer(
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich help pages would cost half a second before the first word
+    rich_markup_mode=None,  # rich help pages would take half a second longer
 )
 
 
@@ -91,10 +91,10 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> NoReturn:
-    """Runs the command line; a `UserError` becomes a message and exit status 2, a Python warning one line."""
+    """Runs the command line. A `UserError` becomes a message with exit status 2, a Python warning one line."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without × shows ?, and training continues
+            stream.reconfigure(errors="replace")  # a terminal without × shows ? instead of an error
     try:
         _refuse_empty(sys.argv[1:])
         with warnings.catch_warnings(), _ended_in_order():
@@ -108,7 +108,7 @@ def main() -> NoReturn:
         if isinstance(error, LostProcess):
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(2)  # cleaning up may wait for a device, and that for the lost process
+            os._exit(2)  # clean-up may wait for the device, which waits for the lost process
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -116,7 +116,7 @@ def main() -> NoReturn:
 
 
 def _called() -> int:
-    """Calls the command that the arguments name; its exit status. Raises UserError for arguments it does not take."""
+    """Calls the command and returns its exit status. Raises UserError for invalid arguments."""
     try:
         status = app(prog_name=_own_name(), standalone_mode=False)
     except typer.Abort:
@@ -132,13 +132,13 @@ def _called() -> int:
 
 
 def _own_name() -> str:
-    """What usage lines call the program; shells complete the bare name only."""
+    """The program's name in usage lines; shells complete only the bare name."""
     completing = "_STEADYGAN_COMPLETE" in os.environ or {"--install-completion", "--show-completion"} & set(sys.argv)
     return "steadygan" if completing else program()
 
 
 def _refuse_empty(arguments: list[str]) -> None:
-    """An empty argument, mostly a variable that is not set, would stand for the current directory."""
+    """Refuses empty arguments, usually unset variables, which would mean the current directory."""
     for place, argument in enumerate(arguments):
         if not argument or re.fullmatch("--[a-z-]+=", argument):
             what = argument or '""'
@@ -150,7 +150,7 @@ def _refuse_empty(arguments: list[str]) -> None:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """A context in which SIGTERM and SIGHUP end the command like an error: half-written files are removed first."""
+    """Context manager: SIGTERM and SIGHUP end the command like an error, so that partial files are removed."""
     previous: dict[int, Any] = {}
 
     def leave(number: int, frame: FrameType | None) -> None:

@@ -73,7 +73,7 @@ def compare(
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    """A run a column: there are more quantities than fit side by side, and their names are long."""
+    """One column per run, as there are many quantities with long names."""
     from rich.table import Table
 
     sheet = Table("run", box=None)

@@ -1,4 +1,4 @@
-"""`steadygan stop`, `pause`, `resume` and `branch`: steering a run from outside."""
+"""`steadygan stop`, `pause`, `resume` and `branch`: control of a run from another process."""
 
 from __future__ import annotations
 

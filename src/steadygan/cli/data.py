@@ -72,7 +72,7 @@ def data_info(
 
 
 def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
-    """A summary to read, with advice and the next command."""
+    """Prints a summary, with advice and the next command."""
     from steadygan.recipes.advice import advice, command, summary_lines
     from steadygan.recipes.look import mirror, summary
 

@@ -1,4 +1,4 @@
-"""`steadygan diagnose`: the verdict on a run from its records, and what to change."""
+"""`steadygan diagnose`: a verdict on a run, and settings to change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def diagnose(
     path: Annotated[Path, typer.Argument(help="a run directory", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="print the verdict as JSON")] = False,
 ) -> None:
-    """Say in one sentence how a run is doing, and what to change. Reads its records alone."""
+    """Say in one sentence how a run is doing, and what to change. Reads only its records."""
     from steadygan.diagnosis.reading import diagnose_run
 
     verdict = diagnose_run(path)

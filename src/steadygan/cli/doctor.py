@@ -23,28 +23,28 @@ WEIGHTS = {
     "SqueezeNet": ("STEADYGAN_SQUEEZENET_WEIGHTS", "FD-squeezenet, for machines without the Inception weights"),
     "DINOv2": ("STEADYGAN_DINOV2_WEIGHTS", "FD-dinov2"),
 }
-"""Of feature extractors: the environment variable that names the file, and its purpose."""
+"""Environment variables of extractors' weights, and their purpose."""
 
 
 APPLE = (
-    "not there: float64, several processes, train.cuda_graphs; an operator that is missing ends the run unless "
-    "PYTORCH_ENABLE_MPS_FALLBACK=1 has the CPU do it"
+    "not available: float64, several processes, train.cuda_graphs; a missing operator ends the run unless "
+    "PYTORCH_ENABLE_MPS_FALLBACK=1 moves it to the CPU"
 )
-"""What torch documents of its backend for Apple's GPUs. No run of ours has been on one."""
+"""From torch's documentation of its Apple GPU backend, on which steadygan has not been tested."""
 
 
 class Finding(NamedTuple):
-    """One line of `steadygan doctor`: subject, finding, meaning; ok False marks a problem."""
+    """One line of `steadygan doctor`: subject, finding, consequence; ok False marks a problem."""
 
     subject: str
     found: str
     meaning: str
     ok: bool | None = True
-    """Whether it is as it should be; None: it is absent, and only some need it."""
+    """True: fine; False: a problem; None: absent, but optional."""
 
 
 def examine() -> list[Finding]:
-    """The properties of this machine that training depends on."""
+    """Checks the properties of this machine that affect training."""
     import torch
 
     import steadygan
@@ -122,7 +122,7 @@ def _bfloat16() -> Finding:
 
 
 def doctor() -> None:
-    """Report on this machine, and what it means for training."""
+    """Check this machine, and what it means for training."""
     from rich.table import Table
 
     from steadygan.kernels.compiled import building

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from steadygan.importing import Imported
 
 SHOWN = 5
-"""How many of the tensors that were left out are named; the manifest names all."""
+"""Maximum number of unused tensors to print; the manifest lists all."""
 
 
 def import_weights(
@@ -52,14 +52,14 @@ def import_weights(
 
 
 def print_use(what: object, *, translates: bool) -> None:
-    """The command that makes images with something that was just written."""
+    """Prints the command that generates images with a new checkpoint."""
     rest = ("--input", "FOLDER", "--out", "FOLDER") if translates else ("--num", "16")
     use = command_line("translate" if translates else "sample", what, *rest)
     make_console().print(f"use         {escape(use)}", highlight=False, soft_wrap=True)
 
 
 def summary(imported: Imported) -> list[str]:
-    """The result of an import in a few lines."""
+    """A summary of an import in a few lines."""
     lines = described(imported.generator, imported.family)
     lines += [f"networks    {', '.join(sorted(imported.networks))}"]
     lines += [f"assumed     {text}" for text in imported.assumed]
@@ -72,21 +72,21 @@ def summary(imported: Imported) -> list[str]:
 
 
 def described(made: Mapping[str, Any], family: str) -> list[str]:
-    """What a file holds in two lines: made is the description of its generator."""
+    """A file's content in two lines. made: the description of its generator."""
     shape = f"{made['channels']}×{made['size']}×{made['size']}"
     classes = f", {made['classes']} classes" if made["classes"] else ""
     return [f"family      {family}", f"generator   {made['kind']}, images of {shape}{classes}"]
 
 
 def introduce(path: Path) -> None:
-    """Says what another program's file holds, before it is used like a checkpoint (`importing.opening`)."""
+    """Describes another program's file before it is used as a checkpoint (`importing.opening`)."""
     from steadygan.runs.shared import is_foreign
 
     if is_foreign(path):
         from steadygan.importing.opening import as_checkpoint
         from steadygan.runs.checkpoint import read_manifest
 
-        warnings.filterwarnings("ignore", f"{re.escape(str(path))}: assumed ")  # they are printed here
+        warnings.filterwarnings("ignore", f"{re.escape(str(path))}: assumed ")  # printed here instead
         manifest = read_manifest(as_checkpoint(path), ())
         lines = described(manifest["generator"], manifest["origin"]["family"])
         lines += [f"assumed     {text}" for text in manifest["origin"]["assumed"]]
@@ -98,7 +98,7 @@ def introduce(path: Path) -> None:
 
 
 def print_terms(path: Path) -> None:
-    """The terms of the imported weights behind a path, where known."""
+    """Prints the licence of imported weights at a path, if known."""
     from steadygan.importing.opening import as_checkpoint
     from steadygan.runs.checkpoint import find_checkpoint, licence, read_manifest
 

@@ -42,7 +42,7 @@ def neighbours(
 ) -> None:
     """Find the training images nearest to samples.
 
-    Nearest in pixels and in an extractor's features, next to each other in one sheet.
+    Nearest in pixels and in an extractor's features, in one grid.
     """
     from steadygan.evaluation import neighbours as explore
     from steadygan.files import check_folder, make_folder, write_whole
@@ -50,7 +50,7 @@ def neighbours(
 
     out = out or default_output(path, "neighbours.png")
     if out.suffix.lower() != ".png":
-        raise UserError(f"--out {out}: the sheet is a .png")
+        raise UserError(f"--out {out}: name a .png file")
     check_folder(out.parent, out)
     check_output(out, path)
     with progress_bars():

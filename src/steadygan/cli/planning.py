@@ -44,16 +44,16 @@ def plan(
 
 
 def on_device(device: str) -> list[str]:
-    """What --device means to a configuration; its own value stands where the option is left out."""
+    """--device as an override; empty if the option is omitted."""
     return [] if device == "auto" else [f"train.device={device}"]
 
 
 def make(source: str, overrides: list[str], hours: float | None, size: int | None) -> Plan:
-    """Looks at images and machine, chooses settings, and prints them with their reasons."""
+    """Examines images and machine, chooses settings, and prints them with reasons."""
     from steadygan.recipes.plan import make_plan
 
     console = make_console()
-    with images_bar("looking at the images") as progress:
+    with images_bar("reading the images") as progress:
         made = make_plan(
             source,
             hours=hours,
@@ -73,7 +73,7 @@ def make(source: str, overrides: list[str], hours: float | None, size: int | Non
 
 
 def is_images(source: str) -> bool:
-    """Whether the source of `steadygan train` is images, not a preset, YAML file or run."""
+    """Whether the source of `steadygan train` is a set of images rather than a preset, YAML file or run."""
     from steadygan import config as configuration
 
     if source in configuration.preset_names() or Path(source).suffix in (".yaml", ".yml"):
@@ -86,14 +86,14 @@ def is_images(source: str) -> bool:
 
 
 def own(config: Config) -> bool:
-    """Whether a run trains on the user's own images."""
+    """Whether a run's settings were chosen for the user's images."""
     from steadygan.recipes.plan import OWN
 
     return config.about.paper == OWN
 
 
 def verdict(path: Path) -> None:
-    """Prints the verdict on a finished run, and what to try next."""
+    """Prints the diagnosis of a finished run, and what to try next."""
     from steadygan.diagnosis.reading import diagnose_run
     from steadygan.recipes.pictures import save_film
     from steadygan.runs.directory import RunDirectory

@@ -14,7 +14,7 @@ from steadygan.errors import UserError, command_line
 def presets(
     name: Annotated[
         str | None,
-        typer.Argument(help="a preset, to print its YAML; or a word, to list the presets with it in their row"),
+        typer.Argument(help="a preset, to print its YAML; or a word, to list matching presets"),
     ] = None,
 ) -> None:
     """List the built-in experiments with table row and score."""

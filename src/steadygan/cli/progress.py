@@ -1,4 +1,4 @@
-"""The progress bars of a training."""
+"""The progress bars of training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 class TrainingBars(bars.Progress):
     """One row per task, with its count and a note; below them the path of the newest sample grid.
 
-    Drawn on a terminal only; `disable` is true elsewhere.
+    Drawn only on a terminal; `disable` is true elsewhere.
     """
 
     newest = ""

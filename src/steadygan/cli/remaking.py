@@ -31,7 +31,7 @@ def remake(
     out = out or image.with_name(f"{image.stem}-remade.png")
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: the remade image is a .png")
-    check_apart(out, image, "the image to make again, which stays as it is")
+    check_apart(out, image, "the original image, which is not overwritten")
     check_folder(out.parent, out)
     typer.echo(f"stamp       {stamp.sentence()}")
     check(stamp, run_of(image, runs, stamp))

@@ -15,7 +15,7 @@ def settings(
         str | None, typer.Argument(help="list only those with this word in key or description", show_default=False)
     ] = None,
 ) -> None:
-    """List every setting with its type, default and meaning. Each is written `key=value` behind `train SOURCE`."""
+    """List every setting with its type, default and meaning. Write `key=value` after `train SOURCE`."""
     from steadygan.settings import every_setting, matching
 
     known = every_setting()

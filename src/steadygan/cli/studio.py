@@ -61,7 +61,7 @@ def studio(
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             shared.pulse.ending.set()
-            threading.Thread(target=shared.close, daemon=True).start()  # who waits for images need not wait on
+            threading.Thread(target=shared.close, daemon=True).start()  # release clients that wait for images
             super().handle_exit(sig, frame)
 
     Server(config).run(sockets=[listener])
@@ -73,7 +73,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(100)  # whoever follows the link before the server is ready waits for it
+        listener.listen(100)  # early connections wait until the server is ready
     except OSError as error:
         listener.close()
         raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from error

@@ -1,4 +1,4 @@
-"""`steadygan sweep`: all experiments of a table, a run for each seed, and the comparison at the end."""
+"""`steadygan sweep`: all experiments of a table with several seeds, and their comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ State = Literal["finished", "begun", "new"]
 LOOK_SECONDS = 0.2
 TAIL_BYTES = 2000
 STOPPED = 130
-"""Exit status of a training that was asked to stop."""
+"""Exit status of a training that was stopped by request."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,7 @@ class Job:
     """One training of a sweep.
 
     Attributes:
-        name: of its directory.
-        source: the preset or YAML file.
-        overrides: of its configuration, the seed among them.
-        path: its run directory.
+        name: name of its directory.
     """
 
     name: str
@@ -43,13 +40,13 @@ class Job:
     path: Path
 
     def arguments(self) -> list[str]:
-        """Of the command that starts or resumes it."""
+        """Arguments of the command that starts or resumes it."""
         if self.state() == "new":
             return ["train", self.source, *self.overrides, "--out", str(self.path)]
         return ["train", str(self.path), "--resume"]
 
     def state(self) -> State:
-        """How far it is, by its directory alone."""
+        """Its state, from its directory alone."""
         from steadygan.runs.directory import RunDirectory
         from steadygan.runs.status import read_status
 
@@ -66,7 +63,7 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="the directory of the runs  [default: runs/TABLE]")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="trainings at a time")] = 1,
     device: Device = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and how far they are, then stop")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="list the runs and their progress, then stop")] = False,
 ) -> None:
     """Train all presets of a table with seeds, and compare them.
 
@@ -95,10 +92,10 @@ def sweep(
 
 
 def choose(table: str) -> list[str]:
-    """The presets that a text means: names divided by commas, or those that have it in their name, paper or table.
+    """The presets selected by a text: comma-separated names, or a text in their name, paper or table.
 
     Raises:
-        UserError: nothing has it, or the tables of several papers have.
+        UserError: there is no match, or tables of several papers match.
     """
     from steadygan import config as configuration
 
@@ -124,16 +121,16 @@ def choose(table: str) -> list[str]:
 
 
 def plain_name(table: str) -> str:
-    """A directory's name for a table: in letters that are safe anywhere."""
+    """A directory name for a table, in safe characters."""
     letters = "".join(letter if letter.isalnum() else "-" for letter in table.casefold())
     return "-".join(part for part in letters.split("-") if part)[:80] or "sweep"
 
 
 def plan(names: Sequence[str], overrides: Sequence[str], seeds: int, out: Path) -> list[Job]:
-    """The runs of a sweep, every experiment once before any has its second seed.
+    """The runs of a sweep: all experiments with the first seed, then the second, and so on.
 
     Raises:
-        UserError: the overrides do not fit one of them; better now than after days.
+        UserError: the overrides do not fit an experiment; raised before the first run starts.
     """
     from steadygan import config as configuration
 
@@ -148,9 +145,9 @@ def plan(names: Sequence[str], overrides: Sequence[str], seeds: int, out: Path) 
 
 
 def work(queue: Sequence[Job], at_once: int, *, say: Callable[[str], None]) -> tuple[list[Job], list[Job]]:
-    """Trains what is not finished, so many at a time; returns those that failed, and those another process has.
+    """Trains unfinished runs, `at_once` at a time; returns failed ones, and those trained by another process.
 
-    A training that fails stops no other. Ctrl-C and SIGTERM end all with a checkpoint.
+    A failed run does not stop others. Ctrl-C and SIGTERM end all with a checkpoint.
     """
     waiting, running = [job for job in queue if job.state() != "finished"], dict[Job, subprocess.Popen[bytes]]()
     failed: list[Job] = []
@@ -188,7 +185,7 @@ def work(queue: Sequence[Job], at_once: int, *, say: Callable[[str], None]) -> t
 
 
 def launch(job: Job) -> subprocess.Popen[bytes]:
-    """Starts or resumes a training in a process of its own, which writes what it prints into NAME.log."""
+    """Starts or resumes a training in a subprocess with its output in NAME.log."""
     arguments = job.arguments()
     make_folder(job.path.parent, job.path.parent)
     with job.path.with_name(f"{job.name}.log").open("ab") as log:
@@ -198,12 +195,12 @@ def launch(job: Job) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
-            start_new_session=True,  # Ctrl-C reaches the sweep alone, which ends all in order
+            start_new_session=True,  # Ctrl-C reaches only the sweep, which then stops all
         )
 
 
 def last_words(job: Job) -> str:
-    """The last line that a training has printed."""
+    """The last line of a training's output."""
     try:
         with job.path.with_name(f"{job.name}.log").open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
@@ -214,7 +211,7 @@ def last_words(job: Job) -> str:
 
 
 def report(queue: Sequence[Job], out: Path) -> None:
-    """The comparison of all runs that have something to show, seeds merged: a table here, compare.csv and .png."""
+    """Compares all runs with records, grouped by seeds: prints a table, writes compare.csv and compare.png."""
     from importlib.util import find_spec
 
     from steadygan.cli.compare import compare

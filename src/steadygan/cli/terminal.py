@@ -46,12 +46,12 @@ Device = Annotated[str, typer.Option(help="where networks run: auto, cpu, cuda, 
 
 
 def as_classes(text: str | None) -> list[str] | None:
-    """The entries of `--classes`."""
+    """Parses `--classes`."""
     return None if text is None else [entry.strip() for entry in text.split(",")]
 
 
 def as_truncation(text: str | None) -> float | str | None:
-    """The number that a truncation is, or with its law by name the text; None without one."""
+    """Parses `--truncation`: a number, or a string that names its kind; None if omitted."""
     if text is None:
         return None
     try:
@@ -61,9 +61,9 @@ def as_truncation(text: str | None) -> float | str | None:
 
 
 PATIENCE_SECONDS = 2.0
-"""After which a command shows how far it is."""
+"""Seconds before a command shows its progress."""
 OWN_PROTOCOLS = ("images", "squeezenet", "squeezenet-test")
-"""No paper's. The Inception score asks whether an image is of one kind among many: it is shown if there are kinds."""
+"""Not from a paper: the Inception score is meaningful only for data with several kinds of images."""
 
 
 def print_scores(console: Console, record: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def complain(word: str, text: str, *, style: str) -> None:
 
 
 _last_warning = [""]
-"""Reading the same images for another purpose warns of the same."""
+"""Warnings shown so far, as reading the same images again would repeat them."""
 
 
 def show_warning(
@@ -128,7 +128,7 @@ def show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Replaces `warnings.showwarning` on the command line: the message alone, in one line, and once."""
+    """Replaces `warnings.showwarning` on the command line: prints only the message, on one line, once."""
     text = " ".join(str(message).split())
     if text != _last_warning[0]:
         _last_warning[0] = text
@@ -136,25 +136,25 @@ def show_warning(
 
 
 def print_licence(licence: str) -> None:
-    """The terms of imported weights, where known: at every use of them."""
+    """Prints the licence of imported weights, if known, at every use."""
     if licence:
         typer.echo(f"licence     {plain(licence)}")
 
 
 def forget_last_warning() -> None:
-    """What was shown by an earlier command of this process may be shown again."""
+    """Forgets warnings shown by an earlier command of this process."""
     _last_warning[0] = ""
 
 
 def escape(text: str) -> str:
-    """Text as it is: no markup, and no control characters, which in a file's name could command the terminal."""
+    """Escapes markup and control characters, which in a file name could control the terminal."""
     from rich.markup import escape
 
     return escape(plain(text))
 
 
 def plain(text: str) -> str:
-    """Text without control characters: each is written as its escape sequence, but for line ends and tabs."""
+    """Replaces control characters, except line breaks and tabs, by their escape sequences."""
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else letter.encode("unicode_escape").decode()
         for letter in text
@@ -163,7 +163,7 @@ def plain(text: str) -> str:
 
 @contextmanager
 def progress_bars() -> Iterator[None]:
-    """A context with bars on a terminal's stderr for reports of progress (`progress.tell`) that take a while."""
+    """Context manager: shows progress bars on a terminal's stderr for longer work reported by `progress.tell`."""
     from rich import progress as bars
 
     from steadygan.progress import listening
@@ -185,7 +185,7 @@ def progress_bars() -> Iterator[None]:
 
 @contextmanager
 def images_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal's stderr; stdout is for what programs read."""
+    """A progress bar on a terminal's stderr; stdout is for output."""
     from rich import progress as bars
 
     console = make_console(stderr=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from steadygan.training.state import TrainState
 
 LOGGED_LINES = 20
-"""How many lines of progress are printed where there is no terminal for a progress bar."""
+"""Number of progress lines if there is no terminal for a progress bar."""
 
 
 def train(
@@ -97,7 +97,7 @@ def train(
 
 
 def source_of(overrides: list[str]) -> str | None:
-    """The value of `train.init_from` among overrides, if it is given."""
+    """The value of `train.init_from` among overrides, if given."""
     values = [
         value for key, _, value in (override.partition("=") for override in overrides) if key == "train.init_from"
     ]
@@ -111,7 +111,9 @@ def _as_overrides(hours: float | None, size: int | None) -> list[str]:
 
 
 def _refuse_run(source: str) -> None:
-    if (Path(source) / "config.yaml").is_file():  # torch, and with it `run`, only where there is a mistake to explain
+    if (
+        Path(source) / "config.yaml"
+    ).is_file():  # import `run`, and with it torch, only if there is a mistake to explain
         from steadygan.run import refuse_run
 
         refuse_run(source)
@@ -141,7 +143,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                     console.print(f"{picture.stem:<11} {escape(str(picture))}", highlight=False, soft_wrap=True)
 
         def on_step(now: Progress) -> None:
-            with suppress(OSError):  # training continues if the terminal was closed
+            with suppress(OSError):  # continue if the terminal was closed
                 show(now)
 
         def show(now: Progress) -> None:
@@ -153,7 +155,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                 if name.startswith(("D/adversarial", "G/adversarial"))
             )
             note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
-            # A run ends by steps or by time; by time, the number of steps is not shown.
+            # If the run ends by time, the number of steps is not shown.
             count = f"{now.step}/{now.steps}" if now.moment == now.step else f"{now.step}"
             bar.newest = f"samples     {now.grid}" if now.grid else ""
             bar.update(training, completed=now.moment, total=now.steps, count=count, note=note, visible=True)
@@ -184,7 +186,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
         typer.echo(f"samples     {result.grid}")
     from steadygan import config as configuration
 
-    with suppress(UserError):  # all is done, whatever became of config.yaml meanwhile
+    with suppress(UserError):  # training is complete even if config.yaml was damaged meanwhile
         if planning.own(configuration.load(result.path)):
             planning.verdict(result.path)
     typer.echo(f"generator   {result.path / 'checkpoints'}")
@@ -194,7 +196,7 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
 
 
 def facts_of(state: TrainState, images: Images) -> list[str]:
-    """The run in a few lines: data, networks, objective, phases, precision, execution."""
+    """A summary of the run: data, networks, objective, phases, precision, execution."""
     import torch
 
     train = images.train
@@ -226,7 +228,7 @@ def facts_of(state: TrainState, images: Images) -> list[str]:
 
 
 def _size(state: TrainState, net: str) -> str:
-    """The number of parameters of a network, and how many of them are frozen."""
+    """The number of parameters of a network, and of frozen ones."""
     from steadygan.nets.frozen import frozen_parameters
     from steadygan.nets.registry import count_parameters
 
@@ -285,4 +287,4 @@ def _dry_run(config: Config) -> None:
     if hours is not None and 3600 * hours < seconds * config.train.steps:
         length = f"about {max(1, int(3600 * hours / seconds)):,} steps in the {hours:g} hours of train.hours"
     console.print(f"time        {seconds:.2f} s a step, {length}", highlight=False)
-    task_of(config).scorer(images, Replicas())  # what training would refuse to be scored by is refused here too
+    task_of(config).scorer(images, Replicas())  # refuse protocols that training would refuse

@@ -51,7 +51,7 @@ def translate(
     check_folder(out, out)
     check_output(out, path)
     for target in (out, *targets) if source.is_dir() else targets:
-        check_apart(target, source, "the input, which stays as it is")
+        check_apart(target, source, "the input, which is not overwritten")
     first: dict[Path, str] = {}
     for target, name in zip(targets, images.names, strict=True):
         if (other := first.setdefault(target, name)) != name:

@@ -1,4 +1,4 @@
-"""Explains a command line that cannot be parsed, in place of typer's own messages."""
+"""Explains invalid command lines, instead of typer's own messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from steadygan.errors import UserError, in_words, nearest, one_of, program
 from steadygan.spelling import number
 
 INSTEAD = {"help": "--help", "version": "--version", "list": "presets", "generate": "sample", "eval": "evaluate"}
-"""Our words for commands that other programs have."""
+"""Our names for other programs' commands."""
 
 
 def explained(error: Exception) -> UserError | None:
-    """A mistake that typer found in the command line, in our words; None for other errors, which are shown as they are.
+    """Rewords a mistake found by typer; None for other errors.
 
-    typer has its exceptions from click, or in newer versions of its own: they are told apart by their names.
+    Exceptions are recognised by name, as they are click's or, in newer versions, typer's own.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     if "UsageError" not in names or "NoArgsIsHelpError" in names:
@@ -46,13 +46,13 @@ def explained(error: Exception) -> UserError | None:
 
 
 def _command(given: list[str]) -> list[str]:
-    """The words that name the command, where a parser's mistake does not say whose it is."""
+    """The words that name the command, for parser errors that lack it."""
     words = list(takewhile(lambda word: not word.startswith("-"), given))
     return words[: 2 if words[:1] == ["data"] else 1]
 
 
 def _no_option(option: str, context: Any, given: list[str]) -> str:
-    # A short option is cut off what it was written in, as -d of -data.path=x.
+    # A short option is only the beginning of what was written, e.g. -d of -data.path=x.
     written = next((word for word in given if word == option or word.startswith(f"{option}=")), None)
     written = written or next((word for word in given if re.match("-[a-z]", word) and word[:2] == option), option)
     known = [name for param in _options(context) for name in param.opts if name.startswith("--")]
@@ -71,7 +71,7 @@ def _no_option(option: str, context: Any, given: list[str]) -> str:
 
 
 def _settings(key: str) -> list[str]:
-    """The keys of the configuration that an option's name may mean."""
+    """Configuration keys that an option's name may mean."""
     from steadygan.config import Config
     from steadygan.spelling import keys, meant
 
@@ -96,7 +96,7 @@ def _bad_value(error: Exception, given: list[str]) -> str:
 
 
 def _bounded(said: str, param: Any) -> str:
-    """What a number must be, its bounds included where there are any."""
+    """The required kind and range of a number."""
     info = getattr(getattr(param, "type_descriptor", None), "parameter_info", None) or getattr(param, "type", None)
     low, high = getattr(info, "min", None), getattr(info, "max", None)
     if low is None or not said.startswith(("must be a whole number", "must be a number")):
@@ -105,7 +105,7 @@ def _bounded(said: str, param: Any) -> str:
 
 
 def _value(given: list[str], name: str) -> str | None:
-    """The text behind an option."""
+    """The value given for an option."""
     for place, word in enumerate(given):
         if word == name and place + 1 < len(given):
             return given[place + 1]

@@ -1,1 +1,1 @@
-"""Images in: from a folder, an archive or a data set's name to batches on a device."""
+"""Data input: from a folder, archive or data set name to batches on a device."""

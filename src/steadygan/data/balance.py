@@ -1,4 +1,4 @@
-"""How balanced classes are, and what follows for the labels of fakes."""
+"""Class balance, and the sampling of labels for fakes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Literal
 import numpy as np
 
 MOST_IMBALANCE = 0.03
-"""Up to here classes count as balanced: ImageNet's 732 to 1,300 images a class are at 0.013."""
+"""Classes count as balanced up to this imbalance; ImageNet's, with 732 to 1,300 images a class, is 0.013."""
 
 
 def imbalance(counts: np.ndarray) -> float:
-    """The share of images that would have to change class for all classes (C,) to have as many: 0 is balanced.
+    """The fraction of images that would have to change class to make counts (C,) equal; 0 is balanced.
 
-    It is the total variation distance between the labels and uniform ones.
+    Equals the total variation distance between the label distribution and the uniform one.
     """
     shares = counts / counts.sum()
     return float(np.abs(shares - 1 / len(shares)).sum() / 2)
 
 
 def fakes_follow_data(asked: Literal["auto", "uniform", "data"], labels: np.ndarray | None, classes: int) -> bool:
-    """Whether labels of fakes are drawn as often as the data has them, rather than each as often as the others.
+    """Whether labels of fakes are sampled from the data's label distribution rather than uniformly.
 
-    labels: those of the whole data set (N,), whatever part of it is trained on, so that a random part of a balanced set
-    stays balanced. Where reals and fakes have their labels in different shares, D earns from the label alone: the hinge
-    loss falls by twice the `imbalance`, and a D that sees little else takes that first and never looks at the image.
+    labels: (N,) of the whole data set, so that a random subset of a balanced set counts as balanced. If the label
+    distributions of reals and fakes differ, D can lower its loss from the label alone: the hinge loss falls by twice
+    the `imbalance`, and a weak D learns this first and ignores the image.
     """
     if asked != "auto" or labels is None:
         return asked == "data"

@@ -1,4 +1,4 @@
-"""Decoded images in a file, for sets that do not fit in memory: built once, then mapped."""
+"""A file of decoded images, for data sets that do not fit in memory: built once, then memory-mapped."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ PIXELS, CHECKSUMS, UNREADABLE = "pixels.u8", "crc32.npy", "unreadable.json"
 
 
 class DamagedCache(Exception):
-    """The file's content is not what was written."""
+    """The file's content differs from what was written."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """All images of a source as one memory-mapped tensor `pixels` (N, C, H, W) uint8, by their numbers in the source.
+    """All images of a source as one memory-mapped tensor `pixels` (N, C, H, W) uint8, indexed as in the source.
 
-    `file` is the descriptor of the same file, open as long as the mapping.
+    `file` is the same file's descriptor, open as long as the mapping.
     `unreadable` gives the reason for each image that could not be decoded, whose pixels are zero.
     """
 
@@ -56,8 +56,8 @@ class Cache:
     unreadable: dict[int, str]
 
     def take(self, indices: np.ndarray) -> Tensor:
-        """Images by number, in any order: (B, C, H, W) uint8. Raises UserError where the file was cut short."""
-        # Read by position: page faults of a mapping, a few for each image, cost more than a copy.
+        """Images by index, in any order: (B, C, H, W) uint8. Raises UserError if the file was truncated."""
+        # Positional reads: the page faults of a mapping, several per image, cost more than a copy.
         images = torch.empty((len(indices), *self.pixels.shape[1:]), dtype=torch.uint8)
         places, length = images.numpy(), self.pixels[0].numel()
         starts = (indices * length).tolist()
@@ -66,11 +66,11 @@ class Cache:
                 os.posix_fadvise(self.file, start, length, os.POSIX_FADV_WILLNEED)
         for place, start in zip(places, starts, strict=True):
             if _read_at(self.file, place, start) != length:
-                raise UserError(f"{self.path} was truncated while in use: start again, and it is rebuilt")
+                raise UserError(f"{self.path} was truncated while in use; start again to rebuild it")
         return images
 
     def read(self, indices: np.ndarray) -> list[np.ndarray | UnreadableImage]:
-        """Images by number, in order, each checked against what was written. Raises DamagedCache."""
+        """Images by index, in order, each verified against its checksum. Raises DamagedCache."""
         images = self.pixels[torch.from_numpy(indices)].numpy()
         for index, image in zip(indices, images, strict=True):
             if zlib.crc32(image) != self.checksums[index]:
@@ -82,10 +82,9 @@ class Cache:
 
 
 def cache_key(source: Source) -> str:
-    """The cache key of `source`: SHA-256 over every stored byte, the names, and how they are decoded.
+    """The cache key of `source`: SHA-256 over all stored bytes, the names and the decoding settings.
 
-    Sizes and times of files are no part of it: whatever changes a byte gives another key, whatever only moves or
-    touches the data gives the same.
+    File sizes and times are not included: any changed byte changes the key, moving or touching files does not.
     """
     decoding = [VERSION, PIL.__version__, source.size, source.channels]
     description = [*decoding, source.names, source.digest, *source.variant]
@@ -101,20 +100,20 @@ def open_cache(
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
 ) -> Cache:
-    """The cache of all images of a source, built if it is not there, by one process at a time.
+    """Opens the cache of all images of a source; builds it if missing, in one process at a time.
 
-    It is written aside, synced and renamed.
+    The file is written under a temporary name, synced and renamed.
 
     Args:
-        source: where the images are.
+        source: the images.
         root: the folder that holds caches.
-        max_unreadable: the share of images, from 0 to 1, that may be unreadable.
-        total: images of which that is the share, if these are more than the source's.
-        progress: called with (done, all) meanwhile.
-        threads: decoding threads.
+        max_unreadable: fraction of images, in [0, 1], that may be unreadable.
+        total: number of images to which that fraction refers, if larger than the source's.
+        progress: called with (done, total).
+        threads: number of decoding threads.
 
     Raises:
-        UserError: the disk has no room, or more images are unreadable than allowed.
+        UserError: the disk is full, or more images are unreadable than allowed.
     """
     path = root / cache_key(source)
     try:
@@ -123,7 +122,7 @@ def open_cache(
             try:
                 return _open(path, source)
             except (OSError, ValueError, EOFError, TypeError, AttributeError, RecursionError, DamagedCache):
-                for leftover in (path, *root.glob(f".{path.name}-*")):  # a killed builder's
+                for leftover in (path, *root.glob(f".{path.name}-*")):  # left by a killed builder
                     shutil.rmtree(leftover, ignore_errors=True)
             _check_room(source, root)
             with whole_directory(path) as temporary:
@@ -137,10 +136,10 @@ def open_cache(
 
 
 def _read_at(file: int, place: np.ndarray, start: int) -> int:
-    """Fills an array from a position of a file; returns the number of bytes read."""
+    """Fills an array from a position in a file; returns the number of bytes read."""
     if hasattr(os, "preadv"):
         return os.preadv(file, [place.data], start)
-    with _SEEKING:  # elsewhere a descriptor has one position for all threads
+    with _SEEKING:  # without pread, all threads share the descriptor's position
         os.lseek(file, start, os.SEEK_SET)
         data = os.read(file, place.nbytes)
     place.reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
@@ -148,7 +147,7 @@ def _read_at(file: int, place: np.ndarray, start: int) -> int:
 
 
 def remove_cache(cache: Cache) -> None:
-    """Deletes a cache that proved damaged."""
+    """Deletes a damaged cache."""
     shutil.rmtree(cache.path, ignore_errors=True)
 
 
@@ -161,7 +160,7 @@ def _open(path: Path, source: Source) -> Cache:
     unreadable = json.loads((path / UNREADABLE).read_text(encoding="utf-8"))
     file = os.open(path / PIXELS, os.O_RDONLY)
     try:
-        # Copy on write, as torch warns of memory it may not write to; nothing ever does.
+        # Copy on write, as torch warns about read-only memory; nothing writes to it.
         mapping = mmap.mmap(file, 0, access=mmap.ACCESS_COPY)
     except BaseException:
         os.close(file)
@@ -223,7 +222,7 @@ def _check_room(source: Source, root: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """A lock held by one process at a time; the others wait, then find the file it has built."""
+    """Context manager: a lock held by one process at a time; the others wait, then find the built file."""
     held = lock(path, seconds=-1)
     assert held is not None
     try:

@@ -1,4 +1,4 @@
-"""Class numbers from labels, however they are written."""
+"""Converts labels of any spelling to class numbers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from steadygan.errors import UserError
 
 MAX_CLASSES, NAMED = 1_000_000, 5
 MISSING = ("", "nan", "na", "<na>", "#n/a", "n/a", "nat", "null", "none", "-", "--", "?", ".")
-"""Spellings of a missing label in tables; lower case."""
+"""Spellings of a missing label in tables, in lower case."""
 
 
 def number_classes(
     values: Sequence[Any], where: str, class_names: Sequence[Any] | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels (N,) int64 and the classes' names, from numbers starting at 0 or from names, numbered as they sort.
+    """Converts labels to class numbers (N,) int64 and class names; names are numbered in sorted order.
 
-    Numbers written as text count as numbers, and so does 3.0, as tables with gaps are written; truth values are names;
-    `class_names` names numbers. Raises UserError, naming `where`.
+    Numbers as text count as numbers, and so does 3.0, which tables with gaps contain; true and false are names.
+    `class_names` gives names to numbers. Raises UserError, which names `where`.
     """
     if all(isinstance(value, bool) for value in values):
         values = [str(value) for value in values]
@@ -56,7 +56,7 @@ def number_classes(
 
 
 def _whole(value: Any) -> int | None:
-    """The whole number that a label is or spells; None for any other."""
+    """The integer that a label is or spells; None for any other label."""
     if type(value) not in (int, float, str):
         return None
     try:
@@ -78,20 +78,20 @@ def _shown(value: Any) -> str:
 
 
 def _warn_of_spellings(names: Sequence[str], where: str) -> None:
-    """Warns of names that differ in capitals only, which are classes of their own."""
+    """Warns of names that differ only in case, as they are separate classes."""
     first: dict[str, str] = {}
     for name in names:
         if (other := first.setdefault(name.casefold(), name)) != name:
             warnings.warn(
-                f"{where}: {other!r} and {name!r} differ in capitals only, and are two classes: write them alike if "
-                "they are one",
+                f"{where}: {other!r} and {name!r} differ only in case and are two classes; if they are one, "
+                "spell them alike",
                 stacklevel=3,
             )
             return
 
 
 def warn_of_empty(labels: np.ndarray, names: Sequence[str], where: str) -> None:
-    """Warns of classes without an image, such as class 0 where labels start at 1; no label is ever drawn of them."""
+    """Warns of classes without images, such as class 0 if labels start at 1; they are never sampled."""
     empty = [name for name, count in zip(names, np.bincount(labels, minlength=len(names)), strict=True) if not count]
     if empty:
         named = ", ".join(empty[:NAMED]) + (", …" if len(empty) > NAMED else "")

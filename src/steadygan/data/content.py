@@ -1,4 +1,4 @@
-"""Which images are trained on, and what identifies them."""
+"""The fingerprint of a data set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def fingerprint(images: Iterable[np.ndarray], labels: Iterable[int] | None = None) -> str:
-    """SHA-256 (hex) of the content: (C, H, W) uint8 images one by one, how many, their shape, and the labels.
+    """SHA-256 (hex) of the content: (C, H, W) uint8 images in order, their number and shape, and the labels.
 
-    An (N, C, H, W) array and any iterable over its images have the same fingerprint; names play no part. Images of
-    several shapes are told apart by them. The labels are iterated over after the last image.
+    An (N, C, H, W) array and any iterable over its images have the same fingerprint; names are ignored. With several
+    shapes, each shape is included. The labels are read after the last image.
     """
     digest, count, shape = hashlib.sha256(), 0, None
     for image in images:

@@ -1,4 +1,4 @@
-"""One image file's bytes to pixels: any mode, any size, damaged or hostile."""
+"""Decodes image files of any mode and size, damaged or hostile, to pixels."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from steadygan.errors import UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_UNREADABLE = 0.01
 UNKNOWN_RANGE = "steadygan-range"
-"""Of an image of 32-bit integers, among its `info`: the lowest and the highest."""
+"""Key in `Image.info` for the lowest and highest value of 32-bit integers."""
 MAX_SCANS = 200
-"""Passes over a progressive JPEG: no encoder writes a tenth as many, and each costs a pass over all pixels."""
+"""Maximum number of scans in a progressive JPEG: encoders write fewer than a tenth, and each costs a pass over all
+pixels."""
 
 
 class UnreadableImage(UserError):
-    """One image that cannot be decoded; `name` is its path inside the source, `reason` says why."""
+    """An image that cannot be decoded. name: its path inside the source; reason: why."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"cannot read the image {name}: {reason}")
@@ -29,7 +30,7 @@ class UnreadableImage(UserError):
 
 
 def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: float = MAX_UNREADABLE) -> None:
-    """Raises UserError, naming up to five, unless less than `share` of `total` images could not be read."""
+    """Raises UserError, naming up to five images, if `share` of `total` images or more are unreadable."""
     if failures and len(failures) >= share * total:
         named = "\n".join(f"  {failure.name}: {failure.reason}" for failure in failures[:5])
         raise UserError(
@@ -40,10 +41,10 @@ def check_unreadable(failures: Sequence[UnreadableImage], total: int, share: flo
 
 
 def open_image(data: bytes) -> Image.Image:
-    """The first frame, fully decoded and the right way up.
+    """The first frame, fully decoded and with its EXIF orientation applied.
 
-    32-bit integers are marked, as no one can know their range (`eight_bit`). No more than Pillow's MAX_IMAGE_PIXELS
-    are ever decoded, whatever the header says, and only in FORMATS. Raises whatever Pillow does on damaged files.
+    32-bit integers are marked, as their range is unknown (`eight_bit`). At most Pillow's MAX_IMAGE_PIXELS are decoded,
+    whatever the header says, and only FORMATS. Raises Pillow's errors on damaged files.
     """
     if not data:
         raise ValueError("not an image, as it is empty")
@@ -55,23 +56,23 @@ def open_image(data: bytes) -> Image.Image:
     image.load()
     if image.mode == "I" and image.format == "TIFF":
         image.info[UNKNOWN_RANGE] = image.getextrema()
-    # A damaged EXIF block says nothing about the orientation; the pixels are sound.
+    # A damaged EXIF block loses the orientation; the pixels are intact.
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
 def eight_bit(image: Image.Image, channels: int, bits: int | None = None) -> Image.Image:
-    """The image in grey (channels 1) or RGB (3), 8 bits each.
+    """Converts an image to grey (channels 1) or RGB (3) with 8 bits per channel.
 
     Args:
         image: of any mode.
         channels: 1 or 3.
-        bits: how many bits of 16-bit or 32-bit grey levels are used: 12 for values to 4095; None: all 16.
+        bits: used bits of 16-bit or 32-bit grey levels, e.g. 12 for values up to 4095; None: all 16.
 
     Raises:
-        ValueError: pixels without a known range: floating-point numbers, and 32-bit integers where `bits` is None; or
-            values beyond `bits`.
+        ValueError: the pixels' range is unknown (floating point, or 32-bit integers with `bits` None), or values exceed
+            `bits`.
     """
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it with 8 or 16 bits")
@@ -85,7 +86,7 @@ def eight_bit(image: Image.Image, channels: int, bits: int | None = None) -> Ima
             )
         levels = np.asarray(image).astype(np.int64)
         if bits is not None and (levels.min() < 0 or levels.max() >= 1 << bits):
-            raise ValueError(f"values from {levels.min()} to {levels.max()} are not of {bits} bits (data.bits)")
+            raise ValueError(f"values from {levels.min()} to {levels.max()} do not fit in {bits} bits (data.bits)")
         levels = levels.clip(0, 0xFFFF) // 256 if bits is None else levels * 256 // (1 << bits)
         image = Image.fromarray(levels.astype(np.uint8))
     if image.has_transparency_data:
@@ -94,15 +95,15 @@ def eight_bit(image: Image.Image, channels: int, bits: int | None = None) -> Ima
 
 
 def square(image: Image.Image, *, size: int, channels: int, bits: int | None = None) -> np.ndarray:
-    """An image's centre square, resized. Transparency is composited on white.
+    """Crops an image's centre square and resizes it. Transparency is composited on white.
 
-    Lanczos shrinks, bicubic enlarges; a square of that size is untouched.
+    Lanczos shrinks, bicubic enlarges; a square of that size is not resampled.
 
     Args:
         image: of any size and Pillow mode.
         size: side of the square, in pixels.
         channels: 1 or 3.
-        bits: of 16-bit images, what `eight_bit` says; None: all 16, divided by 256.
+        bits: used bits of 16-bit images (see `eight_bit`); None: all 16, divided by 256.
 
     Returns:
         (channels, size, size) uint8.
@@ -113,7 +114,7 @@ def square(image: Image.Image, *, size: int, channels: int, bits: int | None = N
 
 
 def whole(image: Image.Image, *, size: int, channels: int, bits: int | None = None) -> np.ndarray:
-    """A whole image, its shorter side resized; the rest as `square`.
+    """Resizes an image's shorter side without cropping; otherwise like `square`.
 
     Args:
         image: of any size and Pillow mode.
@@ -133,17 +134,17 @@ def whole(image: Image.Image, *, size: int, channels: int, bits: int | None = No
 
 
 def planes(image: Image.Image) -> np.ndarray:
-    """An 8-bit image as (C, H, W) uint8."""
+    """Converts an 8-bit image to (C, H, W) uint8."""
     array = np.asarray(image)
     return array[None].copy() if array.ndim == 2 else array.transpose(2, 0, 1).copy()
 
 
 def reason(error: Exception) -> str:
-    """Why an image could not be read, in a few words."""
+    """A short reason why an image could not be read."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a known format"
     if isinstance(error, FileNotFoundError):
-        return "the file is not there (a link to nothing, or removed meanwhile)"
+        return "the file does not exist (a broken link, or removed meanwhile)"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
     return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The report of `steadygan data info`, without ever holding more than a few images."""
+"""The report of `steadygan data info`, with only a few images in memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Look(NamedTuple):
 
 @dataclass
 class _Tally:
-    """Statistics of the images seen so far."""
+    """Running statistics of the images."""
 
     channels: int
     modes: Counter[str] = field(default_factory=Counter)
@@ -64,7 +64,7 @@ class _Tally:
         self.moving += look.moving
 
     def moments(self) -> dict[str, list[float]]:
-        """Mean and standard deviation of each channel over all pixels, in 0…1."""
+        """Mean and standard deviation of each channel over all pixels, in [0, 1]."""
         if not self.kept:
             return {"mean": [], "std": []}
         shares, values = self.histogram / self.histogram.sum(1, keepdims=True), np.arange(256) / 255
@@ -73,7 +73,7 @@ class _Tally:
         return {"mean": mean.round(5).tolist(), "std": spread.round(5).tolist()}
 
     def duplicates(self, names: tuple[str, ...]) -> dict[str, Any]:
-        """How many images repeat an earlier one, and which are alike (the first NAMED_GROUPS groups)."""
+        """The number of images that repeat an earlier one, and the first NAMED_GROUPS groups of equal images."""
         groups: dict[bytes, list[int]] = {}
         for index, digest in zip(self.kept, self.digests, strict=True):
             groups.setdefault(digest, []).append(index)
@@ -93,15 +93,15 @@ def describe(
     most: int | None = None,
     bits: int | None = None,
 ) -> dict[str, Any]:
-    """Everything `steadygan data info PATH` prints, after decoding every image.
+    """The report of `steadygan data info PATH`; decodes every image.
 
     Args:
-        path: whatever `data.path` takes.
-        root: folder of torchvision's data sets.
+        path: any `data.path`.
+        root: folder of torchvision data sets.
         progress: called with (done, all) meanwhile.
         threads: decoding threads.
-        most: decode only so many images, evenly spaced: count and classes are of all, the rest is of these, and the
-            fingerprint is null.
+        most: maximum number of images to decode, evenly spaced. Count and classes still cover all images, the rest
+            covers these, and the fingerprint is null.
         bits: see `decoding.eight_bit`.
 
     Returns:
@@ -115,7 +115,7 @@ def describe(
         `proposal.propose`).
 
     Raises:
-        UserError: there is nothing to read there.
+        UserError: there are no images at the path.
     """
     if path in EMBEDDED:
         source = open_source(path, size=8)
@@ -153,7 +153,7 @@ def describe(
     labels = None if listing.labels is None else (listing.labels[index] for index in tally.kept)
     content = fingerprint(pixels(), labels)
     sizes = tally.sizes
-    # By area, and of equal areas by width, so that two sizes never look like one.
+    # By area, then by width, so that different sizes never compare equal.
     by_area = sorted(sizes, key=lambda size: (math.prod(size), size))
     extent = (by_area[0], by_area[-1], sizes.most_common(1)[0][0]) if sizes else ()
     sides = sorted(min(size) for size in sizes.elements())
@@ -183,7 +183,7 @@ def describe(
 def _open(files: Container, channels: int, bits: int | None, name: str) -> _Look | UnreadableImage:
     try:
         return _look(files.image(name), channels, bits)
-    except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+    except Exception as error:  # Decoders can raise any exception on damaged bytes.
         return UnreadableImage(name, reason(error))
 
 
@@ -195,10 +195,10 @@ def _look(image: Image.Image, channels: int, bits: int | None = None) -> _Look:
 
 
 def _moves(image: Image.Image) -> bool:
-    """Whether a file holds several images."""
+    """Whether a file contains several images."""
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # Damage behind the first image does not matter to it.
+    except Exception:  # Damage after the first image does not affect it.
         return False
 
 
@@ -211,21 +211,21 @@ def _balance(counts: list[int]) -> dict[str, float]:
 
 
 def contact_sheet(path: str, out: Path, *, root: str | None = None, bits: int | None = None) -> Path:
-    """Writes a PNG of up to 100 images: a row for each of the first ten classes, or evenly spaced over the set.
+    """Writes a PNG of up to 100 images: one row for each of the first ten classes, or evenly spaced over the set.
 
-    Images are shown as training crops them, at 96 pixels; unreadable ones are left out.
+    Images are cropped as in training, at 96 pixels; unreadable ones are skipped.
 
     Args:
-        path: whatever `data.path` takes.
+        path: any `data.path`.
         out: the PNG to write.
-        root: folder of torchvision's data sets.
+        root: folder of torchvision data sets.
         bits: see `decoding.eight_bit`.
 
     Returns:
         `out`.
 
     Raises:
-        UserError: there is nothing to read there.
+        UserError: there are no images at the path.
     """
     source = open_source(path, size=SHEET_SIDE, root=root, bits=bits)
     if source.labels is None:
@@ -254,7 +254,7 @@ def _spread(indices: np.ndarray, count: int) -> np.ndarray:
 
 
 def _with_names(sheet: Image.Image, names: tuple[str, ...]) -> Image.Image:
-    """The sheet with a name to the left of each row."""
+    """Adds a name to the left of each row."""
     wide = Image.new("RGB", (sheet.width + SHEET_MARGIN, sheet.height), "white")
     wide.paste(sheet, (SHEET_MARGIN, 0))
     pen, font = ImageDraw.Draw(wide), ImageFont.load_default(16)

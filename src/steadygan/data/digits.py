@@ -1,4 +1,4 @@
-"""The embedded data: handwritten digits, alone and stacked into 1,000 modes.
+"""The embedded data: handwritten digits, single and stacked into 1,000 modes.
 
 `digits.npz` holds the 1,797 8×8 digits in 17 grey levels that scikit-learn ships as `load_digits`: E. Alpaydin and
 C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998 (test part), CC BY 4.0.
@@ -38,7 +38,7 @@ def digits(size: int = 32) -> tuple[np.ndarray, np.ndarray]:
 
     Returns images (1797, 1, size, size) uint8, 0 = background, and labels (1797,) int64 in 0..9.
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998 (test part).
-    Raises UserError where they would not fit in memory.
+    Raises UserError if they do not fit in memory.
     """
     _check(1, DIGITS, size)
     images, labels = _digits(size)
@@ -50,7 +50,7 @@ def stacked_digits(size: int = 32, count: int = STACKED_IMAGES, seed: int = 0) -
 
     After Stacked MNIST (Metz et al., Unrolled GANs, ICLR 2017, §3.3.1), with the embedded digits.
     Returns images (count, 3, size, size) uint8 and modes (count,) int64 in 0..999, where mode = 100·R + 10·G + B.
-    Raises UserError where they would not fit in memory.
+    Raises UserError if they do not fit in memory.
     """
     _check(3, count, size)
     images, labels = _digits(size)

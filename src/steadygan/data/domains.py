@@ -1,4 +1,4 @@
-"""The two domains of a translation: layouts on disk and their sources."""
+"""The two domains of a translation: layouts on disk and image sources."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ LAYOUTS = """
 
 @dataclass(frozen=True, eq=False)
 class Domain(Source):
-    """One domain's images: whole files, or one half of files that show a pair side by side.
+    """One domain's images: whole files, or halves of files that show a pair side by side.
 
-    fit: what makes an image square: its centre is cut out ("crop"), or all of it is scaled ("squash").
+    fit: how images become square: "crop" the centre, or "squash" the whole image.
     """
 
     half: Half | None = None
@@ -71,7 +71,7 @@ def _half(image: Image.Image, half: Half) -> Image.Image:
 
 
 def square(image: Image.Image, *, size: int, channels: int, fit: Fit, bits: int | None = None) -> np.ndarray:
-    """An image as a square; Lanczos shrinks, bicubic enlarges.
+    """Makes an image square; Lanczos shrinks, bicubic enlarges.
 
     Args:
         image: of any size and Pillow mode.
@@ -94,7 +94,7 @@ def square(image: Image.Image, *, size: int, channels: int, fit: Fit, bits: int 
 
 @dataclass(frozen=True, eq=False)
 class Whole(Source):
-    """Images as they are, of any size, to be translated."""
+    """Images of any size, to be translated uncropped."""
 
     def read(self, index: int, *, crop: bool = False) -> np.ndarray:
         """Image `index` as (channels, H, W) uint8. Raises UnreadableImage if it cannot be decoded."""
@@ -107,9 +107,9 @@ class Whole(Source):
 
 
 def open_whole(path: Path, *, channels: int) -> Whole:
-    """The images of a folder or zip, in order, or one image by its path, each of its own size.
+    """Opens the images of a folder or zip, in order, or a single image file, at their own sizes.
 
-    Raises UserError when there are none.
+    Raises UserError if there are none.
     """
     one = path.is_file() and path.suffix.lower() in EXTENSIONS
     files = open_container(str(path.parent if one else path))
@@ -121,7 +121,7 @@ def open_whole(path: Path, *, channels: int) -> Whole:
 
 
 class Layout(NamedTuple):
-    """Where the images of A and B are: file names, in order, and which half of them, if they show both."""
+    """The file names of A's and B's images, in order, and the half to use if files show both."""
 
     a: tuple[str, ...]
     b: tuple[str, ...]
@@ -129,7 +129,7 @@ class Layout(NamedTuple):
 
 
 class DomainSources(NamedTuple):
-    """The sources of one split. aligned: A's image i and B's image i belong together."""
+    """The sources of one split. aligned: A's image i and B's image i form a pair."""
 
     a: Domain
     b: Domain
@@ -146,11 +146,11 @@ def open_domains(
     load_size: int = 0,
     bits: int | None = None,
 ) -> dict[str, DomainSources]:
-    """The domains in a folder or zip: "train", and "test" where there is one (else `val`).
+    """Opens the domains in a folder or zip, by split: "train", and "test" if there is one (else `val`).
 
     Layouts: `trainA trainB testA testB`, `train/A train/B test/A test/B`, `A/train A/test B/train B/test`, `A B`, or
-    files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and
-    B belong together when they have one name (the ending may differ).
+    files twice as wide as high, with A on the left and B on the right, in `train test` or at the top. Files of A and B
+    with the same name form a pair; suffixes may differ.
 
     Args:
         path: a folder or zip.
@@ -158,14 +158,14 @@ def open_domains(
         channels: 1 or 3; None: 1 if the first images of both domains are greyscale, else 3.
         paired: whether each training image needs its partner in the other domain.
         fit: crop the centre square, or squash the whole image into a square.
-        load_size: side of training images in pixels, to be cut to `size` later; 0: `size`.
+        load_size: side of loaded training images in pixels, randomly cropped to `size`; 0: `size`.
         bits: see `decoding.eight_bit`.
 
     Returns:
         The sources of A and B, by split.
 
     Raises:
-        UserError: nothing of the kind is there, or `paired` and a training image has no partner.
+        UserError: there are no two domains, or `paired` is set and a training image has no partner.
     """
     files = open_container(path)
     layouts = _find(image_names(files))
@@ -205,7 +205,7 @@ def open_domains(
 
 
 def find_domains(files: Container) -> dict[str, tuple[int, int, bool]]:
-    """How many images of A and of B there are, and whether they belong together, by split; empty without domains."""
+    """The numbers of images of A and B and whether they are paired, by split; empty without domains."""
     layouts = _find(image_names(files))
     if "train" not in layouts or _unhalved(files, layouts) is not None:
         return {}
@@ -217,10 +217,10 @@ def _aligned(layout: Layout) -> bool:
 
 
 def _find(names: Sequence[str]) -> dict[str, Layout]:
-    """The layout of each split among image names."""
+    """Finds the layout of each split among image names."""
     if not names:
         return {}
-    # One folder around everything is packaging; a lone `train/` or `trainA/` is not.
+    # Ignore one folder around everything, except `train/` or `trainA/`.
     top = posixpath.commonpath([posixpath.dirname(name) for name in names])
     if re.fullmatch("(train|test|val)?[ab]?", posixpath.basename(top).lower()):
         top = posixpath.dirname(top)
@@ -238,7 +238,7 @@ def _find(names: Sequence[str]) -> dict[str, Layout]:
                     layouts.setdefault(part, Layout(inside(a), inside(b), False))
             if both := inside(parent, deep=False):
                 layouts.setdefault(part, Layout(both, both, True))
-    # A folder of test images in one domain alone says that the other is not split as it is: nothing to train on yet.
+    # With test images in one domain only, the other domain is not split yet: there is nothing to train on.
     split = any(inside(f"{domain}/{part}") for domain in "ab" for part in SPLITS)
     if not layouts and not split and inside("a") and inside("b"):
         layouts["train"] = Layout(inside("a"), inside("b"), False)
@@ -248,7 +248,7 @@ def _find(names: Sequence[str]) -> dict[str, Layout]:
 
 
 def _check_halves(files: Container, layouts: dict[str, Layout], path: str) -> None:
-    """Raises UserError for images that are to be halved, most of which are not twice as wide as high."""
+    """Raises UserError if images are to be halved but most are not twice as wide as high."""
     if (wrong := _unhalved(files, layouts)) is not None:
         name, (width, height) = wrong
         if not width:
@@ -260,13 +260,13 @@ def _check_halves(files: Container, layouts: dict[str, Layout], path: str) -> No
 
 
 def _unhalved(files: Container, layouts: dict[str, Layout]) -> tuple[str, tuple[int, int]] | None:
-    """An image that is to be halved, where most are not twice as wide as high, and its size."""
+    """An image and its size, as an example, if most of those to be halved are not twice as wide as high."""
     for layout in layouts.values():
         if not layout.side_by_side:
             continue
         sizes = {}
         for name in layout.a[:PROBED_SHAPES]:
-            with contextlib.suppress(Exception):  # Damaged files are counted and named when the images are loaded.
+            with contextlib.suppress(Exception):  # Loading counts and names damaged files.
                 sizes[name] = files.image(name).size
         wrong = [name for name, (width, height) in sizes.items() if width != 2 * height]
         if not sizes:

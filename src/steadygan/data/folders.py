@@ -1,4 +1,4 @@
-"""What the folders of images say of them: the part of a data set they belong to, and their class."""
+"""Derives splits and classes from folder names."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OTHERS = "val", "valid", "validation", "test", "testing", "dev", "eval", "testse
 
 
 class Split(NamedTuple):
-    """The images of the training part, and of the parts next to it.
+    """The training split of a data set, and its other splits.
 
     Attributes:
-        training: the training part's folders, each with its images; below classes as in `*/train`.
-        others: the other parts' folders, each with how many images it has.
-        classes: the path of each training image that is left for its class, without the names of the parts.
+        training: the training split's folders, each with its images; `*/train` if they are below class folders.
+        others: the other splits' folders, each with its number of images.
+        classes: the path of each training image without split names, from which classes are derived.
     """
 
     training: dict[str, tuple[str, ...]]
@@ -27,9 +27,10 @@ class Split(NamedTuple):
 
 
 def find_split(images: Sequence[str]) -> Split | None:
-    """The parts of a data set: `train/` next to `val/` or `test/`, at the top or in each class; None without any.
+    """Finds splits: `train/` next to `val/` or `test/`, at the top level or in each class folder; None if there are
+    none.
 
-    A folder may say more than its part, if both parts say it: `train2017`, `test_images`, `cat_train`, `trainA`.
+    Folder names may have affixes, if those of both splits match: `train2017`, `test_images`, `cat_train`, `trainA`.
     """
     if not images:
         return None
@@ -41,7 +42,7 @@ def find_split(images: Sequence[str]) -> Split | None:
         training = {folder: rest for folder, (part, rest) in spelled.items() if part in TRAINING}
         others = {folder: rest for folder, (part, rest) in spelled.items() if part in OTHERS}
         kept = {name for name, folder in at.items() if folder in training}
-        # At the top, one folder of training images leaves the rest out, whatever it is called.
+        # At the top level, one training folder excludes all others, whatever their names.
         whole = len(training) + len(others) == len(spelled) or (depth == 0 and len(training) == 1)
         if not kept or not others or not whole or not set(others.values()) <= set(training.values()):
             continue
@@ -60,7 +61,7 @@ def find_split(images: Sequence[str]) -> Split | None:
 
 
 def _part(folder: str) -> tuple[str, str]:
-    """The word for a part in a folder's name and what else it says: ("val", "2017") of `val2017`; else ("", name)."""
+    """Separates a folder's name into split and affix: ("val", "2017") for `val2017`; else ("", name)."""
     domain = re.fullmatch("(train|test|val)([AB])", folder)
     words = [domain[1], domain[2]] if domain else re.split("([^A-Za-z]+)", folder)
     places = [place for place, word in enumerate(words) if word.lower() in TRAINING + OTHERS]
@@ -71,9 +72,9 @@ def _part(folder: str) -> tuple[str, str]:
 
 
 def inner_paths(paths: Sequence[str]) -> dict[str, str]:
-    """Each folder's path without what all of them begin and end with: `cat` of `set/cat/images`.
+    """Strips common leading and trailing folders from paths: `cat` from `set/cat/images`.
 
-    One folder around everything, or in each of them, is packaging and no class.
+    A folder around everything, or inside every folder, is not a class.
     """
     parts = {path: path.split("/") if path else [] for path in set(paths)}
     depth = min(map(len, parts.values()))

@@ -1,4 +1,4 @@
-"""How much memory this machine has left, and what would not fit into it."""
+"""Free memory of this machine, and checks against it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from steadygan.errors import UserError
 
 ASSUMED_FREE_BYTES = 8 << 30
-"""Where the system does not tell."""
+"""Assumed if the system does not report it."""
 
 
 def free_bytes() -> int:
-    """Bytes of the machine's memory that may be taken; only Linux tells, elsewhere it is assumed."""
+    """Available memory in bytes, as reported by Linux; elsewhere a constant is assumed."""
     meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
     if not meminfo.exists():
         return ASSUMED_FREE_BYTES
@@ -22,16 +22,16 @@ def free_bytes() -> int:
 
 
 def check_room(needed: int, what: str, remedy: str, free: int | None = None) -> None:
-    """Checks that something fits into memory.
+    """Checks that an allocation fits into memory.
 
     Args:
-        needed: bytes that it takes.
-        what: its name, for the message.
+        needed: size in bytes.
+        what: the object's name, for the message.
         remedy: what to do instead, for the message.
-        free: bytes that are free; None: in the machine's memory.
+        free: free bytes; None: of the machine's memory.
 
     Raises:
-        UserError: it does not fit; the message has both figures.
+        UserError: it does not fit; the message gives both sizes.
     """
     free = free_bytes() if free is None else free
     if needed > free:

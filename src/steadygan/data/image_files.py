@@ -1,4 +1,4 @@
-"""Which files are images: by their endings, and files without one by their first bytes."""
+"""Recognises image files by suffix, and files without a suffix by their first bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from steadygan.data.containers.base import EXTENSIONS, Container, image_format
 
 UNSEEN = ("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found")
-"""Folders that systems and storage devices make: their images are thumbnails, bins and earlier states."""
+"""Folders created by systems and storage devices; their images are thumbnails, deleted files or old versions."""
 ARCHIVES = (
     ".zip",
     ".tar",
@@ -26,26 +26,26 @@ ARCHIVES = (
 
 
 def image_names(files: Container) -> list[str]:
-    """The visible images of a container by their names, sorted."""
+    """Sorted names of the visible images of a container."""
     return images_among(files, sorted(name for name in files.names() if not hidden(name)))
 
 
 def images_among(files: Container, names: Sequence[str]) -> list[str]:
-    """Those of the files `names` that are images, in their order."""
+    """Filters `names` for images; keeps the order."""
     return [name for name in names if name.lower().endswith(EXTENSIONS) or (_bare(name) and kind(files, name))]
 
 
 def hidden(name: str) -> bool:
-    """Whether a file is one that people do not see."""
-    # Finder's zips hold an undecodable "__MACOSX/._x.jpg" for every x.jpg, Synology's folders thumbnails of each.
+    """Whether a file is hidden or belongs to the system."""
+    # Finder's zips contain an undecodable "__MACOSX/._x.jpg" for every x.jpg; Synology adds thumbnails.
     return any(part.startswith(".") or part.lower() in UNSEEN for part in name.split("/"))
 
 
 def kind(files: Container, name: str) -> str | None:
-    """The format of an image file by its first bytes; None for any other file."""
+    """The format of an image file by its first bytes; None for other files."""
     try:
         return image_format(files.head(name))
-    except Exception:  # Containers raise nearly anything on damaged bytes.
+    except Exception:  # Containers can raise any exception on damaged bytes.
         return None
 
 

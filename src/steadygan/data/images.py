@@ -1,4 +1,4 @@
-"""Decoded images: a set on a device or in a memory-mapped cache."""
+"""Image sets: decoded on a device, memory-mapped, or decoded on the fly."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ CHUNK = 256
 class ImageSet:
     """Images with labels, by index, on a device. Made by `load_images`.
 
-    Streamed images come from a memory-mapped file, or are decoded at each use. `labels` is (N,) int64 on the device, or
+    Streamed images come from a memory-mapped file or are decoded at each use. `labels` is (N,) int64 on the device, or
     None.
 
     Args:
-        source: where the images are.
-        indices: (N,) the images' numbers in `source`.
-        pixels: (N, C, H, W) uint8 on the device; None when streamed.
-        mapped: the memory-mapped file of all images of the source, if there is one.
-        device: where batches are wanted.
-        skipped: names of the images that could not be read, which have no index.
-        fingerprint: of the content, the same wherever it lies.
+        source: the images.
+        indices: (N,) indices into `source`.
+        pixels: (N, C, H, W) uint8 on the device; None if streamed.
+        mapped: the memory-mapped file of all images of the source, if any.
+        device: the device of batches.
+        skipped: names of unreadable images, which have no index.
+        fingerprint: hash of the content, independent of its place.
         threads: decoding threads.
     """
 
@@ -68,12 +68,12 @@ class ImageSet:
 
     @property
     def streamed(self) -> bool:
-        """Whether images come from disk at each use rather than from memory."""
+        """Whether images are read from disk at each use."""
         return self.pixels is None
 
     @property
     def place(self) -> str:
-        """Where the images are, in words."""
+        """Description of where the images are kept."""
         if self.pixels is not None:
             return f"in memory ({self.device})"
         return "decoded at each use" if self.mapped is None else "in a memory-mapped file"
@@ -86,7 +86,7 @@ class ImageSet:
         return self.gather(self.submit(indices))
 
     def submit(self, indices: Tensor) -> list[Future[Tensor]]:
-        """Streamed sets only: starts reading in the background, for `gather` to wait for."""
+        """Streamed sets only: starts reading in the background; `gather` waits for the result."""
         assert self._pool is not None
         numbers = self.indices[indices.cpu().numpy()]
         if self.mapped is not None:
@@ -94,7 +94,7 @@ class ImageSet:
         return [self._pool.submit(self._read, part) for part in np.array_split(numbers, self._threads) if len(part)]
 
     def gather(self, parts: Sequence[Future[Tensor]]) -> Tensor:
-        """The batch that `submit` started: (B, C, H, W) uint8 on the device."""
+        """The batch started by `submit`: (B, C, H, W) uint8 on the device."""
         read = [part.result() for part in parts]
         if not read:
             read = [torch.empty((0, self.channels, self.size, self.size), dtype=torch.uint8)]
@@ -107,7 +107,7 @@ class ImageSet:
         return torch.from_numpy(np.stack([self.source.read(index) for index in indices]))
 
     def close(self) -> None:
-        """Ends the reading threads of a streamed set."""
+        """Stops the reading threads of a streamed set."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
@@ -124,34 +124,34 @@ def load_images(
     progress: Callable[[int, int], None] | None = None,
     threads: int = THREADS,
 ) -> ImageSet:
-    """The images of `source` at `indices`, in that order, without those that cannot be read.
+    """Loads the images of `source` at `indices`, in that order, without unreadable ones.
 
-    Every image is read once here, so that the order of the stream never depends on a damaged file met later, and what
-    is trained on is what the fingerprint says. Images whose bytes exceed `memory_limit` are streamed.
+    Every image is read once here, so that a damaged file cannot change the order of the stream later, and the
+    fingerprint covers exactly the training images. Sets larger than `memory_limit` are streamed.
 
     Args:
-        source: where the images are, and their size.
-        indices: (N,) the numbers of images of the source.
-        device: where batches are wanted; images within the limit lie there.
-        memory_limit: bytes of uint8 pixels that may lie on the device; None: a quarter of its free memory.
-        cache: folder for a memory-mapped file of all images of the source, made at the first use; None: streamed images
-            are decoded at each use.
-        max_unreadable: the share of images, from 0 to 1, that may be unreadable.
-        total: images of which that is the share; None: as many as `indices`.
-        progress: called with (done, all) meanwhile.
+        source: the images, with their size.
+        indices: (N,) indices into the source.
+        device: the device of batches, which holds images within the limit.
+        memory_limit: maximum bytes of uint8 pixels on the device; None: a quarter of its free memory.
+        cache: folder for a memory-mapped file of all images of the source, created at first use; None: decode streamed
+            images at each use.
+        max_unreadable: fraction of images, in [0, 1], that may be unreadable.
+        total: number of images to which that fraction refers; None: that of `indices`.
+        progress: called with (done, total).
         threads: decoding threads.
 
     Returns:
-        The set, uint8 (N, C, H, W) by index; `skipped` names what is missing.
+        The image set; `skipped` names the unreadable images.
 
     Raises:
-        UserError: more images are unreadable than allowed, or the disk has no room for the cache.
+        UserError: more images are unreadable than allowed, or the disk is too small for the cache.
     """
     device, indices = torch.device(device), np.asarray(indices, np.int64)
     total = len(indices) if total is None else total
     shape = (len(indices), source.channels, source.size, source.size)
     if memory_limit is None:
-        # Processes that torchrun started on one machine share its memory.
+        # Processes of torchrun on one machine share its memory.
         sharers = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         memory_limit = free_memory(device) // 4 // sharers
     resident = math.prod(shape) <= memory_limit
@@ -177,7 +177,7 @@ def load_images(
         except DamagedCache as damage:
             remove_cache(stored)
             if attempt:
-                raise UserError(f"{cache} does not keep what is written to it ({damage}): check the disk") from None
+                raise UserError(f"{cache} returns other bytes than were written ({damage}): check the disk") from None
     raise AssertionError
 
 
@@ -197,7 +197,7 @@ def _gather(
     threads: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
-    """Reads all images once, in chunks, into `pixels` if they are to be in memory, and takes their fingerprint."""
+    """Reads all images once, in chunks, into `pixels` unless streamed, and computes their fingerprint."""
     kept: list[int] = []
     failures: list[UnreadableImage] = []
 
@@ -216,7 +216,7 @@ def _gather(
             if progress is not None:
                 progress(start + len(chunk), len(indices))
 
-    # `kept` is complete when the last image has been hashed, which is when the labels are asked for.
+    # `fingerprint` reads the labels after the last image, when `kept` is complete.
     labels = None if source.labels is None else (source.labels[index] for index in kept)
     content = fingerprint(readable(), labels)
     return ImageSet(
@@ -239,7 +239,7 @@ def _decode(source: Source, pool: ThreadPoolExecutor, threads: int, indices: np.
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that new tensors on `device` may take; on the CPU only Linux tells, elsewhere it is assumed."""
+    """Free memory for new tensors on `device`, in bytes; on CPUs known on Linux only, assumed elsewhere."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return free_bytes()

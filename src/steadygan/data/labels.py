@@ -1,4 +1,4 @@
-"""Class labels as people write them: dataset.json, labels.csv, WebDataset's .cls and .json."""
+"""Reads class labels from dataset.json, labels.csv, and WebDataset's .cls and .json files."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from steadygan.errors import UserError
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
-"""Names of a table's column of files, the first of which that is there counts."""
+"""Accepted names of a table's file column; the first one present is used."""
 MANIFEST_FORM = (
     'expected {"labels": [["file name", class number], …] or null, "classes": ["name", …] (optional)}, with class '
     "numbers from 0 and every file named once"
 )
 
 IMAGE_BYTES, SPARE_BYTES, OWN_BYTES = 1 << 11, 1 << 20, 1 << 16
-"""Limits of label files: bytes for each image of a file for all, what it may have besides, and bytes of an image's own
-file. Parsed into objects they take many times as much."""
+"""Limits of label files in bytes: per image of a common file, plus a constant, and for an image's own file. Parsed
+objects take many times as much."""
 
 Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
@@ -36,7 +36,7 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
 
     Args:
         files: the container.
-        name: of the manifest in it.
+        name: the manifest's name in it.
         images: names of the images, in order.
         where: the container's path, for messages.
     """
@@ -47,7 +47,7 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
         raise UserError(f"{where} is invalid: {place}: {error.msg[:1].lower()}{error.msg[1:]}") from None
     except RecursionError:
         raise UserError(f"{where} is invalid: it is nested too deep") from None
-    except ValueError as error:  # a number of thousands of digits
+    except ValueError as error:  # a number with thousands of digits
         raise UserError(f"{where} is invalid: {error}") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{where} is invalid: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
@@ -75,11 +75,11 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
 def table_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
     """Reads a CSV with the columns `file` (or one of FILE_COLUMNS) and `label`.
 
-    Paths are relative to the CSV's folder; their endings may be left out where they are clear.
+    Paths are relative to the CSV's folder; suffixes may be omitted if unambiguous.
 
     Args:
         files: the container.
-        name: of the CSV in it.
+        name: the CSV's name in it.
         images: names of the images, in order.
         where: the container's path, for messages.
     """
@@ -111,14 +111,14 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
 
 
 def labels_table(labels: Mapping[str, str | None]) -> str:
-    """The text of a labels.csv, as `table_labels` reads it."""
+    """Formats a labels.csv that `table_labels` can read."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("file", "label"), *labels.items()])
     return text.getvalue()
 
 
 def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
-    """Where a table's columns `file` and `label` are. Raises UserError, saying what is there instead."""
+    """The indices of a table's columns `file` and `label`. Raises UserError, naming the columns found."""
     wanted = "expected a first line `file,label`"
     if not any(header):
         raise UserError(f"{where} is invalid: line 1 is empty; {wanted}")
@@ -141,7 +141,8 @@ def _columns(header: Sequence[str], where: str) -> tuple[int, int]:
 
 
 def _text(files: Container, name: str, where: str, images: int) -> str:
-    """A text file of a container, about so many images. Raises UserError with line and column where it is not UTF-8."""
+    """Reads a text file about so many images from a container. Raises UserError with line and column if it is not
+    UTF-8."""
     try:
         data = files.read(name)
     except Exception as error:  # Containers raise nearly anything on damaged bytes.
@@ -168,13 +169,13 @@ def _kind(value: Any) -> str:
 
 
 def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, otherwise: str) -> list[Any]:
-    """The labels in the order of `images`, which must be the very files that are labelled."""
+    """The labels in the order of `images`. Raises UserError unless exactly these files are labelled."""
     if missing := sorted(labels.keys() - set(images)):
         labels = _with_endings(labels, images)
         missing = sorted(labels.keys() - set(images))
     if missing:
         raise UserError(
-            f"{where} names {len(missing)} files that are not there or are no images, such as {missing[0]}"
+            f"{where} names {len(missing)} files that do not exist or are not images, such as {missing[0]}"
             f"{_like(missing[0], images)}: add the files or remove their lines"
         )
     if unlabelled := sorted(set(images) - labels.keys()):
@@ -186,7 +187,7 @@ def _matched(labels: Mapping[str, Any], images: Sequence[str], where: str, other
 
 
 def _with_endings(labels: Mapping[str, Any], images: Sequence[str]) -> Mapping[str, Any]:
-    """The labels by the files that their names mean, if each means one: endings may lack, ü has two spellings."""
+    """Labels by file, if each name matches one file: suffixes may be missing, and ü has two encodings."""
     meant: dict[str, str] = {}
     for image in images:
         stem = _composed(posixpath.splitext(image)[0])
@@ -203,20 +204,20 @@ def _composed(name: str) -> str:
 
 
 def _like(missing: str, images: Sequence[str]) -> str:
-    """A hint at the image that a name which is none may mean."""
+    """A hint at an existing image with a similar name."""
     base = posixpath.basename(missing).casefold()
     like = next((image for image in images if posixpath.basename(image).casefold() == base), None)
-    return "" if like is None else f" (it has {like}; names are relative to the table, capitals count)"
+    return "" if like is None else f" (it has {like}; names are relative to the table and case-sensitive)"
 
 
 def key(name: str) -> str:
-    """The key by which WebDataset groups files of one sample: the name up to its first dot."""
+    """WebDataset's key of a sample: the file name up to its first dot."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 
 
 def sidecars(files: Container, visible: Sequence[str], images: Sequence[str]) -> dict[str, str]:
-    """WebDataset's label files by their samples' keys: `.cls`, or `.json` that have a label; empty without any."""
+    """WebDataset's label files by sample key: `.cls`, or `.json` with a label; empty if there are none."""
     keys = {key(image) for image in images}
     for ending in (".cls", ".json"):
         found = {key(name): name for name in visible if name.endswith(ending) and key(name) in keys}
@@ -228,7 +229,7 @@ def sidecars(files: Container, visible: Sequence[str], images: Sequence[str]) ->
 
 
 def sidecar_images(images: Sequence[str], where: str) -> tuple[str, ...]:
-    """One image for each sample: KEY.png rather than KEY.mask.png. Raises UserError where that does not decide."""
+    """One image per sample: KEY.png rather than KEY.mask.png. Raises UserError if that is ambiguous."""
     samples: dict[str, list[str]] = {}
     for image in images:
         samples.setdefault(key(image), []).append(image)
@@ -244,11 +245,11 @@ def sidecar_images(images: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def sidecar_labels(files: Container, found: Mapping[str, str], images: Sequence[str], where: str) -> Labels:
-    """The labels that each image's own file gives.
+    """Reads labels from each image's own label file.
 
     Args:
         files: the container.
-        found: names of label files, by `key` of their images.
+        found: names of label files by the `key` of their images.
         images: names of the images, in order.
         where: the container's path, for messages.
     """

@@ -1,4 +1,4 @@
-"""Which files of a container are images, in which order, and which classes they belong to."""
+"""Lists the images of a container, in order, with their classes."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ OTHER_IMAGES: tuple[str, ...] = (
     ".cr2",
 )
 OTHER_IMAGES += (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".raw", ".npy")
-"""Endings of images that are not read."""
+"""Suffixes of unsupported image formats."""
 TABLES = (".csv", ".tsv", ".jsonl")
 STRAYS = 0.1
-"""Up to this share of images outside class folders are strays; with more, the folders are not classes."""
+"""Up to this fraction of images outside class folders is skipped; with more, folders are not classes."""
 NAMED = 5
 
 
@@ -48,7 +48,7 @@ def list_images(files: Container, path: str) -> Listing:
     """The images of a container, sorted by name, and their labels.
 
     Labels come from `dataset.json`, else `labels.csv`, else WebDataset's `.cls` or `.json` next to the images, else
-    class folders, if every image lies exactly one folder down and there are at least two. Raises UserError.
+    from class folders, if there are at least two and every image is exactly one level down. Raises UserError.
     """
     known = files.listing()
     if known is not None:
@@ -70,14 +70,14 @@ def list_images(files: Container, path: str) -> Listing:
         raise UserError(_nothing(files, visible, others, archives, f"{path} ({len(everything)} other files)"))
     if archives:
         warnings.warn(
-            f"{path}: what lies in archives beside or below the images is not read, {_some(archives)}: unpack them, or "
+            f"{path}: archives next to or below the images are not read, {_some(archives)}: unpack them, or "
             "move them away",
             stacklevel=2,
         )
     if others:
         warnings.warn(
             f"{path}: {len(others)} images are skipped and {len(images)} are used, as their formats are not "
-            f"read, {_some(others)}: convert them to PNG or JPEG",
+            f"supported, {_some(others)}: convert them to PNG or JPEG",
             stacklevel=2,
         )
     images, folders = _training_part(images, path)
@@ -99,12 +99,12 @@ def list_images(files: Container, path: str) -> Listing:
 def _nothing(
     files: Container, visible: Sequence[str], others: Sequence[str], archives: Sequence[str], where: str
 ) -> str:
-    """The message about a place without images that names what is there instead."""
+    """The message for a path without images; names what it contains instead."""
     if others:
-        unread = f"{len(others)} of them images of kinds that are not read, {_some(others)}"
+        unread = f"{len(others)} of them images of unsupported formats, {_some(others)}"
         return f"there are no images in {where}, {unread}: convert them to PNG"
     if archives:
-        return f"there are no images in {where}: its archives are not looked into, {_some(archives)}: give one of them"
+        return f"there are no images in {where}: archives inside are not read, {_some(archives)}: give one of them"
     named = next((name for name in visible[:NAMED] if kind(files, name)), None)
     if named is not None:
         return f"there are no images in {where}, but {named} is a {kind(files, named)}: name such files with its ending"
@@ -112,7 +112,7 @@ def _nothing(
 
 
 def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, path: str) -> str | None:
-    """The file of that name with images next to it or below it."""
+    """The file of that name closest to the top level with images next to it or below it."""
     found = sorted((name for name in visible if posixpath.basename(name) == file), key=lambda name: name.count("/"))
     found = [name for name in found if any(image.startswith(name.removesuffix(file)) for image in images)]
     if len(found) > 1 and found[0].count("/") == found[1].count("/"):
@@ -121,7 +121,7 @@ def _nearest_to_root(visible: Sequence[str], images: Sequence[str], file: str, p
 
 
 def _training_part(images: tuple[str, ...], path: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The images of train/ where there are val/ or test/ next to it, else all; and what is left of their folders."""
+    """The images of train/ if val/ or test/ is next to it, else all; and their folders below that."""
     found = find_split(images)
     if found is None:
         return images, {name: posixpath.dirname(name) for name in images}
@@ -147,7 +147,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _by_folders(folders: Mapping[str, str], ignored: int, path: str) -> Listing:
-    """Images by their folders, each of which is a class if every image lies one folder down."""
+    """Images by folder; folders are classes if every image is exactly one level down."""
     images = tuple(folders)
     inner = inner_paths(tuple(folders.values()))
     classes = tuple(sorted(inner.values()))

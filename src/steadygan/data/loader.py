@@ -1,4 +1,4 @@
-"""Batches in an order that depends on the seed alone."""
+"""Batches in an order determined by the seed alone."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def _shuffle(seed: int, size: int, device: torch.device, epoch: int) -> tuple[Te
 
 
 class Loader:
-    """An endless stream of shuffled epochs in global batches, of which each rank takes its share.
+    """An endless stream of shuffled epochs in global batches; each rank gets its part of a batch.
 
     Sample number p of the stream is permutation(epoch = p // N)[p % N]; order and flips are functions of (seed, p, N)
-    alone, so `position` is all there is to save, and neither world size nor batch size changes them. A streamed set
-    is read a few batches ahead; an error in a reading thread is raised by the `next()` that needs the image.
+    alone, so `position` is the whole state, and neither world size nor batch size changes them. Streamed sets are read
+    a few batches ahead; an error in a reading thread is raised by the `next()` that needs the image.
 
     Args:
-        images: the set.
-        batch_size: images of a global batch, over all ranks.
-        seed: of order and flips.
+        images: the image set.
+        batch_size: images per global batch, over all ranks.
+        seed: seed of order and flips.
         flip: mirror each image left–right with probability ½.
         rank: this process's number, from 0.
         world_size: number of processes.
-        parts: equal consecutive micro-batches of a batch, of each of which a rank takes its contiguous slice: those
-            of all ranks together are those of one process alone.
+        parts: number of equal, consecutive micro-batches per batch. A rank takes a contiguous slice of each, so that
+            all ranks together have the micro-batches of a single process.
 
     Raises:
         UserError: a batch is larger than the set, or not divisible by `world_size` and `parts`.
@@ -67,7 +67,7 @@ class Loader:
             )
         self.images, self.batch_size, self.seed, self.flip = images, batch_size, seed, flip
         self.rank, self.world_size, self.parts, self.position = rank, world_size, parts, 0
-        # Decoding threads need the order on the CPU; otherwise it is on the device and a step copies nothing.
+        # Decoding threads need the order on the CPU; otherwise it stays on the device to avoid copies.
         device = torch.device("cpu") if images.streamed else images.device
         self._epoch = lru_cache(maxsize=2)(partial(_shuffle, seed, len(images), device))
         self._ahead: deque[tuple[Tensor, Tensor, list[Future[Tensor]]]] = deque()
@@ -92,7 +92,7 @@ class Loader:
         return to_float(x_nchw), None if images.labels is None else images.labels.index_select(0, indices)
 
     def batch(self) -> Batch:
-        """`next()` by the name of its domain, of which there is one."""
+        """`next()` by domain name; there is one domain."""
         return {"x": self.next()}
 
     def _draw(self, position: int) -> tuple[Tensor, Tensor]:
@@ -110,11 +110,11 @@ class Loader:
         return torch.cat(indices), torch.cat(flips)
 
     def state_dict(self) -> dict[str, int]:
-        """`position` is the number of the next global batch's first sample."""
+        """`position` is the stream index of the next global batch's first sample."""
         return {"position": self.position, "seed": self.seed, "size": len(self.images)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resumes exactly where `state` was taken. Raises UserError if this is another order of images."""
+        """Restores `state` exactly. Raises UserError if the order of images differs."""
         for key, what, now in (("size", "number of images", len(self.images)), ("seed", "seed", self.seed)):
             if state[key] != now:
                 raise UserError(
@@ -125,7 +125,7 @@ class Loader:
         self.position = state["position"]
 
     def close(self) -> None:
-        """Drops prefetched images and waits for those being decoded; `next()` would start again."""
+        """Drops prefetched images and waits for those being decoded; `next()` restarts prefetching."""
         while self._ahead:
             for part in self._ahead.popleft()[2]:
                 if not part.cancel():

@@ -1,4 +1,4 @@
-"""Work by threads, results in order, memory bounded."""
+"""A threaded map with ordered results and bounded memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ R = TypeVar("R")
 
 THREADS = min(16, os.cpu_count() or 1)
 AHEAD = 2
-"""Items begun for each thread before the first result is taken."""
+"""Items submitted per thread ahead of the consumer."""
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> Iterator[R]:
-    """`function` of every item, in the items' order; at most `AHEAD × threads` results wait at any time."""
+    """Yields `function(item)` in the items' order; at most `AHEAD × threads` results are pending at any time."""
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:

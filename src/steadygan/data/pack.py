@@ -1,4 +1,4 @@
-"""`steadygan data pack`: any source as one StyleGAN-style zip."""
+"""`steadygan data pack`: converts any source to one StyleGAN-style zip."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Packed:
-    """The result of packing: images in the zip, and unreadable ones by name and reason."""
+    """The result of packing: number of images in the zip, and unreadable ones by name and reason."""
 
     count: int
     bytes: int
@@ -51,26 +51,25 @@ def pack(
 ) -> Packed:
     """Writes the images of a source into a zip: `00000/img00000000.png` …, `dataset.json` (labels, classes).
 
-    The zip is the same byte for byte however many threads there are and whenever it is made (by one version of
-    Pillow). It is there whole or not at all.
+    The zip is byte-for-byte reproducible for a given version of Pillow, with any number of threads. It is written
+    atomically.
 
     Args:
-        source: where the images are, and their size in pixels.
+        source: the images, with their size in pixels.
         out: the zip to write.
-        crop: `center` cuts the centre square exactly as training would, so that the pack has the pixels and the
-            fingerprint of training on the source; `none` keeps the whole image, its shorter side of the source's
-            size.
+        crop: `center` crops as training does, so that the pack has the pixels and fingerprint of training on the
+            source; `none` keeps the whole image and resizes its shorter side to the source's size.
         format: PNG or lossless WebP.
         force: replace `out` if it exists.
-        max_unreadable: the share of images, from 0 to 1, that may be unreadable; they are left out.
-        progress: called with (done, all) meanwhile.
+        max_unreadable: fraction of images, in [0, 1], that may be unreadable; these are left out.
+        progress: called with (done, total).
         threads: decoding threads.
 
     Returns:
-        How many images and bytes were written, and what was left out.
+        The number of images written, and the unreadable ones.
 
     Raises:
-        UserError: `out` exists, too many images are unreadable, or the size is more than can be read again.
+        UserError: `out` exists, too many images are unreadable, or the images would be too large to be read back.
     """
     if Image.MAX_IMAGE_PIXELS is not None and source.size**2 > Image.MAX_IMAGE_PIXELS:
         largest = math.isqrt(Image.MAX_IMAGE_PIXELS)
@@ -78,7 +77,7 @@ def pack(
             f"images of {source.size} pixels square could not be read again: --size can be {largest} at most"
         )
     if out.exists() and not force:
-        raise UserError(f"{out} exists: choose another name, or --force to replace it")
+        raise UserError(f"{out} exists: choose another name, or replace it with --force")
     failures: list[UnreadableImage] = []
     names: list[str] = []
     kept: list[int] = []

@@ -18,15 +18,15 @@ from steadygan.data.split import split
 
 
 class PairSet:
-    """The images of both domains, by index: what `ImageSet` is for one. Made by `load_domains`.
+    """The images of both domains by index, the counterpart of `ImageSet`. Made by `load_domains`.
 
     Args:
         a: images of domain A.
         b: images of domain B.
-        size: side of the training images in pixels (those held may be larger, to be cut).
-        aligned: whether A's image i and B's image i belong together.
+        size: side of the training images in pixels; stored ones may be larger, for random crops.
+        aligned: whether A's image i and B's image i form a pair.
         part: "train", "heldout" or "test".
-        skipped: names of files that could not be read, which both domains are without.
+        skipped: names of unreadable files, left out in both domains.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class PairSet:
         self.labels = None
 
     def __len__(self) -> int:
-        """How many pairs, or images of the smaller domain."""
+        """The number of pairs, or of images in the smaller domain."""
         return min(len(self.a), len(self.b))
 
     @property
@@ -50,7 +50,7 @@ class PairSet:
         return "pairs" if self.aligned else f"and {max(len(self.a), len(self.b))} images"
 
     def take(self, indices: Tensor | np.ndarray | Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The images of A and B at `indices` (N,): each (N, C, size, size) uint8, the middle of larger ones."""
+        """The images of A and B at `indices` (N,): each (N, C, size, size) uint8; larger ones are centre-cropped."""
         margin = (self.a.size - self.size) // 2
         window = slice(margin, margin + self.size)
         a, b = (domain.take(indices)[:, :, window, window] for domain in (self.a, self.b))
@@ -74,9 +74,9 @@ def load_domains(
     total: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PairSet:
-    """The images of both domains at `indices`, without those that cannot be read.
+    """Loads the images of both domains at `indices`, without unreadable ones.
 
-    If one image of a pair is unreadable, its partner is left out, too.
+    If one image of a pair is unreadable, its partner is left out too.
 
     Args:
         sources: of A and B.
@@ -84,11 +84,11 @@ def load_domains(
         size: side of training images, in pixels.
         paired: whether A's image i and B's image i belong together.
         part: "train", "heldout" or "test".
-        device: where batches are wanted.
+        device: the device of batches.
         cache: see `load_images`.
-        max_unreadable: the share of each domain, from 0 to 1, that may be unreadable.
-        total: images of which that is the share, by "a" and "b"; None: as many as `indices`.
-        progress: called with (done, all) meanwhile.
+        max_unreadable: fraction of each domain, in [0, 1], that may be unreadable.
+        total: number of images to which that fraction refers, by "a" and "b"; None: that of `indices`.
+        progress: called with (done, total).
 
     Raises:
         UserError: more images are unreadable than allowed.
@@ -109,7 +109,7 @@ def load_domains(
 def choose(
     sources: DomainSources, paired: bool, *, heldout: float, fraction: float, seed: int, max_images: int | None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Which images of each domain are trained on and which are held out: one choice of pairs, or one a domain.
+    """Splits each domain into training and held-out images: one split of pairs, or one per domain.
 
     Args:
         sources: of A and B.

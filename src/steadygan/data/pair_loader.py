@@ -15,13 +15,12 @@ from steadygan.data.pair_images import PairSet
 class PairLoader:
     """`Loader` for two domains: the same order, flips and cuts for both images of a pair, independent ones otherwise.
 
-    Where images are larger than the set's `size`, a square of that size is cut out at a uniform place, a function of
-    the seed and the position alone.
+    Images larger than the set's `size` are randomly cropped to it; the crop is a function of seed and position alone.
 
     Args:
-        images: the set.
-        batch_size: pairs of a global batch, over all ranks.
-        seed: of order, flips and cuts.
+        images: the image set.
+        batch_size: pairs per global batch, over all ranks.
+        seed: seed of order, flips and crops.
         flip: mirror each image left–right with probability ½.
         rank: this process's number, from 0.
         world_size: number of processes.
@@ -50,7 +49,7 @@ class PairLoader:
 
     @property
     def position(self) -> int:
-        """The number of the next global batch's first sample."""
+        """The stream index of the next global batch's first sample."""
         return self.loaders["a"].position
 
     def batch(self) -> Batch:
@@ -80,7 +79,7 @@ class PairLoader:
         return {name: loader.state_dict() for name, loader in self.loaders.items()}
 
     def load_state_dict(self, state: Mapping[str, dict[str, int]]) -> None:
-        """Resumes exactly where `state` was taken. Raises UserError if this is another order of images."""
+        """Restores `state` exactly. Raises UserError if the order of images differs."""
         for name, loader in self.loaders.items():
             loader.load_state_dict(state[name])
 

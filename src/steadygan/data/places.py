@@ -1,4 +1,4 @@
-"""Where steadygan keeps the data sets it downloads."""
+"""The folder of downloaded data sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that trains on what lies in a folder or archive, where its layout says more than images alone."""
+"""Proposes a training command for a folder or archive with splits or two domains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from steadygan.errors import command_line
 
 
 def propose(files: Container, path: str) -> dict[str, Any]:
-    """The report of `data info` on a layout of several parts.
+    """The part of `data info` on layouts with splits or domains.
 
     Returns:
-        domains: {split: {a, b, paired}} of the two domains of a translation, with how many images each has; splits:
-        {folder: images} of train/ and the val/ or test/ next to it; command: what to train with, None without either
-        and where the path itself is what to train on.
+        domains: {split: {a, b, paired}}, the numbers of images of a translation's two domains; splits: {folder: images}
+        of train/ and the val/ or test/ next to it; command: the training command, None if there are neither or the path
+        itself can be trained on.
     """
     domains = find_domains(files)
     if domains:

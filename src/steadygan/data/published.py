@@ -1,4 +1,4 @@
-"""Where the images of the published experiments come from, and how to have them in one call."""
+"""The data sets of published experiments, and how to get them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from steadygan.files import make_folder, write_whole
 
 Progress = Callable[[int, int], None]
 TIMEOUT = 60
-"""Seconds without an answer after which a download fails."""
+"""Download timeout in seconds."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class File:
     """One file of a data set.
 
     Attributes:
-        source: what it is made of: a `data.path` by name (torchvision, the Hub), which is packed, or an address
-            (https://…), which is downloaded as it is.
-        images: how many images it has to have.
-        size: side of the packed squares, pixels; None: it is not packed.
+        source: a named `data.path` (torchvision, Hub), which is packed, or a URL (https://…), which is downloaded
+            unchanged.
+        images: the required number of images.
+        size: side of the packed images in pixels; None: not packed.
     """
 
     source: str
@@ -40,14 +40,14 @@ class File:
 
 @dataclass(frozen=True)
 class Published:
-    """A data set as the presets name it: its files by name, and how to get those that no program may fetch."""
+    """A data set as named by presets: its files, and instructions for those that cannot be downloaded automatically."""
 
     files: Mapping[str, File]
     by_hand: str = ""
 
 
 def _imagenet(size: int) -> Published:
-    # The Hub asks for a login and for the consent to ImageNet's terms; its client says so.
+    # The Hub requires a login and consent to ImageNet's terms; its client reports this.
     return Published({f"imagenet{size}.zip": File("hf:ILSVRC/imagenet-1k/train", 1_281_167, size)})
 
 
@@ -88,10 +88,10 @@ SETS: dict[str, Published] = {
 
 
 def find_set(name: str) -> Published:
-    """The data set of a name, or the one that a file of the presets (`data/cifar10_train.zip`) belongs to.
+    """Finds a data set by its name, or by a file that presets name (`data/cifar10_train.zip`).
 
     Raises:
-        UserError: there is none, or its images cannot be fetched; it says who has them.
+        UserError: it is unknown, or cannot be downloaded; the message says where to get it.
     """
     stem = Path(name).name
     known = [key for key, found in SETS.items() if key == name or stem in found.files or Path(stem).stem == key]
@@ -110,19 +110,19 @@ def get(
     root: str | None = None,
     progress: Callable[[str], Progress] = lambda name: lambda done, total: None,
 ) -> Iterator[tuple[Path, int, bool]]:
-    """Fetches and packs the files of a data set that are not in `folder` yet.
+    """Downloads and packs the files of a data set that `folder` lacks.
 
     Args:
         found: the data set.
-        folder: where its files go.
-        root: where torchvision keeps what it downloads (`data.root`).
-        progress: for each file's name what is called with (done, total) meanwhile: images, or bytes of a download.
+        folder: the output folder.
+        root: torchvision's download folder (`data.root`).
+        progress: returns, for a file's name, a callback for (done, total) in images or downloaded bytes.
 
     Yields:
-        (file, images in it, whether it was there already).
+        (file, number of images, whether it existed already).
 
     Raises:
-        UserError: no network, no such data set there any more, or not as many images as it has to have.
+        UserError: the download fails, the data set is gone, or the number of images is wrong.
     """
     make_folder(folder, folder)
     for name, file in found.files.items():
@@ -135,13 +135,13 @@ def get(
         if images != file.images:
             raise UserError(
                 f"{out} has {images:,} images, and the papers' data {file.images:,}: remove it to fetch it again, or "
-                "look whether its source has changed"
+                "check whether its source has changed"
             )
         yield out, images, there
 
 
 def _download(address: str, target: Path, progress: Progress) -> None:
-    """Writes what is at an address into a file."""
+    """Downloads a URL into a file."""
     try:
         with urllib.request.urlopen(address, timeout=TIMEOUT) as answer, target.open("wb") as out:
             total = int(answer.headers.get("Content-Length") or 0)

@@ -1,4 +1,4 @@
-"""From a path to images: the embedded digits or a container's files, decoded, cropped to a square and resized."""
+"""Image sources: the embedded digits or a container's files, decoded, cropped to a square and resized."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from steadygan.errors import UserError
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 PROBED_IMAGES, FULL_RANGE = 64, 0xFFFF
 FEWEST_DARK = 8
-"""Of fewer images of 8 bits, nearly black may be what they are."""
+"""Minimum number of 8-bit images for a warning: fewer may really be dark."""
 GREY_TOLERANCE = 16
-"""By how much the channels of a grey pixel may differ: JPEG rounds."""
+"""Maximum difference between the channels of a grey pixel, as JPEG rounds."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Images in a fixed order, each (channels, size, size) uint8; read from any number of threads at once.
+    """Images in a fixed order, each (channels, size, size) uint8; thread-safe.
 
-    `labels` is (N,) int64, or None where nothing is known. `modes` (N,) int64 is what mode coverage is scored
-    by and is never trained on (stacked-digits). `images` (N, C, H, W) uint8 holds the embedded data; files
-    (`names`) are decoded at each read. `guessed_grey`: nobody asked for one channel, the probed images had it.
-    `ignored` counts the files that are no images. `bits`: of 16-bit and 32-bit images, see `decoding.eight_bit`.
+    `labels` is (N,) int64, or None if unknown. `modes` (N,) int64, of stacked-digits, is for mode coverage only, never
+    for training. `images` (N, C, H, W) uint8 holds embedded data; files (`names`) are decoded at each read.
+    `guessed_grey`: one channel was chosen because the probed images are grey. `ignored` counts files that are not
+    images. `bits`: see `decoding.eight_bit`.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Source:
     def read(self, index: int, *, crop: bool = True) -> np.ndarray:
         """Image `index` as (channels, size, size) uint8. Raises UnreadableImage if it cannot be decoded.
 
-        With `crop` False the whole image, its shorter side of that size.
+        With `crop` False, the whole image, its shorter side resized to `size`.
         """
         if self.images is not None:
             image: np.ndarray = self.images[index]
@@ -71,7 +71,7 @@ class Source:
         return image
 
     def refuse_colour(self, image: Image.Image, name: str) -> None:
-        """Raises UserError for an image in colour where one channel was chosen by looking at others."""
+        """Raises UserError for a colour image if grey was chosen because the probed images are grey."""
         if self.guessed_grey and in_colour(image):
             raise UserError(
                 f"{self.name}: {name} is in colour, but the first images are grey, so colour "
@@ -79,21 +79,21 @@ class Source:
             )
 
     def try_read(self, index: int, *, crop: bool = True) -> np.ndarray | UnreadableImage:
-        """The same, but returns the error instead of raising it."""
+        """Like `read`, but returns the error instead of raising it."""
         try:
             return self.read(index, crop=crop)
         except UnreadableImage as error:
-            # A fresh one: the traceback would keep the file's bytes in memory.
+            # A new exception: the old one's traceback would keep the file's bytes in memory.
             return UnreadableImage(error.name, error.reason)
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """Whatever besides size and channels changes how `read` decodes a file."""
+        """Decoding settings other than size and channels, for the cache key."""
         return () if self.bits is None else (f"{self.bits} bits",)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the stored bytes of all files, undecoded; computed once."""
+        """SHA-256 (hex) of the undecoded bytes of all files; computed once."""
         assert self.files is not None
         return self.files.digest(self.names)
 
@@ -101,17 +101,17 @@ class Source:
 def open_source(
     path: str, *, size: int, channels: int | None = None, root: str | None = None, bits: int | None = None
 ) -> Source:
-    """The images of a path, in a fixed order. Where labels come from is `list_images`' to say.
+    """Opens the images of a path, in a fixed order. See `list_images` for the source of labels.
 
     Args:
         path: "digits", "stacked-digits", or what `open_container` takes.
         size: side of the images, in pixels.
         channels: 1 or 3; None: 1 if the probed images are all greyscale, else 3.
-        root: where torchvision's data sets lie.
+        root: folder of torchvision data sets.
         bits: see `decoding.eight_bit`.
 
     Raises:
-        UserError: there is nothing to read there.
+        UserError: there are no images at the path.
     """
     if path == "digits":
         images, labels = digits(size)
@@ -143,7 +143,7 @@ def open_source(
 
 
 def probe_channels(files: Container, names: Sequence[str]) -> int:
-    """1 if the first 64 images and 64 spread over the rest are all greyscale, else 3; unreadable ones do not count."""
+    """1 if the first 64 images and 64 spread over the rest are all greyscale, else 3; unreadable ones are ignored."""
     for name in probed(names):
         try:
             mode = files.mode(name)
@@ -162,7 +162,7 @@ def probed(names: Sequence[str]) -> list[str]:
 
 
 def in_colour(image: Image.Image) -> bool:
-    """Whether an image has colour to lose, whatever its mode allows."""
+    """Whether an image has coloured pixels, whatever its mode."""
     if image.mode in GREY_MODES:
         return False
     pixels = np.asarray(image.convert("RGB"), np.int16)
@@ -170,12 +170,12 @@ def in_colour(image: Image.Image) -> bool:
 
 
 def warn_of_dark(files: Container, names: Sequence[str], path: str) -> None:
-    """Warns of images that use little of their range: a quarter of 16 bits at most, an eighth of 8."""
+    """Warns of images that use at most a quarter of 16 bits, or an eighth of 8 bits."""
     brightest: dict[int, list[int]] = {}
     for name in probed(names):
         try:
             image = files.image(name)
-            if image.mode in ("I", "F"):  # of no range that could be known
+            if image.mode in ("I", "F"):  # unknown range
                 continue
             full = FULL_RANGE if image.mode.startswith("I;16") else 0xFF
             level = int(np.asarray(image if full == FULL_RANGE else eight_bit(image, 3)).max())
@@ -190,7 +190,7 @@ def warn_of_dark(files: Container, names: Sequence[str], path: str) -> None:
         level, depth = max(levels), 16 if full == FULL_RANGE else 8
         what = f"the brightest pixel of {len(levels)} images of {depth} bits is {level} of {full}, so that they are"
         bits = level.bit_length()
-        hint = "save them again scaled to 0…255 if they are masks of class numbers, or colours of 10 or 12 bits in 16"
+        hint = "if they are masks of class numbers, or colours of 10 or 12 bits in 16, save them scaled to 0…255"
         if depth == 16:
             hint = f"if they have {bits} bits, set data.bits={bits} (data info and data pack: --bits {bits})"
         warnings.warn(f"{path}: {what} {f'nearly black: {hint}' if level else 'all black'}", stacklevel=2)

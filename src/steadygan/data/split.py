@@ -1,4 +1,4 @@
-"""Which images a run trains on, and which it holds out."""
+"""Splits images into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def split(
     max_images: int | None = None,
     labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices (train, held-out) of n images, a function of the arguments alone.
+    """Splits n images into sorted indices (train, held-out), a function of the arguments alone.
 
     Args:
         n: number of images.
-        heldout: a fraction of n (float) or a count (int), set aside first, whatever `fraction` is.
-        fraction: in (0, 1], of the remaining, that is trained on; for one seed a smaller subset lies inside every
-            larger one.
-        seed: of the choice.
-        max_images: most images that are trained on.
-        labels: (n,); a class keeps an image to train on where it has one. Where that is so anyway, they change nothing.
+        heldout: a fraction of n (float) or a count (int), set aside before `fraction` applies.
+        fraction: fraction of the rest to train on, in (0, 1]; for one seed, smaller subsets are contained in larger
+            ones.
+        seed: random seed.
+        max_images: maximum number of training images.
+        labels: (n,); every class keeps a training image if possible. Otherwise they do not affect the split.
 
     Raises:
         UserError: nothing is left to train on.
@@ -36,7 +36,7 @@ def split(
         raise UserError(f"data.fraction must be over 0 and at most 1, not {fraction}")
     kept = min(round(fraction * (n - count)), n if max_images is None else max_images)
     if kept < 1:
-        raise UserError(f"data.fraction {fraction} of {n - count} images is none: raise it or data.max_images")
+        raise UserError(f"data.fraction {fraction} of {n - count} images is 0: raise it or data.max_images")
     order = np.random.default_rng(seed).permutation(n)
     if labels is not None and count:
         order = _keeping_classes(order, count, labels)
@@ -44,9 +44,9 @@ def split(
 
 
 def _keeping_classes(order: np.ndarray, count: int, labels: np.ndarray) -> np.ndarray:
-    """`order` with the last held-out image of each class that has no other exchanged for one of a class with several.
+    """Swaps held-out images in `order` so that every class keeps a training image.
 
-    The first `count` are held out. Where no class has several left, the rest of the order stays as it is.
+    The first `count` are held out. The order is kept if no class has an image to spare.
     """
     order, left = order.copy(), np.bincount(labels[order[count:]], minlength=labels.max() + 1)
     for lost in np.setdiff1d(labels[order[:count]], labels[order[count:]]):

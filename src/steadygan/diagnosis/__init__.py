@@ -1,4 +1,4 @@
-"""The verdict on a run and what to change, from its records alone."""
+"""Diagnosis of a run from its records: a verdict, and settings to change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from steadygan.diagnosis.verdict import KINDS, Advice, Kind, Verdict
 __all__ = ["CHECKS", "KINDS", "Advice", "Check", "Kind", "Records", "Verdict", "diagnose"]
 
 LINES = 5
-"""Fewer lines of metrics.jsonl say nothing."""
+"""Minimum number of lines of metrics.jsonl for a verdict."""
 
 CHECKS: tuple[Check, ...] = (
     diverging,
@@ -35,19 +35,19 @@ CHECKS: tuple[Check, ...] = (
     turned,
     fine,
 )
-"""In the order in which they are asked; the first that answers is the verdict."""
+"""In order of priority; the first that returns a verdict decides."""
 
 
 def diagnose(
     rows: Sequence[Row], scores: Sequence[Row], status: str = "", *, config: Mapping[str, Any] | None = None
 ) -> Verdict:
-    """The verdict on a run from its records; a pure function.
+    """Diagnoses a run from its records; a pure function.
 
     Args:
         rows: the lines of metrics.jsonl, events included, by rising step.
         scores: the lines of scores.jsonl, by rising step.
-        status: what the run is doing ("running", "finished", …), for the sentence where nothing can be told.
-        config: the run's configuration by dotted key (`optim.d.lr`), for its loss and for what to change.
+        status: the run's state ("running", "finished", …), for the verdict "cannot tell".
+        config: the run's configuration by dotted key (`optim.d.lr`), for its loss and for advice.
     """
     records = Records(rows, scores, config or {})
     lines, running = records.lines, status in ("running", "starting")

@@ -14,7 +14,7 @@ def _get(records: Records, key: str, default: Any) -> Any:
 
 
 def calmer(records: Records) -> tuple[Advice, ...]:
-    """For divergence: smaller steps, and a bounded gradient of D."""
+    """Against divergence: smaller steps, and a bounded gradient of D."""
     advice = []
     rates = {player: float(_get(records, f"optim.{player}.lr", 2e-4)) for player in ("d", "g")}
     for player, rate in sorted(rates.items(), key=lambda pair: -pair[1]):
@@ -28,7 +28,7 @@ def calmer(records: Records) -> tuple[Advice, ...]:
 
 
 def weaker_critic(records: Records) -> tuple[Advice, ...]:
-    """For a D that has won."""
+    """Against a D that has won."""
     rate = float(_get(records, "optim.d.lr", 2e-4))
     advice = [Advice("optim.d.lr", rate / 4, f"it is {rate:g}: D learns too fast for G")]
     if not records.term("bcr") and not records.term("cr"):
@@ -37,7 +37,7 @@ def weaker_critic(records: Records) -> tuple[Advice, ...]:
 
 
 def more_images(records: Records) -> tuple[Advice, ...]:
-    """For a D that has seen its images too often."""
+    """Against memorisation by D."""
     advice = list(_augmented(records))
     if not records.term("bcr"):
         advice.append(Advice("objective.terms.bcr.real", 10, "D must score an image and its augmentation alike"))
@@ -58,7 +58,7 @@ def _augmented(records: Records) -> tuple[Advice, ...]:
 
 
 def more_modes(records: Records) -> tuple[Advice, ...]:
-    """For a G whose images look alike."""
+    """Against mode collapse."""
     advice = []
     rates = {player: float(_get(records, f"optim.{player}.lr", 2e-4)) for player in ("d", "g")}
     if records.term("zcr") and float(_get(records, "objective.terms.zcr.gen", 0.5)) == 0:
@@ -77,7 +77,7 @@ def more_modes(records: Records) -> tuple[Advice, ...]:
 
 
 def livelier(records: Records) -> tuple[Advice, ...]:
-    """For a D at chance."""
+    """Against a D that stays at chance."""
     advice = []
     rates = {player: float(_get(records, f"optim.{player}.lr", 2e-4)) for player in ("d", "g")}
     for player, rate in rates.items():
@@ -94,7 +94,7 @@ def livelier(records: Records) -> tuple[Advice, ...]:
 
 
 def sealed(records: Records, name: str) -> tuple[Advice, ...]:
-    """For an augmentation that leaks."""
+    """Against a leaking augmentation."""
     if records.config.get("augment.diffaugment.placement", "both") != "both":
         return (Advice("augment.diffaugment.placement", "both", "G learns the augmentation that only reals get"),)
     advice = []
@@ -111,7 +111,7 @@ def sealed(records: Records, name: str) -> tuple[Advice, ...]:
 
 
 def sight(records: Records, *, label: bool) -> tuple[Advice, ...]:
-    """For a D that does not look; label: it reads the label instead."""
+    """Against a D that ignores the image. label: it uses the label instead."""
     advice = []
     if label and _get(records, "model.fake_labels", "uniform") != "data":
         advice.append(Advice("model.fake_labels", "data", "the labels then no longer reveal the fakes"))

@@ -13,34 +13,35 @@ from steadygan.diagnosis.verdict import Verdict
 Check = Callable[[Records], Verdict | None]
 
 EXPLODED = 20.0
-"""A loss this many times its value at chance is more than a fluctuation."""
+"""A loss this many times its value at chance is divergence, not fluctuation."""
 SKIPPED = 0.1
-"""Share of steps whose gradient was not finite."""
+"""Maximum fraction of steps with a non-finite gradient."""
 SATURATED = 0.02
-"""D has nothing left to learn when its loss is below this share of its value at chance."""
+"""Below this fraction of its loss at chance, D has won."""
 WORSE = 2.0
-"""A score this many times its best, twice in a row, is getting worse."""
+"""A score this many times its best, twice in a row, counts as getting worse."""
 GAP = 0.25
-"""D memorises when it classifies this share more training images as real than held-out ones."""
+"""D memorises if the fraction of images classified as real is this much higher for training than held-out images."""
 COPIES = 0.05
 LEAK = 0.05
 ALIKE, LOST = 0.3, 0.5
-"""Samples lack diversity below this share of the reals', or of their own best value."""
+"""Below this fraction of the reals' diversity, or of their own maximum, samples lack diversity."""
 LINES_AHEAD = 3
-"""In how many lines D's loss must have been well below its value at chance, for D to have told fakes from reals."""
+"""Minimum number of lines with D's loss well below its value at chance, to conclude that D separated fakes from
+reals."""
 FEW = 2
-"""Scores that say little of a trend; so do those that began in a run's second half."""
+"""Maximum number of scores that are too few for a trend; so are scores that began in a run's second half."""
 CHANCE = 0.06
-"""D is at chance when its loss is within this share of its value at chance."""
+"""D is at chance if its loss is within this fraction of its value at chance."""
 YOUNG, UNTAUGHT = 100, 200
-"""Steps before which players may well be out of balance, and before which G may have learnt nothing yet: the recorded
-healthy runs need up to half of these, however often they are logged."""
+"""Steps before which an imbalance of the players, or a G that has learnt nothing, is normal: recorded healthy runs need
+up to half of these, at any logging interval."""
 IMPROVED = 0.8
-"""A score has improved when it is below this share of the first."""
+"""A score has improved if it is below this fraction of the first one."""
 
 
 def diverging(records: Records) -> Verdict | None:
-    """Losses that are not finite or explode; D that has won; scores that have turned."""
+    """Divergence: losses that are not finite or explode, a D that has won, scores that get much worse."""
     return _not_finite(records) or _exploding(records) or _won(records)
 
 
@@ -96,7 +97,7 @@ def _won(records: Records) -> Verdict | None:
 
 
 def turned(records: Records) -> Verdict | None:
-    """Scores that were good once and have been far worse since."""
+    """Scores that were good and have become much worse since."""
     scores = [(step, value) for step, value in records.headline() if not math.isnan(value)]
     if len(scores) < 3:
         return None
@@ -113,7 +114,7 @@ def turned(records: Records) -> Verdict | None:
 
 
 def leaks(records: Records) -> Verdict | None:
-    """Fakes that show the run's augmentations, by the leak meter of the newest score that has it."""
+    """Leaking augmentations, from the newest health score."""
     measured = next((row for row in reversed(records.scores) if any(key.startswith("leak_") for key in row)), None)
     if measured is None:
         return None
@@ -125,7 +126,7 @@ def leaks(records: Records) -> Verdict | None:
     return Verdict(
         "augmentations leak",
         f"Augmentations leak: {share:.0%} of the generated images ({low:.0%} to {high:.0%}) show the {name} that only "
-        "D should see.",
+        "D's inputs should have.",
         {f"leak_{name}": share, f"leak_{name}_low": low, f"leak_{name}_high": high},
         measured["step"],
         sealed(records, name),
@@ -133,7 +134,7 @@ def leaks(records: Records) -> Verdict | None:
 
 
 def memorises(records: Records) -> Verdict | None:
-    """D that memorises its training images, or G that copies them."""
+    """Memorisation: D memorises its training images, or G copies them."""
     copied = next((row for row in reversed(records.scores) if "copies_low" in row), None)
     if copied is not None and copied["copies_low"] > COPIES:
         return Verdict(
@@ -164,7 +165,7 @@ def memorises(records: Records) -> Verdict | None:
 
 
 def ignores_images(records: Records) -> Verdict | None:
-    """D that answers alike whatever it is shown, or reads the label in its place; see `looking`."""
+    """A D that ignores the image, or uses the label instead; see `looking`."""
     found = not_looking(records.rows)
     if found is None:
         return None
@@ -175,12 +176,12 @@ def ignores_images(records: Records) -> Verdict | None:
 
 
 def modes_are_going(records: Records) -> Verdict | None:
-    """Images that look ever more alike: all of them, or within their class."""
+    """Mode collapse: images lose diversity, overall or within classes."""
     spreads = records.series("G_diversity")
     now = records.tail("G_diversity")
     if now is not None and len(spreads) >= 5 and records.step >= YOUNG:
         peak = max(value for _, value in spreads[len(spreads) // 10 :])
-        # An untrained G is uniform, too: only diversity that was once there can be lost.
+        # An untrained G is uniform too: only diversity that existed before can be lost.
         if peak >= ALIKE and now < max(ALIKE, LOST * min(peak, 1.0)):
             return Verdict(
                 "mode collapse",
@@ -193,7 +194,7 @@ def modes_are_going(records: Records) -> Verdict | None:
 
 
 def _modes_by_score(records: Records) -> Verdict | None:
-    """By what scores say of variety: within classes, of stacked digits, and recall."""
+    """Mode collapse by scores: diversity within classes, stacked digits' modes, recall."""
     for name, words in (
         ("diversity", "images of one class spread {now:.2f} times as far as the reals do"),
         ("modes", "{now:.0f} modes of 1,000 are left"),
@@ -217,7 +218,7 @@ def _modes_by_score(records: Records) -> Verdict | None:
 
 
 def nothing_is_learnt(records: Records) -> Verdict | None:
-    """D at chance, or G's images all alike, from the start, and no score has moved."""
+    """D at chance or G's images almost identical from the start, and no score has changed."""
     scores = records.headline()
     told = f"; the score is {scores[-1][1]:.4g}, {scores[0][1]:.4g} at first" if len(scores) > 1 else ""
     if improved(scores) or records.step < UNTAUGHT:
@@ -246,7 +247,7 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
 
 
 def fine(records: Records) -> Verdict | None:
-    """A score that has improved and is near its best; without scores, two players that hold each other."""
+    """A score that has improved and is near its best; without scores, balanced players."""
     scores = [(step, value) for step, value in records.headline() if not math.isnan(value)]
     if improved(scores):
         at, best = min(scores, key=lambda pair: pair[1])
@@ -290,7 +291,7 @@ def improved(scores: list[tuple[int, float]]) -> bool:
 
 
 def was_ahead(records: Records) -> bool:
-    """Whether D told fakes from reals, now or before."""
+    """Whether D separates fakes from reals, now or earlier."""
     level = records.undecided
     losses = [value for _, value in records.series("D/adversarial")]
     return level is not None and sum(value < level * (1 - 2 * CHANCE) for value in losses) >= LINES_AHEAD

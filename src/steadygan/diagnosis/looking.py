@@ -1,7 +1,7 @@
-"""Does the discriminator look at the image? Read from the lines of metrics.jsonl alone.
+"""Detects from metrics.jsonl whether the discriminator uses the image.
 
-The bounds lie between runs of benchmarks/looking.py that were blind (a spread within classes of 0.001 to 0.01) and
-runs that learnt (0.035 and more; D_auc_fake of 0.53 to 1 at times in both).
+The bounds separate runs of benchmarks/looking.py that ignored the image (spread within classes 0.001 to 0.01) from runs
+that learnt (0.035 and more; D_auc_fake was 0.53 to 1 at times in both).
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 CHANCE = 0.2
-"""A D that ranks a real above a fake this near to half of the time can't tell them."""
+"""Distance of D_auc_fake from 0.5 below which D is at chance."""
 LEAST_SPREAD = 0.02
-"""A logit that varies less within a class says nothing of the image: losses have their margin at 1."""
+"""Below this spread within a class the logit carries no information on the image, as losses have their margin at 1."""
 LABEL = 10.0
-"""A logit that varies this many times more between classes than within one follows the label."""
+"""Ratio of the spread between classes to that within a class above which the logit follows the label."""
 LINES, STEPS = 5, 200
-"""In how many last lines, and over how many steps, it must show: D sees little at the very start of every run."""
+"""Number of last lines, and of steps, that must show it: at the start of every run D uses the image little."""
 CONSISTENCY = ("D/cr", "D/bcr_real", "D/zcr_dis")
 
 
 @dataclass(frozen=True)
 class NotLooking:
-    """D does not look at the image.
+    """D ignores the image.
 
-    step: of the last line; since: the last step at which it still did, 0 if it never has; reads_label: it reads the
-    label instead; symptom: in words, with the numbers; remedy: what to set.
+    step: of the last line; since: the last step at which it used the image, 0 if it never did; reads_label: it uses the
+    label instead; symptom: description with numbers; remedy: settings to change.
     """
 
     step: int
@@ -37,12 +37,12 @@ class NotLooking:
 
 
 def not_looking(rows: Sequence[Mapping[str, Any]]) -> NotLooking | None:
-    """Judges the newest lines: None when D looks at the image, or when that is unknown.
+    """Checks the newest lines; None if D uses the image, or if that is unknown.
 
-    rows: lines of metrics.jsonl as they were written. Lines without `D_auc_fake` and `D_spread_within` (events, other
-    kinds of run) are passed over. A D that takes no notice of the image is at chance between reals and fakes of the
-    same labels *and* has a logit that hardly varies within a class, for itself or against what it varies between
-    classes. Either alone is a healthy run's: near an equilibrium D is at chance, and consistency terms keep it small.
+    rows: lines of metrics.jsonl. Lines without `D_auc_fake` and `D_spread_within` (events, other kinds of runs) are
+    skipped. A D that ignores the image is at chance between reals and fakes with the same labels *and* its logit hardly
+    varies within a class, absolutely or relative to its variation between classes. Either alone is healthy: near an
+    equilibrium D is at chance, and consistency terms keep its logits small.
     """
     told = [row for row in rows if row.get("D_auc_fake") is not None and row.get("D_spread_within") is not None]
     showing = 0
@@ -55,11 +55,11 @@ def not_looking(rows: Sequence[Mapping[str, Any]]) -> NotLooking | None:
     label = _reads_label(last)
     within, between = last["D_spread_within"], last.get("D_spread_between")
     symptom = (
-        f"D does not look at the image: it ranks a real above a fake {last['D_auc_fake']:.0%} of the time "
+        f"D ignores the image: it ranks a real above a fake {last['D_auc_fake']:.0%} of the time "
         f"(D_auc_fake; chance is 50 %), and its logit varies by {within:.2g} within a class (D_spread_within)"
     )
     if label and between is not None:
-        symptom += f" but by {between:.2g} between classes (D_spread_between): it reads the label"
+        symptom += f" but by {between:.2g} between classes (D_spread_between): it uses the label"
     return NotLooking(last["step"], since, label, symptom, _remedy(last, label))
 
 
@@ -74,12 +74,12 @@ def _reads_label(row: Mapping[str, Any]) -> bool:
 
 
 def _remedy(row: Mapping[str, Any], label: bool) -> str:
-    """Settings in the order in which to try them."""
-    settings = ["model.fake_labels=data, so that labels give nothing away"] if label else []
+    """Settings to try, in order."""
+    settings = ["model.fake_labels=data, so that labels do not reveal fakes"] if label else []
     if any(name in row for name in CONSISTENCY):
         settings.append(
             "weaker consistency terms, or ones that rise (objective.terms.bcr.real={shape: linear, start: 0, end: 10, "
-            "steps: 2000}): they charge D for what it says of the image and not for what it says of the label"
+            "steps: 2000}): they penalise D for using the image, not for using the label"
         )
     settings.append(
         "a D that preserves the image: model.critic.sn_gain=2 (dcgan, resnet), or model.kind=resnet at 32 px"

@@ -1,4 +1,4 @@
-"""From a run directory to its verdict."""
+"""Diagnoses run directories."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from steadygan.runs.reading import read_config
 
 
 def diagnose_run(path: Path) -> Verdict:
-    """The verdict on the run in a directory, from config.yaml, metrics.jsonl and scores.jsonl alone.
+    """Diagnoses a run from its config.yaml, metrics.jsonl and scores.jsonl.
 
-    Raises UserError where there is no run; damaged lines in its records are left out, with a warning.
+    Raises UserError if there is no run; skips damaged lines with a warning.
     """
     if not any((path / name).is_file() for name in ("config.yaml", "metrics.jsonl")):
         raise UserError(no_run(path))

@@ -1,4 +1,4 @@
-"""The records of a run, as checks ask for them."""
+"""Access to a run's records for checks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from steadygan.runs.reading import is_distance
 Row = Mapping[str, Any]
 
 TAIL, FEWEST = 0.25, 3
-"""The end of a run is the median over its last quarter of lines, three at least."""
+"""The recent value is the median over the last quarter of the lines, at least three."""
 UNDECIDED = {"hinge": 2.0, "non-saturating": 2 * math.log(2), "least-squares": 0.25, "relativistic": math.log(2)}
-"""D's loss at chance, by adversarial loss, as `objective.adversarial` has it; Wasserstein's has no such
-level."""
+"""D's loss at chance by adversarial loss, from `objective.adversarial`; the Wasserstein loss has none."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,20 @@ class Records:
 
     @property
     def undecided(self) -> float | None:
-        """D's loss at chance, or None where the loss has no such level."""
+        """D's loss at chance; None if the loss has no such level."""
         return UNDECIDED.get(str(self.config.get("objective.loss", "hinge")))
 
     def series(self, name: str) -> list[tuple[int, float]]:
-        """(step, value) of every line that has it; NaN for what was not finite."""
+        """(step, value) of every line with this entry; NaN for non-finite values."""
         return [(row["step"], number(row[name])) for row in self.lines if name in row]
 
     def tail(self, name: str) -> float | None:
-        """The median over the last quarter of the lines; NaN if one of them was not finite, None without any."""
+        """The median over the last quarter of the lines; NaN if one is not finite, None if there are none."""
         values = [value for _, value in self.series(name)]
         return middle(values[-max(FEWEST, math.ceil(TAIL * len(values))) :])
 
     def headline(self) -> list[tuple[int, float]]:
-        """(step, Fréchet distance) of each score by the protocol that took the most scores."""
+        """(step, Fréchet distance) of each score of the most frequent protocol."""
         taken: dict[str, list[tuple[int, float]]] = {}
         for row in self.scores:
             name = next(filter(is_distance, row), None)
@@ -76,21 +75,21 @@ class Records:
 
 
 def number(value: Any) -> float:
-    """A float; NaN for what a diverged run writes instead (null, NaN, Infinity)."""
+    """A float; NaN for the values a diverged run writes (null, NaN, Infinity)."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
 def middle(values: Sequence[float]) -> float | None:
-    """The median; NaN when a value is, None of no values."""
+    """The median; NaN if a value is NaN, None if there are no values."""
     if not values:
         return None
     return math.nan if any(math.isnan(value) for value in values) else median(values)
 
 
 def since(series: Sequence[tuple[int, float]], shows: Any) -> int | None:
-    """The first step from which on `shows(value)` has held in every line but one in ten, None when it does not last.
+    """The first step since which `shows(value)` holds in at least nine of ten lines; None if it does not last.
 
-    Searched from the end, so that the verdict is on the current state of the run.
+    Searched from the end, so that the verdict is about the current state of the run.
     """
     first, missed = None, 0
     for seen, (step, value) in enumerate(reversed(series), start=1):

@@ -21,23 +21,23 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Advice:
-    """A key of the configuration, the value to give it, and why. `value` as it is written in an override."""
+    """A key of the configuration, a new value, and the reason. `value` is in override syntax."""
 
     key: str
     value: Any
     why: str
 
     def override(self) -> str:
-        """`key=value`, as `steadygan train` takes it."""
+        """`key=value` for `steadygan train`."""
         return f"{self.key}={_written(self.value)}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence on a run, with its evidence.
+    """A one-sentence verdict with its evidence.
 
-    numbers: what was measured, by the name it has in the records. since_step: from when on it has been so, None where
-    that has no meaning. advice: what to change, the most promising first.
+    numbers: measurements, by their name in the records. since_step: step since which the verdict holds, None if not
+    applicable. advice: settings to change, most promising first.
     """
 
     kind: Kind

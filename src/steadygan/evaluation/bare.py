@@ -1,4 +1,4 @@
-"""Scores of a generator without a run: imported, exported, or a checkpoint alone. The real images are named."""
+"""Scores generators without a run (imported, exported, or a lone checkpoint) against given real images."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from steadygan.tasks.translation import score_translation
 def evaluate_bare(
     path: str | Path, checkpoint: Path, truncation: Truncation | None, lpips: Path | None, how: Scoring
 ) -> dict[str, Any]:
-    """Scores the generator of `checkpoint` against the images `how["data"]`. Nothing is recorded: there is no run.
+    """Scores the generator of `checkpoint` against the images `how["data"]`. Nothing is recorded, as there is no run.
 
     Args:
-        path: what the user called it.
-        checkpoint: as `find_checkpoint` gives it.
+        path: the user's path, for messages.
+        checkpoint: from `find_checkpoint`.
         truncation: as in `evaluate`.
         lpips: as in `evaluate`.
         how: as in `evaluate`.
 
     Raises:
-        UserError: no images are named, or they do not suit the generator.
+        UserError: no images are given, or they do not fit the generator.
     """
     data = how.get("data")
     if data is None:
@@ -53,7 +53,7 @@ def evaluate_bare(
     weights, device = how.get("weights", "ema"), how.get("device", "auto")
     if isinstance(images.train, PairSet):
         if not isinstance(images.heldout, PairSet) or not images.heldout.aligned:
-            raise UserError(f"{data} has no test pairs: images of test/A and test/B belong together by their names")
+            raise UserError(f"{data} has no test pairs: images of test/A and test/B with the same name form a pair")
         nets = load_translator(checkpoint, device=device, weights=weights).nets
         measure = None if lpips is None else LPIPS(lpips)
         record, _ = score_translation(nets, images.heldout, config, weights=weights, lpips=measure)
@@ -70,17 +70,17 @@ def evaluate_bare(
 
 
 def _configuration(manifest: Mapping[str, Any], path: Path, data: str | Path, how: Scoring) -> Config:
-    """Of a run with this generator and all these images."""
+    """The configuration of a run with this generator and these images."""
     tree = usual(manifest["generator"], manifest.get("critic"), path)
     share = how.get("max_unreadable")
     unreadable = {} if share is None else {"max_unreadable": share}
     tree["name"], tree["train"], tree["augment"] = "bare", {"batch_size": 1}, {}
     tree["data"] |= {"path": str(data), "heldout": 0.0, **unreadable}
-    tree["model"]["conditional"] = False  # images need no labels to be compared with
+    tree["model"]["conditional"] = False  # real images need no labels
     return configuration.validate(tree)
 
 
 def _with_classes(config: Config, images: ImageSet, generator: Generator) -> Config:
-    """With labels where the images have those of the generator's classes."""
+    """Makes the configuration conditional if the images have labels of the generator's classes."""
     conditional = 0 < generator.classes == len(images.class_names)
     return config.model_copy(update={"model": config.model.model_copy(update={"conditional": conditional})})

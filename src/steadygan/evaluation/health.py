@@ -1,4 +1,4 @@
-"""Whether a run's augmentations leak into its images, and whether these are copies of the training images."""
+"""Health of a run: do augmentations leak into its images, and are these copies of training images?"""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
 
 FAKES, REALS = 1000, 10_000
-"""How many generated images are looked at, and at most how many training images they are compared with."""
+"""Number of generated images, and maximum number of training images they are compared with."""
 HELD_OUT = 0.2
-"""Share of the training images kept from the leak's reader where the run itself held out too few."""
+"""Fraction of training images held out from the leak reader if the run held out too few."""
 NAME = "health"
 """The protocol's name in scores.jsonl."""
 
 
 def augmentations(config: Config) -> dict[str, Augmentation]:
-    """The augmentations that the run's discriminator sees and its reals do not show, each on its own.
+    """The augmentations applied to D's inputs but absent from the reals, each separately.
 
-    Of consistency terms flip, shift and cutout, where they are in use; of DiffAugment its policies. A flip is none
-    where the training images themselves are flipped.
+    Flip, shift and cutout of consistency terms, and DiffAugment's policies. A flip does not count if training images
+    are flipped.
     """
     found: dict[str, Augmentation] = {}
     consistency = config.augment.consistency
@@ -59,9 +59,9 @@ def augmentations(config: Config) -> dict[str, Augmentation]:
 
 @dataclass(frozen=True)
 class Health:
-    """How many of a run's images show its augmentations, by name, and how many are copies of training images.
+    """Fractions of a run's images that show each of its augmentations, and that are copies of training images.
 
-    step: the checkpoint's; made: what the numbers rest on, as a record's `protocol`.
+    step: the checkpoint's step; made: the `protocol` of the record.
     """
 
     leaks: Mapping[str, Leak]
@@ -79,24 +79,24 @@ class Health:
         device: str = "auto",
         data: str | Path | None = None,
     ) -> Health:
-        """The health of a run's best (else newest) checkpoint.
+        """Measures the health of a run's best (else newest) checkpoint.
 
-        Copies are counted in the features of the extractor for such images.
+        Copies are detected in features of the data's default extractor.
 
         Args:
             path: the run directory.
             num_fake: number of fakes; None: 1,000.
             weights: "ema" for the averaged generator, "raw" for the trained one.
-            device: where networks run, such as "cpu" or "cuda".
-            data: where the images are now, if they moved.
+            device: auto, cpu, cuda or cuda:1.
+            data: the images' new path, if they moved.
 
         Raises:
-            UserError: the run is of another kind, or its images changed.
+            UserError: the run is a translation, or its images changed.
         """
         path, num_fake = Path(path), num_fake or FAKES
         config = load_located(path, data=data)
         if config.data.domains is not None:
-            raise UserError(f"{path} translates images: leak and copies are for generators of samples")
+            raise UserError(f"{path} translates images: leak and copies are measured only for generators from latents")
         images = build_images(config, torch.device("cpu"))
         check_same_data(path, images.train.fingerprint)
         assert isinstance(images.train, ImageSet)
@@ -128,16 +128,17 @@ class Health:
 
 
 def leaks(config: Config, fakes: Tensor, train: Tensor, held_out: Tensor | None) -> dict[str, Leak]:
-    """The leak of each of the run's augmentations into its fakes; see `metrics.leak`.
+    """Measures how much each of the run's augmentations leaks into its fakes; see `metrics.leak`.
 
     Args:
-        config: of the run, with its augmentations.
+        config: the run's configuration.
         fakes: uint8 (N, C, H, W).
-        train: uint8 (M, C, H, W), the images that were trained on.
-        held_out: uint8 (K, C, H, W); with fewer than 20 a fifth of the training images is kept from the reader instead.
+        train: uint8 (M, C, H, W), the training images.
+        held_out: uint8 (K, C, H, W); if fewer than 20, a fifth of the training images is held out from the reader
+        instead.
 
     Returns:
-        By augmentation; empty where the run augments nothing, or has too few images to tell.
+        The leak by augmentation; empty without augmentations, or with too few images.
     """
     applied = augmentations(config)
     if held_out is None or len(held_out) < FEWEST:

@@ -1,4 +1,4 @@
-"""Scores of a folder of images against another."""
+"""Scores one folder of images against another."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ def evaluate_images(
         fakes: folder or zip of generated images.
         reals: folder or zip of real images.
         features: name of the extractor, or your own as `module:Class`.
-        size: side in pixels that both are cropped and resized to; by default their own.
-        max_unreadable: largest share of unreadable images.
+        size: side in pixels to which both are cropped and resized; by default their own.
+        max_unreadable: maximum fraction of unreadable images, in [0, 1].
         device: auto, cpu, cuda or cuda:1.
         extractor_weights: files by extractor name; they take precedence over environment variables.
-        shard: this process's part, where several evaluate together (`metrics.processes`).
+        shard: this process's part of a distributed evaluation (`metrics.processes`).
 
     Returns:
         The record of `metrics.score_images`: scores by name and `protocol`.
 
     Raises:
-        UserError: too many unreadable images, fewer than two images, several sizes without `size`, or colour images for
-            an extractor of grey ones.
+        UserError: too many images are unreadable, there are fewer than two, sizes differ and `size` is None, or images
+            are in colour and the extractor is for greyscale.
     """
     kind = extractor_type(features)
     for path in (fakes, reals):
         if (Path(path) / "config.yaml").is_file() and (Path(path) / "samples").is_dir():
             make = command_line("sample", path, "--num", 2000, "--out", "FOLDER")
             raise UserError(
-                f"{path} is a run, whose pictures are sheets of many images: name it alone to score its generator, or "
+                f"{path} is a run, whose pictures are grids of many images: give it alone to score its generator, or "
                 f"make a folder of single images with `{make}`"
             )
     if size is not None and size < 1:

@@ -1,4 +1,4 @@
-"""The training images nearest to a run's samples."""
+"""Nearest training images of a run's samples."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from steadygan.tasks.choice import build_images
 from steadygan.tasks.protocols import protocol_for
 
 CHUNK_BYTES = 64 << 20
-"""Bytes of training images as float32 at a time, in addition to the data set."""
+"""Bytes of float32 training images per chunk, in addition to the data set."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Samples (N, C, H, W) uint8 and their nearest training images, by what is compared.
+    """Samples (N, C, H, W) uint8 and their nearest training images.
 
-    found: "pixels" and, where an extractor was at hand, its name: the `Nearest`, whose indices are of the training
-    images, and these images (N, k, C, H, W) uint8. Pixel distances are the root mean square over pixels and channels,
-    in grey levels of 0 to 255; feature distances Euclidean. names: the files of those training images, by index; those
-    of an embedded data set have none.
+    found: by "pixels" and, if available, the extractor's name: the `Nearest`, with indices of training images, and
+    these images (N, k, C, H, W) uint8. Pixel distances are root mean squares over pixels and channels, in grey levels 0
+    to 255; feature distances are Euclidean. names: files of those training images by index; empty for an embedded data
+    set.
     """
 
     samples: Tensor
@@ -48,7 +48,8 @@ class Neighbours:
     names: Mapping[int, str] = field(default_factory=dict)
 
     def sheet(self) -> Image.Image:
-        """One row a sample: the sample, its neighbours in pixels, and with a gap before them those in features."""
+        """A grid with one row per sample: the sample, its neighbours in pixels, a gap, and its neighbours in
+        features."""
         columns = [grid(self.samples, 1)]
         columns += [grid(images.flatten(0, 1), images.shape[1]) for _, images in self.found.values()]
         gap = self.samples.shape[-1] // 4
@@ -75,29 +76,29 @@ def neighbours(
     extractor_weights: Mapping[str, Path] | None = None,
     data: str | Path | None = None,
 ) -> Neighbours:
-    """The training images of a run nearest to samples, in pixels and in an extractor's features.
+    """Finds the training images nearest to a run's samples, in pixels and in an extractor's features.
 
-    A sample that is nearly one of its neighbours was memorised; in features, copies that were shifted or recoloured
-    show, too. The images that were trained on are read in chunks.
+    A sample almost equal to a neighbour was memorised; distances in features also reveal shifted or recoloured copies.
+    The training images are read in chunks.
 
     Args:
         path: the run directory.
         num: number of samples.
         k: training images per sample.
-        features: the extractor's name, or `module:Class`; by default the one that goes with the data, if any.
-        classes: numbers or names of the samples' classes, in turn; None: all in turn.
-        seed: of the samples' latents.
-        truncation: of the samples, as for `Generator.sample`.
+        features: the extractor's name, or `module:Class`; by default the data's, if any.
+        classes: numbers or names of the samples' classes, repeated in turn; None: all classes in turn.
+        seed: seed of the latents.
+        truncation: see `Generator.sample`.
         weights: "ema" for the averaged generator, "raw" for the trained one.
-        device: where networks run, such as "cpu" or "cuda".
+        device: auto, cpu, cuda or cuda:1.
         extractor_weights: files by extractor name.
-        data: where the run's images are now, if they moved.
+        data: the images' new path, if they moved.
 
     Returns:
-        The samples and their neighbours, with distances: root mean square over pixels, and Euclidean in features.
+        The samples and their neighbours with distances.
 
     Raises:
-        UserError: the run's images changed, or there are fewer images than neighbours.
+        UserError: the run's images changed, or there are fewer than k.
     """
     path = Path(path)
     if not (path / "config.yaml").is_file():

@@ -1,4 +1,4 @@
-"""Scores of a run's checkpoints."""
+"""Scores a run's checkpoints."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a run's best (else newest) checkpoint and appends the scores with their protocol to scores.jsonl.
 
-    A translation is scored on its test pairs, and a sheet of the first ones is added to the run's samples.
+    A translation is scored on its test pairs, and a grid of the first ones is added to the run's samples.
 
     Args:
         path: the run directory; or a generator without a run (a checkpoint, an import, an export, another program's
-            file), which is scored against the images of `data`, and nothing is recorded.
-        truncation: of the latent, see `Generator.sample`; by default the protocol's.
-        lpips: translations: AlexNet's weights, to compute LPIPS as well.
+            file), which is scored against the images `data` without a record.
+        truncation: see `Generator.sample`; by default the protocol's.
+        lpips: translations only: AlexNet's weights, to compute LPIPS as well.
         how: protocol, weights, device, reals, max_unreadable, extractor_weights, shard and data: see `Scoring`.
 
     Returns:
         The record of scores.jsonl: scores by name, `step` and `protocol`.
 
     Raises:
-        UserError: no extractor suits the images, or weights or test images are missing.
+        UserError: no extractor fits the images, or weights or test images are missing.
     """
     check_keywords(Scoring, how)
     if not (Path(path) / "config.yaml").is_file():
@@ -75,31 +75,29 @@ def evaluate(
 def _refuse_idle(
     path: Path, truncation: Truncation | None, lpips: Path | None, how: Scoring, *, bare: bool = False
 ) -> None:
-    """Raises `UserError` for what would change nothing about this kind of score."""
+    """Raises `UserError` for options that do not affect this kind of score."""
     translates, counts = is_translation(find_checkpoint(path)), how.get("protocol") == health.NAME
     if bare and counts:
-        raise UserError(
-            f"the protocol health looks at a run: at its augmentations and training images; {path} has none"
-        )
+        raise UserError(f"the protocol health needs a run, with its augmentations and training images; {path} has none")
     given = {"--truncation": truncation, "--reals": how.get("reals")}
     if translates or counts:
         given |= {"--protocol": how.get("protocol")} if translates else {}
         kind = "a translation is scored on its test pairs" if translates else "the protocol health counts copies"
         if idle := [name for name, value in given.items() if value is not None]:
-            raise UserError(f"{kind}: {' and '.join(idle)} would change nothing; leave it away")
+            raise UserError(f"{kind}: {' and '.join(idle)} has no effect; omit it")
     if lpips is not None and not translates:
-        raise UserError(f"--lpips scores translations, and {path} makes images of latents; leave it away")
+        raise UserError(f"--lpips is for translations, and {path} generates from latents; omit it")
 
 
 def _bare_checkpoint(path: Path) -> Path:
-    """The checkpoint of a generator that is not named as a run."""
+    """The checkpoint of a generator given without a run."""
     if is_foreign(path) or is_elsewhere(path) or is_shared(path) or (path / MANIFEST).is_file():
         return find_checkpoint(as_checkpoint(path))
     if run_of(path) is not None:
         raise UserError(no_run(path))
     raise UserError(
-        f"{path} is not a run directory, and no generator either; to score a folder of images name the real ones "
-        f"second: `{command_line('evaluate', path, 'REALS', '--features', 'squeezenet')}`"
+        f"{path} is neither a run directory nor a generator; to score a folder of images, give the real ones as well: "
+        f"`{command_line('evaluate', path, 'REALS', '--features', 'squeezenet')}`"
     )
 
 
@@ -111,7 +109,7 @@ def _run_directory(path: str | Path) -> Path:
 
 
 def _configuration(path: Path, how: Scoring) -> Config:
-    """A run's, with another `data.max_unreadable` and `data.path` if they are given."""
+    """A run's configuration, with `data.max_unreadable` and `data.path` replaced if given."""
     share = how.get("max_unreadable")
     changes = [] if share is None else [f"data.max_unreadable={share}"]
     return load_located(path, changes, data=how.get("data"))
@@ -133,18 +131,18 @@ def truncation_curve(
     num_fake: int | None = None,
     **how: Unpack[Scoring],
 ) -> list[dict[str, Any]]:
-    """The scores of `evaluate` at each truncation, recorded in this order; the images are read once.
+    """Scores a run like `evaluate` at several truncations, recorded in this order; the reals are read once.
 
-    Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
+    Batch norms use standing statistics gathered at each truncation (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
 
     Args:
         path: the run directory.
-        truncations: None among them is off; None in their place is the protocol's own.
+        truncations: list of values (None: no truncation), or None for the protocol's value.
         num_fake: fakes per score; None: the protocol's.
         how: see `Scoring`.
 
     Returns:
-        A record for each truncation, as `evaluate` returns it.
+        One record per truncation, as from `evaluate`.
 
     Raises:
         UserError: as `evaluate`.

@@ -1,4 +1,4 @@
-"""How generators are scored, of a run or without one."""
+"""Options of scoring, and the scoring of generators with or without a run."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from steadygan.tasks.protocols import real_images
 
 
 class Scoring(TypedDict, total=False):
-    """How a generator is scored, where it is not as its protocol and its configuration say.
+    """Options of scoring that override the protocol and the configuration.
 
     Attributes:
-        protocol: a name from `metrics.PROTOCOLS`, by default the one made for the data; `health` measures leaking
-            augmentations and copies instead of distances (`evaluation.health`).
-        weights: the averaged weights ("ema", by default) or those of the last step ("raw").
+        protocol: a name from `metrics.PROTOCOLS`, by default the data's; `health` measures leaking augmentations and
+            copies instead of distances (`evaluation.health`).
+        weights: "ema" (default) for the averaged weights, "raw" for those of the last step.
         device: auto (by default), cpu, cuda or cuda:1.
-        reals: folder or zip of test images, for protocols that compare with them; by default `eval.reals`.
-        max_unreadable: largest share of unreadable images; by default the run's `data.max_unreadable`.
+        reals: folder or zip of test images, for protocols that need them; by default `eval.reals`.
+        max_unreadable: maximum fraction of unreadable images, in [0, 1]; by default the run's `data.max_unreadable`.
         extractor_weights: files by extractor name; they take precedence over environment variables.
-        shard: this process's part, where several evaluate together (`metrics.processes`). The first one appends the
-            record; all return it.
-        data: where the run's images are now, if they moved; of a generator without a run its real images.
+        shard: this process's part of a distributed evaluation (`metrics.processes`). Rank 0 appends the record; all
+            ranks return it.
+        data: the images' new path, if they moved; for a generator without a run, its real images.
     """
 
     protocol: str | None
@@ -52,7 +52,7 @@ def shard_of(how: Scoring) -> Shard:
 
 
 def with_asked(config: Config, how: Scoring) -> Config:
-    """A configuration with the protocol and the test images that are asked for."""
+    """A configuration with the requested protocol and test images."""
     reals = how.get("reals")
     asked = {"protocol": how.get("protocol"), "reals": None if reals is None else str(reals)}
     asked = {key: value for key, value in asked.items() if value is not None}
@@ -68,17 +68,17 @@ def scores_at(
     how: Scoring,
     num_fake: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """A record of scores for each truncation.
+    """Returns one record of scores per truncation.
 
-    Batch norms have standing statistics of each truncation's own (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
+    Batch norms use standing statistics gathered at each truncation (Brock et al., BigGAN, ICLR 2019, §3.1 and Fig. 2).
 
     Args:
-        truncations: None among them is off; None in their place is the protocol's own.
-        generator: whose images are scored.
-        images: the reals.
-        protocol: what the scores depend on.
-        config: of the run.
-        how: paths of extractors' weights and the like.
+        truncations: list of values (None: no truncation), or None for the protocol's value.
+        generator: the generator to score.
+        images: the real images.
+        protocol: how to score.
+        config: the run's configuration.
+        how: see `Scoring`.
         num_fake: fakes per score; None: the protocol's.
     """
     weights = how.get("weights", "ema")
@@ -86,7 +86,7 @@ def scores_at(
     protocol = replace(protocol, weights=weights, num_fake=num_fake or protocol.num_fake)
     reals = real_images(protocol, config, images)
     for truncation in (protocol.truncation,) if truncations is None else truncations:
-        # The averaged weights are stored with their own statistics, the others with those of training.
+        # Averaged weights are stored with standing statistics, raw weights with running ones.
         stored: BatchNorm = "running" if weights == "raw" and truncation is None else "standing"
         now = replace(protocol, truncation=truncation, batch_norm="batch" if by_batch else stored)
 

@@ -1,4 +1,4 @@
-"""Scores of a translation on pairs."""
+"""Scores a translation on pairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steadygan.tasks.pair_sheet import sheet
 from steadygan.tasks.translation import score_translation
 
 SHEET_ROWS = 12
-"""How many pairs a sheet shows in each direction."""
+"""Number of pairs in a grid, per direction."""
 
 
 def evaluate_translation(
@@ -31,12 +31,12 @@ def evaluate_translation(
 ) -> dict[str, Any]:
     """Scores a translator on the held-out pairs, and appends the record to the run's scores.jsonl.
 
-    Writes the sheet input | output | target | cycle of the first pairs to the run's `samples/pairs-step-….png`.
+    Writes the grid input | output | target | cycle of the first pairs to the run's `samples/pairs-step-….png`.
 
     Args:
-        translator: whose images are scored.
+        translator: the translator to score.
         images: the held-out pairs.
-        config: of the run.
+        config: the run's configuration.
         run: the run directory.
         weights: "ema" or "raw", for the record.
         lpips: file of AlexNet's weights, to compute LPIPS as well.
@@ -45,12 +45,12 @@ def evaluate_translation(
         The record.
 
     Raises:
-        UserError: there are no such pairs.
+        UserError: there are no held-out pairs.
     """
     if not isinstance(images, PairSet) or not images.aligned:
         raise UserError(
-            f"{config.data.path} has no test pairs to score against: images of test/A and test/B belong together when "
-            "they have one name; with data.domains=paired a share can be held out of the training pairs (data.heldout)"
+            f"{config.data.path} has no test pairs to score against: images of test/A and test/B with the same name "
+            "form a pair; with data.domains=paired a part of the training pairs can be held out (data.heldout)"
         )
     measure = None if lpips is None else LPIPS(lpips)
     record, _ = score_translation(translator.nets, images, config, weights=weights, lpips=measure)

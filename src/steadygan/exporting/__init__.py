@@ -1,4 +1,4 @@
-"""Trained generators in forms that others read: safetensors with a card, ONNX, torch programs, peers' files."""
+"""Exports generators: safetensors with a model card, ONNX, torch programs, files of other repositories."""
 
 from steadygan.exporting.targets import TARGETS, export
 

@@ -1,4 +1,4 @@
-"""The card of a shared generator: what it is, how it was made, how good it is, and on what terms it may be used."""
+"""The model card of a shared generator: description, training, scores and licence."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from steadygan.runs.reading import number, score_names
 from steadygan.runs.shared import SHEET
 from steadygan.runs.words import objective_in_words
 
-UNKNOWN = "unknown: it is not recorded"
+UNKNOWN = "unknown (not recorded)"
 
 
 def card(subject: Subject, samples: int) -> str:
-    """Markdown. samples: how many images the sheet shows, 0 where there is none."""
+    """The card in Markdown. samples: number of images in the sample sheet; 0: no sheet."""
     config, provenance = _records(subject.run)
     parts = [
         _front(subject),
@@ -40,7 +40,7 @@ def card(subject: Subject, samples: int) -> str:
 
 
 def _records(run: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """config.yaml and provenance.json of the run; empty where there are none: a card says what is known."""
+    """config.yaml and provenance.json of the run; empty if missing."""
     config: Any = {}
     provenance: dict[str, Any] = {}
     if run is not None:
@@ -52,7 +52,7 @@ def _records(run: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _front(subject: Subject) -> str:
-    """What the Hub reads of a card."""
+    """The card's metadata for the Hub."""
     kind = "image-to-image" if subject.translates else "unconditional-image-generation"
     lines = ["---", "library_name: steadygan", f"pipeline_tag: {kind}", "tags:", "- gan", "license: other", "---"]
     return "\n".join(lines)
@@ -66,7 +66,7 @@ def _sheet(subject: Subject, samples: int) -> str:
 def _facts(subject: Subject, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     made = subject.description
     if subject.translates:
-        noun = f"images of {made['size']}² pixels, {made['channels']} channels, into others: " + ", ".join(
+        noun = f"translates images of {made['size']}² pixels, {made['channels']} channels: " + ", ".join(
             made["directions"]
         )
     else:
@@ -85,7 +85,7 @@ def _facts(subject: Subject, config: Mapping[str, Any], provenance: Mapping[str,
         f"- training images: {told}{held}{print_}",
         f"- objective: {objective_in_words(dict(config)) or UNKNOWN}",
         f"- step {subject.made.step:,}{seen}; seed {provenance.get('seed', 'unknown')}",
-        f"- weights it was made of: SHA-256 `{weights_digest(subject.path)}`",
+        f"- source weights: SHA-256 `{weights_digest(subject.path)}`",
     ]
     start = provenance.get("init_from")
     if isinstance(start, dict) and isinstance(start.get("weights_sha256"), str):
@@ -94,7 +94,7 @@ def _facts(subject: Subject, config: Mapping[str, Any], provenance: Mapping[str,
 
 
 def _scores(subject: Subject) -> str:
-    """Those of this step, each with the protocol that it was taken by."""
+    """The scores of this step, each with its protocol."""
     rows = [] if subject.run is None else read_records(subject.run / "scores.jsonl")
     lines = []
     for row in rows:
@@ -107,7 +107,7 @@ def _scores(subject: Subject) -> str:
         names = [name for name in score_names(row) if isinstance(row[name], int | float)]
         lines += [f"| {name} | {number(row[name]):.4g} | {told} |" for name in names]
     if not lines:
-        return "None were taken of these weights."
+        return "These weights have not been scored."
     return "\n".join(["| score | value | protocol |", "|---|---|---|", *dict.fromkeys(lines)])
 
 
@@ -118,9 +118,10 @@ def _licence(subject: Subject) -> str:
         files = ", ".join(f"{file['name']} (SHA-256 `{file['sha256']}`)" for file in origin.get("files", ()))
         lines.append(f"- imported from {origin['family']}: {files}")
     if subject.made.licence:
-        lines.append(f"- terms of the weights it comes from, which hold for these: {subject.made.licence}")
+        lines.append(f"- licence of the source weights, which applies to these too: {subject.made.licence}")
     given = (
-        subject.options.licence or "not stated by who exported it; ask before you use it, and mind the images' terms"
+        subject.options.licence
+        or "not stated by the exporter; ask before you use it, and mind the licence of the images"
     )
     lines.append(f"- licence: {given}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A folder, or one zip file, from which `steadygan.load` makes the same images as from the checkpoint, bit for bit."""
+"""Exports a folder or zip from which `steadygan.load` generates the checkpoint's images, bit for bit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_zip(subject: Subject, out: Path) -> None:
 
 
 def pack(folder: Path, out: Path) -> None:
-    """The files of a folder in a zip, not compressed, as weights hardly get smaller."""
+    """Packs the files of a folder into a zip, uncompressed, as weights hardly compress."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.iterdir()):
             with (
@@ -76,7 +76,7 @@ def fill(subject: Subject, folder: Path) -> None:
 
 
 def _origin(subject: Subject) -> dict[str, Any]:
-    """Where imported weights came from; of weights that were trained from such, their terms."""
+    """The origin of imported weights; for weights fine-tuned from such, their licence."""
     if (origin := subject.manifest.get("origin")) is not None:
         return {"origin": origin}
     return {"origin": {"licence": subject.made.licence}} if subject.made.licence else {}

@@ -1,4 +1,4 @@
-"""To the Hugging Face Hub: the folder of `folder.write`, and nothing else, in a repository that is private at first."""
+"""Uploads to the Hugging Face Hub: only the folder of `folder.write`, to a repository that is private by default."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from steadygan.runs.shared import NAMES, hub_name
 
 T = TypeVar("T")
 ATTEMPTS, FIRST_WAIT = 4, 1.0
-"""How often something is tried, and seconds before the second attempt; each wait is twice the one before."""
+"""Number of attempts, and seconds before the second; the wait doubles each time."""
 TRANSIENT = {408, 429, 500, 502, 503, 504}
 
 
 def upload(subject: Subject, to: str) -> str:
-    """Uploads to `hub:USER/NAME`; returns its address.
+    """Uploads to `hub:USER/NAME`; returns the URL.
 
     Raises:
-        UserError: no huggingface_hub, no token, no permission, or the Hub cannot be reached.
+        UserError: huggingface_hub is not installed, the token is missing or lacks permission, or the Hub cannot be
+        reached.
     """
     name, revision = hub_name(to)
     require("huggingface_hub", "hf", f"--to {to}")
@@ -54,11 +55,11 @@ def upload(subject: Subject, to: str) -> str:
 
 
 def patiently(to: str, call: Callable[[], T], wait: Callable[[float], Any] = time.sleep) -> T:
-    """What a call to the Hub gives, tried again where its servers or the network fail for a moment."""
+    """Calls the Hub; retries temporary failures of its servers or the network."""
     for attempt in range(ATTEMPTS):
         try:
             return call()
-        except Exception as error:  # its errors are those of several HTTP libraries
+        except Exception as error:  # huggingface_hub raises errors of several HTTP libraries
             status = _status(error)
             passing = status in TRANSIENT or (status is None and any(isinstance(e, OSError) for e in _causes(error)))
             if not passing or attempt == ATTEMPTS - 1:
@@ -68,14 +69,14 @@ def patiently(to: str, call: Callable[[], T], wait: Callable[[float], Any] = tim
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what it was raised from, and so on: the client wraps what its threads meet."""
+    """An error and its chain of causes, as the client wraps errors of its threads."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status behind an error, if there was an answer at all."""
+    """The HTTP status behind an error; None without a response."""
     responses = (getattr(cause, "response", None) for cause in _causes(error))
     return next((response.status_code for response in responses if response is not None), None)
 

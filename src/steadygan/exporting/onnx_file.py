@@ -1,4 +1,4 @@
-"""ONNX by torch's own exporter, checked with ONNX Runtime before anything is written."""
+"""Exports ONNX with torch's exporter and verifies it with ONNX Runtime before writing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from steadygan.files import write_whole
 
 OUTPUT = "image"
 TOLERANCE = 1e-4
-"""Largest difference of the images, which are about in [−1, 1], from torch's; relative where they are larger."""
+"""Tolerance between ONNX Runtime's and torch's images, which are in about [−1, 1]; relative for larger values."""
 CHECKED = (1, 3)
-"""Batches with which a graph is compared: others than the one it was traced with."""
+"""Batch sizes of the comparison, different from the traced one."""
 MOST_BYTES = (1 << 31) - (1 << 20)
-"""Of one ONNX file; what is more goes into a file of its own, as the format asks."""
+"""Maximum size of one ONNX file, from the format; larger weights would need an external file."""
 
 
 def write(subject: Subject, out: Path) -> None:
@@ -37,7 +37,7 @@ def write(subject: Subject, out: Path) -> None:
 
 
 def graph_of(program: Program) -> bytes:
-    """The ONNX file. Raises `UserError` for a network of more than 2 GiB."""
+    """The content of the ONNX file. Raises `UserError` for a network of more than 2 GiB."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in program.module.state_dict().values())
     if size > MOST_BYTES:
         raise UserError(f"a network of {size / 2**30:.1f} GiB does not fit into one ONNX file; use --to torch")
@@ -60,7 +60,7 @@ def graph_of(program: Program) -> bytes:
 
 
 def _forget_source(model: Any) -> None:
-    """Removes what the exporter notes of each operation: stack traces, with folders of this machine."""
+    """Removes stack traces, which contain paths of this machine."""
     for part in (model.graph, *model.functions):
         for entry in (*part.node, *part.value_info, *getattr(part, "input", ()), *getattr(part, "initializer", ())):
             if hasattr(entry, "metadata_props"):
@@ -69,7 +69,7 @@ def _forget_source(model: Any) -> None:
 
 
 def check(program: Program, content: bytes) -> None:
-    """Compares a graph with the network at other batch sizes. Raises `UserError` where they differ."""
+    """Compares a graph with the network at other batch sizes. Raises `UserError` if they differ."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -87,7 +87,7 @@ def check(program: Program, content: bytes) -> None:
 
 
 def _examples(program: Program, count: int) -> dict[str, Any]:
-    """Inputs of a batch of another size."""
+    """Example inputs with another batch size."""
     generator = torch.Generator().manual_seed(count)
     found = {}
     for name, value in program.inputs.items():
@@ -102,7 +102,7 @@ def _examples(program: Program, count: int) -> dict[str, Any]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """The exporter's progress, which it logs and prints, is of no interest."""
+    """Context manager: silences the exporter's progress messages."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""A generator as one function of tensors, ready to be traced: latents (and a class, a truncation) in, images out."""
+"""A generator as one traceable function: latents (and class, truncation) in, images out."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from steadygan.nets.translate import LEAST_SIDE, STRIDE, generator_name
 from steadygan.nets.translate import Generator as ResidualTranslator
 
 EXAMPLES = 2
-"""Images in the batch that is traced; one would be taken for a batch that is always one."""
+"""Traced batch size; torch would specialise on a batch of one."""
 
 
 class Synthesis(nn.Module):
-    """z (N, latent), y (N,) int64 where conditional, truncation () → images (N, C, H, W), about in [−1, 1].
+    """z (N, latent), y (N,) int64 if conditional, truncation () → images (N, C, H, W), in about [−1, 1].
 
-    tables: batch norm statistics by truncation from 0 to 1; truncation then chooses among them.
+    tables: batch-norm statistics by truncation from 0 to 1, interpolated for `truncation`.
     """
 
     table: Tensor
@@ -53,9 +53,10 @@ class Synthesis(nn.Module):
         return functional_call(self.network, dict(zip(self.names, found, strict=True)), (z, y))
 
     def _statistics(self, truncation: Tensor) -> Tensor:
-        """Between the two nearest rows of the table (truncations, all channels), as `truncations.at_truncation`."""
+        """Interpolates between the two nearest rows of the table (truncations, all channels), like
+        `truncations.at_truncation`."""
         last = self.table.shape[0] - 1
-        place = (1 - F.relu(1 - truncation)) * last  # no further than the whole
+        place = (1 - F.relu(1 - truncation)) * last  # truncations above 1 count as 1
         near = F.relu(1 - (torch.arange(last + 1) - place).abs())
         return near @ self.table
 
@@ -73,10 +74,10 @@ class Translation(nn.Module):
 
 @dataclass(frozen=True)
 class Program:
-    """A module and what it is traced with.
+    """A module and its tracing inputs.
 
-    Attributes: name (empty, or the direction of a translation), module, inputs (by name, as examples), shapes (which
-    of their dimensions may change, for `torch.export`), about (plain facts that go into the file).
+    Attributes: name (empty, or the direction of a translation), module, inputs (examples by name), shapes (their
+    dynamic dimensions, for `torch.export`), about (metadata for the file).
     """
 
     name: str
@@ -87,19 +88,19 @@ class Program:
 
 
 def programs(subject: Subject) -> list[Program]:
-    """The one function of a generator, or one for each direction of a translation."""
+    """One program for a generator, or one for each direction of a translation."""
     if isinstance(subject.made, Translator):
         return [_translation(subject, subject.made, direction) for direction in subject.made.directions]
     return [_synthesis(subject, subject.made)]
 
 
 def place_of(out: Path, program: Program) -> Path:
-    """The file of a program: `out`, with the direction in its name where there are several."""
+    """The file of a program: `out`, with the direction added to its name if there are several."""
     return out.with_name(f"{out.stem}-{program.name}{out.suffix}") if program.name else out
 
 
 def about(subject: Subject) -> dict[str, Any]:
-    """What a user of the file needs to know."""
+    """Metadata for users of the file."""
     made = subject.description
     keys = ("kind", "size", "channels", "classes", "class_names", "latent", "prior")
     found: dict[str, Any] = {key: made[key] for key in keys if key in made}
@@ -117,7 +118,7 @@ def _terms(subject: Subject) -> str:
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """A copy whose layers multiply with their weights as they are: no spectral norm, no folded kernels."""
+    """A copy with plain weights: no spectral norm, no folded kernels."""
     network = copy.deepcopy(network)
     bake_spectral_norm(network)
     set_folding(network, False)
@@ -143,7 +144,7 @@ def _synthesis(subject: Subject, made: Generator) -> Program:
 
 
 def _translation(subject: Subject, made: Translator, direction: str) -> Program:
-    """Of sides that are multiples of 4; a U-Net, whose innermost map may be one pixel, of its own size alone."""
+    """Accepts sides that are multiples of 4; a U-Net, whose innermost map may be one pixel, only its own size."""
     network = _plain(made.nets[generator_name(direction)])
     batch = {0: torch.export.Dim("batch", min=1)}
     facts = about(subject) | {"direction": direction}
@@ -162,7 +163,7 @@ def _translation(subject: Subject, made: Translator, direction: str) -> Program:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torch's exporters warn of their own affairs."""
+    """Context manager: hides warnings about internals of torch's exporters."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""The tensors alone, by name."""
+"""Exports the tensors alone, by name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from steadygan.files import write_whole
 
 
 def write(subject: Subject, out: Path) -> None:
-    """A state dict of the network that `steadygan.nets.create_generator` makes; of a translation all its generators."""
+    """Writes a state dict for `steadygan.nets.create_generator`; for a translation, of all its generators."""
     save(subject.tensors(), out)
 
 
 def save(content: Mapping[str, Any], out: Path) -> None:
-    """torch's file of tensors, whole or not at all."""
+    """Saves tensors with torch, atomically."""
 
     def write_to(file: Path) -> None:
-        with file.open("wb") as stream:  # of a path torch takes the archive's name, and not every name will do
+        with file.open("wb") as stream:  # given a path, torch names the archive after it, and not every name works
             torch.save(dict(content), stream)
 
     write_whole(out, write_to)

@@ -1,4 +1,4 @@
-"""What is exported: the averaged generator of a checkpoint, with all that is known of it."""
+"""The averaged generator of a checkpoint, with everything known about it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from steadygan.runs.outputs import run_of
 
 @dataclass(frozen=True)
 class Options:
-    """How something is exported; each target looks at what concerns it.
+    """Export options; each target uses those it needs.
 
-    truncation: what the statistics of batch norms are gathered for, where a graph has them fixed. licence: the terms
-    under which the maker gives the weights away, for the card. public, token: of a repository of the Hub.
+    truncation: for which batch-norm statistics are gathered if the graph fixes them. licence: the licence of the
+    weights, for the card. public, token: of the Hub repository.
     """
 
     truncation: float | None = None
@@ -36,8 +36,8 @@ class Options:
 class Subject:
     """A generator or translator on the CPU.
 
-    Attributes: path (of the checkpoint), name (of the run, or the checkpoint's folder), manifest, made, run (its
-    directory where there is one), options.
+    Attributes: path (of the checkpoint), name (of the run, or the checkpoint's folder), manifest, made (the `Generator`
+    or `Translator`), run (its directory, if any), options.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Subject:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What rebuilds the network: kind, size, options, …."""
+        """The network's description: kind, size, options, …."""
         return dict(self.manifest["generator"])
 
     @property
@@ -57,12 +57,12 @@ class Subject:
         return isinstance(self.made, Translator)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The averaged generator's tensors as they are in the checkpoint, by name."""
+        """The averaged generator's tensors in the checkpoint, by name."""
         _, tensors = read_networks(self.path, (AVERAGED,))
         return {name.removeprefix(f"{AVERAGED}."): value.contiguous() for name, value in tensors.items()}
 
     def need_kind(self, kind: str, target: str) -> None:
-        """Raises `UserError` unless the network is of the family that a target's layout is for."""
+        """Raises `UserError` unless the network belongs to the target's family."""
         if self.description["kind"] != kind:
             raise UserError(
                 f"--to {target} is for generators of model.kind={kind}; {self.path} is a {self.description['kind']}"
@@ -70,7 +70,7 @@ class Subject:
 
 
 def open_subject(path: Path, options: Options) -> Subject:
-    """The subject at a path (see `runs.checkpoint.find_checkpoint`). Raises `UserError` where there is none."""
+    """Opens the subject at a path (see `runs.checkpoint.find_checkpoint`). Raises `UserError` if there is none."""
 
     def read(checkpoint: Path) -> Subject:
         device = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Where a generator can be exported to, by name."""
+"""Export targets by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steadygan.runs.shared import HUB, hub_name
 
 
 class Target(NamedTuple):
-    """A form: what it is, its file's ending (none: a folder), and what writes it."""
+    """An export target: description, file suffix (empty: a folder) and writer."""
 
     what: str
     suffix: str
@@ -27,9 +27,9 @@ class Target(NamedTuple):
 TARGETS: Mapping[str, Target] = MappingProxyType(
     {
         "safetensors": Target(
-            "a folder with weights, description and card, which steadygan.load reads", "", folder.write
+            "a folder with weights, description and model card, for steadygan.load", "", folder.write
         ),
-        "zip": Target("that folder as one file", ".zip", folder.write_zip),
+        "zip": Target("that folder as one zip file", ".zip", folder.write_zip),
         "onnx": Target("a graph for ONNX Runtime, in Python or a browser", ".onnx", onnx_file.write),
         "torch": Target("a program that torch.export.load opens without steadygan", ".pt2", torch_program.write),
         "state-dict": Target("the tensors by name, for torch.load(…, weights_only=True)", ".pt", state_dict.write),
@@ -50,36 +50,36 @@ def export(
     public: bool = False,
     token: str | None = None,
 ) -> Path | str:
-    """Writes the averaged generator of a run, a checkpoint or an imported model in another form.
+    """Exports the averaged generator of a run, a checkpoint or an imported model.
 
     Args:
-        path: what `steadygan.load` takes.
+        path: any path for `steadygan.load`.
         to: a name in `TARGETS`, or `hub:USER/NAME`.
-        out: the file or folder, which must not exist yet; next to the checkpoint or in the run by default.
-        truncation: where the form is a fixed graph of a network with batch norm, what its statistics are gathered for.
-        licence: the terms under which you give the weights away, for the card.
-        public: of a repository of the Hub; private by default.
-        token: for the Hub, in place of the one that `hf auth login` or HF_TOKEN gave.
+        out: the file or folder, which must not exist; by default in the run or next to the checkpoint.
+        truncation: for fixed graphs with batch norm: the truncation at which statistics are gathered.
+        licence: your licence for the weights, for the card.
+        public: create a public Hub repository; private by default.
+        token: Hub token; by default that of `hf auth login` or HF_TOKEN.
 
     Returns:
-        What was written, or the address of the repository.
+        The written path, or the repository's URL.
 
     Raises:
-        UserError: there is no such form, it does not suit this generator, a package for it is not installed, or it
-            cannot be written.
+        UserError: the target is unknown or does not fit this generator, a required package is missing, or writing
+            fails.
     """
     path, options = Path(path), Options(truncation, licence, public, token)
     if to.startswith(HUB):
         if out is not None:
-            raise UserError(f"--out goes with files; --to {to} names its place already")
+            raise UserError(f"--out is for files; --to {to} is already a destination, so omit --out")
         hub_name(to)
         return hub.upload(open_subject(path, options), to)
     target = TARGETS.get(to)
     if target is None:
-        raise UserError(f"--to {to}: no such form; {nearest(to, [*TARGETS, 'hub:USER/NAME'])}")
+        raise UserError(f"--to {to}: unknown target; {nearest(to, [*TARGETS, 'hub:USER/NAME'])}")
     place = Path(out) if out is not None else default_output(path, f"generator{target.suffix}")
     if place.exists():
-        raise UserError(f"{place} is there already; name another place with --out, or remove it")
+        raise UserError(f"{place} exists already; choose another path with --out, or remove it")
     check_folder(place.parent, place)
     check_output(place, path)
     subject = open_subject(path, options)

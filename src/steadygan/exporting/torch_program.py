@@ -1,4 +1,4 @@
-"""A program of torch's own operators: `torch.export.load("generator.pt2").module()(z=…)`, without steadygan."""
+"""Exports a torch program: `torch.export.load("generator.pt2").module()(z=…)`, without steadygan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from steadygan.exporting.subject import Subject
 from steadygan.files import write_whole
 
 ABOUT = "about.json"
-"""The file in the program in which its facts are."""
+"""The metadata file inside the program."""
 
 
 def write(subject: Subject, out: Path) -> None:

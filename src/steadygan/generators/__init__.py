@@ -1,1 +1,1 @@
-"""From a checkpoint to images."""
+"""Generators from checkpoints, and their images."""

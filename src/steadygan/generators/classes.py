@@ -13,7 +13,7 @@ Classes = int | str | Sequence[int | str] | None
 
 
 class Known(Protocol):
-    """The classes of a generator: how many, their names, and the numbers of those that it was trained on."""
+    """The classes of a generator: their number, their names, and the indices of trained ones."""
 
     classes: int
     class_names: tuple[str, ...]
@@ -21,10 +21,10 @@ class Known(Protocol):
 
 
 def class_numbers(asked: Classes, known: Known) -> int | list[int] | None:
-    """The numbers of the classes asked for; None asks for all that had images.
+    """Indices of the requested classes; None: all trained classes.
 
     Raises:
-        UserError: for a name that there is not.
+        UserError: a class does not exist or was not trained.
     """
     if asked is None:
         return list(known.trained_classes) or None
@@ -33,7 +33,7 @@ def class_numbers(asked: Classes, known: Known) -> int | list[int] | None:
     numbers = [_class_number(entry, known.class_names) for entry in entries]
     if strange := sorted(set(range(known.classes)) & (set(numbers) - set(known.trained_classes))):
         names = [known.class_names[number] if number < len(known.class_names) else str(number) for number in strange]
-        warnings.warn(f"no image of class {', '.join(names)} was ever shown to this generator", stacklevel=4)
+        warnings.warn(f"this generator was not trained on images of class {', '.join(names)}", stacklevel=4)
     return numbers[0] if single else numbers
 
 

@@ -1,4 +1,4 @@
-"""A generator from the description that its checkpoint keeps."""
+"""Builds generators from the descriptions in their checkpoints."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from steadygan.nets.unfilled import Unfilled
 from steadygan.runs.checkpoint import ANOTHER, weights_name
 
 GENERATORS = ("G_ab", "G_ba")
-"""Those of a translation."""
+"""Keys in the description of a translation."""
 
 
 @contextmanager
 def described(path: Path, damage: str) -> Iterator[None]:
-    """Within, errors of a damaged checkpoint become one `UserError` that names it.
+    """Context manager: turns errors of a damaged checkpoint into one `UserError` that names it.
 
     Args:
         path: the checkpoint.
-        damage: what is wrong with it if something is.
+        damage: the message for such errors.
     """
     try:
         yield
@@ -41,9 +41,9 @@ def described(path: Path, damage: str) -> Iterator[None]:
 
 
 def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
-    """A generator with fresh weights, and its prior, from what `describe_generator` wrote.
+    """Builds a generator with initial weights, and its prior, from a `describe_generator` dictionary.
 
-    Of a translation: all generators in an `nn.ModuleDict`, and a prior over nothing.
+    For a translation: all generators in an `nn.ModuleDict`, and an empty prior.
     """
     try:
         sizes = {key: int(description[key]) for key in ("size", "channels", "classes", "latent", "width")}
@@ -67,13 +67,13 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
 
 
 def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
-    """Refuses a generator whose description promises another size than its weights have.
+    """Checks that the description of a generator matches the size of its weights.
 
-    The description may be a stranger's: networks are made on the meta device first, which takes no memory. (One of a
-    module outside the package, which its user has imported, is made as it is: it may not know that device.)
+    As the description is untrusted, networks are first built on the meta device, which takes no memory. (Custom
+    networks, which the user has imported, are built normally: they may not support that device.)
 
     Raises:
-        UserError: the description fits other weights, or those are gone.
+        UserError: the description does not match the weights, or the weights are missing.
     """
     if ":" in str(description.get("kind")):
         return
@@ -83,25 +83,27 @@ def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
     name = weights_name(path)
     try:
         there = (path / name).stat().st_size
-    except OSError as error:  # a training that removes old checkpoints may have taken it meanwhile
+    except OSError as error:  # retention may have deleted it meanwhile
         raise UserError(f"{path / name}: cannot be read: {error.strerror}") from error
-    if promised * 2 > there:  # half precision at the least
-        raise UserError(f"its description promises {promised:,} numbers, {name} has {there:,} bytes")
+    if promised * 2 > there:  # at least half precision
+        raise UserError(f"its description implies {promised:,} numbers, but {name} has {there:,} bytes")
 
 
 def trained_classes(description: Mapping[str, Any]) -> tuple[int, ...]:
-    """The classes that the generator has seen images of: all, where the description names none."""
+    """The trained classes of a generator; all if the description names none."""
     classes = int(description["classes"])
     named = description.get("trained_classes")
     if named is None:
         return tuple(range(classes))
     if not isinstance(named, list) or any(type(entry) is not int or not 0 <= entry < classes for entry in named):
-        raise UserError("the description of the generator is damaged: its trained_classes are no list of its classes")
+        raise UserError(
+            "the description of the generator is damaged: its trained_classes are not a list of its classes"
+        )
     return tuple(sorted(set(named))) or tuple(range(classes))
 
 
 def _refuse_unknown_code(kind: object) -> None:
-    """A checkpoint may have come from anywhere: it names a module, and only its user decides to import one."""
+    """Refuses custom modules named by a checkpoint, which is untrusted, unless the user has imported them."""
     module, colon, _ = str(kind).partition(":")
     if colon and module not in sys.modules and module not in os.environ.get("STEADYGAN_MODULES", "").split(","):
         raise UserError(

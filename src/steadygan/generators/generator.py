@@ -33,20 +33,20 @@ from steadygan.runs.checkpoint import fill, licence, manifest_step, read_network
 class Generator:
     """A trained generator, from its checkpoint alone: no data set, no configuration file.
 
-    `sample`, `from_seeds`, `walk` and `interpolate` give images. `generator(z, y)`, `latents`, `map` and `synthesise`
-    give tensors with a graph. All may be called from several threads at once; `to` and `batch_statistics` may not.
+    `sample`, `from_seeds`, `walk` and `interpolate` return images. `generator(z, y)`, `latents`, `map` and `synthesise`
+    return tensors with a graph. All are thread-safe, except `to` and `batch_statistics`.
 
     Attributes:
         module: the network, in evaluation mode, its parameters without gradients.
         kind: the network family, such as "biggan".
         size: side of the images in pixels.
         channels: 1 or 3.
-        classes: how many; 0: unconditional.
-        class_names: their names, where known.
-        trained_classes: the numbers of those that had images to train on.
+        classes: number of classes; 0: unconditional.
+        class_names: their names, if known.
+        trained_classes: indices of classes with training images.
         latent: the dimension of z.
         step, path: of the checkpoint.
-        licence: of imported weights, where known.
+        licence: of imported weights, if known.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class Generator:
         """Reads a checkpoint; `load` finds one and chooses the device.
 
         Args:
-            path: of the checkpoint.
-            device: where the network runs.
+            path: the checkpoint.
+            device: the network's device.
             weights: "ema" for the averaged generator, "raw" for the trained one.
-            winograd: convolve on a CPU by the Winograd transform, where kernels can be compiled.
+            winograd: use Winograd convolutions on a CPU, if compiled kernels are available.
         """
         network = "G_ema" if weights == "ema" else "G"
         manifest, tensors = read_networks(path, (network,))
@@ -91,7 +91,7 @@ class Generator:
 
     @property
     def run(self) -> str:
-        """The name of the run, or of the checkpoint's folder where it lies by itself."""
+        """The name of the run, or of the checkpoint's folder if it belongs to no run."""
         return self.path.parent.parent.name if self.path.parent.name == "checkpoints" else self.path.name
 
     def to(self, device: str | torch.device) -> Generator:
@@ -118,7 +118,8 @@ class Generator:
         Args:
             z: latents (N, latent).
             y: labels (N,) int64, or weights of the classes (N, classes); None: unconditional.
-            truncation: as for `sample`; where it is of z, `latents` applies it, and this fits the batch norms to it.
+            truncation: see `sample`; if it applies to z, `latents` truncates, and this call selects matching batch-norm
+                statistics.
 
         Returns:
             Images (N, C, H, W) float32, about in [-1, 1], differentiable in z and in weights of classes.
@@ -129,11 +130,11 @@ class Generator:
         return self._made(self.network(truncation), z, y, truncation)
 
     def latents(self, seeds: Sequence[int], *, truncation: Truncation | None = None) -> Tensor:
-        """The latents of seeds.
+        """Draws latents from seeds.
 
         Args:
             seeds: one for each latent; row i is what `sample(1, seed=seeds[i])` draws.
-            truncation: as for `sample`, where it is of z.
+            truncation: see `sample`; applied only if it is of z.
 
         Returns:
             z (len(seeds), latent) on the generator's device.
@@ -146,7 +147,7 @@ class Generator:
         Args:
             z: latents (N, latent).
             y: as for a call.
-            truncation: pulls w towards its average; None: not at all.
+            truncation: moves w towards its average; None: no truncation.
 
         Returns:
             w (N, layers, w_dim).
@@ -182,13 +183,13 @@ class Generator:
         """Generates images.
 
         Args:
-            num: how many.
-            classes: a class number or name, or several that are used in turn; None: all that had
-                images, in turn.
-            seed: the same seed gives the same images, whatever the batch size.
-            truncation: elements of z beyond ±truncation are redrawn (BigGAN, §3.1), or w is pulled towards its average
-                by ψ = truncation (StyleGAN2). "scaled:0.5" is the law of BigGAN's released generators, see
-                `Prior.latents`. Smaller is cleaner and less varied; None is off.
+            num: number of images.
+            classes: a class number or name, or several, repeated in turn; None: all trained
+                classes in turn.
+            seed: the same seed gives the same images for any batch size.
+            truncation: elements of z beyond ±truncation are redrawn (BigGAN, §3.1), or w is moved towards its average
+                by ψ = truncation (StyleGAN2). "scaled:0.5" is the distribution of BigGAN's released generators, see
+                `Prior.latents`. Smaller values trade diversity for quality; None: off.
             output: uint8, or float for float32 in [-1, 1].
             batch_size: images generated at a time.
             part: return only this slice of them.
@@ -225,13 +226,13 @@ class Generator:
         seed: int = 0,
         truncation: Truncation | None = None,
     ) -> Tensor:
-        """Generates paths between latents, classes or both; how they are joined: `generators.interpolation`.
+        """Generates paths between latents, classes or both; see `generators.interpolation`.
 
         Args:
             rows: number of paths.
-            steps: images of a path, both ends included.
+            steps: images per path, both ends included.
             between: latents, classes (one latent, two classes; conditional generators only) or both.
-            classes: numbers or names in turn; path i has class i, or leads from class i to class i + 1.
+            classes: numbers or names, repeated in turn; path i has class i, or leads from class i to class i + 1.
             seed: of the latents.
             truncation: as for `sample`.
 
@@ -273,8 +274,8 @@ class Generator:
             truncation: as for `sample`.
             moves: pairs (seed of a direction, how far), see `generators.seeds.moved`.
             batch_size: images generated at a time.
-            draft: a truncation that is new takes the batch norm statistics of the nearest one used before, instead of
-                the time to gather its own.
+            draft: for a new truncation, use the batch-norm statistics of the nearest known one instead of gathering its
+                own.
 
         Returns:
             Images (len(seeds), C, H, W) uint8 on the CPU.
@@ -298,7 +299,7 @@ class Generator:
     ) -> Tensor:
         """Generates a path through seeds; image i · steps is that of seed i.
 
-        Where neighbouring seeds have different classes, the class condition is mixed as well.
+        Between seeds of different classes, the class condition is interpolated as well.
 
         Args:
             seeds: two or more.
@@ -329,31 +330,31 @@ class Generator:
 
     @property
     def prior(self) -> Prior:
-        """What its latents are drawn from."""
+        """The distribution of latents."""
         return self._prior
 
     @property
     def tables(self) -> Mapping[str, Tensor]:
-        """Batch norm statistics by truncation (see `at_truncation`), of generators that were published with them."""
+        """Batch-norm statistics by truncation (see `at_truncation`), for generators published with them."""
         return self.network.tables
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether its images depend on batch statistics."""
+        """Whether the network has batch norms."""
         return has_batch_statistics(self.module)
 
     def batch_statistics(self, truncation: Truncation | None = None) -> AbstractContextManager[None]:
-        """Within, images of this truncation are normalised by the statistics of each batch instead of those stored."""
+        """Context manager: images of this truncation are normalised by batch statistics instead of stored ones."""
         return batch_statistics(self.network(truncation))
 
     def save_grid(self, path: str | Path, num: int = 64, *, columns: int = 8, **options: Any) -> Path:
-        """Writes a sheet of samples as PNG.
+        """Writes a grid of samples as PNG.
 
         Args:
             path: the file.
-            num: how many images.
-            columns: images in a row.
-            options: those of `sample`.
+            num: number of images.
+            columns: images per row.
+            options: see `sample`.
         """
         return save_grid(self.sample(num, **options), Path(path), columns)
 
@@ -367,7 +368,7 @@ class Generator:
     def _images(
         self, z: Tensor, y: Tensor | None, truncation: Truncation | None, batch_size: int, draft: bool = False
     ) -> Tensor:
-        """Uint8 on the CPU of latents (N, latent) and labels or weights of the classes."""
+        """Images, uint8 on the CPU, from latents (N, latent) and labels or class weights."""
         net = self.network.nearest(truncation) if draft else self.network(truncation)
         labels = [None] * len(z) if y is None else y.split(batch_size)
         images: list[Tensor] = []
@@ -379,13 +380,13 @@ class Generator:
     def _mapped(self) -> Mapped:
         if isinstance(self.module, Mapped):
             return self.module
-        raise UserError(f"{self.kind} makes images of z alone: it has no intermediate latent w")
+        raise UserError(f"{self.kind} has no intermediate latent w; use sample or __call__")
 
     def _truncates_w(self, truncation: Truncation | None) -> bool:
         return truncation is not None and isinstance(self.module, Mapped)
 
     def _of_z(self, truncation: Truncation | None) -> Truncation | None:
-        """What there is to truncate in z."""
+        """The truncation that applies to z, if any."""
         return None if self._truncates_w(truncation) else truncation
 
     def _checked(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:

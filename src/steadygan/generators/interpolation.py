@@ -1,4 +1,4 @@
-"""Paths through a generator: what lies between two latents, between two classes, or between both."""
+"""Interpolation between latents, classes, or both."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ Between = Literal["latents", "classes", "both"]
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Along the great circle: sin((1 − t)Ω) / sin Ω · a + sin(tΩ) / sin Ω · b, Ω the angle between a and b (N, F).
 
-    t: (N, 1). Where a and b are parallel the straight line is all there is. White, Sampling Generative Networks,
-    2016, §2.1.
+    t: (N, 1). For parallel a and b, linear interpolation. White, Sampling Generative Networks, 2016, §2.1.
     """
     angle = F.cosine_similarity(a.double(), b.double(), dim=1).clamp(-1, 1).acos()[:, None]
     sine = angle.sin()
@@ -48,34 +47,33 @@ def interpolate(
 ) -> Tensor:
     """Images on paths between latents, classes or both.
 
-    What the label conditions is mixed, not the images: the embedding, or the gains and biases, of the weighted classes
-    (`layers.look_up`).
+    Classes are interpolated in the label's embedding, or in its gains and biases (`labels.look_up`), not between
+    images.
 
-    Latents of the normal prior are joined on the great circle: in many dimensions all of N(0, I) is close to the
-    sphere of radius √d, from which a chord strays to norms that training has never shown the generator; for two
-    orthogonal ones, and independent ones nearly are, every point of the arc is N(0, I) again. Those of the uniform
-    prior are joined by a line, which stays in the cube where an arc would leave it. A network with an intermediate
-    latent (StyleGAN2) is walked straight through in W, which has no prescribed shape (Karras et al., StyleGAN, CVPR
-    2019, §4.1), and truncated there, too.
+    For the normal prior, paths are great circles: in high dimensions N(0, I) concentrates near the sphere of radius √d,
+    and a straight line passes through norms that the generator never saw in training. For orthogonal latents, and
+    independent ones nearly are, every point of the arc is again distributed as N(0, I). For the uniform prior, paths
+    are straight, as an arc would leave the cube. Networks with an intermediate latent (StyleGAN2) are interpolated
+    linearly, and truncated, in W, whose distribution has no fixed shape (Karras et al., StyleGAN, CVPR 2019, §4.1).
 
     Args:
         net: the generator network, in evaluation mode.
-        prior: its distribution of latents.
+        prior: the distribution of latents.
         between: "latents" has two latents and one class per path, "classes" one latent and two classes, "both" two of
             each.
         rows: number of paths.
         steps: images of a path, both ends included.
-        classes: numbers in turn: path i has class i, or leads from class i to class i + 1; None: all.
+        classes: class numbers, repeated in turn: path i has class i, or leads from class i to class i + 1; None: all.
         total: number of classes of the network; 0: unconditional.
         seed: of the latents.
-        truncation: as for `Prior.latents`, or of w.
+        truncation: see `Prior.latents`, or of w.
         batch_size: images generated at a time.
 
     Returns:
         uint8 (rows, steps, C, H, W) on the CPU.
 
     Raises:
-        UserError: a path that the network does not have.
+        UserError: an argument is out of range, or the network has too few classes.
     """
     if rows < 1 or steps < 2:
         raise UserError(f"{rows} paths of {steps} images: at least one path of two images is needed")
@@ -115,7 +113,7 @@ def interpolate(
 
 
 def _through_w(net: Any, a: Tensor, b: Tensor, t: Tensor, y: Tensor | None, truncation: Truncation | None) -> Tensor:
-    """Images (N, C, H, W) at t (N, 1) of the lines between what the latents a and b (N, latent) become in W."""
+    """Images (N, C, H, W) at t (N, 1) on straight lines in W between the mapped latents a and b (N, latent)."""
     a, b, t, y = _on(net, a, b, t, y)
     w = torch.lerp(net.map(a, y), net.map(b, y), t[:, :, None])
     return net.synthesise(net.truncate(w, truncation))

@@ -19,29 +19,29 @@ from steadygan.runs.checkpoint import use_checkpoint
 def load(
     path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema", winograd: bool = True
 ) -> Generator:
-    """The generator of a checkpoint, or of a run's best checkpoint (its newest if none has been scored).
+    """Loads the generator of a checkpoint, or of a run's best checkpoint (its newest if none has been scored).
 
     Args:
         path: a checkpoint or run directory.
         device: auto, cpu, cuda or cuda:1.
         weights: the averaged weights or those of the last step.
-        winograd: on a CPU, use the Winograd kernels that training has left in the cache; nothing is compiled here.
+        winograd: on a CPU, use Winograd kernels that training has compiled; nothing is compiled here.
 
     Raises:
-        UserError: there is none, it is damaged, or it is a translation's (`load_translator`).
+        UserError: it does not exist, is damaged, or is a translation's (`load_translator`).
     """
 
     def read(checkpoint: Path) -> Generator:
         if is_translation(checkpoint):
             use = command_line("translate", path, "--input", "FOLDER", "--out", "FOLDER")
-            raise UserError(f"{path} makes images of images: use `{use}`, or load_translator in Python")
+            raise UserError(f"{path} is an image-to-image translation: use `{use}`, or load_translator in Python")
         return Generator(checkpoint, choose_device(device), weights, winograd=winograd)
 
     return use_checkpoint(as_checkpoint(Path(path)), read)
 
 
 def load_translator(path: str | Path, *, device: str = "auto", weights: Literal["ema", "raw"] = "ema") -> Translator:
-    """The generators of a translation's checkpoint, or of a run's best one.
+    """Loads the generators of a translation's checkpoint, or of a run's best one.
 
     Args:
         path: a checkpoint or run directory.
@@ -49,7 +49,7 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
         weights: the averaged weights or those of the last step.
 
     Raises:
-        UserError: there is none, it is damaged, or it is not a translation's (`load`).
+        UserError: it does not exist, is damaged, or is not a translation's (`load`).
     """
 
     def read(checkpoint: Path) -> Translator:
@@ -61,11 +61,11 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
 
 
 def sample(path: str | Path, num: int = 16, **options: Any) -> Tensor:
-    """Images from a checkpoint or run directory: `load(path).sample(num, …)`.
+    """Generates images from a checkpoint or run directory: `load(path).sample(num, …)`.
 
     Args:
         path: a checkpoint or run directory.
-        num: how many images.
-        options: those of `Generator.sample`.
+        num: number of images.
+        options: see `Generator.sample`.
     """
     return load(path).sample(num, **options)

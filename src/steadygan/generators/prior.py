@@ -1,4 +1,4 @@
-"""The prior over latents and labels from which every fake is made."""
+"""The prior: the distribution of latents and labels."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from steadygan.parallel.share import rows
 PriorKind = Literal["normal", "uniform", "truncated"]
 Law = Literal["redrawn", "scaled"]
 Truncation = float | str
-"""t above 0 in the law of the prior, or in one by name: "redrawn:0.5", "scaled:0.5"."""
+"""A truncation t > 0 in the prior's own way, or explicitly "redrawn:0.5" or "scaled:0.5"."""
 
 CUT = 2.0
-"""Beyond which the truncated prior has nothing, as in BigGAN's released generators."""
+"""The bound of the truncated prior, as in BigGAN's released generators."""
 
 
 class Cut(NamedTuple):
-    """A truncation: t, and how it is meant, None as the prior has it."""
+    """A truncation: the threshold t, and how it is applied; None: the prior's own way."""
 
     threshold: float
     law: Law | None = None
 
 
 def read_truncation(given: Truncation) -> Cut:
-    """Reads a truncation. Raises `UserError` for what is none."""
+    """Parses a truncation. Raises `UserError` if it is invalid."""
     name, _, number = given.rpartition(":") if isinstance(given, str) else ("", "", given)
     law = next((known for known in get_args(Law) if known == name.strip()), None)
     try:
@@ -46,8 +46,8 @@ class Prior:
     """p(z) and p(y) of the fakes.
 
     latent: the dimension of z; kind: N(0, I), U(-1, 1), or N(0, I) within ±2; label_pool: int64 tensor from which
-    labels are drawn uniformly (`arange(classes)` for uniform labels, the training labels for the data's frequencies),
-    None when unconditional.
+    labels are drawn (`arange(classes)` for uniform labels, the training labels for the data's distribution); None if
+    unconditional.
     """
 
     latent: int
@@ -62,18 +62,18 @@ class Prior:
         truncation: Truncation | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """z (num, latent) on the generator's device.
+        """Draws z (num, latent) on the generator's device.
 
-        Redrawn, as in the paper: every element of N(0, 1) that falls outside [-t, t] is drawn again until it falls
-        inside (BigGAN, Brock et al., ICLR 2019, §3.1), here in one draw through the inverse of the truncated cumulative
-        distribution. Scaled, as in BigGAN's released generators: t times N(0, 1) within ±2. At t = ½ the standard
-        deviations are 0.28 and 0.44.
+        Redrawn, as in the paper: elements of N(0, 1) outside [-t, t] are drawn again until they are inside (BigGAN,
+        Brock et al., ICLR 2019, §3.1), implemented with the inverse of the truncated cumulative distribution. Scaled,
+        as in BigGAN's released generators: t times N(0, 1) truncated to ±2. At t = ½ the standard deviations are 0.28
+        and 0.44.
 
         Args:
             num: number of latents.
             generator: the source of randomness.
-            truncation: t > 0, or a text such as "redrawn:0.5". Without a name the normal prior redraws and the
-                truncated one scales. For the uniform prior either shrinks the range to [-t, t], t <= 1.
+            truncation: t > 0, or a string such as "redrawn:0.5". By default the normal prior redraws and the truncated
+                one scales. For the uniform prior both reduce the range to [-t, t], t <= 1.
             dtype: of z; None: torch's default.
         """
         shape, device = (num, self.latent), generator.device
@@ -90,17 +90,17 @@ class Prior:
         return z.to(dtype or torch.get_default_dtype())
 
     def law(self, cut: Cut) -> Law:
-        """How a truncation is meant: as it says, or as this prior has it."""
+        """How a truncation is applied: explicitly given, or this prior's way."""
         return cut.law or ("scaled" if self.kind == "truncated" else "redrawn")
 
     def _edge_and_scale(self, cut: Cut | None) -> tuple[float, float]:
-        """Beyond which there is nothing of N(0, 1), and what the rest is multiplied by."""
+        """The bound of N(0, 1), and the factor applied after truncation."""
         if cut is None or self.law(cut) == "scaled":
             return CUT, 1.0 if cut is None else cut.threshold
         return (min(cut.threshold, CUT) if self.kind == "truncated" else cut.threshold), 1.0
 
     def labels(self, num: int, generator: torch.Generator) -> Tensor | None:
-        """y (num,) int64, or None when unconditional."""
+        """Draws y (num,) int64; None if unconditional."""
         if self.label_pool is None:
             return None
         return self.label_pool[rows(partial(torch.randint, len(self.label_pool)), (num,), generator)]

@@ -1,4 +1,4 @@
-"""Images made again from what their files say made them."""
+"""Reproduces images from the provenance stamped into their files."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from steadygan.runs.checkpoint import (
 
 DEPTH = 6
 BATCH = 64
-"""Images that `Generator.sample` generates at a time; remaking uses the same batch, for the same bits."""
+"""Batch size of `Generator.sample`; remaking uses the same, for bit-exact images."""
 
 
 def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str, Any], **more: Any) -> Stamp:
-    """The stamp of images that `generator.CALL(**arguments)` made.
+    """The stamp of images from `generator.CALL(**arguments)`.
 
     Args:
-        generator: which made them.
+        generator: the generator that made them.
         weights: "ema" or "raw".
         call: the method's name.
-        arguments: of the call; those that are None are left out.
-        more: fields of `Stamp`.
+        arguments: the call's arguments; None values are omitted.
+        more: further fields of `Stamp`.
     """
     return Stamp(
         steadygan=__version__,
@@ -52,7 +52,7 @@ def stamp_for(generator: Generator, weights: str, call: str, arguments: dict[str
 
 
 def label_of(generator: Generator, classes: Any, index: int) -> tuple[int | None, str | None]:
-    """Number and name of the class that image `index` has when `classes` (None: all) are taken in turn."""
+    """Number and name of the class of image `index` if `classes` (None: all) are used in turn."""
     if not generator.classes:
         return None, None
     chosen = list(generator.trained_classes) if classes is None else classes if isinstance(classes, list) else [classes]
@@ -63,13 +63,13 @@ def label_of(generator: Generator, classes: Any, index: int) -> tuple[int | None
 
 
 def class_names(generator: Generator, classes: Any, count: int) -> list[str]:
-    """The names of the first `count` images' classes, as `label_of` has them."""
+    """The class names of the first `count` images, from `label_of`."""
     labels = [label_of(generator, classes, index) for index in range(count)]
     return [str(number) if name is None else name for number, name in labels]
 
 
 def column_names(stamp: Stamp, generator: Generator) -> list[str]:
-    """What stands above the columns of the sheet that a stamp describes; nothing where a column has several classes."""
+    """Column headings of the grid described by a stamp; empty if a column has several classes."""
     if not generator.classes or stamp.columns is None or stamp.call not in ("sample", "from_seeds"):
         return []
     classes = stamp.arguments.get("classes")
@@ -78,10 +78,10 @@ def column_names(stamp: Stamp, generator: Generator) -> list[str]:
 
 
 def remake(stamp: Stamp, generator: Generator) -> Tensor:
-    """The images (N, C, H, W) uint8 of a stamp: one where it names one, else all that the call makes.
+    """Reproduces the images (N, C, H, W) uint8 of a stamp: a single one if it has an index, else all of the call.
 
     Raises:
-        UserError: the generator is another one, or the stamp's arguments make no sense to it.
+        UserError: the generator has other weights, or the stamp's arguments do not fit it.
     """
     if weights_digest(generator.path) != stamp.checkpoint:
         raise UserError(
@@ -98,12 +98,13 @@ def remake(stamp: Stamp, generator: Generator) -> Tensor:
         raise UserError(f"the stamp does not fit this version of steadygan: {error}") from error
     images = images.flatten(0, 1) if stamp.call == "interpolate" else images
     if stamp.index is not None and stamp.index >= len(images):
-        raise UserError(f"the stamp names image {stamp.index} of {len(images)}")
+        raise UserError(f"the stamp has image index {stamp.index}, but the call makes {len(images)}")
     return images if stamp.index is None else images[stamp.index : stamp.index + 1]
 
 
 def run_of(image: Path, runs: Path, stamp: Stamp) -> Path | None:
-    """The directory of the run that a grid is of: where the grid lies, or its name below `runs`; None if neither is."""
+    """The run directory of a grid: the one that contains it, or the run of that name below `runs`; None if there is
+    none."""
     for place in (image.parent.parent, runs / stamp.run, Path(stamp.run)):
         if (place / "config.yaml").is_file():
             return place
@@ -111,14 +112,14 @@ def run_of(image: Path, runs: Path, stamp: Stamp) -> Path | None:
 
 
 def check(stamp: Stamp, run: Path | None = None) -> None:
-    """Checks that a stamp names all that its images can be made from.
+    """Checks that images can be reproduced from a stamp.
 
     Args:
-        stamp: of the image.
-        run: the directory of its run, where known.
+        stamp: the image's stamp.
+        run: its run directory, if known.
 
     Raises:
-        UserError: they are of a step between checkpoints, of many steps, or show images of the data.
+        UserError: the images are from a step without a checkpoint, from several steps, or contain data.
     """
     place = run or stamp.run
     if stamp.call == "film":
@@ -128,7 +129,7 @@ def check(stamp: Stamp, run: Path | None = None) -> None:
         )
     if stamp.call in ("sheet", "translate"):
         raise UserError(
-            f"this image of {stamp.run} is made of images of data, which no seed makes; "
+            f"this image of {stamp.run} contains images of the data, which no seed can reproduce; "
             f"`{command_line('translate')}` makes more"
         )
     if not stamp.checkpoint:
@@ -145,7 +146,7 @@ def check(stamp: Stamp, run: Path | None = None) -> None:
 
 
 def find_weights(digest: str, places: Iterable[Path]) -> Path:
-    """The checkpoint below one of these places whose weights have this SHA-256.
+    """Finds the checkpoint below these places whose weights have this SHA-256.
 
     Raises:
         UserError: there is none.

@@ -1,4 +1,4 @@
-"""From a generator network to images: the same few lines for grids, scores, the library and the command line."""
+"""Sampling from a generator network, shared by grids, scores, the library and the command line."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from steadygan.pictures.pixels import to_uint8
 from steadygan.progress import tell
 
 MOST_IMAGES = 10_000_000
-"""At a time: what is beyond is a slip of the keyboard, and would only fill the memory."""
+"""Maximum number of images per call; more is probably a typing error and would fill the memory."""
 
 
 def check_call(num: object, seed: object) -> None:
-    """Raises `UserError` for a number of images or a seed that makes no sense."""
+    """Raises `UserError` for an invalid number of images or seed."""
     if isinstance(num, bool) or not isinstance(num, Integral):
-        raise UserError(f"the number of images is a whole number, not {num!r}")
+        raise UserError(f"the number of images must be a whole number, not {num!r}")
     if int(num) < 1:
         raise UserError(f"cannot make {num} images; ask for at least one")
     if int(num) > MOST_IMAGES:
-        raise UserError(f"{num} images are too many at a time; ask for at most {MOST_IMAGES:,}, with a seed each time")
+        raise UserError(
+            f"{num} images are too many for one call; ask for at most {MOST_IMAGES:,}, with a different seed each time"
+        )
     if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise UserError(f"a seed is a whole number from 0 to 2^63 − 1, not {seed!r}")
+        raise UserError(f"a seed must be a whole number from 0 to 2^63 − 1, not {seed!r}")
 
 
 def choose_labels(num: int, classes: int | Sequence[int] | None, total: int) -> Tensor | None:
-    """Labels (num,) int64 for `num` images: one class, or a list of classes taken in turn; None takes all in turn.
+    """Labels (num,) int64 for `num` images: one class, or several repeated in turn; None: all in turn.
 
     None for an unconditional network (`total` = 0). Raises `UserError` for classes the network doesn't have.
     """
@@ -43,7 +45,7 @@ def choose_labels(num: int, classes: int | Sequence[int] | None, total: int) -> 
         return None
     wanted = list(range(total)) if classes is None else [classes] if isinstance(classes, int) else list(classes)
     if wrong := [label for label in wanted if not 0 <= label < total]:
-        raise UserError(f"class {wrong[0]} is out of range: this generator knows classes 0 to {total - 1}")
+        raise UserError(f"class {wrong[0]} is out of range: this generator has classes 0 to {total - 1}")
     if not wanted:
         raise UserError("the list of classes is empty")
     return torch.tensor(wanted, dtype=torch.int64)[torch.arange(num) % len(wanted)]
@@ -61,9 +63,9 @@ def sample(
     batch_size: int = 64,
     part: slice | Tensor = slice(None),
 ) -> Tensor:
-    """Images from a network in evaluation mode.
+    """Generates images with a network in evaluation mode.
 
-    All latents are drawn on the CPU first: neither the device nor the batch size changes what is drawn.
+    All latents are drawn on the CPU first, so that they depend on neither device nor batch size.
 
     Args:
         net: the generator network.
@@ -71,7 +73,7 @@ def sample(
         num: number of images.
         labels: (num,) int64 classes; None: unconditional.
         seed: of the latents.
-        truncation: of the latent (`Prior.latents`), or of w where the network is `Mapped` (StyleGAN2's ψ).
+        truncation: of z (`Prior.latents`), or of w if the network is `Mapped` (StyleGAN2's ψ).
         batch_size: images generated at a time.
         part: generate only these of the `num`.
 
@@ -96,7 +98,7 @@ def sample(
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
-    """A context in which batch norms use the statistics of their batch, as in training, without updating averages."""
+    """Context manager: batch norms use batch statistics, as in training, without updating running ones."""
     layers = [module for module in net.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     before = [(layer.training, layer.momentum, layer.num_batches_tracked) for layer in layers]
     for layer in layers:
@@ -109,7 +111,7 @@ def batch_statistics(net: nn.Module) -> Iterator[None]:
 
 
 def drawn_on(device: torch.device) -> torch.device:
-    """Where random numbers for a network on `device` are drawn: there, but not on mps, which lacks float64."""
+    """The device for random numbers: `device` itself, or the CPU for mps, which lacks float64."""
     return torch.device("cpu") if device.type == "mps" else device
 
 
@@ -123,17 +125,17 @@ def standing_statistics(
     truncation: Truncation | None = None,
     seed: int = 0,
 ) -> None:
-    """Sets every batch norm's running statistics to their average over fresh batches of the network's present weights.
+    """Recomputes every batch norm's running statistics as averages over new batches with the current weights.
 
-    The moving averages gathered in training belong to many past weights, and not at all to an exponential moving
-    average of weights or to a truncated latent; these do (BigGAN, Brock et al., ICLR 2019, §3 and app. C). Leaves the
-    network in evaluation mode. Nothing happens without batch norm.
+    Running statistics from training are of past weights, and fit neither averaged weights nor truncated latents
+    (BigGAN, Brock et al., ICLR 2019, §3 and app. C). Leaves the network in evaluation mode. Does nothing without batch
+    norms.
 
     Args:
-        net: the generator network, which is changed.
+        net: the generator network, modified in place.
         prior: its distribution of latents and labels.
         batches: number of batches.
-        batch_size: images of a batch.
+        batch_size: images per batch.
         truncation: as for `Prior.latents`.
         seed: of latents and labels.
     """

@@ -1,4 +1,4 @@
-"""Latents that are named by seeds: one seed, one image; and the way from one image to its neighbours."""
+"""Latents from seeds, one per image, and moves between them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from steadygan.generators.prior import Prior, Truncation
 from steadygan.generators.sampling import check_call
 
 Moves = Sequence[tuple[int, float]]
-"""(seed of a direction, how far), one after the other."""
+"""(seed of a direction, distance) pairs, applied in order."""
 
 
 def latents_of(prior: Prior, seeds: Sequence[int], *, truncation: Truncation | None = None) -> Tensor:
-    """z (len(seeds), latent) float32 on the CPU; row i is the one latent that `sample(1, seed=seeds[i])` draws."""
+    """z (len(seeds), latent) float32 on the CPU; row i is the latent of `sample(1, seed=seeds[i])`."""
     if not seeds:
         raise UserError("name at least one seed")
     for seed in seeds:
@@ -32,8 +32,8 @@ def moved(prior: Prior, z: Tensor, moves: Moves) -> Tensor:
     """z (N, latent) after each move: towards the latent of the direction's seed (positive) or away from it (negative).
 
     Under the normal prior a move of t turns z by t right angles on its own sphere, towards the part of the direction
-    that is orthogonal to z: the norm of z, on which nearly all of the prior's mass has the same value, is kept. Under
-    the uniform prior z goes straight, and stays in the cube.
+    that is orthogonal to z. This keeps the norm of z, which is almost constant under the prior. Under the uniform prior
+    z moves on a straight line, clipped to the cube.
     """
     for seed, far in moves:
         direction = latents_of(prior, [seed])
@@ -50,13 +50,13 @@ def moved(prior: Prior, z: Tensor, moves: Moves) -> Tensor:
 
 
 def between(prior: Prior, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Latents on the way from a to b: the arc under the normal prior, the line in a uniform cube.
+    """Latents between a and b: on the arc for the normal prior, on the line for the uniform one.
 
     Args:
         prior: the distribution of latents.
         a: (N, latent).
         b: (N, latent).
-        t: (N, 1), the share of the way, in [0, 1].
+        t: (N, 1), position in [0, 1].
 
     Returns:
         (N, latent).
@@ -65,7 +65,7 @@ def between(prior: Prior, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """`3,17,100-120` as [3, 17, 100, …, 120]. Raises `UserError` for anything else, and for more than 100,000."""
+    """Parses `3,17,100-120` as [3, 17, 100, …, 120]. Raises `UserError` if invalid, and for more than 100,000 seeds."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -79,7 +79,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def parse_moves(text: str) -> list[tuple[int, float]]:
-    """`7:0.3,9:-0.1` as [(7, 0.3), (9, -0.1)]. Raises `UserError` for anything else."""
+    """Parses `7:0.3,9:-0.1` as [(7, 0.3), (9, -0.1)]. Raises `UserError` if invalid."""
     moves = []
     for part in filter(None, (entry.strip() for entry in text.split(","))):
         seed, colon, far = part.partition(":")
@@ -88,6 +88,6 @@ def parse_moves(text: str) -> list[tuple[int, float]]:
         except ValueError:
             colon, move = "", (0, 0.0)
         if not colon or move[0] < 0 or not math.isfinite(move[1]):
-            raise UserError(f"a move is SEED:HOW-FAR, e.g. 7:0.3; {part!r} is not")
+            raise UserError(f"a move must be SEED:DISTANCE, e.g. 7:0.3, not {part!r}")
         moves.append(move)
     return moves

@@ -1,4 +1,4 @@
-"""Images through a translation generator, whole or in tiles."""
+"""Translates images, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -31,21 +31,20 @@ def translate(net: nn.Module, images: Tensor, *, batch_size: int = 16) -> Tensor
 def translate_tiled(net: nn.Module, image: Tensor, *, tile: int = 1024, overlap: int = 128) -> Tensor:
     """`translate` of one image of any size, with at most tile² pixels in the network at once.
 
-    Larger images are cut into tiles, each translated by itself; where they overlap, one fades linearly into the next. A
-    network with instance norm sees each tile's own statistics, so that tiles can differ in tone: choose the largest
-    tile that memory has room for.
+    Larger images are cut into tiles that are translated separately and blended linearly where they overlap. Instance
+    norm uses each tile's own statistics, so tiles can differ in tone: choose the largest tile that fits in memory.
 
     Args:
         net: the generator network of one direction.
         image: uint8 (C, H, W).
         tile: side of a tile in pixels, a multiple of 4.
-        overlap: least overlap of neighbouring tiles, in pixels.
+        overlap: minimum overlap of adjacent tiles, in pixels.
 
     Returns:
-        uint8 (C, H, W), of the image's size.
+        uint8 (C, H, W), the size of the image.
 
     Raises:
-        UserError: the tile is not larger than the overlap, not at least `LEAST_SIDE` or no multiple of 4.
+        UserError: the tile is not larger than the overlap, smaller than `LEAST_SIDE`, or not a multiple of 4.
     """
     if not 0 <= overlap < tile or tile < LEAST_SIDE or tile % STRIDE:
         raise UserError(
@@ -65,9 +64,10 @@ def translate_tiled(net: nn.Module, image: Tensor, *, tile: int = 1024, overlap:
 
 
 def _windows(side: int, tile: int, overlap: int) -> list[tuple[int, Tensor]]:
-    """Where tiles begin along a side, evenly spread, and the weight of each of their pixels.
+    """Evenly spaced start positions of tiles along a side, and the weights of their pixels.
 
-    They are the fewest that overlap by `overlap`. Weights rise from the tile's edges and add up to 1 at each place.
+    The number of tiles is the smallest with this overlap. Weights rise from the tile's edges and sum to 1 at each
+    position.
     """
     if side <= tile:
         return [(0, torch.ones(side))]

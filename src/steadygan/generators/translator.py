@@ -20,12 +20,12 @@ class Translator:
     """The trained generators of a translation, from their checkpoint alone: no data set, no configuration file.
 
     Attributes:
-        directions: those that were trained, such as a2b.
+        directions: the trained directions, such as a2b.
         size: side of the training images in pixels.
         channels: 1 or 3.
         step: training step of the checkpoint.
         path: the checkpoint.
-        licence: of imported weights, where known.
+        licence: of imported weights, if known.
     """
 
     def __init__(self, path: Path, device: torch.device, weights: Literal["ema", "raw"] = "ema") -> None:
@@ -50,13 +50,13 @@ class Translator:
         """Translates images to the other domain.
 
         Args:
-            images: uint8 (N, C, H, W) or (C, H, W), of any size that the network accepts.
+            images: uint8 (N, C, H, W) or (C, H, W), of any size supported by the network.
             direction: a2b or b2a.
             tile: larger images are processed in overlapping tiles of this side (`translate_tiled`).
-            overlap: of neighbouring tiles, in pixels.
+            overlap: overlap of adjacent tiles, in pixels.
 
         Returns:
-            As many images of the same size, uint8 on the CPU.
+            The translated images, same shape, uint8 on the CPU.
 
         Raises:
             UserError: a direction that was not trained, or images with other channels.
@@ -80,8 +80,8 @@ class Translator:
 
 
 def is_translation(checkpoint: Path) -> bool:
-    """Whether a checkpoint says that its generators make images of images."""
+    """Whether a checkpoint is a translation's."""
     try:
         return bool(read_manifest(checkpoint, ())["generator"].get("directions"))
     except (UserError, KeyError, AttributeError):
-        return False  # loading it reports the error
+        return False  # loading reports the error

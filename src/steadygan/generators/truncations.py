@@ -1,4 +1,4 @@
-"""One network with the statistics of several truncations, for several threads at once."""
+"""A network with batch-norm statistics for several truncations; thread-safe."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.protocols import Mapped
 
 KEPT = 8
-"""For how many truncations the statistics of batch norms are kept."""
+"""Maximum number of truncations whose batch-norm statistics are kept."""
 
 UNTRUNCATED = 2.0
-"""The truncation for which the trained statistics are a draft: few elements of a normal latent lie beyond it."""
+"""The truncation for which the trained statistics serve as a draft: few elements of a normal latent exceed it."""
 
 
 class Truncations:
-    """The networks of a generator by truncation: all share their parameters, each has its own batch-norm statistics.
+    """The networks of a generator by truncation: they share parameters, but each has its own batch-norm statistics.
 
-    Those of a truncated latent are gathered at first use (standing statistics, Brock et al., BigGAN, ICLR 2019, §3.1),
-    or read from `tables`. None of the networks changes afterwards.
+    Statistics for a truncated latent are gathered at first use (standing statistics, Brock et al., BigGAN, ICLR 2019,
+    §3.1), or read from `tables`. The networks do not change afterwards.
     """
 
     def __init__(self, module: nn.Module, prior: Prior, tables: Mapping[str, Tensor]) -> None:
@@ -38,7 +38,7 @@ class Truncations:
         """The network for a truncation; None: the module itself.
 
         Raises:
-            UserError: what is no truncation, or names a law where the network truncates w.
+            UserError: the truncation is invalid, or of a kind that does not apply to w.
         """
         cut = self._checked(truncation)
         if truncation is None or cut is None:
@@ -52,7 +52,7 @@ class Truncations:
             return self._kept[cut]
 
     def _checked(self, truncation: Truncation | None) -> Cut | None:
-        """The truncation of which a network has statistics of its own; None: it needs none."""
+        """The truncation that needs its own statistics; None if there is no such need."""
         if truncation is None:
             return None
         cut = read_truncation(truncation)
@@ -66,7 +66,7 @@ class Truncations:
         return cut if has_batch_statistics(self.module) else None
 
     def nearest(self, truncation: Truncation | None) -> nn.Module:
-        """The network for a truncation if it is there, else for the nearest that is there: at once, for a draft."""
+        """The network for a truncation if available, else for the nearest available one: immediate, for a draft."""
         cut = self._checked(truncation)
         if cut is None:
             return self.module
@@ -76,11 +76,11 @@ class Truncations:
         return known[min(known, key=lambda threshold: abs(threshold - cut.threshold))]
 
     def forget(self) -> None:
-        """Keeps none: the module was changed or moved."""
+        """Drops all networks, after the module was changed or moved."""
         self._kept.clear()
 
     def kept(self) -> Mapping[Cut, nn.Module]:
-        """Those that are there, oldest first."""
+        """The available truncations, oldest first."""
         return dict(self._kept)
 
     def _made(self, cut: Cut, truncation: Truncation) -> nn.Module:
@@ -90,13 +90,13 @@ class Truncations:
             return network
         device = next(network.parameters()).device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(0)  # of networks with inner noise
+            torch.manual_seed(0)  # for networks with noise inputs
             standing_statistics(network, self._prior, truncation=truncation)
         return network
 
 
 def at_truncation(tables: Mapping[str, Tensor], truncation: float) -> dict[str, Tensor]:
-    """Statistics for a truncation of 0 to 1, between the two nearest of those in tables (truncations, C)."""
+    """Interpolates statistics for a truncation in [0, 1] between the two nearest rows of tables (truncations, C)."""
     if truncation > 1:
         raise UserError(f"this generator was published with statistics for truncations up to 1, got {truncation}")
     found = {}

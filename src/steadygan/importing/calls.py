@@ -1,4 +1,4 @@
-"""The names that a pickle may contain, and the inert values they become. Any other name is refused."""
+"""The names that a pickle may contain, and their inert values. Any other name is refused."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from steadygan.importing.values import (
 
 
 class Machine(Protocol):
-    """A call's requests to its reader.
+    """The interface of calls to their reader.
 
-    legacy: reads a file of torch's own inside the file, None where there can be none.
+    legacy: reads a torch file embedded in the file; None where none is allowed.
     """
 
     budget: Budget
@@ -34,7 +34,7 @@ class Machine(Protocol):
 
 
 MOST_DEVICE = 32
-"""Letters of a device's name."""
+"""Maximum length of a device name."""
 SIMPLE_KEYS = (str, int, float, bool, type(None))
 
 STUBS = ("torch.nn.parameter.Parameter", "torch.Size", "torch.device", "builtins.set", "__builtin__.set")
@@ -57,7 +57,7 @@ LEGACY_TENSORFLOW = ("dnnlib.tflib.network.Network", "dnnlib.tflib.network._Netw
 
 
 def known(module: str, name: str) -> bool:
-    """Whether a file may name `module.name`. The two must be written exactly so: no dots within the name."""
+    """Whether a file may name `module.name`. The match is exact: no dots within the name."""
     if "." in name:
         return False
     full = f"{module}.{name}"
@@ -69,7 +69,7 @@ def known(module: str, name: str) -> bool:
 
 
 def set_item(target: Any, key: Any, value: Any) -> None:
-    """One entry of a dictionary. Keys are simple: hashing and comparing others might never end."""
+    """Sets an entry of a dictionary. Only simple keys are allowed: hashing and comparing others might never end."""
     if not isinstance(target, dict):
         raise Refused("an entry of something that is not a dictionary")
     if type(key) not in SIMPLE_KEYS and not (isinstance(key, tuple) and all(type(k) in SIMPLE_KEYS for k in key)):
@@ -80,7 +80,7 @@ def set_item(target: Any, key: Any, value: Any) -> None:
 # -------------------------------------------------------------------- what names stand for
 @dataclass
 class NumpyType:
-    """numpy's dtype, by its code, such as f4."""
+    """A numpy dtype by its code, such as f4."""
 
     code: str
 
@@ -94,7 +94,7 @@ class NumpyType:
 
 
 class NumpyArray:
-    """A numpy array while its state is still to come."""
+    """A numpy array before its state has been set."""
 
     def __init__(self) -> None:
         self.array: Array | None = None
@@ -143,7 +143,7 @@ def _numpy_reconstruct(machine: Machine, *arguments: Any) -> NumpyArray:
 
 
 def _encode(machine: Machine, text: Any, encoding: Any = "utf-8") -> bytes:
-    """How protocol 2 writes bytes."""
+    """The encoding of bytes in pickle protocol 2."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("_codecs.encode of anything but latin1")
     machine.budget.spend(len(text))
@@ -166,7 +166,7 @@ def _parameter(machine: Machine, data: Any = None, *_: Any) -> Array:
 
 
 def _storage_bytes(machine: Machine, raw: Any = None) -> Any:
-    """A storage with its own file inside the file, as in plain pickles of tensors."""
+    """A storage embedded as a file of its own, as in plain pickles of tensors."""
     if not isinstance(raw, Span) or machine.legacy is None:
         raise Refused("a storage that has no bytes")
     value = machine.legacy(raw.read(), machine.budget)
@@ -176,7 +176,7 @@ def _storage_bytes(machine: Machine, raw: Any = None) -> Any:
 
 
 def _persistent(machine: Machine, meta: Any = None) -> Made:
-    """An object of NVIDIA's `torch_utils.persistence`: its class's name and state. Its source code is not looked at."""
+    """An object of NVIDIA's `torch_utils.persistence`: class name and state. The embedded source code is ignored."""
     name = meta.get("class_name") if isinstance(meta, dict) and meta.get("type") == "class" else None
     if type(name) is not str or len(name) > MOST_NAME:
         raise Refused("a persistent object in no known form")

@@ -1,4 +1,4 @@
-"""From other programs' files to a steadygan checkpoint: checked, complete, with its origin recorded."""
+"""Converts other programs' files to a steadygan checkpoint: checked, complete, with its origin recorded."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ MOST_PARAMETERS = 1 << 31
 def import_files(
     paths: Sequence[Path], out: Path, given: Mapping[str, str] | None = None, family: str | None = None
 ) -> Imported:
-    """Reads another program's weights and writes them as a steadygan checkpoint. Nothing in the files is run.
+    """Converts another program's weights to a steadygan checkpoint. Nothing in the files is executed.
 
     Args:
         paths: files that belong together.
         out: the folder for the checkpoint.
         given: settings that the files do not record, as text.
-        family: the program that wrote them; None: it is recognised.
+        family: the program that wrote them; None: detect it.
 
     Raises:
-        UserError: a tensor of a file is not understood, or something is at `out` already; nothing is written then.
+        UserError: a tensor cannot be converted, or `out` exists; nothing is written.
     """
     if out.exists():
-        raise UserError(f"{out} is there already; name another folder with --out, or remove it")
+        raise UserError(f"{out} exists already; choose another folder with --out, or remove it")
     paths = [path / HUGGING_FACE if (path / HUGGING_FACE).is_file() else path for path in paths]
     imported = read_files(paths, given or {}, family)
     check(imported)
@@ -50,7 +50,7 @@ def import_files(
 
 
 def check(imported: Imported) -> None:
-    """Raises Refused unless every tensor of ours is filled, with the right shape and type, and none is left over."""
+    """Raises Refused unless exactly our tensors are present, with the right shapes and types."""
     if "directions" not in imported.generator:
         for name, other in (("G_ema", "G"), ("G", "G_ema")):
             if name not in imported.networks:
@@ -59,7 +59,7 @@ def check(imported: Imported) -> None:
     for name, tensors in imported.networks.items():
         for key, (shape, dtype) in shapes[name[0]].items():
             if key not in tensors:
-                raise Refused(f"{imported.family}: {name}.{key} of ours is not filled by anything in the file")
+                raise Refused(f"{imported.family}: {name}.{key} of our network has no counterpart in the file")
             if tensors[key].shape != shape:
                 raise Refused(
                     f"{imported.family}: {name}.{key} is {list(tensors[key].shape)} in the file, where a network of "
@@ -72,7 +72,7 @@ def check(imported: Imported) -> None:
             if not bool(tensors[key].isfinite().all()):
                 raise Refused(f"{imported.family}: {name}.{key} holds numbers that are not finite")
         if spare := tensors.keys() - shapes[name[0]].keys():
-            raise Refused(f"{imported.family}: ours has no {name}.{min(spare)}, which the file gives")
+            raise Refused(f"{imported.family}: our network has no {name}.{min(spare)}, which the file contains")
 
 
 def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
@@ -94,15 +94,15 @@ def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, tor
 
 
 def weights_of(imported: Imported) -> dict[str, Tensor]:
-    """All tensors by `network.parameter`, no two in one memory."""
+    """All tensors by `network.parameter`, without shared memory."""
     networks = dict(imported.networks)
-    if "directions" in imported.generator:  # whose averaged generators are in a dictionary
+    if "directions" in imported.generator:  # several averaged generators, in a dictionary
         networks |= {f"G_ema.{name}": tensors for name, tensors in networks.items() if name.startswith("G")}
     return {f"{name}.{key}": value.clone() for name, tensors in networks.items() for key, value in tensors.items()}
 
 
 def origin(imported: Imported, paths: Sequence[Path]) -> dict[str, Any]:
-    """Where the weights come from, for the manifest."""
+    """The origin of the weights, for the manifest."""
     return {
         "files": [{"name": path.name, "sha256": sha256(path)} for path in paths],
         "family": imported.family,
@@ -114,7 +114,7 @@ def origin(imported: Imported, paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def write(imported: Imported, paths: Sequence[Path], out: Path) -> None:
-    """An ordinary checkpoint, without a training state, as the files have none."""
+    """Writes an ordinary checkpoint without a training state, which the files lack."""
     description = {"class_names": [], "prior": "normal", **imported.generator}
     description["class_names"] = description["class_names"] or [str(i) for i in range(description["classes"])]
     with whole_directory(out) as temporary:

@@ -1,4 +1,4 @@
-"""Recognition of the family of a file, and its conversion."""
+"""Detects the family of files and converts them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from steadygan.importing.values import Refused
 
 
 class Layout(NamedTuple):
-    """A family: whether files belong to it, and how they are converted. Both take all files at once."""
+    """A family: a test whether files belong to it, and their conversion. Both take all files at once."""
 
     name: str
     matches: Callable[[Sequence[Part]], bool]
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
 
 def _single(name: str, module: Any) -> Layout:
-    """A family whose networks are all in one file."""
+    """A family with all networks in one file."""
     return Layout(
         name,
         lambda parts: len(parts) == 1 and module.matches(parts[0].value),
@@ -51,19 +51,19 @@ LAYOUTS: Sequence[Layout] = (
     Layout("biggan-deep", biggan_deep.matches, biggan_deep.convert),
     Layout("biggan", biggan.matches, biggan.convert),
 )
-"""The most particular first: the first that matches is the one."""
+"""Most specific first; the first match is used."""
 
 
 def read_files(paths: Sequence[Path], given: Mapping[str, str], family: str | None = None) -> Imported:
-    """The networks in files that belong together, in our own layout.
+    """Reads the networks in files that belong together, and converts them to our layout.
 
     Args:
         paths: the files.
-        given: options of the family, as text.
-        family: a name in `LAYOUTS`; None: what the files look like.
+        given: settings of the family, as text.
+        family: a name in `LAYOUTS`; None: detect it.
 
     Raises:
-        UserError: a file is not recognised; it is named.
+        UserError: a file is not recognised; the message names it.
     """
     parts = [Part(path, read_file(path)) for path in paths]
     layout = _choose(parts, family)
@@ -91,7 +91,7 @@ def _choose(parts: Sequence[Part], family: str | None) -> Layout:
 
 
 def _look(value: Any) -> str:
-    """A few words on a file's content."""
+    """A short description of a file's content."""
     if isinstance(value, dict):
         keys = [key for key in value if isinstance(key, str)]
         return "it has " + ", ".join(f"{key!r:.60}" for key in keys[:6]) + (", …" if len(keys) > 6 else "")

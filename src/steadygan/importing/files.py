@@ -1,4 +1,4 @@
-"""Opens a file of weights in torch's zip format, torch's legacy format or as a plain pickle, whichever it is."""
+"""Reads weights in torch's zip format, torch's legacy format, or as a plain pickle."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ZIP = b"PK\x03\x04"
 
 
 def read_file(path: Path) -> Any:
-    """The content of a file as inert values (see `values`). It stays mapped for as long as one of them points into it.
+    """Reads a file as inert values (see `values`). The file stays mapped as long as one of them points into it.
 
-    Raises UserError where there is no such file, and `Refused`, naming the file, for content that is not weights.
+    Raises UserError if the file does not exist, and `Refused`, naming the file, if its content is not weights.
     """
     try:
         size = path.stat().st_size
@@ -43,7 +43,7 @@ def read_file(path: Path) -> Any:
 
 
 def read(data: memoryview, path: Path) -> Any:
-    """The value that a file holds."""
+    """Reads the value of a file."""
     if bytes(data[:4]) == ZIP:
         return read_zip(data, path)
     machine = Machine(data, persistent=_no_storage, legacy=read_legacy)
@@ -68,7 +68,8 @@ def described_storage(identifier: Any) -> tuple[Storage, str]:
 
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
-    """The format of `torch.save` before its zip format, still used inside other pickles, but not inside itself."""
+    """Reads the format of `torch.save` before its zip format; it can be embedded in other pickles, but not in
+    itself."""
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -96,7 +97,7 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
 
 
 def read_zip(data: memoryview, path: Path) -> Any:
-    """The format of `torch.save`: a zip of stored entries, with one pickle and one entry for each storage."""
+    """Reads the format of `torch.save`: an uncompressed zip with one pickle and one entry per storage."""
     entries = _entries(data, path)
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
@@ -118,7 +119,8 @@ def read_zip(data: memoryview, path: Path) -> Any:
 
 
 def _entries(data: memoryview, path: Path) -> dict[str, Span]:
-    """The entries of a zip, by name. Nothing is unpacked: torch stores without compression, and so must this."""
+    """The entries of a zip, by name. Nothing is decompressed: torch stores entries uncompressed, so others are
+    refused."""
     entries: dict[str, Span] = {}
     try:
         with zip_of_weights(path) as archive:

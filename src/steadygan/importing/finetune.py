@@ -1,4 +1,4 @@
-"""A configuration that fine-tunes imported weights on other images: `steadygan train …/finetune.yaml data.path=…`."""
+"""Writes a configuration that fine-tunes imported weights: `steadygan train …/finetune.yaml data.path=…`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from steadygan.errors import command_line
 FINETUNE = "finetune.yaml"
 HEADER = """\
 # Fine-tunes the weights in this folder: {command}
-# model is that of the file. objective, optim and augment are usual ones of its family, for few images: change them at
-# will, or add train.freeze_critic=N (FreezeD) or train.adapt=scale-shift.
+# model comes from the file. objective, optim and augment are common choices for its family and few images: change them
+# freely, or add train.freeze_critic=N (FreezeD) or train.adapt=scale-shift.
 """
 ADAM: Mapping[str, Mapping[str, float]] = {
     "stylegan2": {"lr": 2e-3, "beta1": 0.0, "beta2": 0.99},
@@ -24,7 +24,7 @@ ADAM: Mapping[str, Mapping[str, float]] = {
 
 
 def configuration(generator: Mapping[str, Any], critic: Mapping[str, Any] | None, out: Path) -> dict[str, Any]:
-    """The settings with which `steadygan train` fine-tunes a checkpoint with these networks at `out`."""
+    """Settings for fine-tuning the checkpoint with these networks at `out`."""
     kind, translates = generator["kind"], "directions" in generator
     model: dict[str, Any] = {
         "kind": kind,

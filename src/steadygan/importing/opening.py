@@ -1,5 +1,4 @@
-"""Other programs' files where a checkpoint is expected: imported into the cache at the first use, then read from
-there."""
+"""Opens other programs' files as checkpoints: imports them into the cache at first use."""
 
 from __future__ import annotations
 
@@ -16,17 +15,17 @@ from steadygan.runs.checkpoint import MANIFEST, read_manifest
 from steadygan.runs.shared import CONFIG, HUGGING_FACE, is_foreign
 
 IMPORTED = "imported"
-"""The folder in the cache; below it one for each import, and in that the checkpoint, which has the file's name."""
+"""The cache's subfolder; it has one folder per import, which contains the checkpoint, named after the file."""
 
 
 def as_checkpoint(path: Path) -> Path:
-    """The checkpoint made of another program's file of weights (see `runs.shared.is_foreign`); other paths as they are.
+    """Converts another program's weights (see `runs.shared.is_foreign`) to a checkpoint; returns other paths unchanged.
 
-    Nothing in the file is run. The import lies in the cache, by the SHA-256 of the file and our version. What the file
-    does not say and was assumed is warned about at every use.
+    Nothing in the file is executed. The import is cached by the file's SHA-256 and our version. A warning at every use
+    lists assumed settings.
 
     Raises:
-        UserError: the file is not understood, or needs a setting, with the command that gives it.
+        UserError: the file is not recognised, or needs a setting; the message has the command that sets it.
     """
     if not is_foreign(path):
         return path
@@ -44,7 +43,7 @@ def as_checkpoint(path: Path) -> Path:
 
 
 def _key(path: Path) -> str:
-    """Of all that decides what an import makes: the content, the name (is it G or G_ema?), our version."""
+    """Hash of everything an import depends on: the content, the file name (is it G or G_ema?), our version."""
     file = path / HUGGING_FACE if path.is_dir() else path
     files = [file, file.with_name(CONFIG)] if file.name == HUGGING_FACE else [file]
     try:

@@ -1,9 +1,9 @@
-"""Reads pickles without running them: a machine for the data part of the format, in which nothing is ever called.
+"""Reads pickles without executing them: an interpreter for the data opcodes of the format.
 
-Python's own unpickler imports what a file names and calls it. This one keeps a name as a name (`Global`). Where the
-file asks for a call, one of the few `CALLS` below makes an inert value of the arguments; any other name is refused as
-soon as it is read. Opcodes that the writers of weights never use (old text forms, extension codes, out-of-band
-buffers) are refused, too. No length in the file is believed before it is compared with the bytes that are there.
+Python's unpickler imports and calls whatever a file names. This one keeps a name as a name (`Global`). For a call in
+the file, one of the few `CALLS` turns the arguments into an inert value; any other name is refused as soon as it is
+read. Opcodes that writers of weights never use (old text forms, extension codes, out-of-band buffers) are refused too.
+Lengths in the file are checked against the available bytes first.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ MARK = _Mark()
 
 
 class Machine:
-    """Reads one pickle of a file after the other.
+    """Reads the pickles of a file in sequence.
 
-    data: the file, or a part of it; place: of the next byte; persistent: makes a value of a persistent id, for
-    torch's own formats; budget: shared by all pickles of a file; legacy: reads a file of torch's inside the file.
+    data: the file or a part of it; place: offset of the next byte; persistent: resolves persistent ids, for torch's
+    formats; budget: shared by all pickles of a file; legacy: reads an embedded torch file.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Machine:
     # ---------------------------------------------------------------- bytes and stack
     def take(self, length: int) -> memoryview:
         if length < 0 or self.place + length > len(self.data):
-            raise Refused("the file ends in the middle of a value: it is cut short or damaged")
+            raise Refused("the file ends in the middle of a value: it is truncated or damaged")
         part = self.data[self.place : self.place + length]
         self.place += length
         return part
@@ -137,7 +137,7 @@ class Machine:
         if module.startswith("torch.nn.modules."):
             raise Refused(f"a whole network was pickled ({full:.200}), not its state dict; save that, and import it")
         if not known(module, name):
-            raise Refused(f"the file asks for {full!r:.300}, which is not part of any format that can be imported")
+            raise Refused(f"the file asks for {full!r:.300}, which is not part of any supported format")
         self.push(Global(module, name))
 
     def call(self, what: Any, arguments: Any) -> Any:
@@ -149,7 +149,7 @@ class Machine:
         if full in OBJECTS and not arguments:
             return Made(OBJECTS[full])
         if (maker := CALLS.get(full)) is None:
-            raise Refused(f"the file calls {full} in a way that no format that can be imported does")
+            raise Refused(f"the file calls {full} in a way that no supported format does")
         try:
             return maker(self, *arguments)
         except TypeError as error:
@@ -169,7 +169,7 @@ class Machine:
         return made
 
     def build(self, target: Any, state: Any) -> None:
-        """Attributes of an object that stands on the stack."""
+        """Sets attributes of the object on top of the stack."""
         if isinstance(target, Made) and isinstance(state, dict):
             self.budget.spend(len(state) + len(target.state))
             target.state = {**target.state, **state}
@@ -179,7 +179,7 @@ class Machine:
             target.order(state)
         elif not (isinstance(target, dict) and isinstance(state, dict | tuple)):
             raise Refused(f"the file sets the state of a {type(target).__name__}, which has none")
-        # Attributes of a dictionary (`_metadata` of a state dict) are of no use here.
+        # Attributes of a dictionary (`_metadata` of a state dict) are not needed.
 
 
 # -------------------------------------------------------------------- opcodes
@@ -290,7 +290,7 @@ def _protocol(machine: Machine) -> None:
 
 def _frame(machine: Machine) -> None:
     if machine.number("<Q") > len(machine.data) - machine.place:
-        raise Refused("a frame is longer than the file: it is cut short or damaged")
+        raise Refused("a frame is longer than the file: it is truncated or damaged")
 
 
 HANDLERS: Mapping[int, Callable[[Machine], None]] = {

@@ -1,4 +1,4 @@
-"""Values read from a file of weights; they are inert: nothing in the file can execute anything."""
+"""Inert values read from a file of weights; nothing in the file can execute code."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ STORAGES: Mapping[str, torch.dtype] = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-"""Kinds of torch storage by the name under which torch pickles them."""
+"""Torch storage types by their pickled names."""
 
 MOST_NODES, MOST_DEPTH, MOST_LETTERS = 20_000, 16, 1 << 20
-"""Bounds on arguments that are kept as plain values, each text counted as often as it is used."""
+"""Bounds on arguments kept as plain values; repeated text counts repeatedly."""
 MOST_TENSORS, MOST_NAME = 20_000, 256
-"""Bounds on the tensors of a network and the letters of their names."""
+"""Bounds on the number of tensors of a network and the length of their names."""
 
 
 class Refused(UserError):
-    """The file asks for something that a file of weights has no need of. Nothing of it was carried out."""
+    """The file contains something that weights do not need. Nothing of it was executed."""
 
 
 @dataclass(frozen=True)
@@ -49,23 +49,23 @@ class Global:
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes of the file, where they stand."""
+    """A range of bytes in the file."""
 
     data: memoryview
     start: int
     length: int
 
     def read(self, start: int = 0, length: int | None = None) -> memoryview:
-        """`length` bytes (all that is left, by default) from `start`, counted from the span's own first byte."""
+        """`length` bytes (by default the rest) from `start`, relative to the span."""
         length = self.length - start if length is None else length
         if start < 0 or length < 0 or start + length > self.length:
-            raise Refused("a tensor lies outside the file: it is cut short or damaged")
+            raise Refused("a tensor is outside the file: it is truncated or damaged")
         return self.data[self.start + start : self.start + start + length]
 
 
 @dataclass
 class Storage:
-    """Numbers of one type in the file. A legacy file says where only after all tensors: `span` is set then."""
+    """Numbers of one type in the file. In a legacy file `span` is set later, as places follow after all tensors."""
 
     dtype: torch.dtype
     numel: int
@@ -74,7 +74,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Array:
-    """A tensor that has not been read yet: a strided view of a storage."""
+    """An unread tensor: a strided view of a storage."""
 
     storage: Storage
     offset: int
@@ -92,7 +92,7 @@ class Array:
     def tensor(self) -> Tensor:
         """The numbers in a new tensor."""
         if self.storage.span is None:
-            raise Refused("a tensor's numbers are not in the file: it is cut short or damaged")
+            raise Refused("a tensor's numbers are not in the file: it is truncated or damaged")
         if self.numel == 0:
             return torch.empty(self.shape, dtype=self.dtype)
         size = self.dtype.itemsize
@@ -104,19 +104,19 @@ class Array:
 
 @dataclass
 class Made:
-    """An object of a class that is known but not used: the class's name, and its attributes."""
+    """An object of a known but uninstantiated class: class name and attributes."""
 
     name: str
     state: dict[Any, Any] = field(default_factory=dict)
 
 
 def possible(sides: Any) -> bool:
-    """Whether `sides` is a tuple of at most eight sizes of a tensor."""
+    """Whether `sides` is a valid shape: a tuple of at most eight sizes."""
     return isinstance(sides, tuple) and len(sides) <= 8 and all(type(n) is int and 0 <= n < 1 << 40 for n in sides)
 
 
 def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
-    """A tensor as a file describes it. Raises Refused where that does not lie within its storage, once."""
+    """A tensor as described in a file. Raises Refused if it exceeds its storage."""
     if not isinstance(storage, Storage) or not possible(shape) or not possible(stride) or not possible((offset,)):
         raise Refused("a tensor has an invalid description: the file is damaged")
     if len(shape) != len(stride):
@@ -124,12 +124,12 @@ def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
     numel = math.prod(shape)
     reach = 1 + sum((side - 1) * step for side, step in zip(shape, stride, strict=True)) if numel else 0
     if offset + reach > storage.numel or numel > storage.numel:
-        raise Refused(f"a tensor of shape {shape} lies outside its storage of {storage.numel} numbers")
+        raise Refused(f"a tensor of shape {shape} exceeds its storage of {storage.numel} numbers")
     return Array(storage, offset, shape, stride)
 
 
 def plain(value: Any, where: str = "arguments") -> Any:
-    """`value` in JSON's types: for arguments that are kept in a manifest. Raises Refused for any other content."""
+    """Converts `value` to JSON types, for a manifest. Raises Refused for any other content."""
     left = {"nodes": MOST_NODES, "letters": MOST_LETTERS}
 
     def spend(what: str, amount: int) -> None:
@@ -162,11 +162,13 @@ MOST_OPCODES = 1_000_000
 
 @dataclass
 class Budget:
-    """The remaining budget of opcodes, and of the entries they copy, for a file with all pickles in it."""
+    """The remaining budget of opcodes, and of entries they copy, for a file with all its pickles."""
 
     opcodes: int = MOST_OPCODES
 
     def spend(self, amount: int = 1) -> None:
         self.opcodes -= amount
         if self.opcodes < 0:
-            raise Refused("more steps to read it than any file of weights needs: it names its parts again and again")
+            raise Refused(
+                "it takes more steps to read than any file of weights needs: it repeats its parts over and over"
+            )

@@ -1,12 +1,11 @@
-"""C code as a library: compiled once, kept in the cache folder, loaded only if it is the compiled file.
+"""Compiled C libraries: built once, cached, and loaded only if unmodified.
 
-A library's code has the rights of the process that loads it, so nothing is loaded from a folder or file that another
-user can write. Its bytes are read, compared with the SHA-256 in its name, and loaded from a private copy in memory:
-what another process does to the file afterwards, such as truncating it, has no effect, and no folder needs to allow
-execution.
+Libraries run with the rights of the process, so they are never loaded from a folder or file that another user can
+write. The bytes are read, compared with the SHA-256 in the file name, and loaded from a private copy in memory: later
+changes of the file have no effect, and folders may be mounted noexec.
 
-A compiler is started only within `building` (training). Elsewhere (sampling) torch's operators replace a library that
-is not there yet. STEADYGAN_COMPILED=0 switches compiled code off.
+The compiler runs only within `building` (training). Elsewhere (sampling), torch's operators replace missing libraries.
+STEADYGAN_COMPILED=0 switches compiled code off.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from pathlib import Path
 
 from steadygan.files import cache_root
 
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors never leave the code
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-Wno-psabi")  # vectors are not passed to other code
 MOST = 64
-"""Number of libraries that are kept, the last used ones; a run needs about twenty."""
+"""Number of most recently used libraries to keep; a run needs about twenty."""
 LEFT_OVER = 86400
-"""Seconds after which the files of a build that never ended are removed."""
+"""Seconds after which files of an unfinished build are removed."""
 
 _building: ContextVar[bool] = ContextVar("building", default=False)
 _loaded: dict[str, ctypes.CDLL] = {}
 
 
 class BuildError(Exception):
-    """Kernels cannot be compiled here; the message says why."""
+    """Kernels cannot be compiled; the message has the reason."""
 
 
 class NotBuiltError(BuildError):
@@ -54,7 +53,7 @@ class WrongCodeError(BuildError):
 
 @contextmanager
 def building() -> Iterator[None]:
-    """A context in which, in this thread, a missing library is compiled, which takes seconds."""
+    """Context manager: missing libraries are compiled in this thread, which takes seconds."""
     before = _building.set(True)
     try:
         yield
@@ -63,12 +62,12 @@ def building() -> Iterator[None]:
 
 
 def is_building() -> bool:
-    """Whether a compiler may be started here."""
+    """Whether the compiler may run in this thread."""
     return _building.get()
 
 
 def library(source: str) -> ctypes.CDLL:
-    """The library of some C code: loaded already, kept, or compiled within `building`. Raises BuildError."""
+    """The library of C code: already loaded, cached, or compiled within `building`. Raises BuildError."""
     if os.environ.get("STEADYGAN_COMPILED") == "0":
         raise BuildError("switched off by STEADYGAN_COMPILED=0")
     if sys.platform != "linux":
@@ -87,7 +86,7 @@ def library(source: str) -> ctypes.CDLL:
 
 
 def forget(source: str) -> None:
-    """Removes the kept library of C code that gave wrong results."""
+    """Deletes the cached library of C code that gave wrong results."""
     with suppress(BuildError):
         command = compiler()
         whole = "\0".join((source, *command, _identity(command), _processor(), *FLAGS))
@@ -107,7 +106,7 @@ def compiler() -> tuple[str, ...]:
 
 
 def _identity(command: tuple[str, ...]) -> str:
-    """Path, size and time of the command's programs, which tell compilers apart without starting one."""
+    """Path, size and time of the command's programs, which identify a compiler without running it."""
     paths = [Path(found).resolve() for word in command if (found := shutil.which(word))]
     return " ".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
@@ -134,20 +133,20 @@ def _folder() -> Path | None:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Whether no other user can have written it."""
+    """Whether no other user can write it."""
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
 def _kept(folder: Path, key: str) -> bytes | None:
-    """The bytes of a kept library if they match the compiled ones; a damaged one is removed."""
+    """The bytes of a cached library if they match their hash; a damaged one is deleted."""
     for path in folder.glob(f"{key}-*.so"):
         with suppress(OSError):
-            # Not blocking: a pipe of that name would be waited for.
+            # Non-blocking, as a pipe of that name would block.
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 ours, code = _is_ours(os.fstat(file.fileno())), file.read()
             if ours and path.stem == f"{key}-{_digest(code)}":
                 with suppress(OSError):
-                    os.utime(path)  # the last used stay
+                    os.utime(path)  # keep the most recently used
                 return code
             path.unlink()
     return None
@@ -158,7 +157,7 @@ def _digest(code: bytes) -> str:
 
 
 def _compile(source: str, command: tuple[str, ...], folder: Path | None, key: str) -> bytes:
-    """The library's bytes, built in a private folder next to where they are then kept, if they can be."""
+    """Compiles a library in a private folder next to the cache, caches it if possible, and returns its bytes."""
     for place in (folder, None):
         with suppress(OSError), tempfile.TemporaryDirectory(prefix=".build-", dir=place) as name:
             made = Path(name) / "code.so"
@@ -172,11 +171,11 @@ def _compile(source: str, command: tuple[str, ...], folder: Path | None, key: st
                 made.replace(place / f"{key}-{_digest(code)}.so")
                 _tidy(place)
             return code
-    raise BuildError("no folder to compile in can be written to; set STEADYGAN_CACHE or TMPDIR to one")
+    raise BuildError("no writable folder to compile in; set STEADYGAN_CACHE or TMPDIR to one")
 
 
 def _tidy(folder: Path) -> None:
-    """Keeps the `MOST` last used libraries and no leftovers."""
+    """Keeps the `MOST` most recently used libraries; deletes others and leftovers."""
     with suppress(OSError):
         kept = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_mtime_ns)
         for path in kept[:-MOST]:

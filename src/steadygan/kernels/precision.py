@@ -1,4 +1,4 @@
-"""Autocast for a part of a network, switched off or applied by hand."""
+"""Autocast for parts of a network: switched off or applied manually."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def without_autocast(x: Tensor) -> AbstractContextManager[None]:
 
 
 def rounded(x: Tensor) -> Tensor:
-    """x in the type that autocast, where it is on, gives a convolution."""
+    """x in autocast's dtype for convolutions, if autocast is on."""
     kind = x.device.type
     if x.dtype is torch.float32 and not x.is_meta and torch.is_autocast_enabled(kind):
         return x.to(torch.get_autocast_dtype(kind))

@@ -1,4 +1,4 @@
-"""Carries a protocol out: reads both sides, takes the scores, and records everything that made them."""
+"""Evaluates a protocol: extracts features of both sides, computes the scores and records their protocol."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from steadygan.pretrained.registry import get_extractor
 from steadygan.runs.reading import cost, is_distance
 
 Generate = Callable[[int, Tensor | None, int, slice], Tensor]
-"""(number, labels (number,) int64 or None, seed, part) → of the `number` images that the seed determines those of
-the part, uint8 (P, C, H, W) on the CPU."""
+"""(number, labels (number,) int64 or None, seed, part) → the images in `part` of the `number` images determined by the
+seed, uint8 (P, C, H, W) on the CPU."""
 
 
 def score(
@@ -43,34 +43,34 @@ def score(
     extractor_weights: Mapping[str, Path] | None = None,
     shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Scores a generator against reals. What is measured, by `protocol.scores`:
+    """Scores a generator against reals. Scores by entry of `protocol.scores`:
 
     - fd: `FID` with the TF-2015 Inception, else `FD-<extractor>`: Fréchet distance, ≥ 0, lower is better.
     - kd: `KID`, else `KD-<extractor>`: kernel distance, lower is better; and `…_std` over subsets.
     - is: `IS`, else `IS-<extractor>`: higher is better; and `…_std` over splits. ImageNet extractors only.
     - prdc: `precision`, `recall`, `density`, `coverage`: higher is better.
-    - classes: `class_agreement`, the share of fakes read as the class asked for; `diversity` within a class,
-      relative to the reals, 1 is as diverse (where every class has two different reals and two fakes).
-    - modes: `modes` generated out of 1,000, and `kl` to all of them equally likely.
+    - classes: `class_agreement`, the fraction of fakes classified as the requested class; `diversity` within a class
+      relative to the reals, 1 is equally diverse (if every class has two different reals and two fakes).
+    - modes: `modes` generated out of 1,000, and their `kl` divergence from the uniform distribution.
 
     Args:
-        generate: makes the fakes; see `Generate`.
-        reals: of `protocol.split`: uint8 (N, C, H, W), or an image set.
+        generate: generates the fakes; see `Generate`.
+        reals: the images of `protocol.split`: uint8 (N, C, H, W), or an image set.
         real_labels: (N,) classes of the reals; None: unlabelled.
         protocol: everything a score depends on.
         classes: number of classes of the generator; 0: unconditional.
-        fingerprint: of the training data's content.
-        trained: the classes that had images, which alone are asked for; empty: all had.
-        device: where the extractor runs.
-        cache_dir: folder for statistics of reals; None: they are computed anew.
+        fingerprint: hash of the training data's content.
+        trained: the classes with training images, which are the only ones generated; empty: all.
+        device: the extractor's device.
+        cache_dir: folder for statistics of reals; None: no cache.
         extractor_weights: files by extractor name.
-        shard: this process's part where several evaluate; all get the same record.
+        shard: this process's part of a distributed evaluation; all ranks get the same record.
 
     Returns:
-        One flat record: the scores by name, and under "protocol" everything that made them.
+        One flat record: the scores by name, and under "protocol" everything they depend on.
 
     Raises:
-        UserError: the extractor cannot read the images, or there are fewer reals than asked for.
+        UserError: the extractor cannot read the images, or there are fewer reals than required.
     """
     asked = _labels(classes, trained, protocol)
     real = real_side(reals, real_labels, protocol)
@@ -112,7 +112,7 @@ def score_images(
 
     Args:
         fakes: the generated images.
-        reals: what they are compared with.
+        reals: the reference images.
         protocol, device, cache_dir, extractor_weights, shard: see `score`.
 
     Returns:
@@ -134,7 +134,8 @@ def score_images(
 
 
 def headline(record: Mapping[str, Any]) -> float:
-    """The value that ranks checkpoints, lower is better: the Fréchet distance, else the first directed score."""
+    """The value that ranks checkpoints, lower is better: the Fréchet distance, else the first score with a
+    direction."""
     for name, value in record.items():
         if is_distance(name):
             return float(value)
@@ -153,7 +154,7 @@ def _score_sides(
     cache_dir: Path | None,
     shard: Shard,
 ) -> dict[str, Any]:
-    """classes: number of labels that both sides have and the extractor tells apart; 0: labels are ignored."""
+    """classes: number of labels that both sides have and the extractor predicts; 0: labels are ignored."""
     if classes not in (0, extractor.classes):
         raise UserError(f"{extractor.name!r} has {extractor.classes} classes, not {classes}")
     wanted = {name: find_metric(name) for name in protocol.scores}
@@ -213,11 +214,11 @@ def _reference(
     cache_dir: Path | None,
     shard: Shard,
 ) -> Reference:
-    """From the cache, if the same weights have read the same images, else computed. keep: with the features."""
+    """Loads the reference from the cache, keyed by weights and images, or computes it. keep: include the features."""
     how = (extractor.name, extractor.sha256, extractor.resize, protocol.resize, protocol.per_channel)
     path = cache_path((reals_sha256, *how, classes, keep), cache_dir)
     cached = load_reference(path)
-    # All processes read the reals together, or none does.
+    # All processes must agree on reading the reals.
     everyone = all(shard.exchange(cached is not None))
     if cached is not None and everyone:
         return cached

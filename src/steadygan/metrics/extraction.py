@@ -1,4 +1,4 @@
-"""From images, made or read a chunk at a time, to moments and features."""
+"""Extracts features and moments from images that are generated or read in chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from steadygan.progress import tell
 
 @dataclass(frozen=True)
 class Side:
-    """`count` images of a comparison; `take` gives a part of them as uint8 (P, C, H, W) on the CPU; `labels` (N,)."""
+    """One side of a comparison: `count` images; `take` returns a part of them as uint8 (P, C, H, W) on the CPU;
+    `labels` (N,)."""
 
     count: int
     take: Callable[[slice], Tensor]
@@ -30,7 +31,7 @@ class Side:
     known_fingerprint: str | None = None
 
     def fingerprint(self) -> str:
-        """SHA-256 of pixels and labels, as of an image set of the same content."""
+        """SHA-256 of pixels and labels, equal to that of an image set with the same content."""
         if self.known_fingerprint is not None:
             return self.known_fingerprint
         labels = None if self.labels is None else self.labels.tolist()
@@ -42,9 +43,9 @@ class Side:
 
 
 def real_side(reals: ImageSet | Tensor | np.ndarray, labels: Tensor | np.ndarray | None, protocol: Protocol) -> Side:
-    """The reals that the protocol compares with: all of them, or `num_real` drawn by its seed.
+    """The reals of the protocol: all of them, or `num_real` drawn with its seed.
 
-    Raises UserError when there are fewer than it asks for, or fewer than two.
+    Raises UserError if there are fewer than required, or fewer than two.
     """
     if protocol.at_most and protocol.num_real is not None:
         protocol = replace(protocol, num_real=min(protocol.num_real, len(reals)) if len(reals) > 1 else 2)
@@ -70,17 +71,17 @@ def real_side(reals: ImageSet | Tensor | np.ndarray, labels: Tensor | np.ndarray
 def extract(
     extractor: Extractor, side: Side, protocol: Protocol, *, keep: bool, shard: Shard
 ) -> tuple[Moments, Features | None]:
-    """Moments of all images of a side, over all processes.
+    """Computes moments of all images of a side, over all processes.
 
     Args:
-        extractor: the network that makes features.
+        extractor: the feature extractor.
         side: reals or fakes.
-        protocol: how many, and in which order.
+        protocol: sizes and settings.
         keep: also gather features and logits.
         shard: this process's part.
 
     Returns:
-        Mean and covariance of the features, and with `keep` the features and logits themselves.
+        Moments of the features, and with `keep` the features and logits.
     """
     moments = Moments()
     features: list[Tensor] = []
@@ -98,9 +99,9 @@ def extract(
 
 
 def read(extractor: Extractor, images: Tensor, protocol: Protocol) -> Features:
-    """Features (N, F) and logits (N, K) of uint8 images; (N, 3·F) and (N, 3, K) read channel by channel.
+    """Features (N, F) and logits (N, K) of uint8 images; per channel, (N, 3·F) and (N, 3, K).
 
-    For an RGB extractor greyscale images are repeated in all three channels.
+    Greyscale images are repeated to three channels for an RGB extractor.
     """
     n, channels = images.shape[:2]
     if protocol.per_channel:

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of features, each summed up as a Gaussian."""
+"""Fréchet distance between Gaussians fitted to two sets of features."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Moments:
         self.outer = torch.zeros(0, 0, dtype=torch.float64) if outer is None else outer
 
     def update(self, features: Tensor) -> Moments:
-        """Adds a batch (N, F) and returns itself. Raises ValueError when F changes."""
+        """Adds a batch (N, F) and returns self. Raises ValueError if F changes."""
         x = features.detach().to("cpu", torch.float64)
         if x.ndim != 2:
             raise ValueError(f"features must be (N, F), not {tuple(x.shape)}")
         return self._add(len(x), x.sum(0), x.mT @ x)
 
     def merge(self, other: Moments) -> Moments:
-        """Adds everything `other` has seen (say, on another process) and returns itself."""
+        """Adds the sums of `other`, e.g. from another process, and returns self."""
         return self._add(other.count, other.total, other.outer) if other.count else self
 
     def _add(self, count: int, total: Tensor, outer: Tensor) -> Moments:
@@ -51,7 +51,7 @@ class Moments:
 
 
 def _root(cov: Tensor) -> Tensor:
-    """L (F, R) with L Lᵀ = cov; eigenvalues of 0, and negative ones, left by rounding, take no part."""
+    """L (F, R) with L Lᵀ = cov; drops eigenvalues that are 0 or, from rounding, negative."""
     values, vectors = torch.linalg.eigh(cov)
     positive = values > 0
     return vectors[:, positive] * values[positive].sqrt()
@@ -62,8 +62,8 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 
     Dowson & Landau, The Fréchet distance between multivariate normal distributions, 1982, eq. 4; as a score of
     generators: Heusel et al., NeurIPS 2017, eq. 6. With S₁ = L₁L₁ᵀ and S₂ = L₂L₂ᵀ, tr (S₁S₂)^½ is the sum of the
-    singular values of L₁ᵀL₂: they are the square roots of the eigenvalues of S₁S₂, but exact to rounding where that
-    is singular (fewer samples than features), whereas √ turns an eigenvalue's 1e-16 into 1e-8.
+    singular values of L₁ᵀL₂, which are the square roots of the eigenvalues of S₁S₂. They stay exact to rounding if S₁S₂
+    is singular (fewer samples than features), whereas √ turns an eigenvalue's error of 1e-16 into 1e-8.
 
     Args:
         mean1: (F,), μ₁.
@@ -72,7 +72,7 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
         cov2: (F, F), S₂, symmetric.
 
     Raises:
-        ValueError: the shapes do not fit, or a value is not finite.
+        ValueError: the shapes do not match, or a value is not finite.
     """
     f = len(mean1)
     if mean1.shape != (f,) or mean2.shape != (f,) or cov1.shape != (f, f) or cov2.shape != (f, f):

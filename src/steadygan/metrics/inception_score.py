@@ -14,8 +14,8 @@ SHUFFLE_SEED = 2020
 def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
     """Mean and standard deviation over `splits` parts of exp E KL(p(y|x) ‖ p(y)), from logits (N, K), in [1, K].
 
-    Salimans et al., NeurIPS 2016, §4. The images are shuffled first, as torch-fidelity does and with its seed, so
-    that fakes made class by class do not put one class in each part. Raises ValueError for fewer images than parts.
+    Salimans et al., NeurIPS 2016, §4. The images are shuffled with torch-fidelity's seed, so that fakes in order of
+    class do not fill a part with one class. Raises ValueError for fewer images than parts.
     """
     n = len(logits)
     if logits.ndim != 2 or not 0 < splits <= n:
@@ -25,7 +25,7 @@ def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
     scores = []
     for i in range(splits):
         part = log_p[i * n // splits : (i + 1) * n // splits]
-        # In logarithms, as a class that no image shows at all may have a probability of 1e-400.
+        # In logarithms, as an absent class may have a probability of 1e-400.
         log_marginal = part.logsumexp(0) - math.log(len(part))
         scores.append((part.exp() * (part - log_marginal)).sum(1).mean().exp().item())
     return float(np.mean(scores)), float(np.std(scores))

@@ -1,4 +1,4 @@
-"""Shares of images, with the interval in which they lie."""
+"""Fractions of images with confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 Z = 1.959964
-"""Of a standard normal variable 95 % lie within ± this."""
+"""The 97.5 % quantile of the standard normal distribution."""
 DRAWS = 20_000
 LEAST_SKILL = 0.1
-"""Least difference of a reader's true and false positive rates; one below it tells nothing."""
+"""Minimum difference between a reader's true and false positive rates for a usable estimate."""
 
 
 class Estimate(NamedTuple):
-    """A share in [0, 1] and its interval of 95 %."""
+    """A fraction in [0, 1] and its 95 % interval."""
 
     value: float
     low: float
@@ -34,7 +34,7 @@ class Count(NamedTuple):
 
 
 def wilson(count: Count) -> Estimate:
-    """The share of hits with Wilson's score interval (Wilson, JASA 1927), which is sound at 0 and at 1 too."""
+    """The fraction of hits with Wilson's score interval (Wilson, JASA 1927), which is also valid at 0 and 1."""
     p, n = count.share, count.of
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
@@ -42,20 +42,20 @@ def wilson(count: Count) -> Estimate:
 
 
 def adjusted(found: Count, false: Count, true: Count, seed: int = 0) -> Estimate | None:
-    """The share that really has a property, of images among which an imperfect reader found some.
+    """Estimates the true fraction of images with a property from the detections of an imperfect reader.
 
     (p - fpr) / (tpr - fpr), clipped to [0, 1] (adjusted count, Forman, "Quantifying counts and costs", DMKD 2008).
-    The interval is that of the ratio when each of the three shares is drawn from its posterior under Jeffreys' prior,
-    so that it includes the reader's own uncertainty.
+    The interval samples each of the three fractions from its posterior under Jeffreys' prior, so that it includes the
+    uncertainty of the reader's error rates.
 
     Args:
-        found: what the reader found among the images in question.
-        false: what it found among images without the property.
-        true: what it found among images with it.
-        seed: of the draws.
+        found: detections in the images of interest.
+        false: detections in images without the property.
+        true: detections in images with the property.
+        seed: seed of the samples.
 
     Returns:
-        None for a reader that tells next to nothing.
+        The estimate; None if the reader is near chance.
     """
     skill = true.share - false.share
     if skill < LEAST_SKILL:

@@ -14,14 +14,14 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """Unbiased MMD² with kernel (x·y / F + 1)³, over random subsets; may be slightly negative.
 
-    Bińkowski et al., Demystifying MMD GANs, ICLR 2018, §4. The subsets are those that torch-fidelity draws.
+    Bińkowski et al., Demystifying MMD GANs, ICLR 2018, §4. The subsets are those of torch-fidelity.
 
     Args:
         fakes: features (N, F).
         reals: features (M, F).
         subsets: number of subsets.
         subset_size: rows of each side in a subset.
-        device: where products are computed.
+        device: the device for matrix products.
 
     Returns:
         Mean and standard deviation over the subsets.
@@ -45,5 +45,5 @@ def kernel_distance(
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    # The product is float32, as the features are; its cube and its sums are not, for they cancel.
+    # The product is float32, like the features; cube and sums are float64, because they cancel.
     return ((x @ y.mT).double() / x.shape[1] + 1) ** 3

@@ -1,9 +1,9 @@
-"""The leak meter: how many of a generator's images look augmented, though no real image does.
+"""The leak meter: the fraction of a generator's images that show an augmentation which reals do not have.
 
-An augmentation that only the discriminator should see can leak into what G makes (Karras et al., "Training GANs with
-limited data", 2020, §2.2; Zhao et al., "Improved consistency regularization", 2021, Fig. 5 by eye). A small classifier
-learns on real images which of a run's augmentations were applied to them; what it says of fakes, corrected by what it
-says of held-out reals with and without each, is the leak.
+An augmentation of D's inputs can leak into G's images (Karras et al., "Training GANs with limited data", 2020, §2.2;
+Zhao et al., "Improved consistency regularization", 2021, Fig. 5 by eye). A small classifier, the reader, learns on real
+images to detect a run's augmentations. The leak is its detection rate on fakes, corrected by its error rates on
+held-out reals with and without each augmentation.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from steadygan.errors import UserError
 from steadygan.metrics.intervals import Count, Estimate, adjusted
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
-"""(images (N, C, H, W) in [-1, 1], generator) → images of that shape, each augmented on its own."""
+"""(images (N, C, H, W) in [-1, 1], generator) → images of that shape, augmented independently."""
 
 STEPS, BATCH, LR = 600, 64, 2e-3
 LARGEST = 64
-"""Images are reduced to this side, in pixels, after they were augmented."""
+"""Images are reduced to this side, in pixels, after augmentation."""
 FEWEST = 20
 """With fewer held-out reals the reader's error rates are too uncertain."""
 
 
 class Reader(nn.Module):
-    """Which of `outputs` augmentations an image shows: logits (N, outputs) of (N, channels, H, W) in [-1, 1].
+    """Classifier of augmentations: logits (N, outputs) for images (N, channels, H, W) in [-1, 1].
 
-    The last feature map keeps 4 × 4 places, because augmentations show at the border; the extremes and means of its
-    channels are inputs of the last layer, too.
+    The last feature map keeps 4 × 4 positions, because augmentations show at the border; the last layer also gets
+    extremes and means of the channels.
     """
 
     def __init__(self, channels: int, outputs: int) -> None:
@@ -59,8 +59,8 @@ class Reader(nn.Module):
 class Leak:
     """The reader's measurement of one augmentation.
 
-    leak: share of the fakes that show it, None where it cannot be told from an image whether it was applied.
-    found, false, true: fakes, held-out reals without it, held-out reals with it in which the reader sees it.
+    leak: fraction of fakes that show it; None if the reader cannot detect it. found, false, true: detections in fakes,
+    in held-out reals without it, and in held-out reals with it.
     """
 
     leak: Estimate | None
@@ -70,17 +70,17 @@ class Leak:
 
 
 class LeakMeter:
-    """A reader of one run's augmentations, trained on its reals; measures any fakes of that run.
+    """Trains a reader of one run's augmentations on its reals, and measures any fakes of that run.
 
     Args:
-        train: real images, uint8 (N, C, H, W), that the reader learns on.
-        held_out: real images that neither the reader nor, if possible, the run was trained on, uint8 (M, C, H, W).
-        augmentations: the run's, by name, each on its own.
-        seed: of the reader's weights and of all draws.
-        steps: of its training, 600 by default.
+        train: real images, uint8 (N, C, H, W), on which the reader is trained.
+        held_out: real images, uint8 (M, C, H, W), that neither the reader nor, if possible, the run was trained on.
+        augmentations: the run's augmentations by name.
+        seed: seed of the reader's weights and all sampling.
+        steps: training steps of the reader.
 
     Raises:
-        UserError: without augmentations, or with fewer than 20 held-out images.
+        UserError: there are no augmentations, or fewer than 20 held-out images.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class LeakMeter:
         self._reader.eval()
 
     def _mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Each augmentation applied to a random half of the images; and to which (N, K)."""
+        """Applies each augmentation to a random half of the images; returns them and which were applied, (N, K)."""
         shown = torch.rand(len(x), len(self._apply), generator=self._generator) < 0.5
         for augment, chosen in zip(self._apply, shown.T, strict=True):
             x = torch.where(chosen[:, None, None, None], augment(x, self._generator), x)
@@ -149,13 +149,13 @@ class LeakMeter:
 
 
 def prepared(x: Tensor) -> Tensor:
-    """Images clamped and rounded to 8 bits, as fakes are; reduced to 64 pixels where larger."""
+    """Clamps and rounds images to 8 bits, like fakes, and reduces larger ones to 64 pixels."""
     x = ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     return F.interpolate(x, (LARGEST, LARGEST), mode="area") if x.shape[-1] > LARGEST else x
 
 
 def as_scores(leaks: Mapping[str, Leak]) -> dict[str, float]:
-    """`leak_NAME`, `leak_NAME_low` and `leak_NAME_high` of each augmentation that can be told, as scores."""
+    """Scores `leak_NAME`, `leak_NAME_low` and `leak_NAME_high` of each detectable augmentation."""
     scores: dict[str, float] = {}
     for name, measured in leaks.items():
         if measured.leak is not None:
@@ -165,7 +165,7 @@ def as_scores(leaks: Mapping[str, Leak]) -> dict[str, float]:
 
 
 def untold(leaks: Mapping[str, Leak]) -> Sequence[str]:
-    """The augmentations that do not show in an image."""
+    """The augmentations that the reader cannot detect."""
     return [name for name, measured in leaks.items() if measured.leak is None]
 
 
@@ -175,7 +175,7 @@ def _float(images: Tensor) -> Tensor:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Torch's global generator at `seed`, then as it was: layers draw their first weights from it."""
+    """Context manager: seeds torch's global generator, from which layers are initialised, and restores it."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Whether samples are copies of training images: nearer to one than reals are to each other."""
+"""Memorisation: samples closer to a training image than training images are to each other."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from steadygan.metrics.intervals import Count, Estimate, wilson
 from steadygan.metrics.neighbours import nearest
 
 QUANTILE = 0.01
-"""The share of the reals that counts as copies of other reals; it is subtracted from that of the samples."""
+"""Fraction of reals that the threshold counts as copies of other reals; subtracted from the samples' fraction."""
 QUERIES = 2000
-"""Most reals whose nearest other real is looked for."""
+"""Maximum number of reals whose nearest other real is searched."""
 
 
 class Memorised(NamedTuple):
-    """share: of samples that are copies, beyond the 1 % of reals that would be; copies: which, and of which image.
+    """share: fraction of samples that are copies, minus the 1 % expected of reals; copies: which samples, of which
+    images.
 
-    copies (C, 2) int64: a sample's and its training image's number, the nearest first. threshold: the distance below
-    which a sample is a copy; expected: the median distance of a real to its nearest other.
+    copies (C, 2) int64: indices of samples and training images, nearest first. threshold: the distance below which a
+    sample is a copy; expected: the median distance of a real to its nearest other real.
     """
 
     share: Estimate
@@ -30,11 +31,11 @@ class Memorised(NamedTuple):
 
 
 def memorised(samples: Tensor, train: Tensor, *, seed: int = 0) -> Memorised:
-    """Samples (N, F) nearer to a training image (M, F) than all but 1 % of the training images are to another one.
+    """Finds samples (N, F) closer to a training image (M, F) than 99 % of the training images are to another one.
 
-    F are features, or pixels; M ≥ 3. Images that are there twice (at distance 0) are no neighbours of each other: a
-    data set with duplicates would otherwise call nothing a copy. A generator that has learnt the distribution and not
-    the images has a share near 0, as held-out reals have.
+    F are features or pixels; M ≥ 3. Duplicates (distance 0) do not count as neighbours, as otherwise nothing would be a
+    copy in a data set with duplicates. A generator that has learnt the distribution has a share near 0, like held-out
+    reals.
     """
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:QUERIES]
     between = torch.cat([_to_another(part, train) for part in train[order].split(256)])
@@ -52,7 +53,7 @@ def memorised(samples: Tensor, train: Tensor, *, seed: int = 0) -> Memorised:
 
 
 def _to_another(queries: Tensor, train: Tensor) -> Tensor:
-    """The distance of each of these training images to the nearest that differs from it, infinite without any."""
+    """The distance of each training image to its nearest different one; infinite if there is none."""
     best = torch.full((len(queries),), torch.inf)
     for part in train.split(4096):
         distances = torch.cdist(queries, part, compute_mode="donot_use_mm_for_euclid_dist")
@@ -61,6 +62,6 @@ def _to_another(queries: Tensor, train: Tensor) -> Tensor:
 
 
 def as_scores(found: Memorised) -> dict[str, float]:
-    """`copies`, `copies_low` and `copies_high`, as scores."""
+    """Scores `copies`, `copies_low` and `copies_high`."""
     value, low, high = (round(number, 4) for number in found.share)
     return {"copies": value, "copies_low": low, "copies_high": high}

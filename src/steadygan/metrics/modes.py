@@ -1,4 +1,4 @@
-"""Coverage and agreement of labelled generators: pure functions of features and logits."""
+"""Mode coverage, class agreement and diversity: pure functions of features and logits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ModeCoverage(NamedTuple):
 
 
 def class_agreement(logits: Tensor, asked: Tensor) -> float:
-    """Share in [0, 1] of images that the classifier reads (logits (N, K)) as the class `asked` for (N,)."""
+    """Fraction in [0, 1] of images classified (logits (N, K)) as the requested class `asked` (N,)."""
     if logits.ndim != 2 or asked.shape != logits.shape[:1] or not len(asked):
         shapes = f"{tuple(logits.shape)} and {tuple(asked.shape)}"
         raise ValueError(f"logits must be (N, K) and labels (N,), not {shapes}")
@@ -31,7 +31,7 @@ def mean_pairwise_distance(x: Tensor, chunk: int = 1024) -> float:
     if n < 2:
         raise ValueError(f"a pairwise distance needs at least 2 samples, got {n}")
     x = x.double()
-    # Not by matrix product, which loses small distances: small distances are what collapse looks like.
+    # Not by matrix product, which loses small distances, and collapse means small distances.
     exact = "donot_use_mm_for_euclid_dist"
     total = sum(torch.cdist(rows, x, compute_mode=exact).sum().item() for rows in x.split(chunk))
     return total / (n * (n - 1))
@@ -40,8 +40,7 @@ def mean_pairwise_distance(x: Tensor, chunk: int = 1024) -> float:
 def class_spread(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Mean pairwise distance within each class, (classes,) float64.
 
-    From features (N, F) and labels (N,) in 0..classes-1. Raises ValueError when a class has fewer than 2
-    samples.
+    From features (N, F) and labels (N,) in 0..classes-1. Raises ValueError if a class has fewer than 2 samples.
     """
     if features.ndim != 2 or labels.shape != features.shape[:1]:
         shapes = f"{tuple(features.shape)} and {tuple(labels.shape)}"
@@ -80,11 +79,11 @@ def intra_class_diversity(
 def stacked_modes(logits: Tensor, reference: Tensor | None = None) -> ModeCoverage:
     """Mode coverage of stacked digits, from the logits (N, 3, 10) of the three channels.
 
-    Image i is in mode 100·r + 10·g + b of the digits read in its channels; p(m) is the share of images in
-    mode m, and kl = Σ_m p(m) ln(p(m) / q(m)) over the modes with p(m) > 0, q = 1/1000 or `reference` (1000,),
-    which is normalised; ∞ when a mode is generated that q does not have. Metz et al., Unrolled GANs, ICLR
-    2017, §3.3.1, and Lin et al., PacGAN, NeurIPS 2018, §4.2 ("reverse KL"). The estimate is biased: N images
-    drawn from q itself score about 999 / 2N (0.05 for 10,000), so compare only at equal N.
+    Image i is in mode 100·r + 10·g + b of the digits classified in its channels; p(m) is the fraction of images in mode
+    m, and kl = Σ_m p(m) ln(p(m) / q(m)) over the modes with p(m) > 0, q = 1/1000 or `reference` (1000,), which is
+    normalised; ∞ if a mode is generated that q lacks. Metz et al., Unrolled GANs, ICLR 2017, §3.3.1, and Lin et al.,
+    PacGAN, NeurIPS 2018, §4.2 ("reverse KL"). The estimate is biased: N images drawn from q itself score about 999 / 2N
+    (0.05 for 10,000), so compare only at equal N.
     """
     if logits.ndim != 3 or logits.shape[1:] != (3, 10) or not len(logits):
         raise ValueError(f"logits must be (N, 3, 10), not {tuple(logits.shape)}")

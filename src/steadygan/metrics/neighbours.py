@@ -1,4 +1,4 @@
-"""Nearest neighbours, for whether a generator has memorised its training images."""
+"""Exact nearest neighbours, to detect memorisation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Nearest(NamedTuple):
 
 
 def nearest(queries: Tensor, batches: Iterable[Tensor], k: int) -> Nearest:
-    """The `k` rows nearest to each of `queries` (Q, F) in Euclidean distance, of all rows of the batches (B, F).
+    """The `k` rows nearest to each of `queries` (Q, F) in Euclidean distance, among all rows of the batches (B, F).
 
-    `indices` count the rows over the batches, of which one is held at a time. Of equally near ones the first counts.
-    Raises ValueError when there are fewer than k rows.
+    `indices` count rows over all batches; one batch is in memory at a time. Ties go to the first row. Raises ValueError
+    if there are fewer than k rows.
     """
     distances, indices, seen = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64), 0
     for batch in batches:
-        # Not by matrix product: it would lose the distance that matters most, that of a copy.
+        # Not by matrix product, which loses the smallest distances, those of copies.
         found = torch.cdist(queries, batch, compute_mode="donot_use_mm_for_euclid_dist")
         index = torch.arange(seen, seen + len(batch)).expand(len(queries), -1)
         seen += len(batch)

@@ -1,4 +1,4 @@
-"""Scores of images against their targets: SSIM, PSNR and MSE by torchmetrics, LPIPS with weights from a file."""
+"""Scores images against their targets: SSIM, PSNR and MSE by torchmetrics, LPIPS with weights from a file."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ DEFINITIONS = {
 class PairProtocol:
     """How outputs were compared with their targets.
 
-    split: which pairs ("test", or "heldout" from the training split); size: side of the images, pixels; fit: how they
-    became square; weights: "ema" or "raw".
+    split: "test", or "heldout" from the training split; size: side of the images in pixels; fit: how they became
+    square; weights: "ema" or "raw".
     """
 
     split: str
@@ -42,10 +42,11 @@ class PairProtocol:
 
 
 def score_pairs(outputs: Tensor, targets: Tensor, *, lpips: LPIPS | None = None) -> dict[str, float]:
-    """The scores by name of uint8 images (N, C, H, W), 11 pixels wide and high at least, against their targets.
+    """Scores uint8 images (N, C, H, W), at least 11 pixels wide and high, against their targets; returns scores by
+    name.
 
-    Higher SSIM (at most 1) and PSNR (dB) are better, lower MSE (of 8-bit values) and LPIPS. Two equal images have a
-    PSNR of infinity. Raises `UserError` for images too small for SSIM's window.
+    Higher is better for SSIM (at most 1) and PSNR (dB), lower for MSE (of 8-bit values) and LPIPS. Equal images have
+    infinite PSNR. Raises `UserError` for images smaller than SSIM's window.
     """
     require("torchmetrics", "pairs", "scoring a translation (SSIM, PSNR)")
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -76,13 +77,13 @@ def pair_record(
 
     Args:
         scores: by name.
-        targets: uint8 (N, C, H, W), what the outputs were compared with.
+        targets: uint8 (N, C, H, W), the outputs' targets.
         protocol: everything the scores depend on.
-        fingerprint: of the training data's content.
-        lpips: the network that measured LPIPS; None: it was not measured.
+        fingerprint: hash of the training data's content.
+        lpips: the LPIPS network; None if LPIPS was not measured.
 
     Returns:
-        The scores by name, and under "protocol" everything that made them.
+        The scores by name, and under "protocol" everything they depend on.
     """
     kinds = {name.partition("_")[0] for name in scores}
     record = asdict(protocol) | {
@@ -101,13 +102,13 @@ def pair_record(
 class LPIPS(nn.Module):
     """Learned perceptual distance of images, 0 for equal ones (Zhang et al., CVPR 2018, eq. 1), AlexNet version 0.1.
 
-    path: torchvision's ImageNet weights of AlexNet (`alexnet-owt-7be5be79.pth`), loaded without running code from it.
-    The five weightings of channels come with torchmetrics. Raises `UserError` for a file that is not these weights.
+    path: torchvision's ImageNet weights of AlexNet (`alexnet-owt-7be5be79.pth`), loaded without executing code. The
+    channel weights of the five layers come with torchmetrics. Raises `UserError` for a file that is not these weights.
     """
 
     MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
     TAPS = (1, 4, 7, 9, 11)
-    """After which of AlexNet's layers features are compared: its five ReLUs."""
+    """AlexNet's layers after which features are compared: its five ReLUs."""
 
     def __init__(self, path: Path) -> None:
         require("torchvision", "pairs", "LPIPS")
@@ -134,7 +135,7 @@ class LPIPS(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """a, b: float (N, C, H, W) in 0…255, C = 1 or 3, 31 pixels wide and high at least. Returns (N,)."""
+        """a, b: float (N, C, H, W) in [0, 255], C = 1 or 3, at least 31 pixels wide and high. Returns (N,)."""
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.MEAN, self.STD))
         h = torch.cat([((x / 127.5 - 1).expand(-1, 3, -1, -1) - mean) / std for x in (a, b)])
         distance, weights = torch.zeros(len(a)), iter(self.channel_weights)

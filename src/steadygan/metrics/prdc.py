@@ -11,7 +11,8 @@ CHUNK = 1024
 
 
 class PRDC(NamedTuple):
-    """Each in [0, 1] but `density`, which may exceed 1; samples of one distribution score about 1 in the last two."""
+    """Values in [0, 1], except `density`, which may exceed 1. Equal distributions have density and coverage of about
+    1."""
 
     precision: float
     recall: float
@@ -26,25 +27,26 @@ def radii(x: Tensor, k: int, chunk: int = CHUNK) -> Tensor:
 
 
 def prdc(reals: Tensor, fakes: Tensor, k: int = 5, *, chunk: int = CHUNK, device: str | torch.device = "cpu") -> PRDC:
-    """Precision and recall, density and coverage of features, by balls that reach to the k-th nearest neighbour.
+    """Precision, recall, density and coverage of features, from balls whose radius is the distance to the k-th
+    neighbour.
 
-    Kynkäänniemi et al., NeurIPS 2019, eq. 1-2; Naeem et al., ICML 2020, eq. 6-7. Precision: share of fakes in the
-    ball of some real; recall: share of reals in the ball of some fake; density: number of reals' balls that a fake
-    lies in, on average, ÷ k; coverage: share of reals with a fake in their ball. Distances are float32.
+    Kynkäänniemi et al., NeurIPS 2019, eq. 1-2; Naeem et al., ICML 2020, eq. 6-7. Precision: fraction of fakes in the
+    ball of some real; recall: fraction of reals in the ball of some fake; density: mean number of reals' balls that
+    contain a fake, ÷ k; coverage: fraction of reals with a fake in their ball. Distances are float32.
 
     Args:
         reals: (N, F).
         fakes: (M, F).
-        k: the neighbour to which a ball reaches.
+        k: the neighbour that sets a ball's radius.
         chunk: reals compared at a time.
-        device: where distances are computed.
+        device: the device for distances.
 
     Raises:
         ValueError: a side has k or fewer rows.
     """
     if reals.ndim != 2 or reals.shape[1:] != fakes.shape[1:] or min(len(reals), len(fakes)) <= k or k < 1:
         raise ValueError(f"features must be (N, F) and (M, F) with N, M > {k}: {reals.shape} and {fakes.shape}")
-    # Distances by matrix product lose the digits that the rows have in common; so take the common part off.
+    # Distances by matrix product lose digits that all rows share, so subtract the common part.
     centre = reals.double().mean(0)
     reals, fakes = ((side.double() - centre).float().to(device) for side in (reals, fakes))
     real_radii, fake_radii = radii(reals, k, chunk), radii(fakes, k, chunk)

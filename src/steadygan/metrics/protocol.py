@@ -1,4 +1,4 @@
-"""A score is a protocol: what is compared with what, and how."""
+"""Protocols: everything a score depends on."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Labels = Literal["balanced", "random"]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a score is taken.
+    """The settings of a score.
 
-    `split`, `weights`, `truncation` and `batch_norm` are carried out by whoever passes the reals and the
-    generator to `score`; the rest by `score` itself.
+    `split`, `weights`, `truncation` and `batch_norm` are applied by the caller of `score`, which passes reals and
+    generator; the rest is applied by `score`.
 
     extractor: a name `get_extractor` knows. num_fake: fakes generated. num_real: reals drawn without replacement with
-    `seed`; None: all of the split; with `at_most` all where there are fewer. scores: names of `registry.METRICS`, or
-    `module:NAME`. split: of the reals: those trained on, those held out, the whole data set, or another data set
-    given by path. truncation: None is off. batch_norm: the statistics the generator uses. labels: asked for in turn,
-    or drawn uniformly with `seed`. resize: "bicubic" brings both sides to the extractor's size (antialiased, back to
-    uint8), "none" leaves it to the extractor. per_channel: three greyscale images stacked as channels, read one by
-    one, their features concatenated. is_splits: parts over which the Inception score is averaged. kd_subsets,
-    kd_subset_size: of the kernel distance. neighbours: k of precision, recall, density and coverage.
+    `seed`; None: all of the split; with `at_most`, all if there are fewer. scores: names of `registry.METRICS`, or
+    `module:NAME`. split: the reals: training images, held-out images, the whole data set, or another data set given by
+    path. truncation: None: off. batch_norm: the statistics that the generator uses. labels: in turn, or sampled
+    uniformly with `seed`. resize: "bicubic" resizes both sides to the extractor's size (antialiased, back to uint8),
+    "none" leaves it to the extractor. per_channel: three greyscale images stacked as channels, read one by one, their
+    features concatenated. is_splits: parts over which the Inception score is averaged. kd_subsets, kd_subset_size: of
+    the kernel distance. neighbours: k of precision, recall, density and coverage.
     """
 
     name: str
@@ -67,15 +67,15 @@ class Protocol:
     def record(self) -> dict[str, Any]:
         """The protocol as recorded with a score.
 
-        Fields that came after `FIRST_FIELDS` are left out at their default, so that a new one changes the identity of
-        no earlier score; `at_most` too, as num_real says how many there were.
+        Fields added after `FIRST_FIELDS` are omitted at their default, so that a new field does not change the identity
+        of earlier scores. `at_most` is always omitted, as num_real records the number.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         kept = {
             field.name for field in fields(self) if field.name in FIRST_FIELDS or values[field.name] != field.default
         }
         record = {name: value for name, value in values.items() if name in kept and name != "at_most"}
-        return record | {"scores": list(self.scores)}  # as JSON reads it back
+        return record | {"scores": list(self.scores)}  # as read back from JSON
 
 
 FIRST_FIELDS = frozenset(
@@ -84,7 +84,7 @@ FIRST_FIELDS = frozenset(
         *("labels", "resize", "per_channel", "is_splits", "kd_subsets", "kd_subset_size", "neighbours", "seed"),
     }
 )
-"""The fields of the protocol that every record has had from the start."""
+"""Fields that every record has had since the first version."""
 
 EVERYTHING: tuple[str, ...] = ("fd", "kd", "is", "prdc")
 
@@ -92,10 +92,10 @@ PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
         Protocol("digits", "digits", 2_000),
-        # For runs on parts of the data, which the one above compares with their own part each.
+        # For runs on subsets, which the protocol above would compare with their own subset.
         Protocol("digits-full", "digits", 2_000, split="all"),
         Protocol("stacked-digits", "digits", 10_000, scores=("fd", "modes"), per_channel=True),
-        # SNGAN to ICR: google/compare_gan's test split and as many fakes, the Inception score of all at once.
+        # SNGAN to ICR: google/compare_gan's test split and as many fakes, the Inception score without splits.
         Protocol(
             "compare_gan-cifar10",
             "inception",
@@ -108,7 +108,7 @@ PROTOCOLS = {
         ),
         # BigGAN, U-Net GAN: ajbrock/BigGAN-PyTorch's, but with the TF-2015 Inception, not torchvision's.
         Protocol("biggan-pytorch", "inception", 50_000, scores=("fd", "is"), labels="random"),
-        # DiffAugment's BigGAN on CIFAR: without --G_eval_mode, that is with the statistics of each test batch.
+        # DiffAugment's BigGAN on CIFAR: without --G_eval_mode, i.e. with the statistics of each test batch.
         Protocol(
             "diffaugment-cifar",
             "inception",
@@ -121,14 +121,14 @@ PROTOCOLS = {
         ),
         # DiffAugment's StyleGAN2 on 100 to 400 images: fid5k-train.
         Protocol("diffaugment-lowshot", "inception", 5_000, scores=("fd",), labels="random"),
-        # NVlabs/stylegan2-ada-pytorch: against the whole data set, even for a run on a part of it.
+        # NVlabs/stylegan2-ada-pytorch: against the whole data set, even for a run on a subset.
         Protocol("fid50k_full", "inception", 50_000, scores=("fd",), split="all", labels="random"),
         # PyTorch-StudioGAN with its default resizer, `-ref train` and CIFAR's 50,000 images.
         Protocol("studiogan", "inception-pytorch", 50_000, scores=("fd", "is", "prdc"), labels="random", is_splits=1),
-        # No paper's: for images without a protocol of their own, small enough to be taken while a run trains. Sides
-        # over 64 pixels are read at 64, below 32 at 32 (the extractor's resize).
+        # Not from a paper: for data without a protocol, cheap enough to run during training. Sides over 64 pixels are
+        # resized to 64, below 32 to 32 (by the extractor).
         Protocol("tiny", "tiny", 2_000, 5_000, at_most=True, scores=("fd", "prdc")),
-        # No paper's: for machines without the Inception weights.
+        # Not from a paper: for machines without the Inception weights.
         Protocol("squeezenet", "squeezenet", 10_000, scores=EVERYTHING),
         Protocol("squeezenet-test", "squeezenet", 10_000, scores=EVERYTHING, split="test"),
         Protocol("dinov2", "dinov2", 10_000, scores=("fd", "kd", "prdc")),
@@ -136,7 +136,7 @@ PROTOCOLS = {
 }
 
 DEFAULTS = ("digits", "stacked-digits")
-"""Data sets with a protocol of the same name, used by default."""
+"""Data sets whose default protocol has the same name."""
 
 
 def get_protocol(name: str) -> Protocol:
@@ -147,9 +147,9 @@ def get_protocol(name: str) -> Protocol:
 
 
 def fit(protocol: Protocol, channels: int, size: int) -> Protocol:
-    """The protocol for images of (channels, size, size); resizes where the extractor reads one size only.
+    """Adapts the protocol to images of (channels, size, size): adds a resize if the extractor has a fixed input size.
 
-    Raises UserError when the extractor cannot read such images, saying which extractors there are.
+    Raises UserError, listing the extractors, if the extractor cannot read such images.
     """
     kind = extractor_type(protocol.extractor)
     reads = (3,) if protocol.per_channel else (1, 3) if kind.channels == 3 else (kind.channels,)
@@ -162,7 +162,7 @@ def fit(protocol: Protocol, channels: int, size: int) -> Protocol:
 
 
 def choose_protocol(data_name: str, channels: int, size: int = 32) -> Protocol:
-    """The protocol that goes with a data set, fitted to its images: its own, or `tiny`."""
+    """The default protocol of a data set, fitted to its images: its own, or `tiny`."""
     protocol = PROTOCOLS[data_name] if data_name in DEFAULTS else None
     if protocol is None or channels != (3 if protocol.per_channel else 1):
         protocol = PROTOCOLS["tiny"]

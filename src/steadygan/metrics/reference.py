@@ -1,4 +1,4 @@
-"""Statistics of the reals, computed once per content and extractor, and cached by both."""
+"""Statistics of the reals, cached by content and extractor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steadygan.files import cache_root, write_whole
 
 
 class Reference(NamedTuple):
-    """mean (F,), cov (F, F), each class's spread (K,) or none (0,), all float64; features (N, F) float32 or (0, 0)."""
+    """mean (F,), cov (F, F), spread per class (K,) or (0,), all float64; features (N, F) float32 or (0, 0)."""
 
     mean: Tensor
     cov: Tensor
@@ -25,12 +25,12 @@ class Reference(NamedTuple):
 
 
 def cache_path(key: tuple[object, ...], folder: Path | None) -> Path:
-    """Where the reference of this key is: in `folder`, else $STEADYGAN_CACHE, else ~/.cache/steadygan."""
+    """The file of this key: in `folder`, else $STEADYGAN_CACHE, else ~/.cache/steadygan."""
     return (folder or cache_root()) / f"reference-{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.safetensors"
 
 
 def load_reference(path: Path) -> Reference | None:
-    """The cached reference, or None if there is none or the file is damaged."""
+    """The cached reference; None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             reference = Reference(*(file.get_tensor(name) for name in Reference._fields))
@@ -41,9 +41,9 @@ def load_reference(path: Path) -> Reference | None:
 
 
 def save_reference(path: Path, reference: Reference) -> None:
-    """Written aside and renamed, so that no reader, nor a second writer, ever sees half a file.
+    """Saves a reference atomically, so that readers and concurrent writers never see a partial file.
 
-    A folder that cannot be written is a warning: the score does not need the cache.
+    Warns if the folder cannot be written, as scores do not need the cache.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The registry of metrics. A new one is an entry here, or your own as `module:NAME`."""
+"""The registry of metrics. A new metric is an entry here, or a custom one `module:NAME`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Need = Literal["fakes", "reals", "classes", "imagenet"]
 
 
 class Settings(Protocol):
-    """The numbers of a protocol that metrics read."""
+    """The protocol settings that metrics read."""
 
     @property
     def is_splits(self) -> int: ...
@@ -47,13 +47,14 @@ class Inputs:
     """The inputs of a metric.
 
     Attributes:
-        extractor: the network that read both sides; `extractor.score_name("FD")` is `FID` or `FD-<extractor>`.
+        extractor: the feature extractor; `extractor.score_name("FD")` is `FID` or `FD-<extractor>`.
         protocol: sizes and settings.
         moments: mean and covariance of the fakes' features.
-        reference: mean, covariance and spread within classes of the reals, their features (N, F) with need "reals".
-        fakes: features (M, F) and logits (M, C) of the fakes, None unless some metric needs more than moments.
-        asked: labels (M,) int64 that the fakes were asked for, None without classes.
-        classes: how many classes the extractor tells apart in this data; 0: none.
+        reference: mean, covariance and spread within classes of the reals; with need "reals" also their features (N,
+        F).
+        fakes: features (M, F) and logits (M, C) of the fakes; None if moments suffice for all metrics.
+        asked: requested labels (M,) int64 of the fakes; None without classes.
+        classes: number of the data's classes that the extractor predicts; 0: none.
     """
 
     extractor: Extractor
@@ -66,7 +67,7 @@ class Inputs:
 
     @property
     def device(self) -> str | torch.device:
-        """Where float64 arithmetic runs: the extractor's GPU, else the CPU."""
+        """The device for float64 arithmetic: the extractor's GPU, else the CPU."""
         return self.extractor.device if self.extractor.device.type == "cuda" else "cpu"
 
 
@@ -75,12 +76,12 @@ class Metric:
     """One entry of `Protocol.scores`.
 
     Attributes:
-        compute: inputs -> scores by name; a name that ends in `_std` is a deviation.
-        better: score name, without the extractor's, -> which way is better.
+        compute: inputs -> scores by name; names ending in `_std` are standard deviations.
+        better: score name, without the extractor's -> the better direction.
         needs: "fakes": their features and logits; "reals": the reals' features; "classes": labels that the extractor
-            tells apart, else the metric is left out; "imagenet": an extractor with ImageNet's classes.
-        least: the fewest images a side must have.
-        about: what it measures and its source, for `steadygan settings`.
+            predicts, otherwise the metric is skipped; "imagenet": an extractor with ImageNet's classes.
+        least: minimum number of images per side.
+        about: description and source, for `steadygan settings`.
     """
 
     compute: Callable[[Inputs], Mapping[str, float]]
@@ -167,13 +168,13 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             _modes,
             {"modes": "higher", "kl": "lower"},
             frozenset({"fakes"}),
-            about="stacked digits: modes of 1,000 that were found, and KL divergence from their uniform distribution",
+            about="stacked digits: modes generated of 1,000, and KL divergence from the uniform distribution",
         ),
         "classes": Metric(
             _classes,
             {"class_agreement": "higher", "diversity": "near-one"},
             frozenset({"fakes", "classes"}),
-            about="how often the class asked for is recognised, and the distance within classes relative to reals",
+            about="how often the requested class is recognised, and the distance within classes relative to reals",
         ),
         "copies": Metric(
             _copies,
@@ -184,14 +185,14 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
     }
 )
-"""In the order in which a record lists them."""
+"""In the order of a record."""
 
 
 def find_metric(name: str) -> Metric:
-    """The metric called `name`, one of `METRICS` or `module:NAME`.
+    """Finds the metric `name`, one of `METRICS` or `module:NAME`.
 
     Raises:
-        UserError: there is none, or it is not a `Metric`.
+        UserError: it does not exist or is not a `Metric`.
     """
     metric = find(name, METRICS, where="protocol scores", noun="metric")
     if not isinstance(metric, Metric):

@@ -1,4 +1,4 @@
-"""Evaluation over several processes: which fakes each makes, and how the parts are joined."""
+"""Distributed evaluation: the fakes of each process, and how parts are joined."""
 
 from __future__ import annotations
 
@@ -17,49 +17,49 @@ from steadygan.metrics.frechet import Moments
 from steadygan.parallel.messages import gather
 
 CHUNK = 1024
-"""Images that are made and read at a time. A process takes whole chunks, so that the number of processes changes
-neither a batch nor an image."""
+"""Images generated and read per batch. Processes take whole chunks, so that their number changes neither batches nor
+images."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Process `rank` of `world`; the methods that gather must be called by all processes alike."""
+    """Process `rank` of `world`. All processes must call `exchange`, `merge` and `gather` in the same order."""
 
     rank: int = 0
     world: int = 1
 
     def parts(self, total: int) -> Iterator[slice]:
-        """The chunks of `total` images that this process takes: every `world`-th."""
+        """This process's chunks of `total` images: every `world`-th."""
         for start in range(self.rank * CHUNK, total, self.world * CHUNK):
             yield slice(start, min(start + CHUNK, total))
 
     def exchange(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank."""
+        """Returns the values of all processes, by rank."""
         if self.world == 1:
             return [value]
         return gather(value)
 
     def merge(self, moments: Moments) -> Moments:
-        """The moments of all processes together."""
+        """Returns the merged moments of all processes."""
         total = Moments()
         for part in self.exchange((moments.count, moments.total, moments.outer)):
             total.merge(Moments(*part))
         return total
 
     def gather(self, chunks: Sequence[Tensor]) -> Tensor:
-        """The chunks of all processes in the order of the images, as one tensor."""
+        """Concatenates the chunks of all processes in the order of the images."""
         return interleave(self.exchange(list(chunks)))
 
 
 def interleave(ranks: Sequence[Sequence[Tensor]]) -> Tensor:
-    """One tensor from each rank's chunks: chunk i is the (i // world)-th of rank i % world."""
+    """Concatenates each rank's chunks: chunk i is the (i // world)-th of rank i % world."""
     rounds = zip_longest(*ranks)
     return torch.cat([chunk for chunks in rounds for chunk in chunks if chunk is not None])
 
 
 @contextmanager
 def processes() -> Iterator[Shard]:
-    """This process's shard of the evaluation that torchrun started, the only one without torchrun."""
+    """This process's shard of an evaluation under torchrun; without torchrun, the whole."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Shard()

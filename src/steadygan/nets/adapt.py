@@ -13,9 +13,9 @@ from steadygan.nets.protocols import Scaled, Staged
 def lower_blocks(kind: str, critic: nn.Module, count: int) -> frozenset[str]:
     """Names of the parameters of a discriminator's first `count` blocks, those nearest to the image.
 
-    Mo et al., Freeze the Discriminator, 2020 (FreezeD). What follows the blocks (StyleGAN2's 4×4 convolution and dense
-    layers, U-Net GAN's decoder, the projection) always learns. Raises UserError for more blocks than there are, and for
-    a discriminator that is not `Staged`.
+    Mo et al., Freeze the Discriminator, 2020 (FreezeD). Layers after the blocks (StyleGAN2's 4×4 convolution and dense
+    layers, U-Net GAN's decoder, the projection) are never frozen. Raises UserError for more blocks than the network
+    has, and for a discriminator that is not `Staged`.
     """
     if not count:
         return frozenset()
@@ -31,12 +31,12 @@ def lower_blocks(kind: str, critic: nn.Module, count: int) -> frozenset[str]:
 
 
 def all_but_scale_and_shift(generator: nn.Module) -> frozenset[str]:
-    """Names of a generator's parameters that are not gains and biases of its normalisations.
+    """Names of all generator parameters except gains and biases of its normalisations.
 
     Noguchi and Harada, Image Generation from Small Datasets via Batch Statistics Adaptation, ICCV 2019. Gains and
-    biases are a batch norm's γ and β: its two vectors, its table with a row for each class, or what projects the
-    condition to them. StyleGAN2 has no batch norms; in their place are the affine layers that make styles of w, as in
-    FreezeD's code for this baseline, which trains StyleGAN's AdaIN layers. Each layer says so itself (`Scaled`).
+    biases are a batch norm's γ and β: two vectors, per-class tables, or the layers that project a condition to them.
+    StyleGAN2 has no batch norms; its counterparts are the affine layers that map w to styles, as FreezeD's code for
+    this baseline trains StyleGAN's AdaIN layers. Layers declare them with `Scaled`.
     """
     layers = [module for module in generator.modules() if isinstance(module, Scaled)]
     learning = [parameter for layer in layers for parameter in layer.scale_and_shift()]

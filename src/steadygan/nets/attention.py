@@ -19,16 +19,15 @@ from steadygan.nets.spectral_norm import Spectral
 class Attention(nn.Module):
     """(N, C, H, W) → the same shape: x + γ · o(attended), γ a scalar that starts at 0.
 
-    Every position asks (1×1 convolution to C/8) all positions of a map pooled 2×2 by maximum (1×1 to C/8, then
-    pooled), and receives the mean of their values (1×1 to C/2, then pooled) under the softmax of the inner
-    products, which are not divided by √(C/8); a 1×1 convolution leads back to C channels. No biases.
-    Source: Zhang et al., Self-Attention GANs, ICML 2019, eqs. 1 to 3, with the pooling and the C/2 of the
-    authors' code (brain-research/self-attention-gan), which every successor took over.
+    Queries are a 1×1 convolution to C/8 channels; keys (1×1 to C/8) and values (1×1 to C/2) are max-pooled 2×2. The
+    softmax of the inner products, which are not divided by √(C/8), weights the values; a 1×1 convolution maps back to C
+    channels. No biases. Source: Zhang et al., Self-Attention GANs, ICML 2019, eqs. 1 to 3, with the pooling and the C/2
+    of the authors' code (brain-research/self-attention-gan), which all successors use.
     """
 
     def __init__(self, channels: int, *, spectral: Spectral) -> None:
         super().__init__()
-        # Narrow networks, made for tests and small data, have fewer than eight channels.
+        # Narrow networks for tests and small data have fewer than eight channels.
         inner, middle = max(channels // 8, 1), max(channels // 2, 1)
         self.query, self.key, self.value, self.out = (
             Conv2d(before, after, 1, bias=False, spectral=spectral)
@@ -48,14 +47,14 @@ class Attention(nn.Module):
 def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """(N, F, L), (N, F, S), (N, V, S) → (N, V, L): Σ_s softmax_s(⟨query_l, key_s⟩)·value_s."""
     asked = torch.bmm(query.transpose(1, 2), key)
-    with without_autocast(asked):  # which on a GPU makes float32 of the largest tensor of the network
+    with without_autocast(asked):  # which on a GPU would cast the network's largest tensor to float32
         weight = torch.softmax(asked, dim=2)
     return torch.bmm(value, weight.transpose(1, 2))
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """`plain_attention`, by a kernel that never keeps the (L, S) weights and has no second derivative."""
-    wide = value.shape[1] - query.shape[1]  # its three inputs are equally wide
+    """`plain_attention` with a fused kernel, which never stores the (L, S) weights but has no second derivative."""
+    wide = value.shape[1] - query.shape[1]  # it requires inputs of equal width
     query, key = (F.pad(x, (0, 0, 0, wide)) for x in (query, key))
     query, key, value = (x.transpose(1, 2).unsqueeze(1) for x in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, scale=1.0).squeeze(1).transpose(1, 2)
@@ -66,7 +65,7 @@ _once: ContextVar[bool] = ContextVar("differentiated_once", default=False)
 
 @contextmanager
 def differentiated_once() -> Iterator[None]:
-    """A context in which networks may use kernels without a second derivative, which R1 and WGAN-GP need."""
+    """Context manager: networks may use kernels without a second derivative (not for R1 or WGAN-GP)."""
     before = _once.set(True)
     try:
         yield
@@ -84,9 +83,9 @@ def attention_after(
 ) -> nn.ModuleList:
     """The layer after each block of a network: `Attention` where requested, else the identity.
 
-    attention: the side or sides, in pixels, of the maps that get one; 0 or an empty list for none. sides, widths:
-    of the blocks' outputs. Of several blocks with one side the first has it, or the `last`.
-    Raises UserError for a side at which no block ends.
+    attention: the side or sides, in pixels, of the maps with attention; 0 or an empty list for none. sides, widths: of
+    the blocks' outputs. If several blocks have that side, the first gets the attention, or the `last`. Raises UserError
+    for a side that no block outputs.
     """
     wanted = [side for side in (attention if isinstance(attention, Sequence) else [attention]) if side != 0]
     for side in wanted:

@@ -17,7 +17,7 @@ from steadygan.parallel.share import Sharing
 
 
 class OfBatch(Sharing):
-    """A layer that looks at the whole batch, or draws random numbers for it.
+    """A layer that depends on the whole batch, or draws random numbers for it.
 
     groups: number of equal consecutive batches in the batch; share: this process's part of each.
     """
@@ -25,16 +25,15 @@ class OfBatch(Sharing):
     groups: int = 1
 
     def draw(self, law: Callable[..., Tensor], like: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-        """Random numbers of torch's global generator, shaped like `like` (N, …)."""
+        """Random numbers from torch's global generator, shaped like `like` (N, …)."""
         return self.share.rows(law, like.shape, views=self.groups, device=like.device, dtype=dtype or like.dtype)
 
 
 class BatchNorm2d(OfBatch, nn.BatchNorm2d):
     """torch's BatchNorm2d for batches that consist of several batches, over one or several processes.
 
-    In training mode the batch is `groups` equal consecutive chunks, each normalised by its own statistics (those of
-    all processes' parts of it), and the running statistics move chunk after chunk: the outcome of one call per chunk,
-    in one call.
+    In training mode the batch consists of `groups` equal consecutive chunks. Each is normalised by its own statistics,
+    over all processes, and running statistics are updated chunk by chunk: one call equals one call per chunk.
     """
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -54,9 +53,9 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
         return self.parameters()
 
     def _alone(self, x: Tensor) -> Tensor:
-        """One chunk, normalised by torch; on a CPU with derivatives of our own."""
+        """Normalises a single chunk with torch; on a CPU with our own derivatives."""
         plain = x.device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if plain or not self.training or x.numel() == x.shape[1]:  # the latter is torch's to refuse
+        if plain or not self.training or x.numel() == x.shape[1]:  # torch refuses the latter
             return nn.BatchNorm2d.forward(self, x)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
@@ -64,7 +63,7 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
         return Normalise.apply(x, self.weight, self.bias, *standing, self.eps)
 
     def _side_by_side(self, x: Tensor) -> Tensor:
-        """The chunks normalised straight into one tensor: no derivatives, and a pass over memory less."""
+        """Normalises the chunks directly into one tensor: without derivatives, it saves a pass over memory."""
         assert self.running_mean is not None
         assert self.momentum is not None
         y, moments = torch.empty_like(x), [torch.empty_like(self.running_mean) for _ in "mv"]
@@ -85,7 +84,7 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
         return y
 
     def _shared(self, x: Tensor) -> Tensor:
-        """With one exchange for all chunks; differentiable as often as wanted."""
+        """With one exchange for all chunks; differentiable any number of times."""
         with without_autocast(x):
             h = x.to(self.running_mean.dtype).unflatten(0, (self.groups, -1))  # type: ignore[union-attr]
             var, mean = self.share.var_mean(h, (1, 3, 4))
@@ -98,7 +97,7 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, var: Tensor, mean: Tensor, count: int) -> None:
-        """Moves the running statistics by those of the chunks (groups, C), each of `count` values a channel."""
+        """Updates the running statistics with those of the chunks (groups, C), each over `count` values per channel."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
@@ -112,9 +111,9 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
 class ConditionalBatchNorm2d(BatchNorm2d):
     """Batch norm whose gain and bias are looked up by class: γ_y · normalised(x) + β_y.
 
-    The statistics are those of the whole batch, shared by the classes. Tables `gamma`, `beta`: (classes, C),
-    starting at 1 and 0. Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, §4 (after
-    Dumoulin et al., A Learned Representation for Artistic Style, ICLR 2017).
+    The statistics are those of the whole batch, over all classes. Tables `gamma`, `beta`: (classes, C), starting at 1
+    and 0. Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, §4 (after Dumoulin et al., A
+    Learned Representation for Artistic Style, ICLR 2017).
     """
 
     def __init__(self, num_features: int, classes: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -154,12 +153,12 @@ class ModulatedBatchNorm2d(BatchNorm2d):
 
 
 class MinibatchStddev(OfBatch, nn.Module):
-    """Appends a map that says how much the images of a group differ: (N, C, H, W) → (N, C + 1, H, W).
+    """Appends a map of the standard deviation within a group of images: (N, C, H, W) → (N, C + 1, H, W).
 
-    The batch is dealt out in turn to the fewest groups of at most `group_size` images, so that groups differ by one
-    image at most; each gets the mean over features and pixels of its standard deviations (Karras et al., Progressive
-    Growing of GANs, ICLR 2018, §3). As in batch norm, the batch may be `groups` equal consecutive batches, here in
-    evaluation mode too, and several processes may share it.
+    Images are assigned in turn to the smallest number of groups of at most `group_size`, so that group sizes differ by
+    at most one; each group's map is the mean over features and pixels of its standard deviations (Karras et al.,
+    Progressive Growing of GANs, ICLR 2018, §3). As in batch norm, the batch may be `groups` equal consecutive batches,
+    here in evaluation mode too, and several processes may share it.
     """
 
     def __init__(self, group_size: int) -> None:
@@ -175,7 +174,8 @@ class MinibatchStddev(OfBatch, nn.Module):
         return torch.cat([x, stddev.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])], 1)
 
     def _stddev(self, x: Tensor) -> Tensor:
-        """Each image's deviation (N,). Image i is member i // num of group i % num; the last member may be missing."""
+        """Each image's group deviation (N,). Image i is member i // num of group i % num; the last member may be
+        missing."""
         num = -(-len(x) // self.group_size)
         size = -(-len(x) // num)
         lacking = num * size - len(x)
@@ -189,9 +189,9 @@ class MinibatchStddev(OfBatch, nn.Module):
 
 
 def set_batch_groups(module: nn.Module, groups: int) -> None:
-    """Tell every layer with batch statistics in `module` that a batch is `groups` equal consecutive batches.
+    """Sets `groups`, the number of equal consecutive batches in a batch, for every layer with batch statistics.
 
-    Raises TypeError when `groups` > 1 and `module` has a batch norm that does not support groups.
+    Raises TypeError if `groups` > 1 and `module` has a batch norm that does not support groups.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, OfBatch):
@@ -208,9 +208,9 @@ def has_batch_statistics(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def check_single(net: nn.Module) -> None:
-    """Checks that a network can be trained on one image at a time: a batch norm of one value a channel cannot.
+    """Checks that a network can be trained on one image at a time, which batch norms on 1×1 maps cannot.
 
-    A copy of it is called once, with zeros.
+    Calls a copy of it once, with zeros.
 
     Args:
         net: a generator or discriminator (`nets.protocols`).
@@ -228,7 +228,7 @@ def check_single(net: nn.Module) -> None:
             deepcopy(net).train()(torch.zeros(1, *shape, device=device), y)
     except ValueError as error:
         raise UserError(
-            "train.batch_size: a batch norm takes its statistics over a batch, and one image at a time has none; set "
+            "train.batch_size: batch norm needs several images for its statistics, and there is one at a time; set "
             f"train.batch_size (and train.g_batch_size) to at least twice train.accumulate ({error})"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Batch norm on a CPU with a second derivative that takes few passes over the maps."""
+"""Batch norm on a CPU with a fast second derivative."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 MAP = (0, 2, 3)
-"""What a channel's statistics are taken over."""
+"""The dimensions of a channel's statistics."""
 
 
 class Normalise(torch.autograd.Function):
     """Batch norm in training mode (Ioffe and Szegedy, ICML 2015); value and gradient are torch's.
 
-    The gradient's own derivative is in closed form, where torch takes many sums over one axis at a time (LOG.md has
-    both times). The incoming gradient is brought into the memory format of x: torch is several times slower where they
+    The second derivative is in closed form, as torch's makes many passes, summing over one axis at a time (times in
+    LOG.md). The incoming gradient is converted to the memory format of x, as torch is several times slower if they
     differ.
 
-    Arguments of `apply`: x (N, C, H, W); weight and bias (C,), or None; running_mean and running_var (C,), which move
-    by `momentum`, in [0, 1]; eps, which is added to the variance. It returns (N, C, H, W).
+    Arguments of `apply`: x (N, C, H, W); weight and bias (C,), or None; running_mean and running_var (C,), updated with
+    `momentum` in [0, 1]; eps, added to the variance. Returns (N, C, H, W).
     """
 
     @staticmethod
@@ -47,7 +47,7 @@ class Normalise(torch.autograd.Function):
 
 
 class Derivative(torch.autograd.Function):
-    """The gradients of x (N, C, H, W), weight (C,) and bias (C,) that g, the gradient of y, leads to.
+    """The gradients with respect to x (N, C, H, W), weight (C,) and bias (C,), from g, the gradient with respect to y.
 
     mean and scale, 1/√(variance + eps), are those of x (C,). With h = (x - mean)·scale and M the mean over a map: for x
     it is weight·scale·(g - M(g) - h·M(gh)), for the weight the sum of gh, for the bias that of g.
@@ -64,7 +64,7 @@ class Derivative(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, u: Tensor, v: Tensor | None, s: Tensor | None) -> tuple[Tensor | None, ...]:
-        """u, v and s: gradients of the three. Every sum over a map is one of g, gh, u, uh or ug."""
+        """u, v and s: gradients with respect to the three. Every sum over a map is of g, gh, u, uh or ug."""
         g, x, weight, mean, scale = ctx.saved_tensors
         if torch.is_grad_enabled():  # a third derivative: the statistics depend on x
             var, mean = torch.var_mean(x.to(scale.dtype), MAP, correction=0)
@@ -74,7 +74,7 @@ class Derivative(torch.autograd.Function):
             return channels[:, None, None]
 
         def weighted(constant: Tensor, *parts: tuple[Tensor, Tensor]) -> Tensor:
-            """A constant for each channel and maps times one: a pass over memory for each map."""
+            """Sums a constant and weighted maps per channel, with one pass over memory for each map."""
             total = wide(constant)
             for factor, maps in parts:
                 total = torch.addcmul(total, wide(factor), maps)
@@ -87,7 +87,7 @@ class Derivative(torch.autograd.Function):
         v = torch.zeros_like(P) if v is None else v
         s = torch.zeros_like(P) if s is None else s
         for_g = weighted(s - ws * U, (ws, u), (v - ws * V, h))
-        # Through h, and through the scale within it.
+        # Through h and its scale.
         constant, of_h = ws * (U * Q + V * P) - v * P, 2 * ws * V * Q - v * Q - ws * common
         parts = (-ws * Q, u), (v - ws * V, g), (of_h, h)
         for_x = weighted(scale * constant, *((scale * factor, maps) for factor, maps in parts))

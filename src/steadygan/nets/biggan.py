@@ -1,11 +1,11 @@
 """BigGAN: Brock, Donahue and Simonyan, Large Scale GAN Training for High Fidelity Natural Image Synthesis, ICLR 2019.
 
-Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for D at 512²). With the
-parts that make it BigGAN switched off these are the networks of SAGAN (Zhang, Goodfellow, Metaxas and Odena,
-Self-Attention Generative Adversarial Networks, ICML 2019): no shared embedding or latent chunks but per-class tables in
-the conditional batch norms, and Glorot initialisation, as in the authors' code for 128²
-(brain-research/self-attention-gan); its published width is 64, its latent 128. The tables of its other sizes are
-BigGAN's. One deviation: running statistics of batch norms have torch's momentum of 0.1 and not that code's 0.001.
+Tables from the authors' public codes (ajbrock/BigGAN-PyTorch; google/compare_gan for D at 512²). With BigGAN's
+additions switched off these are the networks of SAGAN (Zhang, Goodfellow, Metaxas and Odena, Self-Attention Generative
+Adversarial Networks, ICML 2019): no shared embedding or latent chunks but per-class tables in the conditional batch
+norms, and Glorot initialisation, as in the authors' code for 128² (brain-research/self-attention-gan); its published
+width is 64, its latent 128. The tables of its other sizes are BigGAN's. One deviation: running statistics of batch
+norms have torch's momentum of 0.1 and not that code's 0.001.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_s
 
 CLASS_EMBEDDING = 128
 Places = int | Sequence[int] | Literal["quarter"] | None
-"""Where attention is: at sides of maps in pixels, see `sides_with_attention`."""
+"""Sides of feature maps with attention, in pixels; see `sides_with_attention`."""
 
 # Multiples of `width`: the generator's seed and the output of each block (all of them double the side) ...
 GENERATOR_WIDTHS = {
@@ -60,18 +60,18 @@ INITIALISERS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def sides_with_attention(places: Places, size: int) -> int | Sequence[int]:
-    """None: 64² from 128² on, nowhere below; "quarter": of the image's side, which is SAGAN's 32² at 128²."""
+    """None: 64 for images of 128 pixels and more, none below; "quarter": a quarter of the image's side (SAGAN: 32 at
+    128)."""
     if places is None:
         return 64 if size >= 128 else 0
     return size // 4 if isinstance(places, str) else places
 
 
 def initialise(network: nn.Module, init: str) -> None:
-    """Every weight and embedding as `init` says; biases 0.
+    """Initialises weights and embeddings with `init`; biases are 0.
 
-    Per-class gains and biases of batch norms are drawn like the weights too, the gains around 1, as in
-    BigGAN-PyTorch; with "xavier" they stay at 1 and 0, as in SAGAN's code.
-    Raises UserError for an `init` that does not exist.
+    Per-class gains (around 1) and biases of batch norms are also drawn like weights, as in BigGAN-PyTorch; with
+    "xavier" they stay at 1 and 0, as in SAGAN's code. Raises UserError for an `init` that does not exist.
     """
     if init not in INITIALISERS:
         raise UserError(f"init: unknown initialisation {init!r}; {nearest(str(init), INITIALISERS)}")
@@ -89,7 +89,7 @@ def initialise(network: nn.Module, init: str) -> None:
 
 
 def check_chunks(latent: int, chunks: int) -> None:
-    """Raises UserError, naming latents that fit, where `latent` is not a multiple of `chunks`."""
+    """Raises UserError, suggesting valid values, if `latent` is not a multiple of `chunks`."""
     if latent % chunks:
         below, above = latent // chunks * chunks, (latent // chunks + 1) * chunks
         fitting = f"{below} or {above}" if below else f"{above}"
@@ -102,13 +102,13 @@ def check_chunks(latent: int, chunks: int) -> None:
 class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
-    A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh. How labels
-    and latent reach the batch norms of the blocks:
+    A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh. Conditioning of
+    the blocks' batch norms:
 
     - with classes, a 128-d class embedding `shared` by all norms, which project it, linearly, to gains and biases;
       not `shared`: a table of gains and biases per norm (the CIFAR-10 script of BigGAN-PyTorch);
-    - with `skip_z` the latent is cut into equal chunks, the first for the linear layer and one more for each block,
-      where it goes along with the class embedding. The published latents are 120, 140 and 160 at 128², 256², 512²;
+    - with `skip_z` the latent is cut into equal chunks, one for the linear layer and one per block, which is
+      concatenated to the class embedding. The published latents are 120, 140 and 160 at 128², 256², 512²;
     - without classes `skip_z` gives the whole latent to the linear layer and, through two linear layers without
       spectral norm and a ReLU between them, to each norm (self-modulation, as in U-Net GAN's code); without it,
       or with classes and neither option, the latent enters at the linear layer only.
@@ -117,8 +117,7 @@ class Generator(Shaped):
     128² and not at 64², which costs sixteen times the memory.
 
     Args:
-        shared: one class embedding that every batch norm projects; false: a table of gains and biases for each batch
-            norm.
+        shared: one class embedding for all batch norms; false: a table of gains and biases per batch norm.
         skip_z: a chunk of the latent goes to every block; without classes, the whole latent (self-modulation).
         class_embedding: dimension of the class embedding.
         narrow: at 64², the feature maps of SNGAN, as in StudioGAN.

@@ -51,7 +51,7 @@ class UpBlock(Block):
     """(N, C, H, W) → (N, C', H, W), or (N, C', 2H, 2W) with `up`; C' ≤ C.
 
     BN, ReLU, conv1 to C/4; BN, ReLU, ×2, conv3; BN, ReLU, conv3; BN, ReLU, conv1 to C'. The shortcut keeps the first
-    C' channels, ×2. norm: makes a batch norm, called with (x, condition), from its number of channels.
+    C' channels, ×2. norm: builds a batch norm, called with (x, condition), for a number of channels.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class UpBlock(Block):
         )
 
     def forward(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """x: (N, C, H, W); c: (N, F), what conditions the norms."""
+        """x: (N, C, H, W); c: (N, F), the condition of the norms."""
         h, shortcut = x, x[:, : self.after]
         for norm, conv in zip(self.norms, self.convs, strict=True):
             h = conv(rectified(norm(h, c), self.slope))
@@ -90,8 +90,8 @@ class UpBlock(Block):
 class DownBlock(Block):
     """(N, C, H, W) → (N, C', H, W), or (N, C', H/2, W/2) with `down`; C' ≥ C.
 
-    ReLU, conv1 to C'/4; ReLU, conv3; ReLU, conv3; ReLU, mean pooling, conv1 to C'. The shortcut, pooled, gets the
-    channels it lacks from a 1×1 convolution of itself.
+    ReLU, conv1 to C'/4; ReLU, conv3; ReLU, conv3; ReLU, mean pooling, conv1 to C'. The pooled shortcut is extended by a
+    1×1 convolution of itself to C' channels.
     """
 
     def __init__(self, before: int, after: int, *, down: bool, spectral: Spectral, slope: float = 0.0) -> None:
@@ -123,17 +123,17 @@ class DownBlock(Block):
 
 
 def rectified(x: Tensor, slope: float) -> Tensor:
-    """ReLU, or leaky with a slope below zero."""
+    """ReLU, or leaky ReLU with this slope."""
     return F.leaky_relu(x, slope) if slope else F.relu(x)
 
 
 class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
-    The latent, together with a 128-d class embedding where there are classes, goes to the linear layer and to every
-    batch norm of the blocks, which projects it, linearly, to gains and biases. Two `UpBlock`s per doubling, then BN
+    The latent, concatenated to a 128-d class embedding if there are classes, goes to the linear layer and to every
+    batch norm of the blocks, which projects it linearly to gains and biases. Two `UpBlock`s per doubling, then BN
     (unconditional), ReLU, conv3, tanh. `width` and latent of 128 are the published ones. Attention follows the block
-    that reaches its side.
+    that outputs its side.
 
     Args:
         class_embedding: dimension of the class embedding.
@@ -205,7 +205,7 @@ class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     A 3×3 convolution, two `DownBlock`s per halving down to 4×4, projection head. `width` 128 is the published one.
-    Attention precedes the block that leaves its side.
+    Attention precedes the block that halves its side.
 
     Args:
         attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none

@@ -1,7 +1,7 @@
 """SN-DCGAN, the "standard CNN" of Miyato et al., Spectral Normalization for GANs, ICLR 2018.
 
 The unconditional network of the consistency papers (CR-GAN, ICR-GAN). With classes: conditional batch norm in
-the generator and a projection discriminator (Miyato and Koyama, ICLR 2018), which no paper gives for this backbone.
+the generator and a projection discriminator (Miyato and Koyama, ICLR 2018); no paper uses these with this backbone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SLOPE = 0.1
 
 def _check_size(size: int) -> None:
     if size < 8 or size % 8:
-        raise UserError(f"size must be a multiple of 8 (32, 64 and 128 are usual), got {size}")
+        raise UserError(f"size must be a multiple of 8, such as 32, 64 or 128, got {size}")
 
 
 def _initialise(network: nn.Module) -> None:
@@ -47,7 +47,7 @@ class Generator(Shaped):
 
     Args:
         sn_generator: spectral norm on every layer of G.
-        first_norm: batch norm and ReLU after the first linear layer; StudioGAN has neither.
+        first_norm: batch norm and ReLU after the first linear layer; StudioGAN uses neither.
         bn_eps: ε of batch norm.
     """
 
@@ -91,8 +91,8 @@ class Critic(Shaped):
         sn_critic: spectral norm on every layer of D.
         sn_eps: ε of spectral norm's divisions.
         paired: both convolutions of a resolution have equally many channels, as in StudioGAN.
-        pooled: the last layer sees the features summed over space, as in StudioGAN.
-        slope: slope of the leaky ReLU below zero; StudioGAN has 0.
+        pooled: sum features over space before the last layer, as in StudioGAN.
+        slope: slope of the leaky ReLU below zero; StudioGAN uses 0.
         bn_eps: ε of a batch norm after every convolution; null: no batch norm.
         sn_gain: factor on every spectrally normalised weight; above 1, the logits of a deep D differ more between
             images.

@@ -1,11 +1,11 @@
 """FastGAN: Liu et al., Towards Faster and Stabilized GAN Training for High-Fidelity Few-Shot Image Synthesis, ICLR
 2021.
 
-G is narrow where images are large, and a coarse map scales the channels of a fine one (skip-layer excitation). It
-generates the image at two scales. D scores both, as maps of logits, and small decoders reconstruct the image from its
-features, so that these keep what the image shows (`objective.self_supervised`). All convolutions are spectrally
-normalised. Details follow the authors' public code (odegeasslbc/FastGAN-pytorch), whose tables are for images of 256²
-and more; at 64² and 128² D's blocks begin at the image's side, and the small scale is half of it.
+G has few channels at high resolutions, and coarse maps scale the channels of fine ones (skip-layer excitation). It
+generates the image at two scales. D scores both with maps of logits, and small decoders reconstruct the image from D's
+features, which regularises them (`objective.self_supervised`). All convolutions are spectrally normalised. Details
+follow the authors' public code (odegeasslbc/FastGAN-pytorch), whose tables are for images of 256² and more; at 64² and
+128² D's blocks start at the image's side, and the small scale is half of it.
 
 `width` 64 is the published one, `latent` 256.
 """
@@ -34,9 +34,9 @@ SIZES = (64, 128, 256, 512)
 SMALL = 128
 SLOPE = 0.2
 LAST = 8
-"""The side of D's last maps."""
+"""The side of D's last feature maps."""
 
-# Channels in units of width: of G at each side, and of D's maps at each side, which lag by a factor of two.
+# Channels in units of width, by side: of G, and of D, which lags by a factor of two.
 GENERATOR: Mapping[int, float] = MappingProxyType(
     {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25},
 )
@@ -44,11 +44,11 @@ CRITIC: Mapping[int, float] = MappingProxyType(
     {4: 16, 8: 16, 16: 8, 32: 4, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
 )
 EXCITES: Mapping[int, int] = MappingProxyType({64: 4, 128: 8, 256: 16, 512: 32})
-"""In G: the side of the fine map → that of the coarse one which scales its channels."""
+"""In G: side of the fine map → side of the coarse map that scales its channels."""
 
 
 def small_side(size: int) -> int:
-    """The side of the smaller image. Raises UserError for a size that the family does not have."""
+    """The side of the smaller image. Raises UserError for a size that the family does not support."""
     if size not in SIZES:
         raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     return min(SMALL, size // 2)
@@ -68,9 +68,9 @@ def _initialise(network: nn.Module) -> None:
 
 
 class Noise(OfBatch, nn.Module):
-    """x (N, C, H, W) plus noise of one value a pixel, of a learned strength that starts at 0.
+    """Adds noise to x (N, C, H, W), one value per pixel, with a learned strength that starts at 0.
 
-    Fresh from torch's global generator in training mode, always the same registered one in evaluation mode.
+    In training mode the noise is drawn from torch's global generator; in evaluation mode it is a fixed buffer.
     """
 
     noise: Tensor
@@ -86,7 +86,8 @@ class Noise(OfBatch, nn.Module):
 
 
 class UpBlock(Block):
-    """(N, C, H, W) → (N, C', 2H, 2W): nearest neighbours doubled, conv3, BN, GLU; with `side` noise and once more.
+    """(N, C, H, W) → (N, C', 2H, 2W): nearest-neighbour doubling, conv3, BN, GLU; with `side`, noise, and conv3, noise,
+    BN, GLU again.
 
     A GLU is one half of the channels times the sigmoid of the other (Dauphin et al., ICML 2017). side: of the output.
     """
@@ -106,7 +107,8 @@ class UpBlock(Block):
 
 
 class Excitation(nn.Module):
-    """coarse (N, C, h, w), fine (N, C', H, W) → fine, each channel times a factor in (0, 1) made of coarse (§3.1)."""
+    """coarse (N, C, h, w), fine (N, C', H, W) → fine, each channel times a factor in (0, 1) computed from coarse
+    (§3.1)."""
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
@@ -130,9 +132,9 @@ class Seed(nn.Module):
 
 
 class Generator(Shaped):
-    """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1]: nothing bounds it, as in the code.
+    """Latent (N, latent) → image (N, channels, size, size), in about [−1, 1], unbounded as in the code.
 
-    Unconditional. `forward(…, scales=True)` gives the smaller image as well.
+    Unconditional. `forward(…, scales=True)` returns the smaller image as well.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -177,7 +179,7 @@ class DownBlock(Block):
 class ResidualDownBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): the mean of conv4 of stride 2 and conv3, and of mean pooling and conv1.
 
-    Each convolution with BN and leaky ReLU (0.2) behind it.
+    BN and leaky ReLU (0.2) follow each convolution.
     """
 
     def __init__(self, before: int, after: int) -> None:
@@ -196,7 +198,8 @@ class ResidualDownBlock(Block):
 class Decoder(nn.Module):
     """Maps (N, C, h, w) → image (N, channels, side, side) in (−1, 1): pooled to 8×8, then `UpBlock`s (§3.2).
 
-    The code's are four for images of 256 pixels and more, `side` 128; here an image is not made larger than it is.
+    The authors' code has four blocks and `side` 128, for images of at least 256 pixels; here the side is at most the
+    image's.
     """
 
     def __init__(self, features: int, channels: int, side: int) -> None:
@@ -210,7 +213,7 @@ class Decoder(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """Images (N, channels, side, side) made of D's features: of the whole image, of a quarter, of the smaller image.
+    """Reconstructions (N, channels, side, side) from D's features: the whole image, a quarter, the smaller image.
 
     side: 128, or that of the image if it is smaller.
     """
@@ -221,9 +224,9 @@ class Reconstruction(NamedTuple):
 
 
 class Critic(Shaped):
-    """Image → Score with a map of logits (N, 1, 5, 5): of an image of `size`, or of one of the smaller side.
+    """Image → Score with a map of logits (N, 1, 5, 5), for an image of `size` or of the smaller side.
 
-    The two scales have separate networks that share nothing. Unconditional.
+    The two scales have separate networks. Unconditional.
     """
 
     def __init__(self, shape: Shape) -> None:

@@ -1,4 +1,4 @@
-"""Parts of a network that were trained elsewhere and never learn here."""
+"""Pretrained, frozen parts of networks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 
 class Frozen(nn.Module):
-    """A pretrained network inside a discriminator or generator: called like the network, differentiable in its input.
+    """A pretrained network inside a discriminator or generator: called like the network, differentiable with respect to
+    its input.
 
-    It hides the network from everything that walks over modules. No phase, optimiser or average finds its parameters;
-    `train()` leaves its batch norms in evaluation mode; no checkpoint contains it: the constructor of the network that
-    contains it must load the weights from their source, every time it is built. It does follow `.to(device)` and the
-    like. Put plain torch layers into it: the package's spectral norm is not advanced inside.
+    It hides the network from traversals of modules. No phase, optimiser or average finds its parameters; `train()`
+    leaves its batch norms in evaluation mode; checkpoints do not contain it, so the constructor of the containing
+    network must load the weights from their source. It follows `.to(device)` and similar calls. It must contain plain
+    torch layers only, as the package's spectral norm is not updated inside.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -30,13 +31,13 @@ class Frozen(nn.Module):
         return self.network(*args, **kwargs)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Called by `.to`, `.cuda`, `.double` and the like."""
+        """Called by `.to`, `.cuda`, `.double` and similar methods."""
         self.network._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
 
 def frozen_parameters(net: nn.Module) -> Iterator[nn.Parameter]:
-    """The parameters of all `Frozen` parts of a network, which `net.parameters()` leaves out."""
+    """The parameters of all `Frozen` parts of a network, which `net.parameters()` omits."""
     for module in net.modules():
         if isinstance(module, Frozen):
             yield from module.network.parameters()

@@ -1,4 +1,4 @@
-"""Layers that all families share: spectrally normalised convolution, linear and embedding, the projection head."""
+"""Shared layers: spectrally normalised convolution, linear layer and embedding, and the projection head."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Score(NamedTuple):
 
 
 def at_size(table: Mapping[int, T], size: int) -> T:
-    """The row of a family's table for images of `size`². Raises UserError naming the sizes there are."""
+    """The row of a family's table for images of `size`². Raises UserError, naming the supported sizes."""
     if size not in table:
         raise UserError(f"size must be one of {', '.join(map(str, sorted(table)))}, got {size}")
     return table[size]
@@ -44,13 +44,13 @@ class Conv2d(SpectralNorm, Winograd, nn.Conv2d):
         self._start_spectral_norm(spectral)
 
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
-        """rectify: convolve relu(x), which may be faster than passing relu(x)."""
+        """rectify: convolve relu(x), which may be faster than a separate ReLU."""
         if self.winograd and (form := winograd.form_for(x)):
             return winograd.convolve(form, x, self.kernel(), self.bias, rectify=rectify)
         return self._conv_forward(F.relu(x) if rectify else x, self.kernel(), self.bias)
 
     def suits_winograd(self) -> bool:
-        """Whether it is a 3×3 convolution that keeps the side, of enough channels."""
+        """Whether it is a 3×3 convolution with padding 1, stride 1 and enough channels."""
         plain = (self.stride, self.padding, self.dilation, self.groups) == ((1, 1), (1, 1), (1, 1), 1)
         return plain and self.padding_mode == "zeros" and super().suits_winograd()
 
@@ -82,9 +82,9 @@ def set_sn_gain(module: nn.Module, gain: float) -> None:
     """Every spectrally normalised convolution in `module` multiplies with γ·W / σ(W), γ = `gain` for all of training.
 
     Miyato et al. (Spectral Normalization, ICLR 2018) give this reparametrisation with a learnt γ; here it is fixed. A
-    normalised convolution passes on about half of the difference between its inputs, because
-    its largest singular value is far from a typical one, and the ReLU after it halves the energy; γ near 2 undoes
-    that, and a deep discriminator without skips sees its image from the first step on.
+    normalised convolution halves differences between its inputs, roughly, because its largest singular value is far
+    from a typical one, and the ReLU after it halves the energy; γ near 2 undoes that, and a deep discriminator without
+    skips sees its image from the first step on.
     """
     if gain <= 0:
         raise UserError(f"sn_gain must be positive, got {gain:g}; 1 is plain spectral norm")

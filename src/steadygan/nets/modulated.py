@@ -1,7 +1,7 @@
 """The layers of StyleGAN2: equalised layers, the [1, 3, 3, 1] filter, the modulated convolution.
 
 Source: Karras et al., Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020 (StyleGAN2). Plain torch
-operations throughout, differentiable as often as wanted. Under autocast only the convolutions are rounded: styles,
+operations throughout, differentiable any number of times. Under autocast only the convolutions are rounded: styles,
 demodulation and dense layers stay in the precision of the weights, as in the authors' code.
 """
 
@@ -20,8 +20,8 @@ from steadygan.kernels.winograd import convolve as winograd
 from steadygan.kernels.winograd.layer import Winograd
 
 SLOPE = 0.2
-# Keeps the second moment of a leaky ReLU's output near that of its input. Being positively homogeneous, the ReLU may
-# be given this gain in front, where it costs nothing: in the weights.
+# Keeps the second moment of a leaky ReLU's output near that of its input. The ReLU is positively homogeneous, so this
+# gain can be folded into the weights before it.
 ACTIVATION_GAIN = math.sqrt(2)
 EPS = 1e-8
 
@@ -39,7 +39,7 @@ def clamped(x: Tensor, bound: float | None) -> Tensor:
 class EqualLinear(nn.Module):
     """x (N, F) → (N, F'), with the weights kept at N(0, 1) and scaled by 1/√F when used.
 
-    All weights then have the same dynamic range, so that Adam moves all at the same relative speed (equalised
+    All weights then have the same dynamic range, so that Adam updates all at the same relative speed (equalised
     learning rate: Karras et al., Progressive Growing of GANs, ICLR 2018, §4.1). lr_multiplier m: the layer learns m
     times as fast, by keeping its weights at N(0, 1/m²) and using m times them. bias: its initial value, None for no
     bias. activate: leaky ReLU (0.2) of gain √2 at the end.
@@ -70,7 +70,7 @@ class EqualLinear(nn.Module):
 
 
 class Resample(nn.Module):
-    """The separable low-pass filter [1, 3, 3, 1] / 8 in front of halving and behind doubling; zeros beyond the edge."""
+    """The separable low-pass filter [1, 3, 3, 1] / 8 before halving and after doubling; zero padding."""
 
     kernel: Tensor
 
@@ -92,7 +92,7 @@ class Resample(nn.Module):
         return self._filter(x, 4, 2, 1, (0, 0))
 
     def _filter(self, x: Tensor, gain: float, *way: Any) -> Tensor:
-        """`Filter`, rounded as autocast rounds a convolution."""
+        """`Filter` in autocast's dtype for convolutions."""
         x = rounded(x)
         with without_autocast(x):
             return Filter.apply(x, self.kernel * gain, *way)
@@ -101,8 +101,8 @@ class Resample(nn.Module):
 class Filter(torch.autograd.Function):
     """(x (N, C, H, W), kernel (1, 1, k, k)) → x with every channel convolved, or, given `more`, the transpose of that.
 
-    more: pixels at the lower and right edge that the convolution did not reach. The two are each other's derivative. A
-    torch's own second derivative would convolve channel by channel, for a kernel gradient that is not needed.
+    more: pixels at the lower and right edge that the convolution did not reach. Each is the other's derivative. Torch's
+    own second derivative would also compute a kernel gradient, channel by channel, which is not needed.
     """
 
     @staticmethod
@@ -174,18 +174,18 @@ class EqualConv2d(SameSizeConv2d):
         elif weight.shape[2] > 1:
             h = F.conv2d(self.resample.blur(x, padding=2), weight, bias, stride=2)
         else:
-            h = F.conv2d(self.resample.down(x), weight, bias)  # commutes, and costs a quarter behind the filter
+            h = F.conv2d(self.resample.down(x), weight, bias)  # commutes with the filter, and costs a quarter after it
         return clamped(F.leaky_relu(h, SLOPE) if self.activate else h, self.clamp)
 
 
 class ModulatedConv2d(SameSizeConv2d):
-    """A convolution whose kernel is scaled, for each image, by a style made of its w.
+    """A convolution whose kernel is scaled, for each image, by a style computed from its w.
 
     x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up` (filtered). With s = A(w):
     w'ᵢⱼₖ = sᵢ · wᵢⱼₖ and, with `demodulate`, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), then a bias (StyleGAN2, §2.2,
-    eq. 1 and 3). No kernel is made per image: s scales what enters the shared convolution and the demodulation what
-    leaves it, which is the same and in training much the faster. gain: of the output, bias included. raw_eps: ε is
-    added to the sum over weights that are not scaled yet.
+    eq. 1 and 3). Instead of a kernel per image, s scales the input of the shared convolution and the demodulation its
+    output, which is equivalent and much faster in training. gain: of the output, bias included. raw_eps: ε is added to
+    the sum over unscaled weights.
     """
 
     def __init__(

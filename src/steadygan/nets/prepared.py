@@ -18,7 +18,7 @@ from steadygan.nets.spectral_norm import SpectralNorm
 
 
 class Normalise(torch.autograd.Function):
-    """W̄ = W / (uᵀ W v) of many weights at once, u and v constant; differentiable once.
+    """W̄ = W / (uᵀ W v) for many weights at once, u and v constant; differentiable once.
 
     dL/dW = (g - ⟨g, W̄⟩·u vᵀ) / σ for g = dL/dW̄ (Miyato et al., Spectral Normalization, ICLR 2018, eq. 10 to 12).
     """
@@ -28,7 +28,7 @@ class Normalise(torch.autograd.Function):
         sigmas = [u.dot(w.flatten(1).mv(v)) for u, w, v in zip(left, weights, right, strict=True)]
         normalised = torch._foreach_div(weights, sigmas)
         ctx.save_for_backward(*left, *right, *sigmas, *normalised)
-        ctx.set_materialize_grads(False)  # a layer that was not used has no gradient, and Adam skips it
+        ctx.set_materialize_grads(False)  # an unused layer has no gradient, and Adam skips it
         return tuple(normalised)
 
     @staticmethod
@@ -46,10 +46,10 @@ class Normalise(torch.autograd.Function):
 
 @contextmanager
 def prepared(nets: Iterable[nn.Module], *, keep: bool = True) -> Iterator[None]:
-    """A context in which all passes of these networks share prepared kernels; at its end parameters get gradients.
+    """Context manager: all passes of these networks share prepared kernels; at exit, parameters receive gradients.
 
-    keep: let the kernels of a frozen network serve until its weights change, which tensors count. Where they change
-    uncounted (the replay of a CUDA graph), kernels must not be kept.
+    keep: reuse the kernels of a frozen network until its weights change, as shown by tensors' version counters. Do not
+    use it if weights change without them (the replay of a CUDA graph).
     """
     layers = [layer for net in nets for layer in net.modules() if isinstance(layer, SpectralNorm) and layer.changes]
     stale = [layer for layer in layers if not keep or layer.weight.requires_grad or layer.made != _version(layer)]
@@ -74,7 +74,10 @@ def prepared(nets: Iterable[nn.Module], *, keep: bool = True) -> Iterator[None]:
 def make_kernels(layers: Sequence[SpectralNorm]) -> list[Tensor]:
     """The effective weight of each layer, with a graph if the weight is trained."""
     weights = {layer: layer.weight for layer in layers}
-    for trained in (True, False):  # one call for each: what one input needs, all outputs of a call have
+    for trained in (
+        True,
+        False,
+    ):  # one call each: with a shared call, a gradient needed for one input would be computed for all
         group = [layer for layer in layers if layer.spectral_norm and layer.weight.requires_grad is trained]
         if group:
             with without_autocast(group[0].weight):

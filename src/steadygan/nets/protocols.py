@@ -1,7 +1,7 @@
-"""The interfaces of networks: two protocols that all have, and optional abilities.
+"""Interfaces of networks: two required protocols, and optional ones.
 
-A network is an `nn.Module` and needs no base class (`nets.shape.Shaped` sets the attributes). What is optional is a
-separate protocol, checked with `isinstance`.
+A network is an `nn.Module` and needs no base class (`nets.shape.Shaped` sets the attributes). Optional abilities are
+separate protocols, checked with `isinstance`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Stages: TypeAlias = Sequence[Sequence[nn.Module]]
 class GeneratorNet(Protocol):
     """G(z (N, latent), y (N,) int64 or None) → images (N, channels, size, size), about in [-1, 1].
 
-    y may also be weights (N, classes) float, see `labels.look_up`. A generator of images from images has latent 0 and
-    is given images in place of z.
+    y may also be weights (N, classes) float, see `labels.look_up`. An image-to-image generator has latent 0 and takes
+    images instead of z.
     """
 
     size: int
@@ -45,7 +45,7 @@ class CriticNet(Protocol):
 class Mapped(Protocol):
     """A generator with an intermediate latent w, as StyleGAN's: path length regularisation and interpolation use it.
 
-    Its `forward` takes a third argument `truncation`, which pulls w to its average where others redraw z.
+    Its `forward` takes a third argument `truncation`, which moves w towards its average; other generators redraw z.
     """
 
     def map(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -55,31 +55,31 @@ class Mapped(Protocol):
         """Images (N, channels, size, size) of w (N, layers, w_dim)."""
 
     def truncate(self, w: Tensor, truncation: float | None) -> Tensor:
-        """w̄ + truncation·(w - w̄), w̄ the average of w; None changes nothing."""
+        """w̄ + truncation·(w - w̄), w̄ the average of w; None: w unchanged."""
 
 
 @runtime_checkable
 class Mixing(Protocol):
-    """A `Mapped` generator that mixes styles while it trains."""
+    """A `Mapped` generator with style mixing in training."""
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """w (N, layers, w_dim) of z and y as its `forward` takes it: mixed in training mode, else `map`."""
+        """w (N, layers, w_dim) as used by `forward`: mixed in training mode, else `map`."""
 
 
 @runtime_checkable
 class Staged(Protocol):
-    """A discriminator of blocks, of which `train.freeze_critic` can freeze the first."""
+    """A discriminator made of blocks, the first of which `train.freeze_critic` can freeze."""
 
     def stages(self) -> Stages:
-        """The blocks in the order an image meets them, each as the modules it consists of.
+        """The blocks from the image on, each as its modules.
 
-        What comes before the first block belongs to it; what comes after the last always learns.
+        Layers before the first block belong to it; layers after the last are never frozen.
         """
 
 
 @runtime_checkable
 class Scaled(Protocol):
-    """A layer, or a whole generator, that knows its gains and biases, all that `train.adapt=scale-shift` trains."""
+    """A layer or generator that declares its gains and biases, which `train.adapt=scale-shift` trains alone."""
 
     def scale_and_shift(self) -> Iterable[nn.Parameter]:
         """The parameters of its normalisations."""

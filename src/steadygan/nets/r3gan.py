@@ -36,11 +36,12 @@ SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
 """The factor of a leaky ReLU on the root mean square of its input (He et al., ICCV 2015)."""
 FULL = 16
-"""Channels of full stages in units of `width`."""
+"""Channels of the widest stages in units of `width`."""
 
 
 def stage_widths(size: int, width: int, full: int) -> list[int]:
-    """Channels at 4², 8², … up to the size of the image. Raises UserError for a size that the family does not have."""
+    """Channels at 4², 8², … up to the size of the image. Raises UserError for a size that the family does not
+    support."""
     if size not in SIZES:
         raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
     if full < SEED:
@@ -72,9 +73,9 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class ResidualBlock(Block):
-    """x plus a branch that is wider inside: 1×1, grouped 3×3, 1×1, a biased leaky ReLU between them (the paper's §3.3).
+    """x plus an inverted bottleneck: 1×1, grouped 3×3, 1×1, with biased leaky ReLUs between them (the paper's §3.3).
 
-    blocks: L, how many there are in the network. As in Fixup (Zhang et al., ICLR 2019) the last convolution starts at 0
+    blocks: L, number of blocks in the network. As in Fixup (Zhang et al., ICLR 2019) the last convolution starts at 0
     and the others at L^(-1/(2m-2)) of their usual scale, m = 3 layers in a branch.
     """
 
@@ -154,7 +155,7 @@ def _blocks(channels: int, most: int, groups: int, expansion: int, per_stage: in
 
 
 class Generator(Shaped):
-    """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1]: nothing bounds it.
+    """Latent (N, latent) → image (N, channels, size, size), in about [−1, 1], unbounded.
 
     With classes, an embedding of the label with as many dimensions as z is concatenated to z.
 
@@ -199,9 +200,9 @@ class Generator(Shaped):
 
 
 class Critic(Shaped):
-    """Image (N, channels, size, size) in [−1, 1] → Score, its features what the last linear layer sees.
+    """Image (N, channels, size, size) in [−1, 1] → Score; its features are the input of the last linear layer.
 
-    The generator backwards. With classes the last layer has as many outputs as the first stage has channels, and the
+    Mirrors the generator. With classes the last layer has as many outputs as the first stage has channels, and the
     logit is their product with an embedding of the label.
 
     Args:

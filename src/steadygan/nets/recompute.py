@@ -1,4 +1,4 @@
-"""Gradient checkpointing: blocks that drop their activations and compute them again in the backward pass."""
+"""Gradient checkpointing: blocks drop their activations and recompute them in the backward pass."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from steadygan.nets.batch_norm import OfBatch
 class Block(nn.Module):
     """A module that, when `recompute` is set, keeps only its input for the backward pass (Chen et al., 2016).
 
-    The same gradients, also of gradients, for one more forward pass. The second pass repeats the first: it draws the
-    same random numbers, has the same groups of batch norm, and leaves running statistics alone.
+    Gradients of any order are the same, at the cost of one more forward pass. The second pass has the same random
+    numbers and batch-norm groups as the first, and does not update running statistics.
     """
 
     recompute: bool = False
@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class Again:
-    """A context that restores a block's earlier state and freezes its running statistics."""
+    """Context manager: restores a block's earlier settings and freezes its running statistics."""
 
     def __init__(self, block: nn.Module) -> None:
         norms = [layer for layer in block.modules() if isinstance(layer, _BatchNorm)]
@@ -50,7 +50,7 @@ class Again:
 
 
 def set_recompute(module: nn.Module, recompute: bool) -> int:
-    """Tells every block in `module` whether to recompute; returns how many blocks there are."""
+    """Sets `recompute` of every block in `module`; returns the number of blocks."""
     blocks = [block for block in module.modules() if isinstance(block, Block)]
     for block in blocks:
         block.recompute = recompute

@@ -30,14 +30,14 @@ from steadygan.options import find, resolve
 Role = Literal["generator", "critic"]
 
 DEPTHS, DEEPEST = ("blocks", "depth", "layers", "mapping_layers"), 128
-"""Options that count layers, and the most of them: a stranger's description may ask for any number."""
+"""Options that count layers, and their maximum, as an untrusted description may contain any number."""
 
 
 class Family(NamedTuple):
-    """The two networks of a backbone; `nets.protocols` says what they must be able to do.
+    """The two networks of a backbone; `nets.protocols` defines their interfaces.
 
     Attributes:
-        generator: called with a `Shape` and options, its keyword-only parameters.
+        generator: called with a `Shape` and its options as keyword-only arguments.
         critic: the same for the discriminator.
     """
 
@@ -68,7 +68,7 @@ TRANSLATORS: Mapping[str, Family] = MappingProxyType(
         "unet-translate": Family(unet_generator.Generator, translate.Critic),
     }
 )
-"""Families whose generator makes images of images; called like the others, with latent = 0."""
+"""Families of image-to-image generators; called like the others, with latent = 0."""
 
 SET_BY: Mapping[str, str] = MappingProxyType(
     {
@@ -79,11 +79,11 @@ SET_BY: Mapping[str, str] = MappingProxyType(
         "width": "model.width",
     }
 )
-"""The fields of a `Shape` are not options of a network; these keys set them."""
+"""Fields of `Shape`, which are not options of a network, and the keys that set them."""
 
 
 def find_family(kind: str) -> Family:
-    """The family of that name, or a module's, written `module:NAME`. Raises UserError."""
+    """The family `name`, or a custom one `module:NAME`. Raises UserError if there is none."""
     family = find(kind, {**FAMILIES, **TRANSLATORS}, where="model.kind", noun="backbone")
     if not isinstance(family, Family):
         raise UserError(f"model.kind: {kind} is not a steadygan.nets.Family(Generator, Critic) of two networks")
@@ -91,10 +91,10 @@ def find_family(kind: str) -> Family:
 
 
 def typed_options(role: Role, kind: str, given: Mapping[str, object]) -> dict[str, Any]:
-    """The given options of a network in the types it declares; a discriminator may have its own `width`.
+    """Converts options of a network to its declared types; a discriminator may have its own `width`.
 
     Raises:
-        UserError: for an option that does not exist, is part of the run's shape, or is not of its type.
+        UserError: an option does not exist, belongs to the run's shape, or has the wrong type.
     """
     where, own = f"model.{role}", {"width"} if role == "critic" else set()
     typed = resolve(_width, {key: given[key] for key in given if key in own} or {"width": 1}, where=where)
@@ -110,17 +110,17 @@ def _width(*, width: Annotated[int, Field(ge=1)]) -> None:
 def build_network(
     role: Role, kind: str, shape: Shape, options: Mapping[str, object], *, rng: torch.Generator | None = None
 ) -> nn.Module:
-    """One of a family's two networks with fresh weights.
+    """Builds one of a family's two networks with initial weights.
 
     Args:
         role: generator or critic.
-        kind: name of a family, or `module:NAME` of one outside the package.
+        kind: name of a family, or `module:NAME` for a custom one.
         shape: size, channels, classes, latent and width.
-        options: as they come from YAML; checked by name and type against the network's keyword-only parameters.
-        rng: where the initial weights come from (torch's global generator when None).
+        options: values from YAML, checked against the network's keyword-only parameters.
+        rng: source of the initial weights; None: torch's global generator.
 
     Raises:
-        UserError: for a kind, shape or option that does not exist.
+        UserError: the kind, shape or option does not exist.
     """
     build = getattr(find_family(kind), role)
     for key, value in vars(shape).items():
@@ -152,20 +152,20 @@ def create_generator(
     rng: torch.Generator | None = None,
     **options: object,
 ) -> nn.Module:
-    """A generator G(z (N, latent), y (N,) int64 or None) → images (N, channels, size, size) in [−1, 1].
+    """Builds a generator G(z (N, latent), y (N,) int64 or None) → images (N, channels, size, size) in [−1, 1].
 
     Args:
-        kind: name of a family, or `module:NAME` of one outside the package.
+        kind: name of a family, or `module:NAME` for a custom one.
         size: side of the images, in pixels.
         channels: 1 or 3.
         classes: number of classes; 0: unconditional.
         latent: dimension of z.
         width: channels in units of the family, 64 being the published width of "dcgan" and "resnet".
-        rng: where the initial weights come from; None: torch's global generator.
-        options: the family's own, such as sn_generator.
+        rng: source of the initial weights; None: torch's global generator.
+        options: the family's options, such as sn_generator.
 
     Raises:
-        UserError: a kind, size or option that does not exist.
+        UserError: the kind, size or an option does not exist.
     """
     return build_network("generator", kind, Shape(size, channels, classes, latent, width), options, rng=rng)
 
@@ -180,18 +180,18 @@ def create_critic(
     rng: torch.Generator | None = None,
     **options: object,
 ) -> nn.Module:
-    """A discriminator D(x (N, channels, size, size), y (N,) int64 or None) → Score.
+    """Builds a discriminator D(x (N, channels, size, size), y (N,) int64 or None) → Score.
 
     Args:
         kind, size, channels, classes, width, rng: see `create_generator`.
-        options: the family's own, such as sn_critic.
+        options: the family's options, such as sn_critic.
 
     Raises:
-        UserError: a kind, size or option that does not exist.
+        UserError: the kind, size or an option does not exist.
     """
     return build_network("critic", kind, Shape(size, channels, classes, 0, width), options, rng=rng)
 
 
 def count_parameters(module: nn.Module) -> int:
-    """The number of parameters; buffers such as running statistics are not counted."""
+    """The number of parameters, without buffers such as running statistics."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -1,9 +1,9 @@
-"""Convolutions next to a doubling or halving, done as one convolution of 2.25 times fewer multiplications.
+"""Convolutions fused with doubling or halving into one convolution with 2.25 times fewer multiplications.
 
 Nearest-neighbour doubling followed by a 3×3 convolution is a transposed 4×4 convolution of stride 2; a 3×3 convolution
 followed by the mean of 2×2 pixels is a 4×4 convolution of stride 2. Both 4×4 kernels are sums of four shifted copies of
-the 3×3 kernel, so that nothing but the order of summation changes: parameters, initialisation and spectral norm are
-those of the plain form, the edges agree, and every derivative does.
+the 3×3 kernel, so that only the order of summation changes: parameters, initialisation, spectral norm, edges and all
+derivatives agree with the plain form.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from steadygan.nets.spectral_norm import PLAIN, Spectral
 
 def upsample(x: Tensor) -> Tensor:
     """(N, C, H, W) → (N, C, 2H, 2W), nearest neighbour."""
-    with without_autocast(x):  # which on a GPU makes float32 of everything that is resampled
+    with without_autocast(x):  # which on a GPU would cast everything resampled to float32
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
@@ -30,14 +30,14 @@ def downsample(x: Tensor) -> Tensor:
 
 
 def spread(kernel: Tensor) -> Tensor:
-    """(…, 3, 3) → (…, 4, 4): the mean of the kernel's four copies in the corners, zero elsewhere."""
+    """(…, 3, 3) → (…, 4, 4): the mean of four copies of the kernel, shifted to the corners."""
     return F.avg_pool2d(kernel, 2, stride=1, padding=1)
 
 
 def folded(kernel: Tensor) -> Tensor:
-    """Of the convolution after a doubling (C', C, 3, 3): the kernel (C, C', 4, 4) of both together, transposed.
+    """The transposed kernel (C, C', 4, 4) equivalent to doubling followed by a convolution with `kernel` (C', C, 3, 3).
 
-    In channels-last if the kernel is, as torch chooses the format of images by their kernel.
+    Channels-last if the kernel is, because torch chooses the format of images by their kernel.
     """
     both = spread(4 * kernel.flip(2, 3)).transpose(0, 1)
     last = kernel.is_contiguous(memory_format=torch.channels_last)
@@ -45,7 +45,7 @@ def folded(kernel: Tensor) -> Tensor:
 
 
 class ResamplingConv2d(Conv2d):
-    """A 3×3 convolution that keeps the side, next to a resampling by two. `fold` chooses the way, not the result."""
+    """A 3×3 convolution with padding 1, next to a resampling by two. `fold` affects speed, not the result."""
 
     fold: bool = True
 
@@ -94,7 +94,7 @@ class DownConv2d(ResamplingConv2d):
 
 
 def set_folding(module: nn.Module, fold: bool) -> None:
-    """Tells every resampling convolution in `module` whether to take the folded way."""
+    """Sets `fold` of every resampling convolution in `module`."""
     for layer in module.modules():
         if isinstance(layer, ResamplingConv2d):
             layer.fold = fold

@@ -46,8 +46,7 @@ def _initialise(network: nn.Module) -> None:
 class UpBlock(Block):
     """(N, C, H, W) → (N, C', 2H, 2W): BN, ReLU, ×2, conv3, BN, ReLU, conv3, plus a 1×1 shortcut, ×2.
 
-    norm: makes the two norms from their number of channels, where they are not the SNGAN's with its `classes`;
-    both are called with (x, y).
+    norm: builds the two norms for a number of channels; None: SNGAN's, with `classes`. Both are called with (x, y).
     """
 
     def __init__(

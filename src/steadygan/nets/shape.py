@@ -9,14 +9,14 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Shape:
-    """The inputs and outputs that a network is built for.
+    """Inputs and outputs of a network.
 
     Attributes:
         size: side of the square images in pixels.
         channels: of the images, 1 or 3.
         classes: 0 for an unconditional network.
         latent: dimension of z; 0 for a discriminator, and for a generator that translates images.
-        width: number of channels in units of the family.
+        width: channels in units of the family.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""Spectral normalisation, advanced once per optimiser phase."""
+"""Spectral normalisation with one power iteration per optimiser phase."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PLAIN = Spectral(on=False)
 
 
 class SpectralNorm(nn.Module):
-    """The part shared by layers whose weight is divided by its largest singular value.
+    """Base of layers whose weight is divided by its largest singular value.
 
     W̄ = W / σ, σ = uᵀ W v, with W reshaped to (first dimension, −1) and u, v the persistent estimates of
-    its first singular vectors (Miyato et al., Spectral Normalization, ICLR 2018, eq. 8 and Algorithm 1). u
-    and v are constants of the graph and the forward pass never moves them: `advance_spectral_norm` does, once
-    per optimiser phase. All passes of one phase see the same weight, and reading a network changes nothing.
+    its first singular vectors (Miyato et al., Spectral Normalization, ICLR 2018, eq. 8 and Algorithm 1). u and v are
+    constants of the graph, updated only by `advance_spectral_norm`, once per optimiser phase. So all passes of a phase
+    use the same weight, and a forward pass changes no state.
     """
 
     weight: Tensor
@@ -68,15 +68,15 @@ class SpectralNorm(nn.Module):
 
     @property
     def changes(self) -> bool:
-        """Whether the layer multiplies with something other than `weight` itself."""
+        """Whether the layer's kernel differs from `weight`."""
         return self.spectral_norm
 
     def shaped(self, weight: Tensor) -> Tensor:
-        """The normalised weight in the form in which the layer multiplies with it."""
+        """Converts the normalised weight to the layer's kernel."""
         return weight
 
     def kernel(self) -> Tensor:
-        """The effective weight: computed now, or once for the whole phase (`prepared.prepared`)."""
+        """The effective weight: computed now, or shared by the whole phase (`prepared.prepared`)."""
         return self.shaped(self.normalised_weight()) if self.prepared is None else self.prepared
 
 
@@ -87,7 +87,7 @@ def _unit(vectors: list[Tensor], eps: list[float]) -> list[Tensor]:
 
 @torch.no_grad()
 def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
-    """Power iterations v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖ on every spectrally normalised layer in `module`.
+    """Runs power iterations v ← Wᵀu / ‖Wᵀu‖, u ← Wv / ‖Wv‖ on every spectrally normalised layer in `module`.
 
     Call it once per optimiser phase (Miyato et al. 2018, Algorithm 1, does one per update).
     """
@@ -108,7 +108,7 @@ def advance_spectral_norm(module: nn.Module, iterations: int = 1) -> None:
 
 @torch.no_grad()
 def bake_spectral_norm(module: nn.Module) -> None:
-    """Replaces spectral norm by the normalised weight in every layer of `module`: for networks that are not trained."""
+    """Replaces spectral norm by the normalised weight in every layer of `module`, for inference."""
     for layer in module.modules():
         if isinstance(layer, SpectralNorm) and layer.spectral_norm:
             layer.weight.copy_(layer.normalised_weight())

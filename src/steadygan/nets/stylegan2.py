@@ -73,7 +73,7 @@ def _check_clamp(bound: float | None) -> None:
 class Mapping(nn.Module):
     """z (N, latent) and y (N,) → w (N, w_dim): dense layers with leaky ReLU, learning at 1/100 of the rate.
 
-    z and the embedded label are each brought to unit mean square first. latent = 0: of the label alone.
+    z and the embedded label are first normalised to unit mean square. latent = 0: the input is the label alone.
     """
 
     def __init__(self, latent: int, classes: int, w_dim: int, layers: int) -> None:
@@ -99,9 +99,9 @@ class Mapping(nn.Module):
 class SynthesisLayer(OfBatch, Block):
     """x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up`: modulated conv3, noise, leaky ReLU.
 
-    The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: fresh from
-    torch's global generator in training mode, always the same registered one in evaluation mode. clamp: bound of the
-    output. raw_eps: see `ModulatedConv2d`.
+    The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: drawn from
+    torch's global generator in training mode, a fixed buffer in evaluation mode. clamp: bound of the output. raw_eps:
+    see `ModulatedConv2d`.
     """
 
     noise: Tensor
@@ -136,25 +136,24 @@ class SynthesisLayer(OfBatch, Block):
 class Generator(OfBatch, Shaped):
     """Latent (N, latent) → image (N, channels, size, size), roughly in [−1, 1].
 
-    Nothing bounds the image, as there is no tanh: values may leave [−1, 1], and are clamped only when converted
-    into uint8. A learned 4×4 constant passes through two `SynthesisLayer`s per doubling (one at 4×4); the image is the
-    sum of what each resolution contributes in colour, the smaller ones doubled with the filter.
+    There is no tanh: values may leave [−1, 1], and are clamped only when converted to uint8. A learned 4×4 constant
+    passes through two `SynthesisLayer`s per doubling (one at 4×4); the image is the sum of the RGB outputs of all
+    resolutions, upsampled with the filter.
 
-    `map` and `synthesise` are the two halves, for methods that look at w, such as interpolation; neither mixes styles
-    nor moves the average of w. `styles` in training mode does both, for `forward` and path length. Two calls in
-    training mode differ even for the same z, by noise and mixing; terms that compare images (zCR) want
-    `style_mixing: 0`.
+    `map` and `synthesise` are the two halves, for methods that use w, such as interpolation; neither mixes styles nor
+    updates the average of w. In training mode `styles` does both, for `forward` and path length. Two calls in training
+    mode differ even for the same z, by noise and mixing; terms that compare images (zCR) need `style_mixing: 0`.
 
-    Style mixing (StyleGAN, Karras et al., CVPR 2019, §3.1) is drawn for each image; the authors' code draws it once a
+    Style mixing (StyleGAN, Karras et al., CVPR 2019, §3.1) is drawn for each image; the authors' code draws it once per
     batch. The average of w decays by 0.995, as in the authors' code.
 
     Args:
-        fmap_max: most channels of a layer; null: 8 times model.width.
+        fmap_max: maximum channels of a layer; null: 8 times model.width.
         mapping_layers: layers of the mapping network.
         w_dim: dimension of w; null: that of z.
         style_mixing: probability that an image takes the styles of a second latent from a random layer on.
         noise: per-pixel noise after every convolution.
-        w_avg_beta: decay of the running average of w that truncation pulls towards, for each training call.
+        w_avg_beta: decay, per training call, of the running average of w used by truncation.
         conv_clamp: bound on the output of every convolution (256 in NVIDIA's half-precision files); null: none.
         raw_eps: ε of demodulation as in NVIDIA's PyTorch code; false: as in its TensorFlow code.
     """
@@ -204,7 +203,7 @@ class Generator(OfBatch, Shaped):
     def synthesise(self, w: Tensor) -> Tensor:
         """Images (N, channels, size, size) of w (N, num_layers, w_dim).
 
-        Layer i takes w[:, i]; the colours of a resolution take the w of the layer that follows it.
+        Layer i uses w[:, i]; a resolution's RGB output uses the w of the next layer.
         """
         styles = w.unbind(1)
         h = self.first(self.constant.expand(w.shape[0], -1, -1, -1), styles[0])
@@ -219,14 +218,14 @@ class Generator(OfBatch, Shaped):
     def forward(self, z: Tensor, y: Tensor | None = None, truncation: float | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, required with classes and ignored without.
 
-        truncation ψ: w becomes w̄ + ψ·(w − w̄), with w̄ the running average of w (StyleGAN, app. B); 1 and None change
-        nothing, 0 gives the one average image.
+        truncation ψ: w becomes w̄ + ψ·(w − w̄), with w̄ the running average of w (StyleGAN, app. B); 1 and None leave w
+        unchanged, 0 gives the average image.
         """
         w = self.styles(z, y)
         return self.synthesise(self.truncate(w, truncation))
 
     def styles(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """`map`, in training mode mixed with the w of other latents; there the average of w moves too."""
+        """`map`; in training mode mixed with the w of other latents, and updates the average of w."""
         mix = self.training and self.style_mixing > 0
         if mix:
             z, y = torch.cat([z, self.draw(torch.randn, z)]), None if y is None else torch.cat([y, y])
@@ -246,7 +245,8 @@ class Generator(OfBatch, Shaped):
         return w if truncation is None else torch.lerp(self.w_avg, w, truncation)
 
     def _mix(self, w: Tensor, other: Tensor) -> Tensor:
-        """`w` up to a random layer after the first, `other` from there on; for a share of the images."""
+        """`w` up to a random layer after the first, `other` from there on; for a fraction `style_mixing` of the
+        images."""
         each, layers = w[:, :1, :1], self.num_layers
         crossover = self.draw(partial(torch.randint, 1, layers), each, dtype=torch.int64)
         mixed = self.draw(torch.rand, each) < self.style_mixing
@@ -289,7 +289,7 @@ class Head(nn.Module):
 
 
 class Critic(Shaped):
-    """Image (N, channels, size, size) in [−1, 1] → Score, its features what the last linear layer sees.
+    """Image (N, channels, size, size) in [−1, 1] → Score; its features are the input of the last linear layer.
 
     A 1×1 convolution, one `CriticBlock` per halving down to 4×4, minibatch standard deviation, conv3, two dense layers.
 
@@ -297,7 +297,7 @@ class Critic(Shaped):
     (`nets.has_batch_statistics`).
 
     Args:
-        fmap_max: most channels of a layer; null: 8 times model.width.
+        fmap_max: maximum channels of a layer; null: 8 times model.width.
         residual: residual blocks; false: the plain network of ADA's cifar configuration.
         mbstd_group: images in a group of the minibatch standard deviation; 0: none.
         mapping_layers: with classes: layers of the label's mapping network.

@@ -1,6 +1,6 @@
 """Image-to-image networks: the ResNet generator of Johnson et al. (ECCV 2016) as in CycleGAN, and the PatchGAN critic.
 
-Zhu et al., ICCV 2017, app. 7.2, with the layers of its public code; CSGAN (arXiv 1901.03554) takes both as they are.
+Zhu et al., ICCV 2017, app. 7.2, with the layers of its public code; CSGAN (arXiv 1901.03554) uses both unchanged.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ CriticNorm = Literal["instance", "batch", "none", "spectral"]
 
 SLOPE = 0.2
 STRIDE = 4
-"""The stride of the generator's innermost features, in pixels of the image."""
+"""Stride of the generator's innermost feature map, in pixels of the image."""
 LEAST_SIDE = 2 * STRIDE
-"""Below it there is nothing to mirror at the edges of the innermost features."""
+"""Minimum side, in pixels, for reflection padding of the innermost feature map."""
 
 
 def _norm(name: str, channels: int) -> list[nn.Module]:
@@ -46,7 +46,7 @@ def _initialise(network: nn.Module) -> None:
 
 
 class ResidualBlock(Block):
-    """x + norm(conv(relu(norm(conv(x))))), 3×3, mirrored at the edges."""
+    """x + norm(conv(relu(norm(conv(x))))), 3×3, with reflection padding."""
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
@@ -67,9 +67,9 @@ class Generator(Shaped):
     """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
 
     A 7×7 convolution to `width` channels, two of stride 2, residual blocks, two transposed convolutions, a 7×7 one and
-    tanh: c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 in the paper's words. An image whose sides are no
-    multiple of 4 is padded by reflection, and the result is cropped. Raises UserError for an invalid option, ValueError
-    for an image with a side below `LEAST_SIDE`.
+    tanh: c7s1-64, d128, d256, R256 × blocks, u128, u64, c7s1-3 in the paper's notation. Images whose sides are not
+    multiples of 4 are padded by reflection and the result is cropped. Raises UserError for an invalid option,
+    ValueError for an image with a side below `LEAST_SIDE`.
 
     Args:
         blocks: residual blocks; null: 9 from 256 pixels on, 6 below.
@@ -119,12 +119,12 @@ class Critic(Shaped):
     """Image (N, images·channels, H, W) → a logit for each patch, (N, 1, H/2^layers - 2, W/2^layers - 2).
 
     4×4 convolutions: `layers` of stride 2 with width, 2·width, 4·width, … channels (8·width at most), one of stride 1
-    and one to the logit; LeakyReLU 0.2, no norm after the first: C64-C128-C256-C512. A logit of three layers sees 70×70
-    pixels. Raises UserError for a size that leaves no patches, or an invalid option.
+    and one to the logit; LeakyReLU 0.2, no norm after the first: C64-C128-C256-C512. With three layers, the receptive
+    field is 70×70 pixels. Raises UserError for a size without patches, or an invalid option.
 
     Args:
         images: images scored together, stacked along channels (2 in pix2pix, whose D sees the input too).
-        layers: convolutions of stride 2; with 3, a logit sees 70×70 pixels.
+        layers: convolutions of stride 2; with 3, the receptive field is 70×70 pixels.
         norm: instance, batch, none or spectral.
     """
 

@@ -1,8 +1,8 @@
 """U-Net GAN's critic: Schönfeld, Schiele and Khoreva, A U-Net Based Discriminator for GANs, CVPR 2020.
 
-BigGAN's discriminator becomes the encoder of a U-Net, whose decoder says of every pixel whether it is real. Tables and
-details from the authors' code (boschresearch/unetgan) for 128² and 256²; those of 64² and 32² follow their pattern.
-The generator is BigGAN's, in their runs without attention.
+BigGAN's discriminator becomes the encoder of a U-Net, whose decoder scores every pixel. Tables and details from the
+authors' code (boschresearch/unetgan) for 128² and 256²; those of 64² and 32² follow their pattern. The generator is
+BigGAN's, in their runs without attention.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from steadygan.nets.shape import Shape, Shaped
 from steadygan.nets.spectral_norm import Spectral
 
 # Multiples of `width`: the output of each encoder block. All halve the side; BigGAN's last block, which does not, is
-# left out. The decoder mirrors them and ends at 1.
+# omitted. The decoder mirrors them and ends at 1.
 ENCODER_WIDTHS = {
     32: (1, 2, 4),
     64: (1, 2, 4, 8),
@@ -34,7 +34,7 @@ ENCODER_WIDTHS = {
 
 
 class Unnormalised(nn.Module):
-    """Replaces a batch norm, which D must not have."""
+    """Identity in place of a batch norm, which D does not have."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return x
@@ -44,10 +44,10 @@ class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score with a logit per image and one per pixel.
 
     The encoder's 4×4 map gives `features`, its ReLU summed over space (N, F), and from them the `logit` (projection
-    head). Decoder blocks (ReLU, ×2, conv3, ReLU, conv3, plus a 1×1 shortcut, ×2; no batch norm) lead back to full
-    size; before every one but the first the encoder's map of that side is concatenated. `pixels` (N, 1, size, size)
-    are a 1×1 convolution, without spectral norm, of the last map h, plus ⟨e_y, h⟩ at each pixel when there are
-    classes. `width` 64 is the published one. The authors' runs have no attention.
+    head). Decoder blocks (ReLU, ×2, conv3, ReLU, conv3, plus a 1×1 shortcut, ×2; no batch norm) restore the full size;
+    all but the first also take the encoder's map of that side. `pixels` (N, 1, size, size) are a 1×1 convolution,
+    without spectral norm, of the last map h, plus ⟨e_y, h⟩ at each pixel when there are classes. `width` 64 is the
+    published one. The authors' runs have no attention.
 
     Args:
         attention: sides of the encoder's feature maps, in pixels, that self-attention follows; 0: none.

@@ -1,5 +1,5 @@
-"""The U-Net that makes images of images in pix2pix: Isola et al., Image-to-Image Translation with Conditional
-Adversarial Networks, CVPR 2017, app. 6.1. Its discriminator is the PatchGAN of `translate`.
+"""The U-Net generator of pix2pix: Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, CVPR
+2017, app. 6.1. Its discriminator is the PatchGAN of `translate`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ DROPPED = 3
 class Generator(Shaped):
     """Image (N, channels, H, W) in [−1, 1] → image of the same shape in [−1, 1].
 
-    `depth` 4×4 convolutions of stride 2 with width, 2·width, 4·width, 8·width, 8·width, … channels lead down, as many
-    transposed ones back up; each of these but the first sees the map of its side from the way down as well:
-    C64-C128-C256-C512-C512-C512-C512-C512 and CD512-CD512-CD512-C512-C256-C128-C64 in the paper's words. LeakyReLU 0.2
-    on the way down, ReLU on the way up, tanh at the end. No norm after the first and the innermost convolution, and at
-    the end. The paper keeps dropout when it samples, as its only noise. An image whose sides are no multiple of 2^depth
-    is padded with its edge, and the result is cropped. Raises UserError for an invalid option, ValueError for an image
-    with a side below `LEAST_SIDE`.
+    `depth` 4×4 convolutions of stride 2 with width, 2·width, 4·width, 8·width, 8·width, … channels downsample, as many
+    transposed ones upsample; each of the latter except the first also takes the encoder's map of that side:
+    C64-C128-C256-C512-C512-C512-C512-C512 and CD512-CD512-CD512-C512-C256-C128-C64 in the paper's notation. LeakyReLU
+    0.2 in the encoder, ReLU in the decoder, tanh at the end. No norm after the first, the innermost and the last
+    convolution. The paper keeps dropout when it samples, as its only noise. Images whose sides are not multiples of
+    2^depth are padded with their edge and the result is cropped. Raises UserError for an invalid option, ValueError for
+    an image with a side below `LEAST_SIDE`.
 
     Args:
-        depth: convolutions down and up; null: log2 of the side, down to one pixel.
+        depth: number of convolutions in each half; null: log2 of the side, down to one pixel.
         norm: batch (the paper's), instance or none.
-        dropout: dropout probability after the first three layers up, in training mode.
+        dropout: dropout probability after the decoder's first three layers, in training mode.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Generator(Shaped):
             raise UserError(f"dropout must be at least 0 and below 1, got {dropout}")
         self.depth = depth
         widths = [channels, *(width * min(2**level, WIDEST) for level in range(depth))]
-        bias = norm != "batch"  # which a batch norm takes away again
+        bias = norm != "batch"  # which a batch norm would cancel
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (before, after) in enumerate(itertools.pairwise(widths)):
             layers: list[nn.Module] = [nn.LeakyReLU(SLOPE)] if level else []

@@ -1,4 +1,4 @@
-"""Networks without initial weights, on the meta device: for the shapes of all tensors, at no cost."""
+"""Networks on the meta device without initial weights, for the shapes of their tensors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class Unfilled(TorchFunctionMode):
-    """A context without initialisation: only shapes are needed, and initialising would load torch's compiler."""
+    """Context manager: skips initialisation, which is not needed for shapes and would load torch's compiler."""
 
     FILLS = ("normal_", "uniform_", "orthogonal_", "xavier_uniform_", "kaiming_uniform_", "normalize")
     SCALES = ("div", "__truediv__", "true_divide")

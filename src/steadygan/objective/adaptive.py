@@ -1,4 +1,4 @@
-"""Augmentations that adapt to D: the term that steers them, and the view that shows fakes as reals (APA)."""
+"""Adaptive augmentations: the term that controls them, and the view that presents fakes as reals (APA)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from steadygan.transforms.adaptive import Adaptive, Controller
 
 @dataclass(frozen=True)
 class Deceived(View):
-    """`real`, or with the controller's probability p an image of `fake`, which D's loss treats as a real.
+    """`real`, replaced with the controller's probability p by an image of `fake`, which D's loss treats as real.
 
-    It keeps the labels of the reals. APA: Jiang et al., Deceive D, NeurIPS 2021, §3.2. The fakes are constants.
+    Labels are those of the reals. APA: Jiang et al., Deceive D, NeurIPS 2021, §3.2. The fakes are constants.
     """
 
     real: View
@@ -41,7 +41,7 @@ class Deceived(View):
 
 
 def deceived(game: Game, controller: Controller) -> Game:
-    """The game in which D sees some fakes among the reals, with their own latents and the reals' classes."""
+    """A game in which some of D's reals are fakes, from separate latents and with the reals' classes."""
     latent: View = Latent(draw=2)
     if game.conditional:
         latent = Relabel(latent, game.real)
@@ -51,23 +51,23 @@ def deceived(game: Game, controller: Controller) -> Game:
 def watch(
     terms: Sequence[Term], loss: AdversarialLoss, name: str, adaptive: Adaptive, *, key: str | None = None
 ) -> tuple[Term, ...]:
-    """Terms of weight 0 for D that show D's scores to an adaptive augmentation, and log what it reports as `name`_….
+    """Terms of weight 0 for D that pass D's scores to an adaptive augmentation and log its reports as `name`_….
 
     Args:
-        terms: of one game; its adversarial term for D says what real and fake images are.
+        terms: of one game; the adversarial term for D defines real and fake images.
         loss: the adversarial loss.
-        name: start of the logged names.
+        name: prefix of the logged names.
         adaptive: the augmentation.
-        key: of `adaptive` in the configuration, below `augment`, for messages.
+        key: the key of `adaptive` below `augment`, for messages.
 
     Raises:
-        UserError: the loss's logits do not tell reals from fakes, and `adaptive` needs that.
+        UserError: the loss has no decision boundary, and `adaptive` needs one.
     """
     key = key or name
     if adaptive.needs_margin and loss.boundary is None and not loss.needs_reals:
         fixed = f" or set augment.{key}.p to a number" if isinstance(adaptive, Controller) else ""
         raise UserError(
-            f"augment.{key} adapts to the sign of D's logit on reals, which means nothing with this "
+            f"augment.{key} adapts to the sign of D's logit on reals, which has no meaning with this "
             f"objective.loss; choose another{fixed}"
         )
     pair = next((term.score for term in terms if (term.player, term.name) == ("D", "adversarial")), None)
@@ -84,7 +84,7 @@ def watch(
 
 
 class Watcher(nn.Module):
-    """Shows D's scores of its own phase to an adaptive augmentation; its value is the first one reported before."""
+    """Passes D's scores to an adaptive augmentation; its value is the first one reported before the update."""
 
     def __init__(self, controller: Adaptive, loss: AdversarialLoss, real: View, fake: View) -> None:
         super().__init__()

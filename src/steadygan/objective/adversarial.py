@@ -23,16 +23,16 @@ class Sides(NamedTuple):
 
 
 class AdversarialLoss(NamedTuple):
-    """Two functions of logits, of any but equal shapes, each reduced to a scalar by its mean.
+    """Losses of both players as functions of logits of equal shape, reduced to a scalar by the mean.
 
     Attributes:
         critic: (real, fake) → D's loss.
-        generator: (fake, real) → G's loss, which reads `real` only with `needs_reals` (and is given None without).
-        boundary: the logit above which D takes an image for real, None when its scale has no such point.
-        undecided: D's loss when every logit is at the boundary; None when D's loss has no lower bound.
+        generator: (fake, real) → G's loss; `real` is None unless `needs_reals`.
+        boundary: the logit above which D classifies an image as real; None if the scale has no such point.
+        undecided: D's loss if every logit is at the boundary; None if D's loss has no lower bound.
         needs_reals: whether each real is compared with a fake.
-        sides: D's loss in two parts, for terms on one kind of image alone, None if it cannot be split.
-        halved: whether the ½ that public translation code multiplies D's loss by is part of the formula already.
+        sides: D's loss in two parts, for terms on reals or fakes alone; None if it cannot be split.
+        halved: whether the formula already contains the ½ with which public translation code multiplies D's loss.
         about: the formula and its source, for `steadygan settings`.
     """
 
@@ -57,7 +57,7 @@ class AdversarialLoss(NamedTuple):
         halved: bool = False,
         about: str = "",
     ) -> AdversarialLoss:
-        """A loss that scores each image by itself, by elementwise functions of one logit."""
+        """Builds a loss from elementwise functions of single logits."""
         return cls(
             critic=lambda x, g: real(x).mean() + fake(g).mean(),
             generator=lambda g, _: generator(g).mean(),
@@ -69,9 +69,9 @@ class AdversarialLoss(NamedTuple):
         )
 
     def margin(self, real: Tensor, fake: Tensor) -> Tensor | None:
-        """D's margin on each real: its logit above the boundary, or above that of the fake it is compared with.
+        """D's margin on each real: the logit minus the boundary, or minus the logit of the fake it is compared with.
 
-        None when logits have no boundary.
+        None if logits have no boundary.
         """
         if self.needs_reals:
             return real - fake
@@ -130,7 +130,7 @@ LOSSES: dict[str, AdversarialLoss] = {
 
 
 def find_loss(name: str) -> AdversarialLoss:
-    """The loss that a configuration calls so: one of `LOSSES`, or your own as `module:NAME`.
+    """Finds a loss by name: one of `LOSSES`, or a custom one `module:NAME`.
 
     Raises:
         UserError: there is no such loss.

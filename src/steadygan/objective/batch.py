@@ -30,10 +30,10 @@ class Batch(Protocol):
 
     Attributes:
         nets: the networks by name; only those of the player in training require gradients.
-        prior: where latents and labels come from.
+        prior: the distribution of latents and labels.
         generator: the source of all randomness, on the batch's device; draw with `parallel.share.rows`.
         size: samples in the batch, of this process.
-        memories: what `View.memory` made for each view that remembers earlier batches.
+        memories: the state from `View.memory` of each view that keeps some.
     """
 
     @property
@@ -51,20 +51,20 @@ class Batch(Protocol):
         """The view's tensor (N, …), computed at the first request."""
 
     def labels(self, view: View, /) -> Tensor | None:
-        """The labels (N,) int64 that belong to the view, None when there are none."""
+        """The view's labels (N,) int64; None if there are none."""
 
     def seen(self, view: View, /) -> Tensor:
-        """The view as a discriminator sees it: after DiffAugment, if there is any; every term gets the same draw."""
+        """The view as input of a discriminator: after DiffAugment, if any, with one draw for all terms."""
 
     def before_critic(self, image: Tensor, origin: Origin, /) -> Tensor:
         """An image (N, C, H, W) of that origin after a separate DiffAugment draw, if DiffAugment is on."""
 
     def generate(self, views: Iterable[View], /) -> None:
-        """Computes every generated image that these views need, those of one network in one call."""
+        """Computes every generated image that these views need, with one call per network."""
 
 
 class ScoredBatch(Batch, Protocol):
-    """A batch after generation and scoring, as the loss of a term sees it; scores are those of the term's critic."""
+    """A batch after generation and scoring, the input of a term's loss; scores are from the term's critic."""
 
     def D(self, view: View, /) -> Score:
         """D's `.logit` (N, …), `.pixels` and `.features` of a view in the term's `score` or `grads`."""
@@ -75,7 +75,7 @@ class ScoredBatch(Batch, Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """An expression over one batch. Two equal expressions are one tensor."""
+    """An expression over one batch. Equal expressions share one tensor."""
 
     def inputs(self) -> tuple[View, ...]:
         """The views that this one is computed from."""
@@ -87,29 +87,29 @@ class View:
         return "fake" if any(view.origin() == "fake" for view in self.inputs()) else "real"
 
     def compute(self, b: Batch) -> Tensor:
-        """The tensor, from a batch that has the inputs. Raises KeyError when it can only come from outside."""
+        """Computes the tensor from its inputs in the batch. Raises KeyError for views that must be given."""
         raise KeyError(f"{self} is not part of this batch")
 
     def seen(self, b: Batch) -> Tensor:
-        """The view as D sees it: the tensor after DiffAugment, with its own random draw."""
+        """The view as D's input: the tensor after DiffAugment, with its own random draw."""
         return b.before_critic(b[self], self.origin())
 
     def labels(self, b: Batch) -> Tensor | None:
-        """Whose labels (N,) it has: those of its first input."""
+        """The view's labels (N,): those of its first input."""
         return b.labels(self.inputs()[0])
 
     def memory(self) -> nn.Module | None:
-        """New state that it keeps from batch to batch, part of every checkpoint; None: it has no state."""
+        """New state that persists between batches and in checkpoints; None: no state."""
         return None
 
     def leaf(self, b: Batch) -> tuple[Tensor, Tensor]:
-        """The tensor that D's score is differentiated with respect to, and the tensor that D sees: here the same."""
+        """The tensor with respect to which D's score is differentiated, and D's input: here the same."""
         seen = b.seen(self).detach().requires_grad_()
         return seen, seen
 
 
 def walk(views: Iterable[View]) -> Iterator[View]:
-    """All views that these depend on, in order of computation, each once."""
+    """All views that these depend on, each once, in order of computation."""
     seen: set[View] = set()
 
     def visit(view: View) -> Iterator[View]:

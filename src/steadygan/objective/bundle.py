@@ -24,23 +24,21 @@ T = TypeVar("T")
 class Bundle:
     """The tensors of one batch, by view.
 
-    Gradients that are differentiated again always come from the plain networks in full precision, as do images and
-    logits.
+    Gradients that are differentiated again are always computed by the uncompiled networks in full precision, as are
+    their images and logits.
 
     Args:
         nets: networks by name.
-        prior: where latents and labels come from.
+        prior: the distribution of latents and labels.
         generator: the source of all randomness, on the batch's device.
         size: samples in the batch.
-        given: values (and labels) of views that come from outside, such as `Real()`.
-        pre_d: a transform through which images pass on their way into a discriminator (DiffAugment, Zhao et al.,
-            NeurIPS 2020).
-        pre_d_on: which images do, by origin.
-        joint: score all views in one pass (wrong for a discriminator with batch statistics, which must see each view by
-            itself).
-        autocast: to what networks are rounded when they make images and scores; None: not at all.
-        compiled: what to call for these in place of some of `nets`.
-        memories: of views that remember earlier batches (`View.memory`).
+        given: values (and labels) of input views, such as `Real()`.
+        pre_d: a transform applied to images before a discriminator (DiffAugment, Zhao et al., NeurIPS 2020).
+        pre_d_on: which images are transformed, by origin.
+        joint: score all views in one pass; must be False for a discriminator with batch statistics.
+        autocast: the dtype for images and scores; None: no autocast.
+        compiled: compiled replacements of `nets`, used for images and scores.
+        memories: state of views (`View.memory`).
     """
 
     def __init__(
@@ -68,20 +66,20 @@ class Bundle:
         self._gradients: dict[tuple[str, View], Tensor] = {}
 
     def __getitem__(self, view: View) -> Tensor:
-        """The view's tensor, computed at the first request."""
+        """The view's tensor, computed at first use."""
         if view not in self._values:
             value = view.compute(self)
             self._values[view] = value
         return self._values[view]
 
     def labels(self, view: View) -> Tensor | None:
-        """The labels (N,) int64 that belong to the view, None when there are none."""
+        """The view's labels (N,) int64; None if there are none."""
         if view not in self._labels:
             self._labels[view] = view.labels(self)
         return self._labels[view]
 
     def loss(self, term: Term) -> Tensor:
-        """The term's scalar, before its weight. It is given the scores of its own critic."""
+        """The term's scalar, without its weight, from the scores of its critic."""
         return term.loss(self.scored_by(term.critic))
 
     def scored_by(self, critic: str) -> ScoredBatch:
@@ -99,7 +97,7 @@ class Bundle:
         return self._lookup(self._gradients, view, critic, "grads")
 
     def seen(self, view: View) -> Tensor:
-        """The view as a discriminator sees it: behind `pre_d`, as the view itself says."""
+        """The view as input of a discriminator: after `pre_d`, as defined by the view."""
         if self.pre_d is None:
             return self[view]
         if view not in self._seen:
@@ -107,7 +105,7 @@ class Bundle:
         return self._seen[view]
 
     def before_critic(self, image: Tensor, origin: Origin) -> Tensor:
-        """An image of that origin behind `pre_d`, or unchanged where `pre_d` does not apply."""
+        """An image of that origin after `pre_d`, if it applies."""
         return image if self.pre_d is None or origin not in self.pre_d_on else self.pre_d(image, self.generator)
 
     def prepare(self, terms: Iterable[Term]) -> None:
@@ -120,7 +118,8 @@ class Bundle:
             self._differentiate(critic, list(dict.fromkeys(view for term in mine for view in term.grads)))
 
     def generate(self, views: Iterable[View]) -> None:
-        """Computes every `Gen` view below these; those of one network whose sources are ready share one call."""
+        """Computes every `Gen` view that these depend on; views of one network with available sources share one
+        call."""
         below = list(walk(views))
         small = {view.source for view in below if isinstance(view, Small) and view not in self._values}
         pending = [view for view in below if isinstance(view, Gen) and (view not in self._values or view in small)]
@@ -132,7 +131,7 @@ class Bundle:
                 by_net[view.net].append(view)
             for name, group in by_net.items():
                 net = self.nets[name]
-                # Before the groups are set: a source may call the network itself (LOGAN).
+                # Before setting the groups: a source may call the network itself (LOGAN).
                 z, y = torch.cat([self[view.source] for view in group]), _cat([self.labels(view) for view in group])
                 set_batch_groups(net, len(group))
                 made = self._fast(name, z, y, scales=True) if small.intersection(group) else (self._fast(name, z, y),)
@@ -153,7 +152,7 @@ class Bundle:
         self._scores.update(zip([(critic, view) for view in views], scores, strict=True))
 
     def _differentiate(self, critic: str, views: Sequence[View]) -> None:
-        """Scored apart from the joint pass, with separate leaves and a graph of the gradient."""
+        """Scores views separately from the joint pass, with their own leaves and a graph of the gradient."""
         if not views:
             return
         leaves, images = zip(*(view.leaf(self) for view in views), strict=True)
@@ -169,10 +168,10 @@ class Bundle:
             self._gradients[critic, view] = gradient
 
     def _fast(self, name: str, x: Tensor, y: Tensor | None, **options: bool) -> Any:
-        """A network's output, by the fastest way without a second derivative."""
+        """A network's output, computed in the fastest way that needs no second derivative."""
         net = self.nets[name]
         rounding = torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None)
-        # Explicit where nothing is differentiated: a compiler may not look at whether parameters require gradients.
+        # Explicit no_grad: a compiler may not check whether parameters require gradients.
         learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in net.parameters()))
         with rounding, differentiated_once(), torch.set_grad_enabled(learning):
             return self.compiled.get(name, net)(x, y, **options)
@@ -190,7 +189,7 @@ class Bundle:
 
 
 class _ScoredBy:
-    """A bundle as the losses of one discriminator see it."""
+    """A bundle with the scores of one discriminator."""
 
     def __init__(self, bundle: Bundle, critic: str) -> None:
         self.nets, self.prior, self.generator = bundle.nets, bundle.prior, bundle.generator
@@ -206,5 +205,5 @@ class _ScoredBy:
 def _cat(labels: Sequence[Tensor | None]) -> Tensor | None:
     present = [label for label in labels if label is not None]
     if present and len(present) != len(labels):
-        raise ValueError("some views of one pass have labels and some have none")
+        raise ValueError("only some of the views in one pass have labels")
     return torch.cat(present) if present else None

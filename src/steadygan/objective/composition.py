@@ -1,4 +1,4 @@
-"""A run's objective: the terms of its games, and those that steer its adaptive augmentations."""
+"""Composes a run's objective: the terms of its games and of its adaptive augmentations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compose(
         game: reals against the generator's images.
         pipeline: the augmentations.
         terms: the regularisers with their options, as in a configuration.
-        games: makes all games from the one; a translation with two directions has two.
+        games: derives all games from the one; a translation with two directions has two.
 
     Raises:
         UserError: see `build_terms`.

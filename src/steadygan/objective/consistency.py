@@ -2,8 +2,8 @@
 
 CR-GAN: Zhang et al., ICLR 2020. bCR, zCR, ICR: Zhao et al., "Improved Consistency Regularization for GANs",
 AAAI 2021. Distances between logits are squared differences of the scalar before any activation, averaged over the
-batch; distances between images are averaged over pixels and the batch (the paper writes a norm; its weights make
-sense for the mean, which all public code takes). Neither side of a pair is detached.
+batch; distances between images are averaged over pixels and the batch (the paper writes a norm, but its weights fit the
+mean, which all public code uses). Neither side of a pair is detached.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from steadygan.schedules import Weight
 def cr(game: Game, *, weight: Weight = 10.0, target: Literal["augmented", "bare"] = "augmented") -> tuple[Term, ...]:
     """λ‖D(x) - D(T(x))‖² for D, on reals only (CR-GAN, §2).
 
-    Under DiffAugment, A, it is λ‖D(A(x)) - D(T(A(x)))‖², both on the same draw of A. With `target` "bare" it is
-    λ‖D(A(x)) - D(x)‖² instead: A itself is what the score must not depend on, and `augment.consistency` has no part in
-    it. The official code of DiffAugment (Zhao et al., NeurIPS 2020) trains CR-BigGAN on 20 % and 10 % of CIFAR so.
+    Under DiffAugment, A, it is λ‖D(A(x)) - D(T(A(x)))‖², with the same draw of A. With `target` "bare" it is λ‖D(A(x))
+    - D(x)‖² instead: the score must be invariant to A itself, and `augment.consistency` is not used. The official code
+    of DiffAugment (Zhao et al., NeurIPS 2020) trains CR-BigGAN on 20 % and 10 % of CIFAR this way.
 
     Args:
         weight: λ.
-        target: augmented: T(x) must score as x; bare: under DiffAugment, its output must score as x.
+        target: augmented: compare T(x) with x; bare: compare DiffAugment's output with x.
     """
     x = game.critic_sees_real
     if target == "bare":
@@ -88,7 +88,7 @@ def zcr(game: Game, *, dis: Weight = 5.0, gen: Weight = 0.5, sigma: float = 0.03
 def squared_difference(a: View, b: View) -> Callable[[ScoredBatch], Tensor]:
     """The loss mean (D(a) - D(b))² over the batch, with D of the term.
 
-    A map of logits counts as its mean: an augmentation moves image content to other patches.
+    Maps of logits are averaged first, as an augmentation moves image content to other patches.
     """
     return lambda bundle: F.mse_loss(_whole(bundle.D(b).logit), _whole(bundle.D(a).logit))
 

@@ -1,4 +1,4 @@
-"""Declarations of a term builder: its needs, exclusions, and changes to the game.
+"""Declarations of term builders: requirements, exclusions, and changes to the game.
 
 Declarations are decorators, so third-party terms are checked like the package's.
 """
@@ -36,10 +36,10 @@ Need = Literal[
 
 @dataclass(frozen=True)
 class Declaration:
-    """All that one builder declares.
+    """The declarations of one builder.
 
-    needs: always; needs_by_option: option -> its value -> what that needs; excludes: names of other terms, with the
-    reason; rewrite: what it does to the game before any term is written.
+    needs: requirements; needs_by_option: option -> value -> requirements; excludes: names of other terms, with the
+    reason; rewrite: change of the game, before terms are built.
     """
 
     needs: tuple[Need, ...] = ()
@@ -54,9 +54,9 @@ def declaration(builder: Callable[..., object]) -> Declaration:
 
 
 def needs(*always: Need, **by_option: Mapping[Any, Need]) -> Callable[[Builder], Builder]:
-    """Marks a builder that works only in games that have these; see `_REASONS` for their meaning.
+    """Declares the requirements of a builder; see `_REASONS` for their meaning.
 
-    by_option: what some values of an option need, such as `target={"bare": "diffaugment"}`.
+    by_option: requirements of values of an option, such as `target={"bare": "diffaugment"}`.
     """
     wanted = {*always, *(need for values in by_option.values() for need in values.values())}
     if unknown := wanted - _REASONS.keys():
@@ -65,12 +65,12 @@ def needs(*always: Need, **by_option: Mapping[Any, Need]) -> Callable[[Builder],
 
 
 def excludes(**terms: str) -> Callable[[Builder], Builder]:
-    """Marks a builder that makes no sense together with other terms: `excludes(cr="bcr contains cr")`."""
+    """Declares other terms that cannot be combined with a builder: `excludes(cr="bcr contains cr")`."""
     return _declare(excludes=terms)
 
 
 def rewrites(rewrite: Callable[..., Game]) -> Callable[[Builder], Builder]:
-    """Marks a builder that changes the game from which *all* terms are written, its own among them.
+    """Declares that a builder changes the game from which *all* terms are built, including its own.
 
     `rewrite(game, **options) -> game` gets the builder's options and runs before any builder. Only one of an
     objective's terms may change the fakes.
@@ -79,7 +79,7 @@ def rewrites(rewrite: Callable[..., Game]) -> Callable[[Builder], Builder]:
 
 
 def check_together(builders: Mapping[str, Callable[..., object]]) -> None:
-    """Raises `UserError` when one of the terms excludes another."""
+    """Raises `UserError` if one of the terms excludes another."""
     for builder in builders.values():
         for other, reason in declaration(builder).excludes.items():
             if other in builders:
@@ -87,7 +87,8 @@ def check_together(builders: Mapping[str, Callable[..., object]]) -> None:
 
 
 def check_needs(name: str, builder: Callable[..., object], options: Mapping[str, Any], game: Game) -> None:
-    """Raises `UserError` that names the term, the reason and the key to change, when the game lacks what it needs."""
+    """Raises `UserError`, naming the term, the reason and the key to change, if the game does not meet its
+    requirements."""
     for option, need in _needed(declaration(builder), options):
         if reason := _REASONS[need](game):
             raise UserError(f"objective.terms.{name}{option} {reason.format(term=f'objective.terms.{name}')}")
@@ -118,12 +119,12 @@ def _uniform_prior(game: Game) -> str | None:
 def _mapping(game: Game) -> str | None:
     if game.nets is None or isinstance(game.nets[game.fake.net], Mapped):
         return None
-    return "needs a generator with mapped latents, which this one does not have; set model.kind=stylegan2"
+    return "needs a generator with a mapping network, which this one does not have; set model.kind=stylegan2"
 
 
 @torch.no_grad()
 def _pixels(game: Game) -> str | None:
-    """Asks D about one grey image, in evaluation mode, which changes nothing in it."""
+    """Calls D on one grey image in evaluation mode, which does not change its state."""
     if game.nets is None:
         return None
     critic = game.nets[game.critic]
@@ -135,7 +136,7 @@ def _pixels(game: Game) -> str | None:
     critic.train(training)
     if score.pixels is not None:
         return None
-    return "needs a discriminator that scores pixels, and this one scores whole images only; set model.kind=unet"
+    return "needs a discriminator that scores pixels; this one scores whole images only; set model.kind=unet"
 
 
 def _inverse(game: Game) -> str | None:
@@ -149,7 +150,7 @@ def _pairs(game: Game) -> str | None:
     if reason := _translation(game):
         return reason
     assert isinstance(game, TranslationGame)
-    return None if game.aligned else "compares images that belong together; set data.domains=paired"
+    return None if game.aligned else "compares images of pairs; set data.domains=paired"
 
 
 def _translation(game: Game) -> str | None:
@@ -177,14 +178,13 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     ),
     "latent": _unless(
         lambda game: not isinstance(game, TranslationGame),
-        "works on a latent, and a translation has none; remove it ({term}=null)",
+        "works on a latent, which a translation does not have; remove it ({term}=null)",
     ),
     "uniform_prior": _uniform_prior,
     "mapping": _mapping,
     "image_logit": _unless(
         lambda game: not isinstance(game, TranslationGame),
-        "needs one logit for each image or pixel, and a translation's discriminator has one for each patch; "
-        "remove it ({term}=null)",
+        "needs one logit per image or pixel; a translation's discriminator has one per patch; remove it ({term}=null)",
     ),
     "pixels": _pixels,
     "second_scale": _unless(
@@ -196,11 +196,11 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
     ),
     "separate_sides": _unless(
         lambda game: game.loss.sides is not None,
-        "scores each image by itself, and this objective.loss compares each real with a fake; set objective.loss to "
-        "one that does not, such as non-saturating or hinge, or remove it ({term}=null)",
+        "scores each image separately, but this objective.loss compares reals with fakes; set objective.loss to "
+        "non-saturating or hinge, or remove it ({term}=null)",
     ),
     "translation": _translation,
     "inverse": _inverse,
     "pairs": _pairs,
 }
-"""Of each need, a function of the game: None when it is met, else the reason and what to change ({term}: its key)."""
+"""For each requirement, a function of the game: None if it is met, else the reason and the remedy ({term}: its key)."""

@@ -1,4 +1,4 @@
-"""A game: one generator against one discriminator. Every term is built from one."""
+"""A game: one generator against one discriminator. Terms are built from games."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steadygan.objective.views import Beside, Gen, Latent, Pool, Real
 
 @dataclass(frozen=True)
 class Game:
-    """The inputs of a term builder: a generator, a discriminator, what each of them sees, and the adversarial loss.
+    """The inputs of a term builder: a generator, a discriminator, their inputs, and the adversarial loss.
 
     Attributes:
         real: the training images.
@@ -25,12 +25,12 @@ class Game:
         d_weight: weight of D's adversarial term.
         g_weight: weight of G's adversarial term.
         augment: the augmentation T of consistency terms; None if it does nothing.
-        pre_d: the augmentation of everything D sees (DiffAugment); None if there is none.
+        pre_d: the augmentation of all inputs of D (DiffAugment); None if there is none.
         nets: the run's networks, for checks; None: no checks.
         prior: the run's distribution of latents and labels; None: no labels.
         critic: name of the network that scores.
-        suffix: end of the terms' names, where there are several games.
-        deception: view that D sees in place of the reals (`adaptive.Deceived`); None: the reals.
+        suffix: suffix of the terms' names, if there are several games.
+        deception: view that replaces D's reals (`adaptive.Deceived`); None: the reals.
     """
 
     real: Real
@@ -61,7 +61,7 @@ class Game:
         Args:
             augment: the augmentation T of consistency terms; None: none.
             loss: the adversarial loss, by name or itself.
-            pre_d: the augmentation of everything D sees; None: none.
+            pre_d: the augmentation of all inputs of D; None: none.
             nets: the run's networks, for checks; None: no checks.
             prior: the run's distribution of latents and labels; None: no labels.
         """
@@ -70,17 +70,17 @@ class Game:
 
     @property
     def critic_sees_real(self) -> View:
-        """The reals as D is given them, in both phases."""
+        """The reals as D's input, in both phases."""
         return self.real if self.deception is None else self.deception
 
     @property
     def critic_sees_fake(self) -> View:
-        """The fakes as D is given them in its own phase."""
+        """The fakes as D's input in D's phase."""
         return self.generator_is_judged_on
 
     @property
     def generator_is_judged_on(self) -> View:
-        """The fakes as D is given them in the generator's phase."""
+        """The fakes as D's input in G's phase."""
         return self.fake
 
     @property
@@ -95,9 +95,9 @@ class TranslationGame(Game):
 
     Attributes:
         inverse: the generator of the opposite direction, if there is one.
-        history: how many earlier fakes D's phase draws from (0: only this batch's).
-        critic_sees_input: whether D is given each image together with its input (pix2pix).
-        aligned: whether the two domains' images of a batch belong together, one by one.
+        history: size of the buffer of earlier fakes for D's phase; 0: only this batch's.
+        critic_sees_input: whether D's input is the image concatenated with its source (pix2pix).
+        aligned: whether the two domains' images in a batch form pairs.
     """
 
     inverse: str | None = None
@@ -126,7 +126,8 @@ class TranslationGame(Game):
 
 
 def adversarial(game: Game) -> tuple[Term, ...]:
-    """The adversarial pair: a term for D over reals and fakes, one for G over fakes, with reals where it needs them."""
+    """The adversarial pair: a term for D over reals and fakes, and one for G over fakes, and reals if the loss needs
+    them."""
     loss = game.loss
     x, g, judged = game.critic_sees_real, game.critic_sees_fake, game.generator_is_judged_on
 

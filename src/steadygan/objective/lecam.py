@@ -1,4 +1,4 @@
-"""LeCam regularisation: D's predictions are anchored at their average for the other kind of image."""
+"""LeCam regularisation: D's predictions on reals are anchored at their average on fakes, and vice versa."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def lecam(
 
     α_R and α_F are running averages of D's mean logit on reals and fakes, this batch included. Defaults are those of
     the authors' CIFAR BigGAN code (google/lecam-gan): λ 0.3 in all its scripts, decay 0.9, in force after step 1000.
-    Their StyleGAN2 has λ 3e-7 and decay 0.99. Both take only the part of each distance that is above zero,
-    (D(x) - α_F)₊ and (α_R - D(g))₊; `one_sided: false` is the formula of the paper. Averages are taken from the first
-    phase on (the authors start theirs at `start`), once per micro-batch.
+    Their StyleGAN2 has λ 3e-7 and decay 0.99. Both use only the positive part of each distance, (D(x) - α_F)₊ and (α_R
+    - D(g))₊; `one_sided: false` is the formula of the paper. Averages are updated from the first phase on (the authors'
+    from `start`), once per micro-batch.
 
     Args:
         weight: λ.

@@ -31,12 +31,12 @@ MOVES: Mapping[str, Callable[[Tensor, float, float], Tensor]] = MappingProxyType
 
 @dataclass(frozen=True)
 class Climb(View):
-    """z' = clip(z + Δz, -1, 1), Δz up the slope of D(G(z)), with z's labels (LOGAN, Wu et al., 2019).
+    """z' = clip(z + Δz, -1, 1), with Δz along the gradient of D(G(z)), and z's labels (LOGAN, Wu et al., 2019).
 
     source: z (N, latent); net, critic: G and D; method: Δz = α·g ("gd") or α·g/(β + ‖g‖²) ("ngd"), where g (N, latent)
-    is the gradient of the logit with respect to the elements that are moved: a random `fraction` of each sample's,
-    drawn once; steps: how often. Image and discriminator are those of training, `pre_d` included. Δz is not detached:
-    z' depends on the weights of both networks, with second-order terms. Raises UserError for an option out of range.
+    is the gradient of the logit with respect to a random `fraction` of each sample's elements, drawn once; steps:
+    number of updates. Images pass through `pre_d` as in training. Δz is not detached: z' depends on the weights of both
+    networks, with second-order terms. Raises UserError for an option out of range.
     """
 
     source: View
@@ -96,8 +96,8 @@ def logan(
 
     Wu et al., LOGAN, 2019. The cost is of the actual displacement, after clipping, summed over elements, as in the
     authors' CS-GAN code. The player that pays it differs: both in StudioGAN, G alone in CS-GAN. Defaults are
-    StudioGAN's for 32 px (β, fraction and w_r of the paper's own are unverified; it draws whole samples instead of
-    elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling takes z as it is. The
+    StudioGAN's for 32 px (the paper's own β, fraction and w_r are unverified; it draws whole samples instead of
+    elements). ImageNet, from the paper: alpha 0.9, beta 5, fraction 0.5, weight 300. Sampling uses z unchanged. The
     prior must be uniform on [-1, 1].
 
     Args:
@@ -105,9 +105,9 @@ def logan(
         alpha: α, the step size.
         beta: β, damping of the natural gradient.
         steps: latent updates before each update of a player.
-        fraction: share of the latent's elements that move.
+        fraction: fraction of the latent's elements that are updated.
         weight: w_r, the weight of the distance travelled.
-        paid_by: whose loss has that cost.
+        paid_by: the players whose losses include that cost.
     """
     end = game.fake.source
     assert isinstance(end, Climb)

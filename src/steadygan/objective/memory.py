@@ -13,8 +13,8 @@ from steadygan.parallel.share import Sharing
 class Average(Sharing, nn.Module):
     """Exponential moving average of a scalar, a mean over the batch: mean ← decay·mean + (1 - decay)·value.
 
-    decay: in [0, 1), per call, which is once per phase and micro-batch; initial: the mean before the first value, None
-    to begin with that value itself. Values that are not finite are ignored: their phase is skipped.
+    decay: in [0, 1), per call, i.e. per phase and micro-batch; initial: the mean before the first value, None to start
+    with that value. Non-finite values are ignored, as their phase is skipped.
     """
 
     mean: Tensor
@@ -27,9 +27,9 @@ class Average(Sharing, nn.Module):
         self.register_buffer("started", torch.tensor(initial is not None))
 
     def forward(self, value: Tensor, *, through: bool = False) -> Tensor:
-        """Takes in a scalar and returns the mean, that value included.
+        """Updates the mean with a scalar and returns it.
 
-        through: keep the graph of that value, whose share of the mean is 1 - decay; else the result has no graph.
+        through: keep the graph of the value, which has weight 1 - decay; otherwise the result has no graph.
         """
         value = self.share.mean(value.to(self.mean.dtype))
         with torch.no_grad():
@@ -44,9 +44,9 @@ class Average(Sharing, nn.Module):
 class History(nn.Module):
     """The history buffer of fakes (Shrivastava et al., CVPR 2017, §2.3), with the rule of CycleGAN's code.
 
-    Until it holds `size` images, each fake is stored and returned. After that each, one after the other, is returned
-    with probability ½; otherwise it replaces a stored one, drawn uniformly, which is returned instead. (The paper
-    replaces half of a batch.) Fakes that are not finite are returned and not stored: the phase is skipped.
+    Until it holds `size` images, each fake is stored and returned. Then each fake, in order, is returned with
+    probability ½; otherwise it replaces a random stored one, which is returned instead. (The paper replaces half of a
+    batch.) Non-finite fakes are returned but not stored, as their phase is skipped.
     """
 
     images: Tensor
@@ -55,13 +55,13 @@ class History(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        # The size of images is known when the first arrives, or from a checkpoint.
+        # The image size is known from the first image, or from a checkpoint.
         self.register_buffer("images", torch.zeros(size, 0), persistent=False)
         self.register_buffer("count", torch.zeros((), dtype=torch.int64), persistent=False)
 
     @torch.no_grad()
     def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x: (N, …), generator: on its device. Returns (N, …) without a graph; never waits for the device."""
+        """x: (N, …), generator: on its device. Returns (N, …) without a graph; does not synchronise with the device."""
         if self.images.shape[1:] != x.shape[1:]:
             self.images = x.new_zeros(self.size, *x.shape[1:])
         chosen = []
@@ -78,13 +78,13 @@ class History(nn.Module):
         return torch.stack(chosen)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Images and their number, whatever their size."""
+        """The images and their number."""
         return {"images": self.images, "count": self.count}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         images, count = state["images"], int(state["count"])
         if len(images) != self.size:
-            raise ValueError(f"the history was of {len(images)} images and is of {self.size} now")
+            raise ValueError(f"the history had {len(images)} images and now has {self.size}")
         if not images.is_floating_point() or images.layout is not torch.strided or not 0 <= count <= self.size:
             raise ValueError(f"the history holds {images.dtype} {list(images.shape)}, {count} of them in use")
         self.images = images.to(self.count.device).contiguous().clone()

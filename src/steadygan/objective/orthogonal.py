@@ -16,10 +16,10 @@ from steadygan.schedules import Weight
 def ortho(game: Game, *, weight: Weight = 1e-4) -> tuple[Term, ...]:
     """β·Σ_W ‖WWᵀ ⊙ (1 - I)‖²_F over G's kernels (Brock et al., Large Scale GAN Training, ICLR 2019, §3.1).
 
-    W is a kernel before spectral norm, reshaped to (first dimension, -1): different rows are pushed towards right
-    angles, their lengths are left alone. Kernels are the parameters called `weight` with two or more dimensions; tables
-    with a row for each class (the shared embedding, conditional gains) are not among them. β = 1e-4 is the paper's.
-    The gradient is that of the formula, 4β(WWᵀ ⊙ (1 - I))W; BigGAN-PyTorch writes it by hand with a 2, so that its
+    W is a kernel before spectral norm, reshaped to (first dimension, -1): different rows are pushed towards
+    orthogonality, their lengths are not affected. Kernels are the parameters called `weight` with two or more
+    dimensions; per-class tables (the shared embedding, conditional gains) are not included. β = 1e-4 is the paper's.
+    The gradient is the formula's, 4β(WWᵀ ⊙ (1 - I))W; BigGAN-PyTorch implements it by hand with a factor 2, so its
     `G_ortho` is twice the `weight` here.
 
     Args:

@@ -26,10 +26,10 @@ def path_length(
     """E(‖J_wᵀ v‖₂ - a)² for G (Karras et al., StyleGAN2, CVPR 2020, §3.2).
 
     w (N, L, w_dim) is the mapped latent, v an image of N(0, 1) / √(H·W), ‖·‖ the root of the squares summed over w_dim
-    and averaged over the L layers, a the running average of the lengths, from 0, with this batch in it. As in the
-    authors' code the gradient flows through a too, w is mixed of two latents where G mixes styles in training, and the
-    defaults are weight 2, decay 0.99, on 1/`shrink` of a separate batch of latents (at least one), every 4th phase.
-    The generator has `map` and `synthesise`, and `styles` where it mixes.
+    and averaged over the L layers, a the running average of the lengths, from 0, this batch included. As in the
+    authors' code the gradient also flows through a, w mixes two latents if G mixes styles in training, and the defaults
+    are weight 2, decay 0.99, on 1/`shrink` of a separate batch of latents (at least one), every 4th phase. The
+    generator must have `map` and `synthesise`, and `styles` if it mixes.
 
     Args:
         weight: weight of the term.
@@ -56,7 +56,7 @@ class PathLength(nn.Module):
     def forward(self, b: ScoredBatch) -> Tensor:
         z, y, G = b[self.z], b.labels(self.z), b.nets[self.net]
         count = max(1, len(z) // self.shrink)
-        some = slice(0, count * self.shrink, self.shrink)  # the same latents, however many processes share them
+        some = slice(0, count * self.shrink, self.shrink)  # the same latents for any number of processes
         styles = G.styles if isinstance(G, Mixing) else G.map
         w = styles(z[some], None if y is None else y[some])  # type: ignore[operator]
         images = G.synthesise(w)  # type: ignore[operator]

@@ -21,9 +21,9 @@ def r1(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
     """(γ/2)·E_x ‖∇D(x)‖² on reals (Mescheder et al., ICML 2018, eq. 9).
 
     `every` = 16 is StyleGAN2's lazy schedule (Karras et al., CVPR 2020, §3.1). The gradient is that of the summed
-    logits. Under DiffAugment, A, it is taken with respect to A(x), the image as D sees it, or `through` A with
-    respect to x. The official code of DiffAugment (Zhao et al., NeurIPS 2020) has both: the one for CIFAR and FFHQ, the
-    other for low-shot data.
+    logits. Under DiffAugment, A, it is taken with respect to A(x), D's input, or `through` A with respect to x. The
+    official code of DiffAugment (Zhao et al., NeurIPS 2020) uses the former for CIFAR and FFHQ, and the latter for
+    low-shot data.
 
     Args:
         gamma: γ.
@@ -95,16 +95,16 @@ def dragan(
 ) -> tuple[Term, ...]:
     """λ·E(‖∇D(x + δ)‖₂ - k)² near the reals (DRAGAN, Kodali et al., 2017), k = `target`.
 
-    δ = a·scale·std(batch)·U, with a ~ U(0, 1) per sample and U ~ U(0, 1) per pixel: the authors' code, which moves
-    towards x_p = x + ½·std·U by a random share. The noise only brightens. Public variants: compare_gan has
-    std·(U - ½) without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here.
-    The settings for images in [0, 1] are as for `gp`.
+    δ = a·scale·std(batch)·U, with a ~ U(0, 1) per sample and U ~ U(0, 1) per pixel: the authors' code, which
+    interpolates between x and x_p = x + ½·std·U. The noise only brightens. Public variants: compare_gan has std·(U - ½)
+    without a, clipped to the range of images; chainer-gan-lib has ½·std·U without a; StudioGAN is as here. The settings
+    for images in [0, 1] are as for `gp`.
 
     Args:
         weight: λ.
-        target: k, the gradient norm that costs nothing.
+        target: k, the gradient norm without penalty.
         scale: size of the noise, in standard deviations of the batch.
-        noise: brighter: the authors' law; both-ways: compare_gan's, scale·std·(2U - 1), clipped to [-1, 1].
+        noise: brighter: the authors'; both-ways: compare_gan's, scale·std·(2U - 1), clipped to [-1, 1].
         one_sided: penalise only norms above the target.
         epsilon: added to the squared norm under its root.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
@@ -118,15 +118,14 @@ def dragan(
 def jsreg(game: Game, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.01, every: int = 1) -> tuple[Term, ...]:
     """(γ/2)·E[(1 - σ(D(x)))²‖∇D(x)‖² + σ(D(g))²‖∇D(g)‖²] (Roth et al., NeurIPS 2017), D being the logit.
 
-    The weights σ are not detached, as in the authors' code. The γ of images in [0, 1] is 4γ here. `anneal` > 0 lets γ
-    decay to γ·decay over so many training steps, γ·decay^(step/anneal), and stay there; the authors' image runs have
-    gamma 2 and decay 0.01 over all steps.
-    Meant for the non-saturating loss, whose logit is that of a probability.
+    The weights σ are not detached, as in the authors' code. The γ for images in [0, 1] is 4γ here. With `anneal` > 0, γ
+    decays to γ·decay over that many training steps, γ·decay^(step/anneal), and stay there; the authors' image runs have
+    gamma 2 and decay 0.01 over all steps. Designed for the non-saturating loss, where σ(logit) is a probability.
 
     Args:
         gamma: γ.
         anneal: training steps in which γ decays; 0: γ is constant.
-        decay: the share of γ that is left after `anneal` steps.
+        decay: the fraction of γ left after `anneal` steps.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
     """
     if anneal < 0 or not 0 < decay <= 1:
@@ -156,7 +155,7 @@ def _distance_from(target: float, view: View, one_sided: bool, epsilon: float) -
         raise UserError(f"objective.terms: epsilon is added under a root and must be at least 0, got {epsilon}")
 
     def penalty(b: ScoredBatch) -> Tensor:
-        # Without epsilon the norm, whose gradient at zero is zero and not infinite.
+        # Without epsilon, torch's norm, whose gradient at zero is zero instead of infinite.
         norm = (_squared_norm(b, view) + epsilon).sqrt() if epsilon else b.grad(view).flatten(1).norm(dim=1)
         excess = norm - target
         return (excess.relu() if one_sided else excess).square().mean()

@@ -1,7 +1,7 @@
-"""From a configuration's terms to an objective: the registry of terms, and their checks.
+"""The registry of terms: builds and checks the terms of a configuration.
 
-A term builder is a function `name(game, *, option=default, ...) -> tuple[Term, ...]`. Those below are known by
-name; any other is named in a configuration as `module:NAME`.
+A term builder is a function `name(game, *, option=default, ...) -> tuple[Term, ...]`. Those below have names; custom
+ones are `module:NAME`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TERMS: dict[str, TermBuilder] = {
     "paired": paired,
 }
 
-# Which images DiffAugment transforms in whose phases: the three rows of its ablation (Zhao et al., NeurIPS 2020, §3.1).
+# The images that DiffAugment transforms, by player: the three rows of its ablation (Zhao et al., NeurIPS 2020, §3.1).
 PLACEMENTS: Mapping[str, Mapping[str, frozenset[Origin]]] = {
     "both": {"D": ORIGINS, "G": ORIGINS},
     "reals-only": {"D": frozenset(("real",)), "G": frozenset()},
@@ -61,10 +61,10 @@ PLACEMENTS: Mapping[str, Mapping[str, frozenset[Origin]]] = {
 
 
 def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, dict[str, Any]]:
-    """The terms with every option filled in and checked against its builder's signature.
+    """Fills in all options of terms and checks them against the builders' signatures.
 
     Raises:
-        UserError: an unknown term, module or option, a value of the wrong type, or two terms that exclude each other.
+        UserError: a term, module or option is unknown, a value has the wrong type, or two terms exclude each other.
     """
     builders = {name: _builder(name) for name in terms}
     check_together(builders)
@@ -72,10 +72,11 @@ def resolve_options(terms: Mapping[str, Mapping[str, Any] | None]) -> dict[str, 
 
 
 def build_terms(*games: Game, terms: Mapping[str, Mapping[str, Any] | None]) -> tuple[Term, ...]:
-    """All terms of an objective: of each game the adversarial pair and its regularisers, without those of weight 0.
+    """Builds all terms of an objective: the adversarial pair and regularisers of each game, without terms of weight 0.
 
     Raises:
-        UserError: what `resolve_options` raises, a term whose needs a game does not meet, or two terms of one name.
+        UserError: `resolve_options` raises it, a game does not meet the requirements of a term, or two terms have the
+        same name.
     """
     resolved = resolve_options(terms)
     objective = tuple(term for game in games for term in _written(game, resolved) if term.weight != 0)
@@ -85,7 +86,7 @@ def build_terms(*games: Game, terms: Mapping[str, Mapping[str, Any] | None]) -> 
 
 
 def refuse_twice(terms: tuple[Term, ...]) -> tuple[Term, ...]:
-    """The terms. Raises UserError where two have one name."""
+    """Returns the terms. Raises UserError if two have the same name."""
     keys = [(term.player, term.name) for term in terms]
     if twice := {f"{player}/{name}" for player, name in keys if keys.count((player, name)) > 1}:
         raise UserError(f"objective.terms: two terms are called {', '.join(sorted(twice))}; rename one of them")
@@ -108,7 +109,7 @@ def _written(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> list[Term]:
 
 
 def _rewritten(game: Game, terms: Mapping[str, Mapping[str, Any]]) -> Game:
-    """The game after every term that changes it (`rewrites`) has done so."""
+    """The game after the changes of all terms with `rewrites`."""
     first = None
     for name, options in terms.items():
         rewrite = declaration(_builder(name)).rewrite

@@ -1,4 +1,4 @@
-"""FastGAN's terms (Liu et al., ICLR 2021): the game on a smaller image, and D as an encoder that keeps the image."""
+"""FastGAN's terms (Liu et al., ICLR 2021): the game on a smaller image, and reconstruction from D's features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from steadygan.schedules import Weight
 
 @dataclass(frozen=True)
 class Shrunk(View):
-    """`source` at `side`² pixels by nearest neighbours; a discriminator sees it behind the same draw of `pre_d`."""
+    """`source` resized to `side`² pixels by nearest neighbours, after the same draw of `pre_d`."""
 
     source: View
     side: int
@@ -39,10 +39,10 @@ def _halve_the_game(game: Game, *, weight: float) -> Game:
 @needs("second_scale")
 @rewrites(_halve_the_game)
 def two_scales(game: Game, *, weight: float = 0.5) -> tuple[Term, ...]:
-    """The game on the smaller image as well, for both players (FastGAN, §3.2): ½ game on images + ½ game on small ones.
+    """Adds the game on the smaller image, for both players (FastGAN, §3.2): ½ game on images + ½ game on small ones.
 
-    The code takes the mean over all logits of both scales, 5×5 of each, which is ½ and ½. A real is shrunk; a fake is
-    the smaller image that G gives.
+    The authors' code averages all logits of both scales, 5×5 each, which is ½ and ½. Reals are resized; fakes are G's
+    smaller images.
 
     Args:
         weight: weight of the game on small images; the game on full-size images keeps 1 - weight.
@@ -64,12 +64,12 @@ def two_scales(game: Game, *, weight: float = 0.5) -> tuple[Term, ...]:
 
 @needs("second_scale")
 def reconstruction(game: Game, *, weight: Weight = 1.0, distance: Literal["l1", "mse"] = "l1") -> tuple[Term, ...]:
-    """Reals made again out of D's features, for D and its decoders (FastGAN, §3.2).
+    """Reconstruction of reals from D's features, for D and its decoders (FastGAN, §3.2).
 
-    The sum of three mean distances, of the whole image, a random quarter and the smaller image, each between images of
-    128², or of the image's side where that is less (a real is brought to that size by nearest neighbours). The paper
-    measures them with LPIPS, whose weights are not part of this package; `l1` and `mse` are on pixels. The image is the
-    one D sees, behind `pre_d`; one quarter is drawn for the whole batch, as in the authors' code.
+    The sum of three mean distances: of the whole image, a random quarter and the smaller image, each at 128² or the
+    image's side, whichever is smaller (reals are resized by nearest neighbours). The paper uses LPIPS, whose weights
+    are not part of this package; `l1` and `mse` are on pixels. The target is D's input, after `pre_d`; one quarter is
+    drawn for the whole batch, as in the authors' code.
 
     Args:
         weight: weight of the term.

@@ -1,4 +1,4 @@
-"""Terms: one scalar for one player, and the views it needs."""
+"""Terms: a scalar loss for one player, and the views it needs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Term:
         loss: function of a scored batch that returns a scalar. If it is an `nn.Module`, its buffers are state that is
             saved in every checkpoint.
         score: views that D scores, for `b.D(view)`.
-        grads: views that D is differentiated with respect to, for `b.grad(view)`.
-        views: views of which the loss reads the tensor alone, `b[view]`.
+        grads: views with respect to which D is differentiated, for `b.grad(view)`.
+        views: views used only as tensors, `b[view]`.
         critic: the network that scores.
         weight: its factor in the sum, a number or a schedule.
         every: the term is evaluated in every n-th phase of its player and multiplied by n, so that its average strength
@@ -47,7 +47,7 @@ class Term:
             raise UserError(f"objective.terms: every of {self.name} must be at least 1, got {self.every}")
 
     def live(self, phase: int) -> bool:
-        """Whether the term takes part in its player's phase number `phase` (from 0)."""
+        """Whether the term is evaluated in its player's phase number `phase` (from 0)."""
         return phase % self.every == 0
 
     def strength(self, step: int) -> float:

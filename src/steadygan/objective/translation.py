@@ -1,8 +1,8 @@
 """Image-to-image translation: CSGAN, CycleGAN and pix2pix as terms over the views of two domains.
 
 Each direction, such as a2b, is a separate game: G_ab translates a's images to b, D_b scores them. Each builder below
-writes the terms of one direction, from a in `game.fake.source` to b in `game.real`; the names of its terms end in
-`_a2b`. Distances between images are L1, averaged over pixels, channels and the batch.
+writes the terms of one direction, from a in `game.fake.source` to b in `game.real`; its terms are named `…_a2b`.
+Distances between images are L1, averaged over pixels, channels and the batch.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ def cycle(game: TranslationGame, *, weight: Weight = 10.0) -> tuple[Term, ...]:
 
 @needs("inverse", "pairs")
 def synthesised(game: TranslationGame, *, weight: Weight = 30.0, detach: bool = True) -> tuple[Term, ...]:
-    """μ‖G_ba(b) - G_ba(G_ab(a))‖₁: the image made of b against the cycled one of a, its pair (CSGAN, arXiv 1901.03554).
+    """μ‖G_ba(b) - G_ba(G_ab(a))‖₁: the translation of b against the cycled image of its partner a (CSGAN, arXiv
+    1901.03554).
 
-    With `detach` the cycled image is a constant, so that G_ba learns from G_ba(b) alone and G_ab nothing from this
-    half, as in the authors' code; the paper's formula does not say. μ = 30 is the code's.
+    With `detach` the cycled image is a constant, so that only G_ba(b) gets gradients, as in the authors' code; the
+    paper leaves this open. μ = 30 is the code's.
 
     Args:
         weight: μ.
@@ -51,7 +52,7 @@ def synthesised(game: TranslationGame, *, weight: Weight = 30.0, detach: bool = 
 
 @needs("translation")
 def identity(game: TranslationGame, *, weight: Weight = 5.0) -> tuple[Term, ...]:
-    """‖G_ab(b) - b‖₁: an image that is already of the target's domain stays unchanged (CycleGAN, §5.2).
+    """‖G_ab(b) - b‖₁: images of the target domain should stay unchanged (CycleGAN, §5.2).
 
     The default is half of the cycle's weight, as for the paper's paintings; CSGAN's formula has no such term.
 

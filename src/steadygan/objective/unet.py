@@ -24,8 +24,8 @@ def _weigh(game: Game, *, encoder: float, decoder: float) -> Game:
 def unet(game: Game, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Term, ...]:
     """½·(the game on whole images) + ½·(the same game on each pixel, averaged over pixels), for both players.
 
-    `encoder` becomes the weight of the adversarial pair, `decoder` is that of the pixels' (the paper adds the two; the
-    halves are those of the authors' code, whose loss is non-saturating).
+    `encoder` replaces the weight of the adversarial pair, `decoder` is that of the pixels (the paper adds the two; the
+    halves are from the authors' code, whose loss is non-saturating).
 
     Args:
         encoder: weight of the loss on whole images, in place of 1.
@@ -50,14 +50,14 @@ def unet(game: Game, *, encoder: float = 0.5, decoder: float = 0.5) -> tuple[Ter
 def cutmix(game: Game, *, weight: Weight = 1.0, augment: Weight = 1.0, warmup: int = 0) -> tuple[Term, ...]:
     """CutMix images of reals and fakes for a discriminator with pixels; the mask M is 1 on the real.
 
-    Three terms for D. Encoder (`augment`): the mix is a fake as a whole. Decoder (`augment`): each of its pixels is
-    what M says. Consistency (`weight`): ‖dec(mix) - [M·dec(x) + (1 - M)·dec(g)]‖² on logits, averaged over pixels,
-    nothing detached. All weights are 1 in the authors' code. The fakes in the mix have the labels of their reals, as
-    there.
+    Three terms for D. Encoder (`augment`): the mix as a whole is a fake. Decoder (`augment`): each pixel is real or
+    fake according to M. Consistency (`weight`): ‖dec(mix) - [M·dec(x) + (1 - M)·dec(g)]‖² on logits, averaged over
+    pixels, nothing detached. In the authors' code all weights are 1 and mixed fakes have the labels of their reals, as
+    here.
 
-    `warmup` > 0: during these training steps the three grow as r/(1 - r), r = ½·min(1, step/warmup). That is how
-    strong they are on average, next to the ordinary losses, in the authors' full-batch mode, in which a step is
-    with probability r a CutMix step and otherwise an ordinary one.
+    `warmup` > 0: during these training steps the weights grow as r/(1 - r), r = ½·min(1, step/warmup). This is their
+    average strength relative to the ordinary losses in the authors' full-batch mode, where a step is a CutMix step with
+    probability r and otherwise an ordinary one.
 
     Args:
         weight: weight of the consistency term.

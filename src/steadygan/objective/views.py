@@ -1,8 +1,8 @@
-"""Views: values that name a tensor of this batch.
+"""Views: values that name a tensor of the batch.
 
-Every regulariser is *which tensors it looks at* and *what scalar it computes from them*. A view is the first
-half: a frozen, hashable expression. Equal expressions are the same tensor, computed once per batch, however many
-terms ask for it. A new kind of view is a new subclass of `View` with a `compute`; nothing else changes.
+A regulariser is defined by *the tensors it uses* and *the scalar it computes from them*. A view is the first half: a
+frozen, hashable expression. Equal expressions share one tensor, computed once per batch. A new kind of view is a
+subclass of `View` with a `compute`; nothing else changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Latent(View):
 class Gen(View):
     """The image that network `net` generates from `source`: (N, C, H, W) in [-1, 1], with the source's labels.
 
-    All independent `Gen` views of one network are made in one call of it, with batch-norm statistics per view.
+    All independent `Gen` views of one network share one call, with batch-norm statistics per view.
     """
 
     net: str
@@ -70,7 +70,7 @@ class Small(View):
 
 @dataclass(frozen=True)
 class Aug(View):
-    """`transform` of a view with fresh random parameters per sample; each `draw` has its own."""
+    """`transform` of a view with random parameters per sample; each `draw` has different ones."""
 
     transform: Transform
     source: View
@@ -80,13 +80,13 @@ class Aug(View):
         return self.transform(b[self.source], b.generator)
 
     def seen(self, b: Batch) -> Tensor:
-        """Augmented *after* `pre_d`, on the same draw as its source: a consistency pair differs by T alone."""
+        """Augmented *after* `pre_d`, with the same draw as its source, so that a consistency pair differs only by T."""
         return self.transform(b.seen(self.source), b.generator)
 
 
 @dataclass(frozen=True)
 class Bare(View):
-    """`source` as it is, which a discriminator sees without `pre_d`, with the source's labels."""
+    """`source` without `pre_d` as D's input, with the source's labels."""
 
     source: View
 
@@ -126,10 +126,10 @@ class Detach(View):
 
 @dataclass(frozen=True)
 class Beside(View):
-    """`image` with its input or partner, stacked along channels: (N, C_condition + C_image, H, W).
+    """`image` concatenated along channels with its input or partner: (N, C_condition + C_image, H, W).
 
-    The input of pix2pix's D (Isola et al., CVPR 2017, eq. 1). A `pre_d` treats the two alike when it knows how
-    many images there are (`DiffAugment.images`).
+    The input of pix2pix's D (Isola et al., CVPR 2017, eq. 1). A `pre_d` treats the two alike if it knows the number of
+    images (`DiffAugment.images`).
     """
 
     condition: View
@@ -141,7 +141,7 @@ class Beside(View):
 
 @dataclass(frozen=True)
 class Pool(View):
-    """`source` or, from a history of `size` images, an earlier one (Shrivastava et al., CVPR 2017, §2.3).
+    """`source`, or earlier images from a history of `size` (Shrivastava et al., CVPR 2017, §2.3).
 
     It follows the rule of `History`; its images are constants. For D only, and for images without labels.
     """
@@ -190,8 +190,8 @@ class Lerp(View):
 class Jitter(View):
     """x + a·scale·std·U, one a ~ U(0, 1) per sample and one U ~ U(0, 1) per pixel, with the source's labels.
 
-    With `noise` "both-ways" x + scale·std·(2U - 1), clipped to [-1, 1]. std is that of all pixels of the batch. The
-    points of DRAGAN (Kodali et al., 2017), see `penalties.dragan`.
+    With `noise` "both-ways", x + scale·std·(2U - 1), clipped to [-1, 1]. std is over all pixels of the batch. Used by
+    DRAGAN (Kodali et al., 2017), see `penalties.dragan`.
     """
 
     source: View
@@ -228,9 +228,9 @@ class Relabel(View):
 class Mask(View):
     """CutMix's mask for images like `like`: (N, 1, H, W) of 0 and 1, another for each sample and each `draw`.
 
-    λ ~ U(0, 1), which is Beta(1, 1). 0 in a box of side int(side·√(1 - λ)) around a uniform pixel, cut off at the edge,
-    and 1 outside it; inverted with probability ½ (Yun et al., CutMix, ICCV 2019, with the law of U-Net GAN's code:
-    Schönfeld et al., CVPR 2020).
+    λ ~ U(0, 1), which is Beta(1, 1). 0 in a box of side int(side·√(1 - λ)) around a uniform pixel, cropped at the edge,
+    and 1 outside; inverted with probability ½ (Yun et al., CutMix, ICCV 2019, with the distribution of U-Net GAN's
+    code: Schönfeld et al., CVPR 2020).
     """
 
     like: View
@@ -264,5 +264,5 @@ class CutMix(View):
         return torch.where(b[self.mask] > 0.5, b[self.a], b[self.b])
 
     def seen(self, b: Batch) -> Tensor:
-        """Mixed *after* `pre_d`, so that each pixel is the one of `a` or `b` that D sees."""
+        """Mixed *after* `pre_d`, so that each pixel is one that D also sees in `a` or `b`."""
         return torch.where(b[self.mask] > 0.5, b.seen(self.a), b.seen(self.b))

@@ -1,1 +1,1 @@
-"""Several processes that train one run together."""
+"""Distributed training: several processes for one run."""

@@ -1,6 +1,6 @@
-"""Messages between processes: plain values and tensors, read by torch's restricted reader, which runs no code.
+"""Messages between processes: plain values and tensors, read by torch's restricted reader, which executes no code.
 
-`torch.distributed` would unpickle objects, which runs any code that another process, or an impostor, sends.
+`torch.distributed` would unpickle objects, which executes arbitrary code from other processes or an impostor.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from steadygan.errors import UserError
 
 
 def encode(value: Any) -> Tensor:
-    """A message as uint8 (bytes,): None, numbers, text, tensors, and lists, tuples and dictionaries of them."""
+    """Encodes a message as uint8 (bytes,): None, numbers, text, tensors, and lists, tuples and dictionaries of them."""
     file = io.BytesIO()
     torch.save(value, file)
     return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
 
 
 def decode(data: Tensor) -> Any:
-    """The value in a message of `encode`. Raises `UserError` for anything else."""
+    """Decodes a message from `encode`. Raises `UserError` for anything else."""
     try:
         return torch.load(io.BytesIO(data.numpy().tobytes()), map_location="cpu", weights_only=True)
-    except Exception as error:  # of zip, of pickle, of torch
+    except Exception as error:  # from zip, pickle, torch
         raise UserError(
             f"another process sent something that is not a message of steadygan ({type(error).__name__})"
         ) from None
 
 
 def gather(value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
-    """The messages of all processes, by rank; all must call it."""
+    """Returns the messages of all processes, by rank; all must call it."""
     device = _device(group)
     mine = encode(value)
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size(group))]
@@ -47,7 +47,7 @@ def gather(value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
 
 
 def broadcast(value: Any, group: dist.ProcessGroup | None = None) -> Any:
-    """The message of process 0, in all processes; the value of the others is ignored."""
+    """Returns the message of process 0 in all processes; other processes' values are ignored."""
     device = _device(group)
     mine = encode(value) if dist.get_rank(group) == 0 else torch.zeros(0, dtype=torch.uint8)
     length = torch.tensor([len(mine)], device=device)

@@ -1,4 +1,4 @@
-"""Starting and joining processes."""
+"""Joining the processes of torchrun."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from steadygan.parallel.replicas import START_SECONDS, Replicas
 
 @contextmanager
 def joined() -> Iterator[Replicas]:
-    """The processes that torchrun started with this command; without it, this one alone.
+    """Context manager: joins the processes that torchrun started; without torchrun, this process alone.
 
-    An existing process group is used and kept. An error is reported by one process: in the others it is a
-    `SaidElsewhere`, which they raise when that one has ended, or after a few seconds.
+    An existing process group is used and kept. One process reports an error; the others raise `SaidElsewhere` after it
+    has exited, or after a few seconds.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Replicas()
@@ -36,8 +36,8 @@ def joined() -> Iterator[Replicas]:
     try:
         yield Replicas(dist.get_rank(), dist.get_world_size())
     except SaidElsewhere as error:
-        # torchrun ends all processes when one has ended. The one that reports should be first: nothing arrives from it,
-        # but waiting ends when it has ended.
+        # torchrun ends all processes when one exits. The reporting process should exit first: this wait receives
+        # nothing, but fails when that process has exited.
         with suppress(RuntimeError):
             if end := dist.irecv(torch.zeros(1), src=error.speaker):
                 end.wait(timedelta(seconds=5))

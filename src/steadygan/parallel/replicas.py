@@ -1,4 +1,4 @@
-"""Processes that train one run together."""
+"""The processes of one run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 START_SECONDS = 1800
-"""Seconds that the first process to be ready waits for the others to read their images."""
+"""Seconds that a process waits for others to load their images."""
 
 
 class Replicas:
-    """This process among those of its run: number `rank` of `size`, each on its own device.
+    """This process, `rank` of `size`, each on its own device.
 
-    Alone (size 1) every method runs locally and nothing is exchanged. With others, all must call the same
-    methods in the same order.
+    With size 1 every method runs locally without communication. Otherwise all processes must call the same methods in
+    the same order.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -40,18 +40,18 @@ class Replicas:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """Whether this process writes files and prints (rank 0)."""
         return self.rank == 0
 
     @property
     def share(self) -> Share:
-        """This process's share of every batch, once connected."""
+        """This process's part of every batch, once connected."""
         from steadygan.parallel.share import WHOLE
 
         return self._share or WHOLE
 
     def device_name(self, asked: str) -> str:
-        """The device that `train.device` means in this process: with others, the GPU of its number on its machine."""
+        """The device of this process for `train.device`: with several processes, the GPU of its local rank."""
         if self.size == 1 or asked == "cpu":
             return asked
         import torch
@@ -69,7 +69,7 @@ class Replicas:
         return f"cuda:{local}"
 
     def connect(self, device: torch.device, seconds: float) -> None:
-        """Opens the connections that batches are exchanged over; an exchange that takes longer than `seconds` fails."""
+        """Opens the connections for collective operations, with a timeout in seconds."""
         if self.size == 1:
             return
         import torch.distributed as dist
@@ -86,9 +86,9 @@ class Replicas:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A context that ends when all processes have reached its end.
+        """Context manager: a barrier at exit.
 
-        A `UserError` in one ends all; the failed process of the lowest rank reports it. Nothing may be exchanged
+        A `UserError` in one process is raised in all; the lowest failed rank reports it. No communication is allowed
         inside.
         """
         error: UserError | None = None
@@ -122,7 +122,7 @@ class Replicas:
                     )
 
     def copy_first(self, tensors: Iterable[Tensor]) -> None:
-        """Gives every process the tensors of the first: initial weights may differ in the last bit between machines."""
+        """Broadcasts the tensors of rank 0, as initial weights may differ in the last bit between machines."""
         if self.size == 1:
             return
         import torch.distributed as dist
@@ -136,7 +136,7 @@ class Replicas:
                 tensor.copy_(whole)
 
     def any(self, flag: object) -> bool:
-        """Whether the flag is raised in any process."""
+        """Whether the flag is true in any process."""
         if self.size == 1:
             return bool(flag)
         import torch
@@ -150,7 +150,7 @@ class Replicas:
         return bool(raised)
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Scalars by name, averaged over processes; waits for the device."""
+        """Averages scalars by name over processes; synchronises with the device."""
         if self.size == 1 or not values:
             return {name: float(value) for name, value in values.items()}
         import torch
@@ -164,10 +164,10 @@ class Replicas:
         return dict(zip(values, (stacked / self.size).tolist(), strict=True))
 
     def lead(self, work: Callable[[], T]) -> T:
-        """Does work in the first process and returns its result in all; the others wait, and make `fakes` when asked.
+        """Runs `work` in rank 0 and returns its result in all processes; the others wait and generate `fakes` on
+        request.
 
-        They wait however long it takes, as the first process sends a sign of life from time to time. An error in it
-        ends all.
+        There is no timeout, as rank 0 sends heartbeats. An error in it is raised in all.
 
         Args:
             work: returns a plain value or a tensor (`parallel.messages`).
@@ -189,13 +189,13 @@ class Replicas:
         return value
 
     def fakes(self, num: int, labels: Tensor | None, seed: int, part: slice) -> Tensor:
-        """Images of `helper`, made by all processes together; called by the first inside `lead`.
+        """Images of `helper`, generated by all processes together; called by rank 0 inside `lead`.
 
         Args:
-            num: number of images that the seed determines.
+            num: number of images determined by the seed.
             labels: (num,) classes; None: unconditional.
-            seed: of the images.
-            part: which of them to make.
+            seed: seed of the images.
+            part: indices of the images to generate.
 
         Returns:
             (P, C, H, W).
@@ -218,7 +218,7 @@ class Replicas:
         return torch.cat(everyones)[: len(wanted)]
 
     def _mine(self, num: int, labels: Tensor | None, seed: int, wanted: Tensor) -> Tensor:
-        """This process's equal share of the images; the last one may wrap around."""
+        """This process's equal part of the images; the last part may wrap around."""
         import torch
 
         assert self.helper is not None

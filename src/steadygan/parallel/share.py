@@ -1,9 +1,9 @@
-"""One process's share of every batch, when several train together; alone, its share is the whole.
+"""A process's part of every batch; without other processes, the whole.
 
-N processes are the same experiment as one. Each draws the random numbers of the *whole* batch from one common stream
-and keeps the rows of its own images (`rows`), and every statistic of a batch is taken over all processes (`var_mean`,
-`mean`, `gather`). These are differentiable as often as wanted: LOGAN, path length and gradient penalties differentiate
-through a generator's batch norms twice. What is summed over the batch is left to the step, which averages gradients.
+N processes run the same experiment as one. Each draws the random numbers of the *whole* batch from a common stream and
+keeps the rows of its own images (`rows`), and batch statistics are computed over all processes (`var_mean`, `mean`,
+`gather`). These are differentiable any number of times: LOGAN, path length and gradient penalties differentiate twice
+through a generator's batch norms. Losses summed over the batch need no exchange, as the step averages gradients.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch.autograd import Function
 from steadygan.errors import LostProcess
 
 BUCKET = 1 << 26
-"""Gradient elements of one exchange (256 MiB of float32)."""
+"""Gradient elements per all-reduce (256 MiB of float32)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Share:
-    """Part number `rank` of `size` equal parts of every batch; `group` holds the processes that have the others."""
+    """Part `rank` of `size` equal parts of every batch; `group` is the process group of all parts."""
 
     rank: int = 0
     size: int = 1
@@ -36,13 +36,13 @@ class Share:
     def rows(
         self, draw: Callable[..., Tensor], shape: Sequence[int], *, dim: int = 0, views: int = 1, **options: Any
     ) -> Tensor:
-        """Random numbers for this share: its rows of what is drawn for the whole batch.
+        """Draws random numbers for the whole batch and returns this part's rows.
 
         Args:
-            draw: such as `torch.rand`; called with a shape and `options`.
-            shape: of this share's numbers.
+            draw: e.g. `torch.rand`; called with a shape and `options`.
+            shape: shape of this part's numbers.
             dim: the dimension that counts the images.
-            views: number of equal consecutive batches in the batch; this is a share of each.
+            views: number of equal consecutive batches in the batch, each of which is split.
             options: of `draw`.
         """
         if self.size == 1:
@@ -56,11 +56,11 @@ class Share:
         return x[None] if self.size == 1 else _Gather.apply(x, self)
 
     def mean(self, x: Tensor) -> Tensor:
-        """The mean over processes, shaped like x."""
+        """The mean of x over processes."""
         return x if self.size == 1 else self.gather(x).mean(0)
 
     def var_mean(self, x: Tensor, dim: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Biased variance and mean over the dimensions `dim` of the x of all processes."""
+        """Biased variance and mean over the dimensions `dim` and all processes."""
         var, mean = torch.var_mean(x, tuple(dim), correction=0)
         if self.size == 1:
             return var, mean
@@ -69,7 +69,7 @@ class Share:
 
     @torch.no_grad()
     def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces every tensor by its mean over processes, the same bits on each, in a few flat exchanges."""
+        """Averages tensors over processes in place, bit-identically on each, with a few flat all-reduces."""
         if self.size == 1:
             return
         pending = []
@@ -87,13 +87,13 @@ WHOLE = Share()
 
 
 class Stream(torch.Generator):
-    """A random generator that all processes seed alike, from which `rows` draws the rows of one share."""
+    """A random generator with the same seed in all processes, from which `rows` draws one part's rows."""
 
     share: Share = WHOLE
 
 
 def stream(device: torch.device, share: Share) -> torch.Generator:
-    """A generator on `device` for draws of this share."""
+    """A generator on `device` for this part's draws."""
     if share.size == 1:
         return torch.Generator(device)
     generator = Stream(device)
@@ -102,7 +102,7 @@ def stream(device: torch.device, share: Share) -> torch.Generator:
 
 
 def share_of(generator: torch.Generator) -> Share:
-    """The share whose rows this generator draws; the whole batch if it is not a `Stream`."""
+    """The part whose rows this generator draws; the whole batch if it is not a `Stream`."""
     return generator.share if isinstance(generator, Stream) else WHOLE
 
 
@@ -111,12 +111,12 @@ def rows(
 ) -> Tensor:
     """Random numbers for a batch, e.g. `rows(torch.rand, (n, 1), generator)`.
 
-    Every draw for a batch goes through here, so that several processes have different rows of the same draw.
+    All random numbers of a batch are drawn here, so that processes get different rows of the same draw.
 
     Args:
-        draw: such as `torch.rand`; called with a shape, the generator, its device and `options`.
-        shape: of this process's numbers.
-        generator: the source of randomness, alike in all processes.
+        draw: e.g. `torch.rand`; called with a shape, the generator, its device and `options`.
+        shape: shape of this process's numbers.
+        generator: the source of randomness, the same in all processes.
         dim: the dimension that counts the images.
         options: of `draw`.
     """
@@ -125,13 +125,13 @@ def rows(
 
 
 class Sharing:
-    """A part of a network or term whose result depends on the whole batch; `share`: the part that it sees."""
+    """A layer or term whose result depends on the whole batch. share: this process's part."""
 
     share: Share = WHOLE
 
 
 def set_share(module: nn.Module, share: Share) -> None:
-    """Tells every layer and memory in `module` which share of each batch it sees."""
+    """Sets `share` of every `Sharing` in `module`."""
     for part in module.modules():
         if isinstance(part, Sharing):
             part.share = share
@@ -139,7 +139,7 @@ def set_share(module: nn.Module, share: Share) -> None:
 
 @contextmanager
 def unshared(module: nn.Module) -> Iterator[None]:
-    """A context in which `module` treats its input as a separate batch, independent of other processes."""
+    """Context manager: `module` treats its input as a local batch, independent of other processes."""
     shares = [(part, part.share) for part in module.modules() if isinstance(part, Sharing)]
     set_share(module, WHOLE)
     try:
@@ -151,17 +151,17 @@ def unshared(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Turns the failure of an exchange into a `LostProcess`."""
+    """Context manager: turns a failed exchange into a `LostProcess`."""
     try:
         yield
     except RuntimeError as error:
-        # Without the place in torch's source, and without its advice.
+        # Without torch's source location and advice.
         reason = re.sub(r"^\[\S+\] ", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostProcess(f"another process of this run ended or no longer answers ({reason})") from error
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in order, by kind, as many at a time as fill a bucket."""
+    """Groups tensors, in order and by type, into buckets."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         bucket: list[Tensor] = []
         filled = 0
@@ -175,8 +175,8 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
-# A gather copies rank r's tensor to all processes, so that its gradient is the sum of the gradients of all; and the
-# other way round. The two are each other's derivative, as often as wanted.
+# A gather copies rank r's tensor to all processes, so its gradient is the sum of all processes' gradients, and vice
+# versa. Each is the other's derivative, to any order.
 class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, share: Share) -> Tensor:

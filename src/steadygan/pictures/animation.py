@@ -1,4 +1,4 @@
-"""Moving pictures: GIF and WebP by Pillow, MP4 by imageio-ffmpeg where it is installed."""
+"""Animations: GIF and WebP by Pillow, MP4 by imageio-ffmpeg if installed."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ ANIMATED = (".gif", ".webp", ".mp4")
 def save_animation(
     frames: Sequence[Image.Image], path: str | Path, *, fps: float = 12, stamp: Stamp | None = None
 ) -> Path:
-    """Writes an animation in the format of the path's suffix, looped (GIF, WebP); whole or not at all.
+    """Writes an animation in the format of the path's suffix, looped (GIF, WebP); atomically.
 
     GIF has 256 colours a frame and 1/100 s of resolution; WebP is lossless; MP4 is H.264, padded with white to even
     sides.
 
     Args:
-        frames: of one size.
+        frames: images of equal size.
         path: a .gif, .webp or .mp4.
         fps: frames per second, above 0 and up to 50.
-        stamp: what made it, written into the file.
+        stamp: provenance, written into the file.
 
     Returns:
         The path.
 
     Raises:
-        UserError: another suffix or frame rate; MP4 without imageio-ffmpeg.
+        UserError: the suffix or frame rate is not supported, or imageio-ffmpeg is missing for MP4.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in ANIMATED:
         raise UserError(f"{path}: an animation must be {', '.join(ANIMATED)}")
     if not 0 < fps <= 50:
-        raise UserError(f"{fps} frames per second: choose a rate over 0 and up to 50")
+        raise UserError(f"{fps} frames per second: choose a rate above 0 and up to 50")
     if suffix == ".mp4":
         encoder = _encoder()
         write_whole(path, lambda temporary: _write_mp4(encoder, frames, temporary, fps, stamp))
@@ -62,7 +62,7 @@ def _encoder() -> Any:
     except ImportError:
         raise UserError(
             "MP4 needs imageio-ffmpeg: `pip install imageio-ffmpeg` (steadygan's extra 'video'), or "
-            "choose .gif or .webp, which need nothing more"
+            "choose .gif or .webp, which need no package"
         ) from None
     return imageio_ffmpeg
 

@@ -1,4 +1,4 @@
-"""Images to look at: a sheet of samples in one PNG."""
+"""Grids of images, as PNG."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NAME_SIZE, LONGEST_NAME = 11, 24
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """One uint8 (C, H, W) image, C = 1 or 3, as a Pillow image."""
+    """Converts a uint8 (C, H, W) image, C = 1 or 3, to a Pillow image."""
     array = image.cpu().numpy()
     return Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
 
 
 def grid(images: Tensor, columns: int, *, gap: int = GAP) -> Image.Image:
-    """Uint8 images (N, C, H, W) as one sheet, row by row, `gap` pixels of white between them."""
+    """Arranges uint8 images (N, C, H, W) row by row with `gap` white pixels between them."""
     pixels = images.cpu().numpy()
     n, c, h, w = pixels.shape
     rows = -(-n // columns)
@@ -37,9 +37,9 @@ def grid(images: Tensor, columns: int, *, gap: int = GAP) -> Image.Image:
 
 
 def columns_for(num: int, classes: int) -> int:
-    """How many columns a sheet of `num` images has: a class each where `classes` are taken in turn, else a square.
+    """The number of columns for `num` images: one per class if `classes` are used in turn, else a square grid.
 
-    Few classes are repeated, so that a class stays in its columns; with more than 16 nothing can be seen.
+    Few classes are repeated, so that a class stays in its columns; with more than 16 classes the grid is square.
     """
     if 2 <= classes <= WIDEST and num > 1:
         return min(num, classes * max(1, 8 // classes))
@@ -47,7 +47,7 @@ def columns_for(num: int, classes: int) -> int:
 
 
 def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: int = GAP) -> Image.Image:
-    """A sheet with the names of its columns above it; long ones stand upright.
+    """Adds names above the columns of a grid; long ones are rotated.
 
     Args:
         sheet: made by `grid`.

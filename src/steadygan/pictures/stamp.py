@@ -1,7 +1,7 @@
 """Stamps: how an image was generated, written into its file.
 
-PNG carries it as text (`steadygan`, JSON; `Description`, a sentence) and as EXIF; WebP and JPEG as EXIF; GIF and MP4
-as their comment. A folder of images also has `images.json`, for tools that strip unknown metadata.
+In PNG it is text (`steadygan`, JSON; `Description`, a sentence) and EXIF; in WebP and JPEG, EXIF; in GIF and MP4, the
+comment. A folder of images also has `images.json`, in case a tool strips metadata.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _COMMENT = b"\xa9cmt"
 
 @dataclass(frozen=True)
 class Stamp:
-    """The recipe of an image: a generator and a call of it.
+    """The provenance of an image: a generator and a call of one of its methods.
 
-    steadygan: the version that made it; checkpoint: SHA-256 of its weights.safetensors, empty where none was written of
-    that step; run, step: where they came from; weights: ema or raw; call, arguments: the method of `Generator` and its
-    JSON arguments, seed and truncation among them, or `sheet` for images that no latents alone make, `translate` for
-    one of them, or `film` for grids of many steps; index: which of the images that call makes, None for the sheet of
-    all; columns: of that sheet, and column_names: their classes, if each is of one; named: whether names stand above
-    the columns; enlarged: by which whole factor the sheet is; top: pixels above its first row; label, class_name: the
-    image's class, if it has one.
+    steadygan: the version that made it; checkpoint: SHA-256 of weights.safetensors, empty if the step has no
+    checkpoint; run, step: source of the weights; weights: ema or raw; call, arguments: the method of `Generator` and
+    its JSON arguments, including seed and truncation, or `sheet` for images that need data, `translate` for one of
+    them, `film` for grids of several steps; index: index of the image in the call's result, None for a grid of all;
+    columns, column_names: of that grid, names if each column has one class; named: whether names are drawn above the
+    columns; enlarged: integer factor of enlargement; top: pixels above the first row; label, class_name: the image's
+    class, if any.
     """
 
     steadygan: str
@@ -57,7 +57,7 @@ class Stamp:
     top: int = 0
 
     def of(self, index: int, label: int | None = None, class_name: str | None = None) -> Stamp:
-        """The stamp of one of the images."""
+        """The stamp of a single image."""
         return replace(
             self,
             index=index,
@@ -71,7 +71,7 @@ class Stamp:
         )
 
     def sentence(self) -> str:
-        """One sentence, for people who open the file's properties."""
+        """One sentence for the file's properties."""
         what = ", ".join(f"{key}={value}" for key, value in self.arguments.items() if value is not None)
         which = "" if self.index is None else f"[{self.index}]"
         named = "" if self.class_name is None else f", class {self.class_name}"
@@ -80,12 +80,12 @@ class Stamp:
 
 
 def as_text(stamp: Stamp) -> str:
-    """As JSON, of ASCII alone: EXIF readers take other bytes for Latin-1."""
+    """As ASCII JSON, because EXIF readers interpret other bytes as Latin-1."""
     return json.dumps(asdict(stamp))
 
 
 def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
-    """Options for Pillow's `Image.save` that write the stamp; kind: PNG, GIF, WEBP or JPEG."""
+    """Arguments of Pillow's `Image.save` that write the stamp. kind: PNG, GIF, WEBP or JPEG."""
     text = as_text(stamp)
     if kind == "GIF":
         return {"comment": text.encode()}
@@ -101,7 +101,7 @@ def saving(stamp: Stamp, kind: str) -> dict[str, Any]:
 
 
 def read_stamp(path: Path) -> Stamp:
-    """The stamp of an image file or an MP4, or the one its folder's `images.json` has for it.
+    """Reads the stamp of an image file or MP4, or its entry in the folder's `images.json`.
 
     Raises `UserError` if the file is not an image or has no stamp.
     """
@@ -126,7 +126,7 @@ def read_stamp(path: Path) -> Stamp:
 
 
 def _comment_of_mp4(path: Path) -> bytes | None:
-    """The comment in the metadata of an MP4: an item `©cmt` that holds one box `data` (size, name, type, language)."""
+    """The comment in an MP4's metadata: an item `©cmt` with one box `data` (size, name, type, language)."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
         start = held.rfind(_COMMENT) + len(_COMMENT)
         size, name = int.from_bytes(held[start : start + 4], "big"), held[start + 4 : start + 8]
@@ -134,7 +134,7 @@ def _comment_of_mp4(path: Path) -> bytes | None:
 
 
 def parse(text: str) -> Stamp | None:
-    """The stamp in a JSON text; None for any other text."""
+    """The stamp in a JSON text; None if there is none."""
     try:
         found = json.loads(text)
         fields = {key: found[key] for key in Stamp.__dataclass_fields__ if key in found}
@@ -150,10 +150,10 @@ def parse(text: str) -> Stamp | None:
 
 
 def restamp(path: Path, stamp: Stamp) -> None:
-    """Writes another stamp into a PNG, whose pixels stay as they are.
+    """Replaces the stamp of a PNG without changing its pixels.
 
     Raises:
-        UserError: it cannot be read or written.
+        UserError: the file cannot be read or written.
     """
     try:
         with Image.open(path) as image:
@@ -165,7 +165,7 @@ def restamp(path: Path, stamp: Stamp) -> None:
 
 
 def sidecar(stamps: Mapping[str, Stamp]) -> str:
-    """The text of `images.json`: a stamp for each file name."""
+    """The content of `images.json`: stamps by file name."""
     return json.dumps({name: asdict(stamp) for name, stamp in stamps.items()}, indent=1, ensure_ascii=False) + "\n"
 
 

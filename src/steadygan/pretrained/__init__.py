@@ -1,4 +1,4 @@
-"""Pretrained networks: weight files by name and SHA-256, and the features that scores read from them."""
+"""Pretrained networks, used as feature extractors of scores and as feature inputs of D."""
 
 from __future__ import annotations
 

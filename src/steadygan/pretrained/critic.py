@@ -1,8 +1,8 @@
-"""A discriminator that also scores a pretrained network's features of the image.
+"""A discriminator that also scores features of a pretrained network.
 
-Kumari et al., Ensembling Off-the-shelf Models for GAN Training, CVPR 2022: next to the discriminator that learns from
-pixels stand small ones that learn from the features of frozen networks. Their heads read several scales, as in Sauer et
-al., Projected GANs Converge Faster, NeurIPS 2021, here without its random projections.
+Kumari et al., Ensembling Off-the-shelf Models for GAN Training, CVPR 2022: small discriminators on features of frozen
+networks complement the one on pixels. They use several scales, as in Sauer et al., Projected GANs Converge Faster,
+NeurIPS 2021, but without random projections.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from steadygan.pretrained.tiny import TinyMaps
 WIDTH = 64
 """Channels of a head."""
 SIDE = 4
-"""Of a head's map of logits, at most."""
+"""Maximum side of a head's map of logits."""
 
 
 class Maps(Protocol):
-    """A pretrained network x (N, 3, S, S) in [-1, 1] → maps (N, C, s, s), from fine to coarse.
+    """A pretrained network x (N, 3, S, S) in [-1, 1] → feature maps (N, C, s, s), from fine to coarse.
 
-    It is built from the side S of the images and says the `channels` and `sides` of its maps.
+    It is constructed from the images' side S and declares `channels` and `sides` of its maps.
     """
 
     channels: tuple[int, ...]
@@ -46,7 +46,7 @@ FEATURES: Mapping[str, type[nn.Module]] = MappingProxyType({"tiny": TinyMaps})
 
 
 class Head(nn.Module):
-    """(N, C, s, s) → logits (N, h, h): convolutions of stride 2, then a projection of each place's features."""
+    """(N, C, s, s) → logits (N, h, h): convolutions of stride 2, then a projection of the features at each position."""
 
     def __init__(self, channels: int, side: int, classes: int) -> None:
         super().__init__()
@@ -66,16 +66,15 @@ class Head(nn.Module):
 
 
 class FeatureCritic(Shaped):
-    """Image → Score of D and of heads on frozen features: logits (N, 1, 2, k), a row of each, of equal weight.
+    """Image → Score of D and of heads on frozen features: logits (N, 1, 2, k), one row each, with equal weights.
 
-    The first row repeats D's own logit, the second has those of the heads. `features` and `pixels` are the
-    discriminator's own.
+    The first row repeats D's logit, the second has the heads' logits. `features` and `pixels` are the discriminator's.
     """
 
     def __init__(self, shape: Shape, plain: nn.Module, features: str) -> None:
-        """plain: the discriminator that learns from pixels, with one logit per image.
+        """plain: the discriminator on pixels, with one logit per image.
 
-        features: a name from `FEATURES`, or your own class like them (`Maps`) as `module:NAME`.
+        features: a name from `FEATURES`, or a custom class with the interface `Maps` as `module:NAME`.
         """
         super().__init__(shape)
         kind = find(features, FEATURES, where="model.features", noun="pretrained network")
@@ -92,7 +91,7 @@ class FeatureCritic(Shaped):
         """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
         score = self.plain(x, y)
         if score.logit.ndim != 1:
-            raise UserError("model.features needs a discriminator with one logit an image; set it to null")
+            raise UserError("model.features needs a discriminator with one logit per image; set it to null")
         maps = self.pretrained(x.expand(-1, 3, -1, -1))
         heads = torch.cat([head(h, y).flatten(1) for head, h in zip(self.heads, maps, strict=True)], 1)
         return score._replace(logit=torch.stack([score.logit[:, None].expand_as(heads), heads], 1)[:, None])

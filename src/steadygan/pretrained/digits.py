@@ -1,4 +1,4 @@
-"""The digits classifier that comes with the package: an extractor that needs no file."""
+"""The digits classifier, an extractor whose weights are in the package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DigitsNet(nn.Module):
             *block(1, 16, kernel=3, stride=2, padding=1),
             *block(16, 24, kernel=3, stride=2, padding=1),
             *block(24, 32, kernel=3, stride=2, padding=1),
-            # A full 4×4 kernel and not average pooling: the features must notice a stroke in the wrong place.
+            # A full 4×4 kernel instead of average pooling: features must depend on the position of strokes.
             *block(32, 64, kernel=4, stride=1, padding=0),
             nn.Flatten(),
         )
@@ -39,10 +39,10 @@ class DigitsNet(nn.Module):
 
 
 class Digits(Extractor):
-    """`DigitsNet` with the weights that come with the package."""
+    """`DigitsNet` with the weights in the package."""
 
     name = "digits"
-    input = "greyscale uint8 images (N, 1, 32, 32) of digits, light on dark; colour channels one by one"
+    input = "greyscale uint8 images (N, 1, 32, 32) of digits, light on dark; colour channels separately"
     channels = 1
     size = 32
     classes = 10

@@ -14,7 +14,7 @@ from steadygan.pretrained.extractor import Extractor, Features, read_state
 PATCH = 14
 HEAD_WIDTH = 64
 IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
-"""Mean and standard deviation of its channels, of 1."""
+"""Mean and standard deviation of ImageNet's channels, for values in [0, 1]."""
 
 
 class LayerScale(nn.Module):
@@ -45,7 +45,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between, four times as wide there."""
+    """Two linear layers with a GELU in between, four times as wide inside."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class DinoV2(nn.Module):
 
     Input (N, 3, H, W) float, sides multiples of 14, normalised by ImageNet's mean and deviation; the features
     are the normalised class token. `grid` is the side in patches for which the position embedding was trained
-    (37: 518 pixels); others take it interpolated.
+    (37: 518 pixels); for other sides it is interpolated.
     """
 
     def __init__(self, width: int, depth: int, grid: int) -> None:
@@ -96,7 +96,7 @@ class DinoV2(nn.Module):
         self.grid = grid
         self.patch_embed = PatchEmbed(width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, width))  # for training only, but in the official file
+        self.mask_token = nn.Parameter(torch.zeros(1, width))  # used in training only, but part of the official file
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, width))
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
@@ -107,7 +107,7 @@ class DinoV2(nn.Module):
             return self.pos_embed
         first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         image = rest.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)
-        # The tenth of a patch is the authors': it moves every sample a little, so it is part of the network.
+        # The offset of a tenth of a patch is the authors'; it shifts every sample slightly, so it must be kept.
         scale = ((height + 0.1) / self.grid, (width + 0.1) / self.grid)
         image = F.interpolate(image, scale_factor=scale, mode="bicubic")
         return torch.cat([first, image.flatten(2).mT], dim=1)
@@ -129,7 +129,7 @@ class Dino(Extractor):
     input = "RGB uint8 images (N, 3, H, W)"
     resize = "bicubic 224, antialiased"
     variable = "STEADYGAN_DINOV2_WEIGHTS"
-    where = "take dinov2_vits14_pretrain.pth, dinov2_vitb14_pretrain.pth or dinov2_vitl14_pretrain.pth of the authors"
+    where = "download the authors' dinov2_vits14_pretrain.pth, dinov2_vitb14_pretrain.pth or dinov2_vitl14_pretrain.pth"
 
     def build(self, path: Path | None) -> nn.Module:
         assert path is not None

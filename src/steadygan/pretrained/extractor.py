@@ -1,7 +1,7 @@
-"""The interface of feature extractors: fixed networks whose features scores compare.
+"""The interface of feature extractors: frozen networks whose features are compared by scores.
 
-The package's own are modules next to this one, by name in `registry.py`; any other is a subclass of
-`Extractor` in your own module.
+The package's extractors are modules next to this one, listed in `registry.py`; a custom one is a subclass of
+`Extractor`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Features(NamedTuple):
 class Extractor(ABC):
     """A frozen network from uint8 images to features and logits, in eval mode and float32 on its device.
 
-    A subclass says what it reads: `channels`, `size` (None: any, brought to the network's size by `prepare` in
-    the way that `resize` names) and, in words, `input`; how many `classes` its logits are for (0: none), and
-    whether these are `imagenet`'s; which network it is (`build`), and how uint8 becomes what that was trained
-    on (`prepare`). Its weights are a file: `weights` in the package, or the one given, or the one that the
-    environment `variable` names; `where` says where to get it. A network without a file has neither. `cpu_batch`
-    images at a time keep a large network's activations in a CPU's cache.
+    A subclass declares its input: `channels`, `size` (None: any, resized by `prepare` as described in `resize`) and a
+    description `input`; the number of `classes` of its logits (0: none), and whether they are `imagenet`'s. It
+    implements the network (`build`) and the conversion of uint8 images to its input (`prepare`). Weights come from a
+    file: `weights` in the package, or a given path, or that in the environment `variable`; `where` tells users how to
+    get it. A network without a file has neither. Batches of `cpu_batch` images keep a large network's activations in a
+    CPU's cache.
 
-    Attributes: name, for messages and names of scores; sha256, of the weights file, else of the weights.
+    Attributes: name, for messages and names of scores; sha256 of the weights file, or without a file of the weights.
     """
 
     name: str
@@ -63,15 +63,15 @@ class Extractor(ABC):
 
     @abstractmethod
     def build(self, path: Path | None) -> nn.Module:
-        """The network with its weights, from the file that `find` found; its forward returns `Features`."""
+        """Builds the network with weights from the file of `find`; its forward returns `Features`."""
 
     @abstractmethod
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 NCHW on the device → the network's float input."""
+        """Converts uint8 NCHW on the device to the network's float input."""
 
     @classmethod
     def find(cls, given: Path | None) -> Path | None:
-        """The weights file. Raises UserError where it is needed and absent."""
+        """The weights file. Raises UserError if it is required but missing."""
         named = os.environ.get(cls.variable) if cls.variable is not None else None
         path = given or (Path(named).expanduser() if named else cls.weights)
         if path is not None and not path.is_file():
@@ -81,7 +81,7 @@ class Extractor(ABC):
 
     @classmethod
     def absent(cls) -> Path | None:
-        """The result of `find` when no file was named."""
+        """The result of `find` if no file is given."""
         if cls.variable is None:
             return None
         raise UserError(
@@ -90,15 +90,15 @@ class Extractor(ABC):
         )
 
     def score_name(self, kind: str) -> str:
-        """The name of a score by these features: `kind` FD, KD or IS, and the extractor's name."""
+        """The name of a score with these features: `kind` FD, KD or IS, and the extractor's name."""
         return f"{kind}-{self.name}"
 
     @torch.no_grad()
     def __call__(self, images: Tensor, batch_size: int | None = None) -> Features:
-        """Features and logits of uint8 images (N, channels, H, W), on the CPU; by batches that suit the device.
+        """Features and logits, on the CPU, of uint8 images (N, channels, H, W), in batches sized for the device.
 
-        Raises UserError for images of another type, shape or size: what is fed to an extractor is part of the
-        score, so nothing is converted here.
+        Raises UserError for images of another type, shape or size. Images are not converted, as the input is part of
+        the score's protocol.
         """
         sides = images.shape[2:] if self.size is None else (self.size, self.size)
         fits = images.ndim == 4 and len(images) and images.shape[1:] == (self.channels, *sides)
@@ -118,7 +118,7 @@ class Extractor(ABC):
 
 @contextmanager
 def full_precision(device: str) -> Iterator[None]:
-    """No autocast and no TF32: the same images score the same in every training mode."""
+    """Context manager: disables autocast and TF32, so that scores do not depend on training modes."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     if device == "cuda":
         torch.set_float32_matmul_precision("highest")
@@ -133,9 +133,9 @@ def full_precision(device: str) -> Iterator[None]:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from a .safetensors, .npz or torch file, none of which can run code here.
+    """Reads tensors by name from a .safetensors, .npz or torch file, without executing code.
 
-    Raises UserError that names the file when it is damaged or holds anything but tensors.
+    Raises UserError, naming the file, if it is damaged or holds anything but tensors.
     """
     try:
         if path.suffix == ".safetensors":
@@ -144,7 +144,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # Readers raise nearly anything on other bytes, torch even KeyError.
+    except Exception:  # Readers can raise any exception on damaged bytes, torch even KeyError.
         raise UserError(f"{path} is not a valid file of weights: download it again") from None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} holds more than named weights: save the network's state_dict() alone")
@@ -152,7 +152,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_state(network: nn.Module, path: Path) -> nn.Module:
-    """The network with the weights of the file. Raises UserError when they are those of another network."""
+    """Loads the file's weights into the network. Raises UserError if they belong to another network."""
     try:
         network.load_state_dict(read_state(path))
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The TF-2015 Inception, whose scores alone are called FID, KID and IS."""
+"""The TF-2015 Inception, the only extractor whose scores are called FID, KID and IS."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from steadygan.files import sha256
 from steadygan.pretrained.extractor import Extractor, Features, read_state
 
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of torch-fidelity's and pytorch-fid's conversion of the weights of 2015-12-05; its start is in the file's name."""
+"""SHA-256 of torch-fidelity's and pytorch-fid's conversion of the weights of 2015-12-05; the file name contains its
+prefix."""
 
 
 class InceptionNet(nn.Module):
     """torch-fidelity's `inception-v3-compat`: 2,048 features (pool3) and 1,008 logits without the last bias.
 
-    Input (N, 3, 299, 299) float, about [-1, 1]. The logits are without the bias because the Inception score
-    has always been taken so (Salimans et al. 2016, in code).
+    Input (N, 3, 299, 299) float, about [-1, 1]. The logits omit the bias, as in the Inception score's original code
+    (Salimans et al. 2016).
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +46,7 @@ class InceptionNet(nn.Module):
                 f"{path} holds the weights of another network than the TF-2015 Inception; "
                 "docs/scores.md says where the right file is"
             ) from None
-        # The children stand in the order in which the network applies them.
+        # The children are in the order of application.
         *trunk, self.fc = whole.children()
         self.trunk = nn.Sequential(*trunk)
 
@@ -55,9 +56,9 @@ class InceptionNet(nn.Module):
 
 
 class Inception(Extractor):
-    """`InceptionNet` as TensorFlow fed it: FID, KID and IS as most papers report them.
+    """`InceptionNet` with TensorFlow's preprocessing: FID, KID and IS as reported by most papers.
 
-    With weights of another SHA-256 it is called `inception-` and the first 8 digits of it, and so are its scores.
+    With weights of another SHA-256, its name, also in scores, is `inception-` and 8 digits of that hash.
     """
 
     name = "inception"
@@ -75,7 +76,7 @@ class Inception(Extractor):
 
     @classmethod
     def absent(cls) -> Path:
-        """torch-fidelity's own download, done once, and checked before it is read."""
+        """Downloads the weights with torch-fidelity, once, and verifies them."""
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
         except ImportError as error:
@@ -89,7 +90,7 @@ class Inception(Extractor):
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=SHA256, progress=sys.stderr.isatty())
             except (OSError, RuntimeError) as error:
                 raise UserError(
-                    f"the Inception weights are missing and cannot be downloaded ({error}). Get {url}, and name the "
+                    f"the Inception weights are missing and cannot be downloaded ({error}). Get {url}, and give the "
                     f"file by {cls.option} or {cls.variable}. Extractors that work without: 'digits'; 'squeezenet' and "
                     "'dinov2' with their own files; their distances are called FD, not FID"
                 ) from None
@@ -115,11 +116,12 @@ class Inception(Extractor):
 
 
 class InceptionPyTorch(Inception):
-    """The same network and weights as pytorch-fid and StudioGAN feed it: half-pixel bilinear, in [-1, 1]."""
+    """The same network and weights with the preprocessing of pytorch-fid and StudioGAN: half-pixel bilinear, in [-1,
+    1]."""
 
     name = "inception-pytorch"
     resize = "x / 255; bilinear 299, align_corners off, no antialias; 2 x - 1"
 
     def prepare(self, images: Tensor) -> Tensor:
-        # In pytorch-fid's order: another one rounds differently, which is 1e-3 of the smallest features.
+        # In pytorch-fid's order: another order changes the smallest features by 1e-3 through rounding.
         return 2 * F.interpolate(images.float() / 255, (299, 299), mode="bilinear", align_corners=False) - 1

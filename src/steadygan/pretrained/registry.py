@@ -1,4 +1,4 @@
-"""The feature extractors by name."""
+"""The registry of feature extractors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXTRACTORS: dict[str, type[Extractor]] = {
 
 
 def available() -> str:
-    """The extractors and what each reads, in words, for messages."""
+    """A list of the extractors and their inputs, for messages."""
     known = "; ".join(
         f"{name!r} reads {kind.input}" + (f" (weights file: {kind.variable})" if kind.variable else "")
         for name, kind in EXTRACTORS.items()
@@ -34,7 +34,7 @@ def available() -> str:
 
 
 def extractor_type(name: str) -> type[Extractor]:
-    """The class called `name`, or that `module:Class` names. Raises UserError for an unknown one."""
+    """The class of extractor `name`, or a custom `module:Class`. Raises UserError if there is none."""
     if name in EXTRACTORS:
         return EXTRACTORS[name]
     if ":" not in name:
@@ -55,14 +55,14 @@ def extractor_type(name: str) -> type[Extractor]:
 def get_extractor(
     name: str, device: str | torch.device = "cpu", weights: Mapping[str, Path] | None = None
 ) -> Extractor:
-    """The extractor called `name`, ready on `device`.
+    """Builds the extractor `name` on `device`.
 
-    weights: files by extractor name, before those that the environment names. Raises UserError for an unknown
-    name or absent weights.
+    weights: files by extractor name; they take precedence over environment variables. Raises UserError for an unknown
+    name or missing weights.
     """
     kind = extractor_type(name)
     extractor = kind(device, (weights or {}).get(kind.name))
     if ":" in name and (source := getattr(sys.modules[kind.__module__], "__file__", None)):
-        # Another `prepare` is another extractor, so cached statistics are stale.
+        # Another `prepare` makes another extractor, for which cached statistics are stale.
         extractor.sha256 = hashlib.sha256((extractor.sha256 + sha256(Path(source))).encode()).hexdigest()
     return extractor

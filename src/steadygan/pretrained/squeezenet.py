@@ -12,7 +12,7 @@ from steadygan.pretrained.extractor import Extractor, Features, load_state
 
 
 class Fire(nn.Module):
-    """(N, C, H, W) → (N, 2·wide, H, W): a 1×1 squeeze, then a 1×1 and a 3×3 expansion side by side."""
+    """(N, C, H, W) → (N, 2·wide, H, W): a 1×1 squeeze, then concatenated 1×1 and 3×3 expansions."""
 
     def __init__(self, inputs: int, narrow: int, wide: int) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Fire(nn.Module):
 class SqueezeNet(nn.Module):
     """SqueezeNet v1.0 (Iandola et al. 2016, table 1): 512 features, 1,000 logits, 1.2 million parameters.
 
-    Input (N, 3, 227, 227) float: BGR, 0 to 255, minus the mean of each channel. The features are the average
-    over the image of fire9's output; the logits that of the last convolution's, after its ReLU.
+    Input (N, 3, 227, 227) float: BGR, 0 to 255, minus the mean of each channel. The features are the spatial average of
+    fire9's output; the logits that of the last convolution's, after its ReLU.
     """
 
     def __init__(self) -> None:
@@ -62,13 +62,13 @@ class Squeeze(Extractor):
     imagenet = True
     variable = "STEADYGAN_SQUEEZENET_WEIGHTS"
     where = (
-        "take SqueezeNet v1.0 trained on ImageNet with Caffe's preprocessing, as an .npz or .safetensors of conv1, "
+        "use SqueezeNet v1.0 trained on ImageNet with Caffe's preprocessing, as an .npz or .safetensors of conv1, "
         "fire2 to fire9 (conv1x1_1, conv1x1_2, conv3x3_2) and conv_final, each .weight and .bias"
     )
 
     def build(self, path: Path | None) -> nn.Module:
         assert path is not None
-        # Channels last: on a CPU nearly all of an evaluation is these convolutions.
+        # Channels last: these convolutions dominate the time of an evaluation on a CPU.
         return load_state(SqueezeNet(), path).to(memory_format=torch.channels_last)
 
     def prepare(self, images: Tensor) -> Tensor:

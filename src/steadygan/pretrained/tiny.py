@@ -1,4 +1,4 @@
-"""A small residual network for colour images of 32 to 64 pixels, with weights that come with the package."""
+"""A small residual network for colour images of 32 to 64 pixels, with weights in the package."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from steadygan.pretrained.extractor import Extractor, Features, load_state
 WEIGHTS = Path(__file__).with_name("tiny.safetensors")
 FEATURES = 128
 SMALLEST, LARGEST = 32, 64
-"""Sides of the images that it was trained on, in pixels."""
+"""Sides of its training images, in pixels."""
 
 
 class Block(nn.Module):
-    """(N, C, H, W) → (N, `outputs`, H/2, W/2): two 3×3 convolutions, and the averaged input through a 1×1 one.
-
-    The shortcut averages before it picks every other pixel (He et al. 2019, "Bag of tricks", ResNet-D).
+    """(N, C, H, W) → (N, `outputs`, H/2, W/2): two 3×3 convolutions, and a 1×1 shortcut of the averaged input. The
+    shortcut averages before subsampling (He et al. 2019, "Bag of tricks", ResNet-D).
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -34,7 +33,7 @@ class Block(nn.Module):
         self.norm3 = nn.BatchNorm2d(outputs)
 
     def fused(self) -> Block:
-        """The same with its batch norms, in evaluation mode, as part of its convolutions."""
+        """The same block with batch norms (in evaluation mode) folded into convolutions."""
         for conv, norm in (("conv1", "norm1"), ("conv2", "norm2"), ("shortcut", "norm3")):
             setattr(self, conv, fuse_conv_bn_eval(getattr(self, conv), getattr(self, norm)))
             setattr(self, norm, nn.Identity())
@@ -48,9 +47,9 @@ class Block(nn.Module):
 class TinyNet(nn.Module):
     """Residual network of 0.29 million parameters: 32 channels, then 64 and 128 at a half and a quarter of the side.
 
-    Input (N, 3, H, W) float in [-1, 1]. The features are the average over the image of the last block's output.
-    Trained by benchmarks/tiny_extractor.py under one more block, to name the classes of CIFAR-10 and of Imagenette.
-    That block is left out: it encodes the class of an image more than its appearance.
+    Input (N, 3, H, W) float in [-1, 1]. The features are the spatial average of the last block's output. Trained by
+    benchmarks/tiny_extractor.py, with one more block, to classify CIFAR-10 and Imagenette. That block is dropped, as it
+    encodes the class rather than the appearance.
     """
 
     def __init__(self) -> None:
@@ -72,7 +71,8 @@ class TinyNet(nn.Module):
 class TinyMaps(nn.Module):
     """Intermediate feature maps of `TinyNet` for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
 
-    The image is first averaged down until its side is below 64. channels, sides: of the maps, from fine to coarse.
+    The image is first downsampled by averaging until its side is below 64. channels, sides: of the maps, from fine to
+    coarse.
     """
 
     channels = (64, FEATURES)
@@ -88,7 +88,7 @@ class TinyMaps(nn.Module):
             self.factor *= 2
         side = size // self.factor
         self.sides = ((side + 1) // 2, (side + 3) // 4)
-        net = TinyNet().to_empty(device="cpu")  # also on the meta device
+        net = TinyNet().to_empty(device="cpu")  # on the meta device as well
         load_state(net, WEIGHTS).eval()
         self.stem = fuse_conv_bn_eval(net.stem, net.norm)
         self.blocks = nn.ModuleList(block.fused() for block in net.blocks if isinstance(block, Block))
@@ -104,10 +104,10 @@ class TinyMaps(nn.Module):
 
 
 class Tiny(Extractor):
-    """`TinyNet` with the weights that come with the package."""
+    """`TinyNet` with the weights in the package."""
 
     name = "tiny"
-    input = "RGB uint8 images (N, 3, S, S), of which it looks at 32 to 64 pixels a side"
+    input = "RGB uint8 images (N, 3, S, S), resized to 32 to 64 pixels"
     resize = f"bicubic {LARGEST} where larger, {SMALLEST} where smaller, antialiased, rounded to uint8"
     cpu_batch = 32
     weights = WEIGHTS

@@ -13,22 +13,22 @@ TINY_SIDE = 32
 
 
 def advice(look: Look) -> list[str]:
-    """Possible improvements of the images, one per line; empty if there are none."""
+    """Possible improvements of the images; empty if there are none."""
     said = []
     if look.count < VERY_FEW:
         said.append(f"{look.count:,} images are few: expect copies of them; a few thousand are better")
     elif look.count < FEW:
-        said.append(f"{look.count:,} images will do, with augmentation; more are better")
+        said.append(f"{look.count:,} images are enough with augmentation; more are better")
     if look.layout == "nested folders":
-        said.append("they lie in folders of several depths, so no classes are known, and all of them are one set")
+        said.append("folders have different depths, so they are not used as classes")
     if look.moving:
-        said.append(f"{look.moving:,} hold several images (pages, frames): the first of each is used")
+        said.append(f"{look.moving:,} files hold several images (pages, frames): the first of each is used")
     if look.unreadable:
         said.append(f"unreadable images are left out ({len(look.unreadable):,}); more than 1% of them end a training")
     if look.duplicates > look.looked_at / 100:
         said.append(f"{look.duplicates:,} of {look.looked_at:,} repeat an earlier image: keep one of each")
     if 0 < look.side < TINY_SIDE:
-        said.append(f"half of them are smaller than {TINY_SIDE} px: they are enlarged")
+        said.append(f"half of the images are smaller than {TINY_SIDE} px and are enlarged")
     if look.alpha:
         said.append(f"{look.alpha:.0%} are transparent in part: they are laid on white")
     if look.classes:
@@ -42,9 +42,9 @@ def advice(look: Look) -> list[str]:
 
 
 def command(look: Look, *, bits: int | None = None) -> str | None:
-    """The command to train on them; None where none can be read.
+    """The training command; None if no image can be read.
 
-    bits: `data.bits`, where it was given.
+    bits: `data.bits`, if given.
     """
     if not look.side:
         return None
@@ -55,7 +55,7 @@ def command(look: Look, *, bits: int | None = None) -> str | None:
 
 
 def summary_lines(look: Look) -> list[tuple[str, str]]:
-    """(what, how it is): the images in a few words."""
+    """(subject, description) pairs that summarise the images."""
     lines = [("images", f"{look.count:,} ({look.layout})")]
     if look.ignored:
         lines.append(("other files", f"{look.ignored:,}, ignored"))

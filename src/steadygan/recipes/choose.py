@@ -1,4 +1,4 @@
-"""The choice of settings: a pure function of the images and the measurements."""
+"""Chooses settings: a pure function of the images and the measurements."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from steadygan.recipes.rules import Network, Rules, rules
 
 PRESET = "own-images"
 MOST_STEPS = 100_000_000
-"""More steps than any run takes: `train.hours` ends it."""
+"""More steps than any run can take: `train.hours` ends it."""
 LOG_SECONDS, GRID_SHARE, CHECKPOINT_SHARE, FIRST_GRID = 10, 1 / 40, 1 / 20, 10
 
 Seconds = Callable[[Config], float]
-"""How long a training step of a configuration takes on this machine."""
+"""Seconds per training step of a configuration on this machine."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One setting: a key of the configuration, its value as an override has it, and why. key "": a fact."""
+    """One setting: key, value as in an override, and reason. key "": a fact."""
 
     key: str
     value: str
@@ -36,9 +36,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Chosen:
-    """All settings of a run: choices in the order in which they are printed.
+    """All settings of a run, in the order of printing.
 
-    seconds: of a step, measured; images: how many images D is shown; words: what to expect.
+    seconds: measured seconds per step; images: number of images shown to D; words: the expected outcome.
     """
 
     choices: tuple[Choice, ...]
@@ -50,7 +50,7 @@ class Chosen:
 
     @property
     def overrides(self) -> list[str]:
-        """The choices as overrides of the preset own-images."""
+        """The choices as overrides of the preset own-images, without facts."""
         return [f"{choice.key}={choice.value}" for choice in self.choices if choice.key]
 
 
@@ -64,19 +64,19 @@ def choose(
     size: int | None = None,
     table: Rules | None = None,
 ) -> Chosen:
-    """The settings for these images, on this machine, in this time.
+    """Chooses the settings for these images, this machine and this time.
 
     Args:
-        look: what the images are.
+        look: properties of the images.
         seconds: measures a step of a configuration.
         device: "cpu" or "cuda".
-        threads: of torch, as they were measured.
-        hours: to train; None: as many as the table says.
-        size: of the training images; None to choose.
-        table: of rules; None for the one in the package.
+        threads: torch threads, as measured.
+        hours: training time; None: the table's default.
+        size: side of the training images in pixels; None: choose.
+        table: the rules; None: the package's.
 
     Raises:
-        UserError: too few images, or no network of that size.
+        UserError: there are too few images, or no network of that size.
     """
     table = table or rules()
     if look.count - len(look.unreadable) < 8:
@@ -90,7 +90,7 @@ def choose(
     most = max(2, look.count - round(0.1 * look.count))
     base.append(_said("train.batch_size", min(batch.value, most), batch.because, "batch"))
     if threads is not None:
-        base.append(_said("train.threads", threads, "measured: the quickest here", "threads"))
+        base.append(_said("train.threads", threads, "measured: the fastest here", "threads"))
     network, step, why = _network(look, seconds, base, budget, size, table)
     images, steps = int(budget / step * min(batch.value, most)), max(1, int(budget / step))
     choices = [
@@ -110,14 +110,14 @@ def choose(
 
 
 def own_name(path: str) -> str:
-    """A name for a run on these images: the folder's, in letters that are safe in any file name."""
+    """A run name from the folder's name, in characters that are safe in file names."""
     last = re.split("[:/]", path)[-1] if is_name(path) else Path(path).expanduser().resolve().name
     plain = re.sub(r"\.(zip|tar|tgz|parquet|tar\.gz)$", "", last, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "images"
 
 
 def described(overrides: list[str]) -> Config:
-    """The configuration of a choice."""
+    """The configuration of these overrides."""
     return configuration.load(PRESET, overrides)
 
 
@@ -135,7 +135,7 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
     because = table.flip.because if flip else table.flip.otherwise
     found.append(_said("data.flip", flip, f"{because} ({accuracy})", "mirroring"))
     if look.count < 200:
-        found.append(_said("data.heldout", 0, "too few images to keep any away from training", "held out"))
+        found.append(_said("data.heldout", 0, "too few images to hold any out", "held out"))
     if look.classes:
         learn = 2 <= len(look.classes) <= table.classes.most
         learn = learn and min(look.classes.values()) >= table.classes.fewest_images
@@ -158,10 +158,10 @@ def _of_the_augmentation(look: Look, images: int, table: Rules) -> Choice:
 
 
 def _of_the_time(hours: float | None, plenty: float, because: str) -> list[Choice]:
-    because = "as you said; learning rates follow the clock" if hours is not None else because
+    because = "as you asked; learning rates follow the clock" if hours is not None else because
     return [
         _said("train.hours", float(plenty if hours is None else hours), because, "time"),
-        _said("train.steps", MOST_STEPS, "the time ends the run, whatever the speed turns out to be", "steps"),
+        _said("train.steps", MOST_STEPS, "the time ends the run, whatever the speed", "steps"),
     ]
 
 
@@ -173,7 +173,7 @@ def _of_the_network(network: Network, why: str) -> list[Choice]:
         _said("model.width", network.width, f"of {network.size} px: {network.source}", "width"),
     ]
     if network.gain != 1:
-        because = "without it D's answers hardly differ from image to image"
+        because = "without it D's logits hardly differ between images"
         chosen.append(Choice("model.critic.sn_gain", f"{network.gain:g}", because, "D's slope"))
     if network.width >= 32:
         chosen.append(_said("model.latent", 128, "wider networks have room for more ways to differ", "latent"))
@@ -181,7 +181,7 @@ def _of_the_network(network: Network, why: str) -> list[Choice]:
 
 
 def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
-    """Intervals of logs, grids and checkpoints; `steps` are forecast."""
+    """Intervals of logs, grids and checkpoints; `steps` is a forecast."""
     schedule, average = table.schedule, table.average
     grids = max(FIRST_GRID, round(steps * GRID_SHARE))
     every = max(1, round(LOG_SECONDS / step))
@@ -189,7 +189,7 @@ def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
         Choice("optim.schedule", "linear", schedule.because, "learning rates"),
         _said("optim.decay_from", int(MOST_STEPS * schedule.decay_from), "half of the time", "decay"),
         _said("train.ema.half_life", max(10, round(steps * average.half_life)), average.because, "averaging"),
-        _said("train.ema.start", max(1, round(steps * average.start)), "the first pictures are no part of it", "from"),
+        _said("train.ema.start", max(1, round(steps * average.start)), "the first images are not averaged in", "from"),
         _said("train.log_every", every, f"a line of measurements every {LOG_SECONDS} s", "log"),
         _said("train.sample_every", grids, "a sheet of pictures every fortieth of the run, more at first", "sheets"),
         _said(
@@ -201,13 +201,13 @@ def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
 def _network(
     look: Look, seconds: Seconds, base: list[Choice], budget: float, size: int | None, table: Rules
 ) -> tuple[Network, float, str]:
-    """The network, seconds of its step, and why it is this one."""
+    """The network, seconds of its step, and the reason for it."""
     rows = [row for row in table.networks if row.size == size or size is None]
     if not rows:
         sizes = sorted({row.size for row in table.networks})
         raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")
     overrides = [f"{choice.key}={choice.value}" for choice in base if choice.key]
-    taken, step, why = rows[0], 0.0, "the largest there is a rule for"
+    taken, step, why = rows[0], 0.0, "the largest size with a rule"
     for row in rows:
         if size is None and row is not rows[0] and row.size > look.side:
             why = f"half of the images are smaller than {row.size} px"
@@ -228,5 +228,5 @@ def _network(
 
 
 def _times_the_work(taken: Network, row: Network) -> float:
-    """Least factor by which a step takes longer than the one measured: networks that cannot fit are not measured."""
+    """Lower bound of a step's time relative to the measured one, so that networks that cannot fit are not measured."""
     return 0.5 * (row.size / taken.size) ** 2 * max(1.0, row.width / taken.width)

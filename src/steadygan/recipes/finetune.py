@@ -1,4 +1,4 @@
-"""`steadygan train FOLDER train.init_from=SOURCE`: the network is the source's, and need not be described again."""
+"""`steadygan train FOLDER train.init_from=SOURCE`: fine-tuning with the source's network."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ from steadygan.runs.outputs import run_of
 
 STEPS = 10_000
 NOT_KEPT = ("path", "root", "fraction", "max_images", "seed")
-"""Keys of a source run's data section that belong to its own images."""
+"""Keys of a source run's data section that are specific to its images."""
 
 
 def fine_tuning(images: str, source: str, overrides: Sequence[str]) -> Config:
     """A configuration that fine-tunes the networks of `source` on images.
 
-    Of a run's checkpoint model, objective, augmentation and optimisers are the run's; of an imported or shared model
-    the network is what its manifest says, and the rest what is usual for its family. Overrides come last, and may
-    change the size or the classes where `training.grafting` can.
+    For a run's checkpoint, model, objective, augmentation and optimisers are the run's. For an imported or shared
+    model, the network comes from its manifest, and the rest is common for its family. Overrides come last; they may
+    change size or classes if `training.grafting` supports it.
 
     Args:
-        images: what `data.path` may be.
-        source: what `train.init_from` may be.
+        images: any `data.path`.
         overrides: `key.path=value`, `train.init_from` among them.
 
     Raises:

@@ -13,19 +13,19 @@ from steadygan.data.describe import describe
 from steadygan.data.source import open_source
 
 LOOKED_AT = 2000
-"""Most images that are decoded, evenly spaced; all files are counted."""
+"""Maximum number of images to decode, evenly spaced; all files are counted."""
 MIRROR_SIDE, MIRROR_IMAGES = 16, 1000
 ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 @dataclass(frozen=True)
 class Look:
-    """Images at a glance.
+    """Properties of images.
 
-    side: half of the images looked at have a shorter side of at least so many pixels. classes: images by class name,
-    empty without labels. alpha: share with transparency. mirror: how often a linear classifier tells a held-out image
-    from its mirror image, 0.5 is by chance. duplicates: images equal to an earlier one, and unreadable: files by
-    reason, among the `looked_at`. moving: files of several images, such as animations.
+    side: median of the shorter side, in pixels. classes: number of images by class name, empty without labels. alpha:
+    fraction with transparency. mirror: accuracy of a linear classifier between held-out images and their mirror images,
+    0.5 is chance. duplicates: images equal to an earlier one, unreadable: reasons by file, both among the `looked_at`.
+    moving: files with several images, such as animations.
     """
 
     path: str
@@ -45,7 +45,7 @@ class Look:
 
     @property
     def balanced(self) -> bool:
-        """Whether classes have about as many images each."""
+        """Whether classes have similar numbers of images."""
         return not self.classes or imbalance(np.array([*self.classes.values()])) <= MOST_IMBALANCE
 
 
@@ -56,12 +56,12 @@ def look_at(
     progress: Callable[[int, int], None] | None = None,
     bits: int | None = None,
 ) -> Look:
-    """Looks at the images of a folder, an archive, or whatever else `data.path` takes.
+    """Examines the images at any `data.path`.
 
     Args:
-        path: of the images.
-        root: folder of torchvision's data sets.
-        progress: called with (done, all) meanwhile.
+        path: the images.
+        root: folder of torchvision data sets.
+        progress: called with (done, total).
         bits: see `data.decoding.eight_bit`.
 
     Raises:
@@ -74,7 +74,7 @@ def look_at(
 
 
 def summary(found: dict[str, Any], *, mirror: float) -> Look:
-    """The findings of `data.describe.describe` that settings depend on."""
+    """Extracts the properties from a report of `data.describe.describe`."""
     modes, count = found["pixel_modes"], found["count"]
     looked_at = max(1, sum(modes.values()))
     return Look(
@@ -96,7 +96,7 @@ def summary(found: dict[str, Any], *, mirror: float) -> Look:
 
 
 def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float:
-    """`mirror_accuracy` of up to MIRROR_IMAGES images of a data set, evenly spaced; unreadable ones are left out."""
+    """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set, without unreadable ones."""
     source = open_source(path, size=MIRROR_SIDE, root=root, bits=bits)
     chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
     read = (source.try_read(index) for index in chosen.tolist())
@@ -107,8 +107,8 @@ def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> fl
 def mirror_accuracy(images: np.ndarray) -> float:
     """Accuracy of a linear classifier between unseen images and their mirror images: 0.5 if images are symmetric.
 
-    It is a ridge regression of +1 on what changes sign when an image is mirrored, x − mirror(x), by two-fold
-    cross-validation; the mirror image's own answer is the opposite one, so that no other class is needed.
+    A ridge regression of +1 on x − mirror(x), which changes sign when an image is mirrored, with two-fold
+    cross-validation. The prediction for a mirror image is the negative one, so a second class is not needed.
 
     Args:
         images: uint8 (N, C, H, W), N at least 2.
@@ -118,7 +118,7 @@ def mirror_accuracy(images: np.ndarray) -> float:
     right = 0.0
     for half in (0, 1):
         train, test = odd[half::2], odd[1 - half :: 2]
-        # Ridge in its dual form: as many unknowns as images.
+        # Ridge regression in dual form: one unknown per image.
         gram = train @ train.T
         ridge = 1e-3 * max(float(np.trace(gram)), 1e-12)
         answers = test @ (train.T @ np.linalg.solve(gram + ridge * np.eye(len(train)), np.ones(len(train))))

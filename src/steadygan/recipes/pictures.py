@@ -1,4 +1,4 @@
-"""Pictures of a run on the user's images: training images as D sees them, and a film of the samples."""
+"""Pictures of a run on the user's images: D's inputs, and a film of the samples."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ FRAMES, LAST_FRAMES, FRAMES_A_SECOND = 60, 8, 8
 
 
 def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
-    """Writes samples/reals.png, training images as D sees them, and samples/augmented.png, those it is shown instead.
+    """Writes samples/reals.png, training images as cropped and resized, and samples/augmented.png, the same after
+    augmentation.
 
-    A column is a class, up to ten of them, or nothing in particular. No random number of the run is drawn. Where D is
-    shown them unchanged, there is no second sheet. Returns the files written.
+    Columns are classes, up to ten, if there are labels. The run's random states do not change. Without augmentation
+    there is no second file. Returns the files written.
     """
     train = images.train
     assert isinstance(train, ImageSet)
@@ -50,9 +51,9 @@ def save_reals(path: Path, state: TrainState, images: Images) -> list[Path]:
 
 
 def save_film(path: Path) -> Path | None:
-    """Writes samples/film.gif of a run's sheets: the same latents from the first to the last, which stays for a second.
+    """Writes samples/film.gif from a run's grids, with the last one shown for a second.
 
-    None where there are fewer than two sheets.
+    Returns None if there are fewer than two grids.
     """
     sheets = sorted((path / "samples").glob("step-*.png"))
     if len(sheets) < 2:
@@ -69,7 +70,7 @@ def save_film(path: Path) -> Path | None:
 
 
 def _chosen(train: ImageSet, rows: int, *, known: bool) -> tuple[Tensor, int, list[str]]:
-    """Indices of training images, row by row, the number of columns, and the names of their classes, if any."""
+    """Indices of training images, row by row, the number of columns, and their class names, if any."""
     generator = torch.Generator().manual_seed(0)
     order = torch.randperm(len(train), generator=generator)
     if not known or train.labels is None:

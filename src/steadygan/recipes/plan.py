@@ -25,7 +25,7 @@ OWN = "your own images"
 
 @dataclass(frozen=True)
 class Plan:
-    """name: of the run; extra: overrides by the user, which come last; memory: bytes at the peak of a step."""
+    """name: the run's name; extra: the user's overrides, which come last; memory: peak bytes of a step."""
 
     name: str
     look: Look
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """The command that trains the same, with every choice as an override."""
+        """The equivalent command, with every choice as an override."""
         return command_line("train", PRESET, *self.chosen.overrides, *self.extra, "--out", own_directory(self.name))
 
     @property
@@ -59,7 +59,7 @@ class Plan:
         return hours
 
     def lines(self) -> list[tuple[str, str, str]]:
-        """(what, setting, reason), then the forecast."""
+        """(subject, setting, reason) rows, then the forecast."""
         chosen = self.chosen
         lines = [(c.title, f"{c.key}={c.value}" if c.key else c.value, c.because) for c in chosen.choices]
         if self.look.alpha:
@@ -79,7 +79,7 @@ class Plan:
         return lines
 
     def to_yaml(self) -> str:
-        """The plan as a file for `steadygan train FILE.yaml`, each key with its reason."""
+        """The plan as YAML for `steadygan train FILE.yaml`, with reasons as comments."""
         tree: dict[str, object] = {}
         reasons: dict[tuple[str, ...], str] = {}
         for choice in self.chosen.choices:
@@ -105,19 +105,16 @@ def make_plan(
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Plan:
-    """Looks at the images, measures this machine, chooses.
+    """Makes a plan: examines the images, measures this machine, chooses settings.
 
     Args:
-        path: whatever `data.path` takes.
-        hours, size: see `choose`.
-        extra: overrides by the user.
-        progress: called with the number of images looked at and their total.
-        say: called with each activity, for progress.
+        path: any `data.path`.
+        extra: the user's overrides.
 
     Raises:
-        UserError: there are no images, or too few; an override does not fit.
+        UserError: there are no or too few images, or an override is invalid.
     """
-    wanted = described(list(extra))  # mistakes in what the user wrote come first
+    wanted = described(list(extra))  # report mistakes in overrides first
     look = look_at(path, progress=progress, bits=wanted.data.bits)
     device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
     say("timing a few steps on this machine")
@@ -130,7 +127,7 @@ def make_plan(
 
 
 def _machine(device: torch.device, look: Look) -> tuple[Machine, int | None]:
-    """This machine with its threads chosen, by steps at 32 px."""
+    """This machine, with the number of threads chosen by timing steps at 32 px."""
     classes = len(look.classes) if 2 <= len(look.classes) <= 100 else 0
     base = described([f"data.channels={look.channels}", f"model.conditional={str(classes > 0).lower()}"])
     found = machine(base, device, classes=classes, channels=look.channels)
@@ -138,12 +135,10 @@ def _machine(device: torch.device, look: Look) -> tuple[Machine, int | None]:
 
 
 def own_directory(name: str, root: Path = Path("runs"), *, restarted: bool = False) -> Path:
-    """The run directory of images of one's own: `runs/NAME`, or with a number where there is a run of that name.
+    """The run directory for the user's images: `runs/NAME`, with a number if that name is taken.
 
     Args:
-        name: of the run.
-        root: the directory of all runs.
-        restarted: torchrun restarted the command: the run that its first start left unfinished is meant.
+        name: the run's name.
     """
     path, number, last = root / name, 2, None
     while path.exists():
@@ -162,7 +157,7 @@ def _put(tree: dict[str, object], keys: list[str], value: object) -> None:
 
 
 def _written(tree: dict[str, object], reasons: dict[tuple[str, ...], str], above: tuple[str, ...]) -> list[str]:
-    """YAML with a comment for each key that has a reason."""
+    """YAML with the reasons as comments."""
     lines = []
     for key, value in tree.items():
         place = (*above, key)
@@ -171,7 +166,7 @@ def _written(tree: dict[str, object], reasons: dict[tuple[str, ...], str], above
             lines.append(f"{indent}{key}:\n")
             lines += _written(value, reasons, place)
         else:
-            # Flow style keeps a list in its line; a bare scalar gets an end mark, which a mapping's line must not have.
+            # Flow style keeps a list on one line; a bare scalar would get an end mark, which must be stripped.
             text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
             lines.append(
                 f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}  # {reasons[place]}\n"

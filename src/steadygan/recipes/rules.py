@@ -1,4 +1,4 @@
-"""The table of rules, read and checked."""
+"""Reads and validates the table of rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class Hours(Justified):
 
 
 class Network(Row):
-    """Networks of one size, from `needs` images on that D can be shown in the time. gain: `sn_gain` of the critic."""
+    """Networks of one size, used if D can be shown at least `needs` images in the time. gain: `sn_gain` of the
+    critic."""
 
     size: int
     kind: str
@@ -55,7 +56,7 @@ class Policy(Justified):
 
 
 class Augment(Row):
-    """Above `passes` times that each image is shown to D, the policy for colour or grey images."""
+    """The policy, for colour or grey images, if each image is shown to D more than `passes` times."""
 
     passes: int
     colour: Policy
@@ -74,7 +75,7 @@ class Average(Justified):
 
 
 class Expectation(Row):
-    """The expected outcome with `share` times the images that the chosen network needs."""
+    """The expected outcome if D is shown `share` times the images that the chosen network needs."""
 
     share: float
     words: str
@@ -105,6 +106,6 @@ class Rules(Row):
 
 @cache
 def rules() -> Rules:
-    """The table in the package."""
+    """The package's table."""
     text = resources.files("steadygan").joinpath("recipes", "rules.yaml").read_text(encoding="utf-8")
     return Rules.model_validate(yaml.safe_load(text))

@@ -1,4 +1,4 @@
-"""The training speed of this machine, measured with a few real steps."""
+"""Measures the training speed of this machine with a few real steps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from steadygan.data.source import Source
 from steadygan.estimate import estimate_cost, seconds_per_step
 
 SECONDS = 1.0
-"""Seconds of a measurement, or as many as three steps take if that is longer."""
+"""Seconds per measurement, which takes at least three steps."""
 GAIN = 1.1
-"""More threads are used if they make a step faster by this factor."""
+"""Minimum speed-up for using more threads."""
 
 
 class Speed(NamedTuple):
-    """Of a configuration on this machine: seconds a step, and threads (None where they do not matter)."""
+    """Speed of a configuration on this machine: seconds per step, and threads (None if irrelevant)."""
 
     seconds: float
     threads: int | None
@@ -30,7 +30,8 @@ class Speed(NamedTuple):
 
 @dataclass
 class Machine:
-    """Measures steps on `device`, each configuration once; images are noise, as their content costs nothing."""
+    """Measures steps on `device`, once per configuration; the images are noise, as their content does not affect
+    speed."""
 
     device: torch.device
     classes: int
@@ -39,16 +40,16 @@ class Machine:
     _known: dict[str, float] = field(default_factory=dict)
 
     def seconds(self, config: Config) -> float:
-        """Seconds of a training step of `config`, with as many threads as `choose_threads` found best."""
+        """Seconds per training step of `config`, with the threads from `choose_threads`."""
         key = config.model_dump_json(include={"model", "objective", "augment", "train"})
         if key not in self._known:
             self._known[key] = self._measure(config, self.threads)
         return self._known[key]
 
     def choose_threads(self, config: Config) -> dict[int, float]:
-        """Times one thread against all cores on a CPU and keeps the better: {threads: seconds a step}.
+        """Times one thread against all cores on a CPU and keeps the faster: {threads: seconds per step}.
 
-        On a busy machine threads wait for each other: two were four times slower than one.
+        On a busy machine threads wait for each other: two threads were four times slower than one.
         """
         if self.device.type != "cpu":
             return {}
@@ -62,7 +63,7 @@ class Machine:
         return found
 
     def memory(self, config: Config, images: int) -> int:
-        """Bytes at the peak of a step, with so many training images in memory."""
+        """Peak bytes of a step, with this many training images in memory."""
         cost = estimate_cost(config, load_images(self._noise(config), np.arange(config.train.batch)), self.device)
         return cost.peak + images * config.data.size**2 * self.channels
 
@@ -91,12 +92,12 @@ class Machine:
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """Number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine(config: Config, device: torch.device, *, classes: int, channels: int) -> Machine:
-    """A machine that has chosen its threads by a step of `config`."""
+    """A machine with the number of threads chosen by timing `config`."""
     found = Machine(device, classes, channels)
     found.choose_threads(resolve(config))
     return found

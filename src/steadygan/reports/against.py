@@ -1,4 +1,4 @@
-"""Scores against a key of the configuration, such as the fraction of the data: a table and a figure."""
+"""Scores as a function of a setting, such as the fraction of the data: table and figure."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Pick = Literal["last", "best"]
 
 
 def against(runs: Sequence[str | Path], key: str, *, pick: Pick = "last") -> list[Row]:
-    """One row for each value of `key` in each series: the means of every score over seeds, in `NAME sd` their spread.
+    """One row per value of `key` and series: means of every score over seeds, with standard deviations in `NAME sd`.
 
-    A series is the runs that differ in `key` and `train.seed` at most. pick: a run's last score, or its best, which
-    flatters runs that were scored more often. Only scores taken by one protocol at two values or more are there:
-    others make no curve. Raises UserError for a key that a run does not have, and when no score is left.
+    A series consists of runs that differ at most in `key` and `train.seed`. pick: a run's last or best score; the best
+    favours runs that were scored more often. Only scores with the same protocol at two or more values are included.
+    Raises UserError for a key that a run lacks, and if no score is left.
     """
     loaded = read_runs(runs)
     for run in loaded:
@@ -57,7 +57,7 @@ def _scored(runs: Sequence[Run], name: str, identity: str) -> list[Run]:
 
 
 def _values(runs: Sequence[Run], key: str) -> list[Any]:
-    """The values of a key, each once: rising numbers, else in alphabetical order."""
+    """The distinct values of a key, sorted by number or alphabetically."""
     values = list({str(run.config[key]): run.config[key] for run in runs}.values())
     return sorted(values) if _are_numbers(values) else sorted(values, key=str)
 
@@ -76,9 +76,9 @@ def _picked(points: Sequence[tuple[int, float]], name: str, pick: Pick) -> float
 
 
 def plot_against(rows: Sequence[Row], key: str, out_png: str | Path) -> None:
-    """Draws the rows of `against`: a panel a score, a line a series, bars of one standard deviation over seeds.
+    """Draws the rows of `against`: one panel per score, one line per series, bars of one standard deviation over seeds.
 
-    Numbers that span a factor of ten or more are on a logarithmic axis.
+    Values that span a factor of ten or more get a logarithmic axis.
     """
     require("matplotlib", "plot", "drawing curves")
     from matplotlib.figure import Figure

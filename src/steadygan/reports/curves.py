@@ -1,4 +1,4 @@
-"""Runs side by side, from nothing but the files in their directories: one figure (tables are in `tables`)."""
+"""A figure that compares runs, from the files in their directories (tables: `tables`)."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 ADVERSARIAL, ACCURACY = "/adversarial", "D accuracy"
 FAR_APART = 30
-"""From how many times the median on a panel of penalties has a scale by powers of ten."""
+"""Ratio of maximum to median above which a panel of penalties gets a logarithmic axis."""
 SMOOTHING = 30
-"""The running mean of a curve is over this fraction of it."""
+"""Window of the running mean, as a fraction of the curve."""
 
 
 def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False) -> None:
-    """Draws losses, D's accuracy, gradient norms and every score against the step; a colour a run, a dash a term.
+    """Draws losses, D's accuracy, gradient norms and scores against the step; one colour per run, one dash style per
+    term.
 
-    Singular values, where a run has them, get a panel a network. Long curves are drawn faint, with their running mean
-    on top. seeds: runs that differ in nothing but the seed are one curve, their mean, in a band of one standard
-    deviation. Scores by a protocol that has been carried out at one step only (a truncation curve's, say) are left out
-    where others of that name make a curve. Raises UserError for a missing or empty run.
+    Singular values, if recorded, get one panel per network. Long curves are drawn faint with their running mean on top.
+    seeds: draw runs that differ only in the seed as their mean with a band of one standard deviation. Scores whose
+    protocol was used at one step only (e.g. a truncation curve) are omitted if another protocol of that score has a
+    curve. Raises UserError for a missing or empty run.
     """
     require("matplotlib", "plot", "drawing curves")
-    # Imported here: matplotlib is slow to import, and tables do not need it.
+    # Imported here, as matplotlib is slow to import and tables do not need it.
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -47,7 +48,7 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
     groups = group_seeds(loaded) if seeds else singles(loaded)
     colours = [colormaps["tab10"](index % 10) for index in range(len(groups))]
     columns = _drawn(loaded)
-    # Gradient norms are not losses, and far larger than most.
+    # Gradient norms are much larger than most losses.
     norms = ["D/grad_norm", "G/grad_norm"]
     losses = {player: [term for term in _terms(loaded, f"{player}/") if term not in norms] for player in ("D", "G")}
     panels = [
@@ -55,13 +56,13 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
             (f"adversarial loss of {player}", [term for term in terms if ADVERSARIAL in term])
             for player, terms in losses.items()
         ),
-        # Penalties may be a thousandth of the loss, and of one another.
+        # Penalties can be a thousandth of the loss, or of each other.
         *(
             (f"regularisers of {player}", [term for term in terms if ADVERSARIAL not in term])
             for player, terms in losses.items()
         ),
         *_accuracy_panels(_terms(loaded, "D_accuracy_"), len(groups)),
-        ("G diversity, as a share of the reals'", _terms(loaded, "G_diversity")),
+        ("G diversity, relative to the reals", _terms(loaded, "G_diversity")),
         ("gradient norms", [term for term in norms if term in (*_terms(loaded, "D/"), *_terms(loaded, "G/"))]),
     ]
     panels = [panel for panel in panels if panel[1]]
@@ -118,25 +119,25 @@ def plot(runs: Sequence[str | Path], out_png: str | Path, *, seeds: bool = False
 
 
 def _accuracy_panels(terms: list[str], groups: int) -> list[tuple[str, list[str]]]:
-    """One panel, or with many runs one for each kind of image: a dozen lines between 0 and 1 cannot be told apart."""
+    """One panel, or with many runs one per kind of image, as a dozen lines in [0, 1] would be indistinguishable."""
     if groups <= 2:
         return [(ACCURACY, terms)]
     return [(f"{ACCURACY} ({term.removeprefix('D_accuracy_')})", [term]) for term in terms]
 
 
 def _terms(runs: Sequence[Run], prefix: str) -> list[str]:
-    """The names in the metrics that start with `prefix`, in order of appearance."""
+    """Metric names that start with `prefix`, in order of appearance."""
     names = dict.fromkeys(name for run in runs for row in run.metrics for name in row)
     return [name for name in names if name.startswith(prefix)]
 
 
 def wrapped(title: str) -> str:
-    """A title broken into lines that fit above a panel."""
+    """Wraps a title to fit above a panel."""
     return textwrap.fill(title, 48)
 
 
 def _drawn(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """The score columns worth a panel."""
+    """The score columns that get a panel."""
     columns = score_columns(runs)
     steps = {column: max(len(series(run, *score)) for run in runs) for column, *score in columns}
     most = {name: max(steps[other] for other, same, _ in columns if same == name) for _, name, _ in columns}
@@ -148,7 +149,7 @@ def _label(group: Group) -> str:
 
 
 def _draw_bars(axes: Axes, curves: Sequence[list[tuple[int, float, float]]], colours: Sequence[Any]) -> None:
-    """Scores that each run has once, by groups: a point in a figure of curves would say little."""
+    """Bars for scores that each run has only once, by group."""
     for place, (curve, colour) in enumerate(zip(curves, colours, strict=True)):
         for step, mean, sd in curve:
             axes.bar(place, mean, yerr=sd or None, color=colour, alpha=0.7, width=0.6, capsize=3)
@@ -159,7 +160,7 @@ def _draw_bars(axes: Axes, curves: Sequence[list[tuple[int, float, float]]], col
 
 
 def _spread_out(axes: Axes) -> None:
-    """A scale by powers of ten where curves are far apart, as penalties mostly are."""
+    """Sets a logarithmic axis if curves are far apart, as penalties usually are."""
     drawn = [np.abs(np.asarray(line.get_ydata(), dtype=float)) for line in axes.get_lines()]
     values = np.concatenate([part[np.isfinite(part) & (part > 0)] for part in drawn]) if drawn else np.array([])
     if len(values) and values.max() > FAR_APART * np.median(values):
@@ -167,7 +168,7 @@ def _spread_out(axes: Axes) -> None:
 
 
 def _draw(axes: Axes, points: list[tuple[int, float, float]], colour: Any, dash: Any, *, share: bool = False) -> None:
-    """One curve from (step, value, standard deviation). share: values are of 0 to 1, and so is the band."""
+    """Draws a curve from (step, value, standard deviation). share: values, and the band, are in [0, 1]."""
     if not points:
         return
     steps, values, sds = np.array(points, dtype=float).T

@@ -13,26 +13,26 @@ from steadygan.runs.reading import Row, Run
 SEED = "train.seed"
 IMMATERIAL: tuple[str, ...] = ("name", "about.", "eval.", "train.device", "train.keep_checkpoints")
 IMMATERIAL += ("train.log_every", "train.sample_every", "train.checkpoint_every")
-"""Keys, or prefixes of keys, for names, logging and checkpoints, which do not affect training."""
+"""Keys and prefixes of keys that do not affect training: names, logging, checkpoints."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that are summarised as one."""
+    """Runs summarised as one."""
 
     name: str
     runs: tuple[Run, ...]
 
 
 def singles(runs: Sequence[Run]) -> list[Group]:
-    """Every run by itself."""
+    """One group per run."""
     return [Group(run.name, (run,)) for run in runs]
 
 
 def group_seeds(runs: Sequence[Run], but: str = SEED) -> list[Group]:
-    """The runs whose configurations differ in `train.seed` (and in the key `but`) at most, in order of appearance.
+    """Groups runs whose configurations differ at most in `train.seed` (and the key `but`), in order of appearance.
 
-    A run without configuration is by itself.
+    A run without configuration forms its own group.
     """
     members: dict[str, list[Run]] = {}
     for index, run in enumerate(runs):
@@ -55,20 +55,20 @@ def _common_name(names: Sequence[str]) -> str:
     same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     stem = "".join(letters[0] for letters in same)
     if any(name[len(stem) :][:1].isdigit() for name in names):
-        stem = stem.rstrip("0123456789")  # of seeds 10 and 11 it has the first digit
+        stem = stem.rstrip("0123456789")  # for seeds 10 and 11 it ends with the first digit
     stem = stem.rstrip("-_. ")
     return stem.removesuffix("seed").rstrip("-_. ") or names[0]
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean, and the standard deviation of the sample (divided by n - 1); None for a single value."""
+    """The mean and the sample standard deviation (divided by n - 1); the latter is None for a single value."""
     return fmean(values), stdev(values) if len(values) > 1 else None
 
 
 def merged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float, float]]:
     """(step, mean, standard deviation, 0 for one curve) at every step that all curves have.
 
-    Elsewhere a mean would be over other runs from one step to the next: a run that died would lift it or lower it.
+    At other steps the mean would be over different runs, and jump when one ends.
     """
     by_step = [dict(curve) for curve in curves]
     if not by_step:
@@ -79,9 +79,9 @@ def merged(curves: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, flo
 
 
 def merge_rows(rows: Sequence[Row], groups: Sequence[Group], scores: Sequence[str]) -> list[Row]:
-    """One row per group from one row per run: means, and next to each of the columns `scores` its standard deviation.
+    """Merges one row per run to one per group: means, and standard deviations next to the columns `scores`.
 
-    A group lacks what one of its runs lacks.
+    A group lacks values that one of its runs lacks.
     """
     by_run = {row["run"]: row for row in rows}
     result = []

@@ -1,4 +1,4 @@
-"""The instability instruments of a run, from its metrics.jsonl: which layers' singular values take off."""
+"""Growth of layers' singular values, from a run's metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMED = 4
-"""The number of layers in the legend: those that have grown most."""
+"""Number of layers in the legend, those with the largest growth."""
 
 
 class Spectra(NamedTuple):
-    """σ₀ of every weight of one network of one run, by layer in the network's order: [(step, σ₀), …]."""
+    """σ₀ of every weight of one network of a run, by layer in the network's order: [(step, σ₀), …]."""
 
     run: str
     net: str
@@ -22,9 +22,9 @@ class Spectra(NamedTuple):
 
 
 def read_spectra(run: str, rows: Sequence[dict[str, Any]]) -> list[Spectra]:
-    """The spectra in the lines of a metrics.jsonl, one per network; empty when the run has no instruments.
+    """The spectra in the lines of a metrics.jsonl, one per network; empty if the run did not record them.
 
-    A value that was not finite is NaN.
+    Non-finite values are NaN.
     """
     nets: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for row in rows:
@@ -37,7 +37,7 @@ def read_spectra(run: str, rows: Sequence[dict[str, Any]]) -> list[Spectra]:
 
 
 def growth(points: Sequence[tuple[int, float]]) -> float:
-    """The largest σ₀ as a multiple of the first one; infinite when it stopped being finite."""
+    """The largest σ₀ relative to the first; infinite if a value is not finite."""
     values = [value for _, value in points]
     if any(math.isnan(value) for value in values):
         return math.inf
@@ -45,9 +45,10 @@ def growth(points: Sequence[tuple[int, float]]) -> float:
 
 
 def draw(axes: Axes, spectra: Spectra) -> None:
-    """One curve a layer on a logarithmic scale, from dark (first) to light (last): BigGAN (Brock et al. 2019), fig. 3.
+    """Draws one curve per layer on a logarithmic axis, from dark (first) to light (last): BigGAN (Brock et al. 2019),
+    fig. 3.
 
-    The layers that have grown most are drawn bold, and the legend names them with their growth.
+    The layers with the largest growth are drawn bold and listed in the legend.
     """
     from matplotlib import colormaps
 

@@ -1,4 +1,4 @@
-"""Runs side by side as a table: Markdown and CSV."""
+"""Tables that compare runs, as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from steadygan.runs.reading import Row, cost, number, read_runs, score_columns, 
 
 
 def table(runs: Sequence[str | Path], *, seeds: bool = False) -> list[Row]:
-    """One row per run directory: progress, speed, and of each score the last, the best and the best's step.
+    """One row per run: progress, speed, and the last, the best and the best's step of each score.
 
-    Scores taken by different protocols are in different columns. Every row has all columns, None where the
-    run lacks one. images_per_s is the median over the reports. seeds: one row for runs that differ in nothing but
-    the seed, with their number and the means; standard deviations are in columns `NAME sd`. Raises UserError for a
-    missing or empty run.
+    Scores with different protocols are in different columns. Every row has all columns; missing values are None.
+    images_per_s is the median over log lines. seeds: one row for runs that differ only in the seed, with their number
+    and means; standard deviations are in columns `NAME sd`. Raises UserError for a missing or empty run.
     """
     loaded = read_runs(runs)
     columns = score_columns(loaded)
@@ -46,7 +45,7 @@ def table(runs: Sequence[str | Path], *, seeds: bool = False) -> list[Row]:
 
 
 def folded(rows: Sequence[Row]) -> list[Row]:
-    """The rows with each column and its `NAME sd` written as one: 1.63 ± 0.13."""
+    """Merges each column with its `NAME sd`: 1.63 ± 0.13."""
     spreads = {column for row in rows for column in row if column.endswith(" sd")}
     return [{column: _folded(row, column) for column in row if column not in spreads} for row in rows]
 
@@ -63,7 +62,7 @@ def _cell(value: Any) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The rows of `table` as a Markdown table, numbers to four digits, standard deviations after their means."""
+    """Formats the rows of `table` as Markdown, with four digits and standard deviations after their means."""
     rows = folded(rows)
     header = list(rows[0])
     cells = [[_cell(row[column]).replace("|", "\\|") for column in header] for row in rows]
@@ -72,7 +71,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def csv(rows: Sequence[Row]) -> str:
-    """The rows of `table` as CSV with a header, numbers in full."""
+    """Formats the rows of `table` as CSV with a header and full precision."""
     text = io.StringIO()
     writer = csv_format.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

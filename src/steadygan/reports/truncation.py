@@ -1,4 +1,4 @@
-"""The truncation curve: how varied and how good images are, one traded for the other (BigGAN, Fig. 2 and 16)."""
+"""The truncation curve: the trade-off between diversity and quality (BigGAN, Fig. 2 and 16)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from steadygan.runs.reading import Row, cost, score_names
 
 OFF = "off"
 TRADES = (("IS", ("FID", "FD-")), ("class_agreement", ("FID", "FD-")), ("precision", ("recall",)))
-"""Axes by prefixes of score names, the first that was scored: quality against distance or diversity."""
+"""Axes by prefixes of score names, first available pair: quality against distance or diversity."""
 
 
 def truncation_rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """One row a score: its truncation, or "off", and the numbers; law by law, by rising truncation, "off" last."""
+    """One row per record: truncation, or "off", and scores; sorted by kind of truncation and value, "off" last."""
     ordered = sorted(records, key=lambda record: _place(record["protocol"]["truncation"]))
     rows = []
     for record in ordered:
@@ -29,13 +29,13 @@ def truncation_rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def _place(truncation: Truncation | None) -> tuple[str, float]:
     if truncation is None:
-        return "~", 0.0  # after every name
+        return "~", 0.0  # after all names
     cut = read_truncation(truncation)
     return cut.law or "", cut.threshold
 
 
 def trade(names: Sequence[str]) -> tuple[str, str] | None:
-    """The two scores that the curve of the papers is drawn in, or None where only one side was scored."""
+    """The two scores of the papers' curve; None if one is missing."""
     for better, others in TRADES:
         across = [name for name in names if name.startswith(better) and not name.endswith("_std")]
         up = [name for name in names if name.startswith(others) and not name.endswith("_std")]
@@ -45,7 +45,7 @@ def trade(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = "") -> None:
-    """Draws the trade-off, each point with its truncation, and every score against the truncation."""
+    """Draws the trade-off, with truncations at the points, and every score against the truncation."""
     require("matplotlib", "plot", "drawing curves")
     from matplotlib.figure import Figure
 
@@ -83,7 +83,7 @@ def plot_truncation(rows: Sequence[Row], out_png: str | Path, *, title: str = ""
 
 
 def _set_limits(set_limits: Callable[[float, float], object], values: Sequence[float]) -> None:
-    """An axis never so narrow that noise fills it: at least a tenth of the values' size."""
+    """Sets limits at least a tenth of the values' magnitude apart, so that noise does not fill the axis."""
     low, high = min(values), max(values)
     middle, half = (low + high) / 2, max((high - low) / 2, 0.05 * max(abs(low), abs(high)), 1e-9)
     set_limits(middle - 1.15 * half, middle + 1.15 * half)

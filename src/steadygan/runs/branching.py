@@ -1,4 +1,4 @@
-"""A new run that starts where a checkpoint of another one was, under other settings."""
+"""Branching: a new run that starts from a checkpoint of another run, with changed settings."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _RECORDS = ("metrics.jsonl", "scores.jsonl")
 
 
 def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence[str] = ()) -> int:
-    """Makes a new run that `steadygan train OUT --resume` continues from a checkpoint of another.
+    """Creates a run from another run's checkpoint; `steadygan train OUT --resume` continues it.
 
-    It has the configuration of the run with `overrides`, its records and samples up to that step and a copy of that
-    checkpoint, and says in its provenance where it comes from. The old run is not touched.
+    The new run gets the old configuration with `overrides`, the records and samples up to that step, and a copy of the
+    checkpoint. Its provenance names the source. The old run is not changed.
 
     Args:
         run: the run directory to start from.
         out: the new run directory.
-        step: of the checkpoint; None: the newest.
+        step: the checkpoint's step; None: the newest checkpoint.
         overrides: settings as `key.path=value` strings.
 
     Returns:
-        The step.
+        The step at which the new run starts.
 
     Raises:
-        UserError: there is no such checkpoint, the configuration makes no sense, or `out` exists.
+        UserError: there is no such checkpoint, the configuration is invalid, or `out` exists.
     """
     known = {int(path.name[5:]): path for path in checkpoints(run / "checkpoints")}
     if not known:

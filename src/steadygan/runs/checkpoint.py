@@ -1,12 +1,12 @@
-"""Checkpoints: a directory that is there whole or not at all, readable without running anybody's code.
+"""Checkpoints: directories written atomically and read without executing code.
 
 step-00001000/
   weights.safetensors    every network tensor by `network.parameter`; the averaged generator is `G_ema`
   state.pt               optimisers, random states, data position (tensors and plain values, `weights_only`)
   manifest.json          format, step, SHA-256 of each file and network, and what is needed to rebuild the generator
 
-Resuming needs all three. A generator needs no `state.pt`, which imported weights do not have, and of the weights only
-its own network's.
+Resuming needs all three files. Loading a generator needs neither `state.pt`, which imported weights lack, nor the
+weights of other networks.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Checkpointed(Protocol):
         """All network tensors by `network.parameter`."""
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Puts tensors of these names in their places."""
+        """Loads tensors by name."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything else: tensors and plain values only."""
+        """All other state: tensors and plain values only."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Brings back what `state_dict` returned."""
+        """Restores what `state_dict` returned."""
 
 
 FORMAT = 1
@@ -61,11 +61,11 @@ WEIGHTS, STATE, MANIFEST = "weights.safetensors", "state.pt", "manifest.json"
 AVERAGED = "G_ema"
 
 ANOTHER = "use another checkpoint of the run, or remove this one and resume"
-"""The advice for a damaged one."""
+"""Advice for a damaged checkpoint."""
 MOST_HEADER = 8 << 20
-"""Bytes of the list of tensors at the start of a safetensors file, of which each tensor takes about a hundred."""
+"""Maximum size in bytes of a safetensors header, which holds about a hundred bytes per tensor."""
 RETRIES = 5
-"""How often a reader takes the next checkpoint when retention removes the one it found."""
+"""Maximum number of further checkpoints that a reader tries when retention deletes the one it found."""
 
 
 def save_checkpoint(
@@ -77,18 +77,18 @@ def save_checkpoint(
     record: Mapping[str, Any] | None = None,
     best: bool = False,
 ) -> Path:
-    """Writes `root/step-` and eight digits, and removes all but the `keep` newest and the one named in `root/best`.
+    """Writes `root/step-NNNNNNNN`, then deletes all but the `keep` newest checkpoints and the one named in `root/best`.
 
-    A process that is killed at any moment leaves the checkpoints before, and the best one: the new one is there whole
-    before `best` names it, and only then old ones go.
+    A kill at any moment leaves the previous checkpoints and the best one intact: the new checkpoint is complete before
+    `best` names it, and old ones are deleted last.
 
     Args:
         state: the state to save.
         root: the folder of the run's checkpoints.
         generator: describes the generator for `steadygan.load` (plain JSON values).
         keep: how many of the newest checkpoints stay.
-        record: the score of these weights, for `scores.jsonl`; whoever opens the run next finds it here if the writer
-            was killed before it got there.
+        record: the score of these weights, for `scores.jsonl`. If the writer is killed before it appends the record,
+            the next writer recovers it from here.
         best: whether that score is the best so far.
 
     Returns:
@@ -123,7 +123,7 @@ def save_checkpoint(
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Removes a checkpoint at once: no reader, and no process after a kill, sees a part of it."""
+    """Deletes a checkpoint atomically: neither readers nor a process after a kill see a partial one."""
     aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}-gone")
     try:
         path.replace(aside)
@@ -133,7 +133,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def mark_best(checkpoint: Path) -> None:
-    """Names a checkpoint in `best`, which protects it from being removed as newer ones come."""
+    """Names a checkpoint in `best`, which protects it from retention."""
     write_text(checkpoint.parent / "best", checkpoint.name + "\n")
 
 
@@ -160,7 +160,7 @@ def checkpoint_step(path: Path) -> int:
 
 @contextmanager
 def _as_oserror(folder: Path) -> Iterator[None]:
-    """Reports a full disk, which the errors of safetensors and torch do not mention."""
+    """Reports a full disk, which errors of safetensors and torch do not mention."""
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
@@ -175,16 +175,17 @@ def checkpoints(root: Path) -> list[Path]:
 
 
 def best_checkpoint(root: Path) -> Path | None:
-    """The checkpoint with the best score so far, if one has been scored and is still there."""
+    """The checkpoint with the best score so far; None if none has been scored or it was deleted."""
     pointer = root / "best"
     name = pointer.read_text(encoding="utf-8", errors="replace").strip() if pointer.is_file() else None
     return next((path for path in checkpoints(root) if path.name == name), None)
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint that a path stands for: itself, or the best (else the newest) of a run, or of its checkpoints/.
+    """Resolves a path to a checkpoint: the path itself, or the best (else newest) checkpoint of a run or its
+    checkpoints/.
 
-    A shared generator (`runs.shared`) is one too: its folder, its zip file, or `hub:USER/NAME`.
+    Shared generators (`runs.shared`) count as checkpoints: a folder, a zip file, or `hub:USER/NAME`.
     """
     path = opened(path)
     if (path / MANIFEST).is_file() or is_shared(path):
@@ -199,7 +200,7 @@ def find_checkpoint(path: Path) -> Path:
 def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
     """Applies `use` to the checkpoint of a path (`find_checkpoint`).
 
-    Where the run's own process removes that one meanwhile, the one that is best or newest by then is used.
+    If the training process deletes that checkpoint meanwhile, the path is resolved again.
     """
     for attempt in range(RETRIES + 1):
         checkpoint = find_checkpoint(path)
@@ -212,18 +213,18 @@ def use_checkpoint(path: Path, use: Callable[[Path], T]) -> T:
 
 
 def weights_name(path: Path) -> str:
-    """The name of a checkpoint's file of weights: another in a shared generator."""
+    """The name of a checkpoint's weights file, which differs in a shared generator."""
     return MODEL if is_shared(path) and not (path / MANIFEST).is_file() else WEIGHTS
 
 
 def weights_digest(path: Path) -> str:
-    """The SHA-256 of a checkpoint's weights; of a shared generator that of the weights it was made of."""
+    """The SHA-256 of a checkpoint's weights; for a shared generator, that of the weights it was exported from."""
     manifest = read_manifest(path, ())
     return str(manifest.get("exported_from") or manifest["sha256"][weights_name(path)])
 
 
 def read_manifest(path: Path, files: Sequence[str] | None = None) -> dict[str, Any]:
-    """The manifest of a checkpoint in which these files are the ones that were written; None: all it lists.
+    """Reads a checkpoint's manifest and verifies the hashes of these files; None: of all files it lists.
 
     Raises:
         UserError: the manifest, or one of the files, is missing or damaged.
@@ -264,9 +265,9 @@ def manifest_step(path: Path, manifest: Mapping[str, Any]) -> int:
 
 
 def read_weights(path: Path, networks: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Network tensors of a checkpoint by `network.parameter`, on the CPU: of these networks, or all.
+    """Reads tensors of a checkpoint by `network.parameter`, on the CPU: those of these networks, or all.
 
-    Nothing else of the file is read.
+    The rest of the file is not read.
     """
     name = weights_name(path)
     if name == WEIGHTS:
@@ -290,12 +291,13 @@ def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str
 
 
 def read_statistics(path: Path) -> dict[str, Tensor]:
-    """Tables (truncations, C) of the averaged generator's batch norms, from none to the whole; empty where absent."""
+    """Batch-norm statistics of the averaged generator, tables (truncations, C) from truncation 0 to 1; empty if
+    absent."""
     return _read_tensors(path / STATISTICS) if (path / STATISTICS).is_file() else {}
 
 
 def licence(path: Path, manifest: Mapping[str, Any]) -> str:
-    """The terms, where known, of imported weights, and of a run's that started from such (its provenance says so)."""
+    """The licence of imported weights, or of a run fine-tuned from them (from its provenance); None if unknown."""
     origin = manifest.get("origin")
     if origin is None:
         try:
@@ -306,15 +308,15 @@ def licence(path: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The manifest of a checkpoint and the tensors of these networks, checked against it.
+    """The manifest of a checkpoint and the tensors of these networks, verified against it.
 
-    Neither `state.pt` nor other networks are read, or need be there; of checkpoints of version 0.1.0, which have one
-    digest for all weights, the whole file is.
+    `state.pt` and other networks are not read and may be missing. Checkpoints of version 0.1.0 have one digest for all
+    weights; their weights file is read whole.
     """
     manifest = read_manifest(path, ())
     digests, tables = manifest.get("networks"), [STATISTICS] if STATISTICS in manifest["sha256"] else []
     if weights_name(path) == MODEL and set(networks) != {AVERAGED}:
-        raise UserError(f"{path} is a generator that was given away with its averaged weights alone; use those (ema)")
+        raise UserError(f"{path} is an exported generator, which has only averaged weights; use those (ema)")
     if not isinstance(digests, dict):
         return read_manifest(path, (WEIGHTS, *tables)), read_weights(path, networks)
     read_manifest(path, tables)
@@ -330,7 +332,7 @@ def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], 
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Puts tensors into a network. Raises `ValueError` where their names, shapes or types are not the network's."""
+    """Loads tensors into a network. Raises `ValueError` if names, shapes or types differ from the network's."""
     own = net.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         here, there = (_form(of[name]) if name in of else "absent" for of in (own, tensors))
@@ -352,7 +354,7 @@ def load_checkpoint(state: Checkpointed, path: Path) -> None:
         state.load_weights(read_weights(path))
         state.load_state_dict(saved)
     except pickle.UnpicklingError as error:
-        # torch's own message advises to load it unsafely, which is the last thing to do.
+        # torch's own message advises loading it with weights_only=False, which would execute code.
         raise UserError(f"{path / STATE}: not a training state; nothing in it was executed; {ANOTHER}") from error
     except (EOFError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 RECORDS = ("metrics.jsonl", "scores.jsonl")
 APPEND_SECONDS = 60
-"""How long an append waits for another process's, which takes milliseconds."""
+"""How long an append waits for another process's append, which takes milliseconds."""
 
 
 class RunDirectory:
-    """`config.yaml provenance.json status.json metrics.jsonl scores.jsonl samples/ checkpoints/`, to be read."""
+    """Read access to `config.yaml provenance.json status.json metrics.jsonl scores.jsonl samples/ checkpoints/`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,7 +50,7 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     def records(self, name: str) -> list[Row]:
-        """The records of `metrics.jsonl` or `scores.jsonl`, events included; a line cut short by a crash is none."""
+        """The records of `metrics.jsonl` or `scores.jsonl`, events included; a line truncated by a crash is skipped."""
         return Follower(self.path / name).read()
 
     def newest_checkpoint(self) -> Path | None:
@@ -65,9 +65,9 @@ class RunDirectory:
 
 
 class Writer(RunDirectory):
-    """The run directory for the one process that trains in it.
+    """Write access to the run directory, for the one process that trains in it.
 
-    Opening it takes a lock that ends with the process; a second writer gets a `UserError`.
+    Opening it takes a lock that is released when the process ends; a second writer raises `UserError`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,12 +76,12 @@ class Writer(RunDirectory):
 
     @classmethod
     def create(cls, path: Path, config_yaml: str, provenance: Mapping[str, Any]) -> Writer:
-        """A new run directory, locked.
+        """Creates and locks a run directory.
 
-        A run with this very configuration that was stopped before its first checkpoint is started again in its place.
+        A run with the same configuration that was stopped before its first checkpoint is restarted in place.
 
         Raises:
-            UserError: there is another run, or the directory cannot be made.
+            UserError: another run exists there, or the directory cannot be created.
         """
         refuse_existing(path, config_yaml)
         make_folder(path, path)
@@ -92,7 +92,7 @@ class Writer(RunDirectory):
             run.forget_after(0)
             run.make_folders()
             run.write_provenance(provenance)
-            run.write_config(config_yaml)  # last, as a directory with a config.yaml counts as a run
+            run.write_config(config_yaml)  # last: a directory counts as a run once it has a config.yaml
         except BaseException:
             run.close()
             raise
@@ -108,25 +108,25 @@ class Writer(RunDirectory):
             )
 
     def close(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def make_folders(self) -> None:
-        """Makes the folders for samples and checkpoints where somebody removed them."""
+        """Creates the folders for samples and checkpoints if they were removed."""
         for folder in (self.samples, self.checkpoints):
             try:
                 folder.mkdir(exist_ok=True)
             except OSError as error:
-                raise UserError(f"{folder}: cannot be made: {error.strerror}") from error
+                raise UserError(f"{folder}: cannot be created: {error.strerror}") from error
 
     def write_config(self, config_yaml: str) -> None:
         """Writes the resolved configuration."""
         write_text(self.path / "config.yaml", config_yaml)
 
     def write_provenance(self, provenance: Mapping[str, Any]) -> None:
-        """Writes where the run comes from."""
+        """Writes provenance.json."""
         write_text(self.path / "provenance.json", json.dumps(provenance, indent=2) + "\n")
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -134,8 +134,8 @@ class Writer(RunDirectory):
         append_record(self.path, name, row)
 
     def tidy(self) -> None:
-        """Removes incomplete files of a killed writer, and completes what it had begun."""
-        for aside in sorted(self.checkpoints.glob(".step-*-old")):  # replaced, by one that is not there
+        """Removes incomplete files of a killed writer and completes its unfinished work."""
+        for aside in sorted(self.checkpoints.glob(".step-*-old")):  # a best checkpoint that no longer exists
             target = self.checkpoints / re.sub(r"^\.(step-\d{8,})-.*", r"\1", aside.name)
             if not target.exists() and (aside / MANIFEST).is_file():
                 aside.replace(target)
@@ -176,7 +176,7 @@ class Writer(RunDirectory):
             warnings.warn(f"{path}: {count} moved to {name}.damaged", stacklevel=3)
 
     def _settle_score(self) -> None:
-        """Completes the work of a writer killed after a scored checkpoint: names it the best, records its score."""
+        """Completes the work of a writer killed after a scored checkpoint: updates `best`, records the score."""
         newest = self.newest_checkpoint()
         try:
             scored = {} if newest is None else read_json(newest / MANIFEST).get("scored") or {}
@@ -186,12 +186,12 @@ class Writer(RunDirectory):
         assert newest is not None
         if best and self.best() != newest:
             self.mark_best(newest)
-        recorded = {json.dumps(known, sort_keys=True) for known in self.records("scores.jsonl")}  # NaN equals NaN so
+        recorded = {json.dumps(known, sort_keys=True) for known in self.records("scores.jsonl")}  # NaN equals NaN
         if row.get("step") == checkpoint_step(newest) and json.dumps(row, sort_keys=True) not in recorded:
             self.append("scores.jsonl", row)
 
     def forget_after(self, step: int) -> None:
-        """Drops records and files from after `step`, so that a run resumed from there repeats no step."""
+        """Drops records and files from after `step`, so that a run resumed from there repeats no records."""
         for checkpoint in reversed(checkpoints(self.checkpoints)):
             if checkpoint_step(checkpoint) > step:
                 remove_checkpoint(checkpoint)
@@ -217,15 +217,15 @@ class Writer(RunDirectory):
         record: Mapping[str, Any] | None = None,
         best: bool = False,
     ) -> Path:
-        """Writes a checkpoint, then names it the best if it is, then removes old ones, then records its score.
+        """Writes a checkpoint, marks it as the best if it is, deletes old ones and records its score, in this order.
 
-        A kill at any moment loses nothing of it: the checkpoint holds its score, and `tidy` completes the rest.
+        A kill at any moment loses nothing: the checkpoint holds its score, and `tidy` completes the rest.
 
         Args:
             state: the state to save.
             generator: describes the generator for `steadygan.load` (plain JSON values).
             keep: number of newest checkpoints to keep, besides the best.
-            record: the score of these weights.
+            record: the score of these weights, for scores.jsonl.
             best: whether that is the best score so far.
         """
         path = save_checkpoint(state, self.checkpoints, generator, keep=keep, record=record, best=best)
@@ -234,14 +234,14 @@ class Writer(RunDirectory):
         return path
 
     def mark_best(self, checkpoint: Path) -> None:
-        """Protects a checkpoint from being removed as newer ones come."""
+        """Protects a checkpoint from retention."""
         mark_best(checkpoint)
 
 
 def refuse_existing(path: Path, config_yaml: str | None = None) -> None:
-    """Raises `UserError` when there is a run, or a file, where a new run is to be.
+    """Raises `UserError` if the path of a new run holds a file or another run.
 
-    config_yaml: the new run's configuration; a run of the same that has no checkpoint may be started again.
+    config_yaml: the new run's configuration; a run of the same configuration without a checkpoint may be restarted.
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"--out {path} is a file; choose another directory with --out")
@@ -261,7 +261,7 @@ def refuse_existing(path: Path, config_yaml: str | None = None) -> None:
 
 
 def append_record(run: Path, name: str, row: Mapping[str, Any]) -> None:
-    """Adds one line to a run's `metrics.jsonl` or `scores.jsonl`, whoever else is appending or trains in the run.
+    """Adds one line to a run's `metrics.jsonl` or `scores.jsonl`; safe while other processes append or train.
 
     Raises:
         UserError: it cannot be written.
@@ -270,7 +270,7 @@ def append_record(run: Path, name: str, row: Mapping[str, Any]) -> None:
         with _appending(run), (run / name).open("a+b") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
-            torn = file.read(1) not in (b"", b"\n")  # by a crash: the next line must not be swallowed
+            torn = file.read(1) not in (b"", b"\n")  # by a crash: must not swallow the next line
             file.write((b"\n" if torn else b"") + write_record(row))
             file.flush()
             os.fsync(file.fileno())
@@ -280,7 +280,7 @@ def append_record(run: Path, name: str, row: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _appending(run: Path) -> Iterator[None]:
-    """Held for the moment of an append or a rewrite, by one process at a time; nothing else is waited for."""
+    """Context manager: excludes other processes for the duration of an append or rewrite."""
     held = lock(run / ".append.lock", seconds=APPEND_SECONDS)
     if held is None:
         raise UserError(f"{run}: another process keeps .append.lock for over {APPEND_SECONDS} s; is it suspended?")

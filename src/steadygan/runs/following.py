@@ -1,6 +1,6 @@
-"""Records of a run, one JSON object a line: how they are written, and the one reader of them, also while a run writes.
+"""Writes and reads the records of a run, one JSON object a line, also while a run writes them.
 
-Every line has `schema`, the version of its form; lines of version 0.1.0 have none. Readers do not see the key.
+Every line has `schema`, its schema version, which lines of version 0.1.0 lack. Readers drop the key.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ Row = dict[str, Any]
 
 SCHEMA = 1
 CHUNK = 4 << 20
-"""Bytes read at a time: what one turn holds in memory, however long the file is."""
+"""Bytes read at a time, which bounds memory for files of any length."""
 
 
 class Follower:
-    """Follows a `.jsonl` file from where it last stopped; one object a line, each with a whole number as its `step`.
+    """Reads new lines of a `.jsonl` file since the last call; one object a line, each with an integer `step`.
 
-    A torn last line waits for the rest of it. A file that is not there yet, or that nobody may read, has no rows. A
-    file that was replaced or cut (a resumed run drops what came after its checkpoint) is read again from its beginning,
-    and `restarts` grows by one. Nothing here raises an error because of what is in the file: lines that are no records
-    are counted in `damaged`, and lines of a later version of steadygan, which are read as far as they are understood,
-    in `newer`.
+    An incomplete last line is left for the next call. A missing or unreadable file has no rows. A file that was
+    replaced or truncated (a resumed run drops records from after its checkpoint) is read again from the start, and
+    `restarts` grows by one. The content never raises an error: invalid lines are counted in `damaged`, and lines of a
+    later version of steadygan, which are read as far as possible, in `newer`.
 
     Attributes: path; offset, the bytes taken so far; restarts; damaged; newer.
     """
@@ -54,7 +53,7 @@ class Follower:
                         block += file.readline()
                     whole = block.rfind(b"\n") + 1
                     if not whole:
-                        # An object that is complete cannot be the beginning of another one.
+                        # A complete object cannot be the beginning of a longer one.
                         if record(block) is not None:
                             self.offset += len(block)
                             yield self._rows(block)
@@ -83,12 +82,12 @@ class Follower:
 
 
 def write_record(row: Mapping[str, Any]) -> bytes:
-    """The line of a record, its end included."""
+    """The line of a record, with its line break."""
     return (json.dumps({"schema": SCHEMA, **row}) + "\n").encode()
 
 
 def record(line: bytes) -> Row | None:
-    """The object in a line; None if it is not an object with a whole number as its `step`."""
+    """The object in a line; None unless it is an object with an integer `step`."""
     row = _parsed(line)
     if row is None or type(row.get("step")) is not int:
         return None
@@ -111,10 +110,10 @@ def _parsed(line: bytes) -> Row | None:
 
 
 def read_records(path: Path) -> list[Row]:
-    """All rows of a file, events included; says in a warning what it left out.
+    """All rows of a file, events included; warns of lines left out.
 
     Raises:
-        UserError: a later version of steadygan wrote them.
+        UserError: a later version of steadygan wrote the file.
     """
     follower = Follower(path)
     rows = follower.read()
@@ -127,7 +126,7 @@ def read_records(path: Path) -> list[Row]:
 
 
 def last_rows(path: Path, count: int = 1, *, at_most: int = 1 << 18) -> list[Row]:
-    """Up to `count` of the newest rows, oldest first, from the last `at_most` bytes: quick for a file of any length."""
+    """Up to `count` of the newest rows, oldest first, from the last `at_most` bytes; fast for files of any length."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""Where the images of a run are, seen from another directory than it was started in, or after they moved."""
+"""Finds the images of a run from another working directory, or after they moved."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from steadygan.runs.provenance import read_provenance
 
 
 def load_located(run: Path, overrides: Sequence[str] = (), *, data: str | Path | None = None) -> Config:
-    """The configuration of a run, whose `data.path` leads to its images from here.
+    """Loads the configuration of a run with a `data.path` that is valid in this working directory.
 
-    Where nothing is there by a path that is written relative to a directory, what it meant when the run was started is
-    taken. That the images are the same is not checked here (`check_same_data`).
+    A relative path that does not exist here is resolved against the directory in which the run was started.
+    `check_same_data` verifies that the images are the same.
 
     Args:
         run: the run directory.
-        overrides: of its configuration, as `key=value`.
-        data: where the images are now (`--data`), before all else.
+        overrides: settings as `key=value` strings.
+        data: the images' current path (`--data`); takes precedence.
 
     Raises:
-        UserError: there is nothing at any of these places.
+        UserError: none of these paths exists.
     """
     config = configuration.load(run, overrides)
     if data is not None:
@@ -39,7 +39,7 @@ def load_located(run: Path, overrides: Sequence[str] = (), *, data: str | Path |
         return _with_path(config, there)
     places = here if there in (None, here) else f"{here} and {there}"
     raise UserError(
-        f"the images of {run} are no longer at {places}: say where they are, with --data PATH, or to resume with "
+        f"the images of {run} are no longer at {places}: give their new place with --data PATH, or to resume with "
         "data.path=PATH"
     )
 

@@ -1,6 +1,6 @@
-"""The two ways in which a run begins: a new one in a directory of its own, and one that is resumed.
+"""The two ways to open a run: create a new one, or resume one.
 
-Both have the same methods, called in the order in which they are written.
+Both classes have the same methods, called in the order of definition.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from steadygan.runs.provenance import (
 
 
 class Facts(NamedTuple):
-    """For provenance.json: the step, facts of the images, the circumstances, what was fine-tuned."""
+    """For provenance.json: the step, facts about the images, machine and software, and the fine-tuned source."""
 
     step: int
     images: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Facts(NamedTuple):
 
 
 class NewRun:
-    """A run that starts at step 0; so does one of the same settings that was stopped before its first checkpoint."""
+    """A run that starts at step 0, as does one with the same settings that was stopped before its first checkpoint."""
 
     checkpoint: Path | None = None
 
@@ -49,27 +49,27 @@ class NewRun:
         return self.config
 
     def open(self, config: Config, *, write: bool) -> None:
-        """Refuses a directory that holds another run or the images."""
+        """Raises `UserError` for a directory that holds another run or the training images."""
         check_data(self.path, config.data.path)
         refuse_existing(self.path, None if config.train.batch_size == "auto" else config.to_yaml())
 
     def check(self, config: Config) -> None:
-        """Refuses what differs from `open` once all settings are known."""
+        """Checks again for another run in the directory, once all settings are known."""
         refuse_existing(self.path, config.to_yaml())
 
     def check_images(self, fingerprint: str) -> None:
-        """Any images will do."""
+        """Accepts any images."""
 
     def begin(self, config: Config, facts: Facts, *, write: bool) -> tuple[RunDirectory, str]:
-        """Makes the directory.
+        """Creates the directory.
 
         Args:
             config: the resolved configuration.
             facts: for provenance.json.
-            write: whether this process is the one that writes.
+            write: whether this process writes the run.
 
         Returns:
-            The directory, and what to tell the user about its circumstances.
+            The directory, and a notice for the user; empty if there is none.
         """
         if not write:
             return self.run, ""
@@ -86,12 +86,12 @@ class NewRun:
 
 
 class ResumedRun:
-    """The run that is in a directory.
+    """An existing run, resumed.
 
     Args:
         path: the run directory.
-        overrides: of its configuration.
-        accept: a config.yaml that was edited is taken as it is.
+        overrides: settings as `key=value` strings.
+        accept: accept a config.yaml that was edited.
     """
 
     checkpoint: Path | None = None
@@ -101,7 +101,7 @@ class ResumedRun:
         self.run = RunDirectory(path)
 
     def read(self) -> Config:
-        """The configuration with the overrides."""
+        """The stored configuration with the overrides."""
         if not (self.path / "config.yaml").is_file():
             raise UserError(no_run(self.path))
         if not self.accept:
@@ -109,7 +109,8 @@ class ResumedRun:
         return load_located(self.path, self.overrides)
 
     def open(self, config: Config, *, write: bool) -> None:
-        """Locks the directory and finds the checkpoint to resume from; refuses settings that do not fit it."""
+        """Locks the directory and finds the checkpoint to resume from; raises `UserError` for settings that contradict
+        it."""
         if write:
             self.run = _locked(self.path)
         self.checkpoint = self.run.newest_checkpoint()
@@ -124,10 +125,10 @@ class ResumedRun:
             )
 
     def check(self, config: Config) -> None:
-        """Nothing more is refused."""
+        """Does nothing: `open` has checked everything."""
 
     def check_images(self, fingerprint: str) -> None:
-        """Refuses other images than the run started with."""
+        """Raises `UserError` if the images differ from those the run started with."""
         check_same_data(self.path, fingerprint)
 
     def begin(self, config: Config, facts: Facts, *, write: bool) -> tuple[RunDirectory, str]:
@@ -138,7 +139,7 @@ class ResumedRun:
         before = read_provenance(self.path)
         run.forget_after(facts.step)
         run.make_folders()
-        # config.yaml is the second to be written: after a kill between the two, either is known.
+        # config.yaml is written second: provenance.json knows both versions if a kill comes in between.
         run.write_provenance(
             resumed(
                 before,

@@ -1,4 +1,4 @@
-"""Checks of output paths of commands: never in a checkpoint, nor in the data."""
+"""Output paths of commands: never inside a checkpoint or the training images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from steadygan.runs.shared import HUB, is_elsewhere, is_foreign, is_shared
 
 
 def default_output(path: Path, name: str) -> Path:
-    """The file `name` in a run directory; of a checkpoint in its run, or next to a checkpoint without one.
+    """The default output path: the file `name` in the run directory, or next to a checkpoint that belongs to no run.
 
     Args:
         path: a run directory, its checkpoints/ or a checkpoint; next to a zip file or another program's weights, and in
@@ -32,7 +32,7 @@ def default_output(path: Path, name: str) -> Path:
 
 
 def check_output(out: Path, path: Path) -> None:
-    """Checks that an output does not lie in the images that a run was trained on.
+    """Checks that an output path is not inside a run's training images.
 
     Raises:
         UserError: it does.
@@ -41,14 +41,14 @@ def check_output(out: Path, path: Path) -> None:
     if run is None:
         return
     data: object = None
-    with suppress(UserError):  # a checkpoint is used without what its run says of itself
+    with suppress(UserError):  # a checkpoint works without its run's configuration
         data = read_provenance(run).get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         check_data(out, data["path"])
 
 
 def check_data(out: Path, data: str) -> None:
-    """Checks that an output does not lie in the folder of images `data` (`data.path`).
+    """Checks that an output path is not inside the folder of images `data` (`data.path`).
 
     Raises:
         UserError: it does.
@@ -58,7 +58,7 @@ def check_data(out: Path, data: str) -> None:
 
 
 def run_of(checkpoint: Path) -> Path | None:
-    """The run directory that a checkpoint lies in."""
+    """The run directory that contains a checkpoint."""
     for run in checkpoint.absolute().parents[:2]:
         if (run / "config.yaml").is_file():
             return run

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, machine, seed, configuration and the content of its data, and each resume."""
+"""Provenance of a run: versions, machine, seed, configuration, data fingerprint, and each resume."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from steadygan.runs.reading import flat, read_config
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic")
 NAMED = 5
-"""How many differing settings an error names."""
+"""Maximum number of differing settings named in an error."""
 FIXED = tuple(f"data.{key}" for key in ("size", "channels", "bits", "fraction", "max_images", "seed", "heldout"))
 FIXED += tuple(f"data.{key}" for key in ("domains", "fit", "jitter"))
 FIXED += tuple(f"model.{key}" for key in ("kind", "width", "latent", "prior", "conditional", "directions"))
-"""Settings that a run keeps for good."""
+"""Settings that cannot change on resume."""
 
 SCHEMA = 1
 
 
 def config_digest(config_yaml: str) -> str:
-    """The SHA-256 of a resolved configuration as it is written."""
+    """The SHA-256 of a resolved configuration as written to config.yaml."""
     return hashlib.sha256(config_yaml.encode()).hexdigest()
 
 
 def circumstances(device: torch.device, processes: int, execution: str) -> dict[str, Any]:
-    """The machine and software of a run, which may differ each time it is resumed.
+    """The machine and software of a run, which may change at each resume.
 
     Args:
-        device: the device of the training.
-        processes: how many train together.
-        execution: how phases are carried out, in words: precision, compiled kernels, graphs.
+        device: the device that trains.
+        processes: number of training processes.
+        execution: description of the execution mode: precision, compiled kernels, graphs.
     """
     return {
         "started": _now(),
@@ -61,7 +61,7 @@ def provenance(
         seed: `train.seed`.
         config_yaml: the resolved configuration.
         data: path, fingerprint, number of images trained on and held out, skipped files.
-        circumstances: see there.
+        circumstances: what `circumstances` returned.
     """
     return {
         "schema": SCHEMA,
@@ -81,10 +81,10 @@ def resumed(
     overrides: Sequence[str],
     circumstances: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """provenance.json of a resumed run: the previous content and a new entry of `resumes`.
+    """provenance.json of a resumed run: the previous content with a new entry in `resumes`.
 
-    `config` and `config_sha256` are of the configuration as it is from now on; each entry has, under `changed`, what
-    was set to something else by it: `key: [before, after]`.
+    `config` and `config_sha256` describe the new configuration; each entry lists the settings it changed under
+    `changed`: `key: [before, after]`.
     """
     now = dict(flat(yaml.safe_load(config_yaml)))
     entry = {
@@ -105,7 +105,7 @@ def resumed(
 
 
 def branched(before: Mapping[str, Any], config_yaml: str, source: Mapping[str, Any]) -> dict[str, Any]:
-    """provenance.json of a run that starts now, where a checkpoint of another was: `before` is the other's."""
+    """provenance.json of a run branched from another run's checkpoint; `before` is that run's provenance."""
     config = {"config_sha256": config_digest(config_yaml), "config": yaml.safe_load(config_yaml)}
     source = {**source, "started": before.get("started")}
     return {**before, "schema": SCHEMA, "started": _now(), **config, "branched_from": source}
@@ -116,7 +116,7 @@ def _now() -> str:
 
 
 def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Known reasons why a resumed run may round differently from one that was never stopped."""
+    """Known differences that may make a resumed run round differently from an uninterrupted one."""
     last = _resumes(before)[-1] if _resumes(before) else before
     compared = {key: (last.get(key), now[key]) for key in ("device", "processes", "threads", "execution")}
     versions = last.get("versions")
@@ -127,7 +127,7 @@ def changed_circumstances(before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Where the run in `path` comes from. Raises `UserError` when provenance.json is missing or damaged."""
+    """Reads provenance.json of the run in `path`. Raises `UserError` if it is missing or damaged."""
     try:
         return read_json(path / "provenance.json")
     except UserError as error:
@@ -135,15 +135,15 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def check_config(path: Path) -> None:
-    """Refuses a config.yaml that is not the one the run in `path` was last trained with.
+    """Checks that config.yaml is the one that the run in `path` was last trained with.
 
     Raises:
-        UserError: it was cut short or edited, naming what differs as far as that is known.
+        UserError: it was truncated or edited; the message names the settings that differ, if known.
     """
     file = path / "config.yaml"
     before = read_provenance(path)
     recorded = {before.get("config_sha256")}
-    if resumes := _resumes(before):  # a kill while it was resumed may have left the one before
+    if resumes := _resumes(before):  # a kill during a resume may have left the previous one
         recorded.add(resumes[-1].get("config_sha256_before"))
     if config_digest(read_text(file)) in recorded:
         return
@@ -162,10 +162,10 @@ def check_config(path: Path) -> None:
 
 
 def check_unchanged(path: Path, config_yaml: str) -> None:
-    """Refuses to resume the run in `path` with settings that make other images or other networks of it.
+    """Checks that settings do not change the images or networks of the run in `path`.
 
     Raises:
-        UserError: naming them, with what they were.
+        UserError: they do; the message names them with their previous values.
     """
     known = _recorded(read_provenance(path))
     now = dict(flat(yaml.safe_load(config_yaml)))
@@ -176,7 +176,7 @@ def check_unchanged(path: Path, config_yaml: str) -> None:
     ]
     if changed:
         raise UserError(
-            f"{path} cannot be resumed with other images or networks than it has learnt with: {'; '.join(changed)}. "
+            f"{path} cannot be resumed with other images or networks than it was trained with: {'; '.join(changed)}. "
             "Leave these as they are, or start a new run with --out"
         )
 
@@ -201,16 +201,16 @@ def _versions() -> dict[str, str]:
     for name in PACKAGES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # e.g. torch as a distribution's own package
+        except PackageNotFoundError:  # e.g. torch installed as a Linux distribution's package
             found[name] = "unknown"
     return found
 
 
 def check_same_data(path: Path, fingerprint: str) -> None:
-    """Refuses to resume or score the run in `path` with other training images than it started with.
+    """Checks that the training images are the ones that the run in `path` started with.
 
     Raises:
-        UserError: their content differs, or provenance.json is missing or damaged.
+        UserError: the content differs, or provenance.json is missing or damaged.
     """
     data = read_provenance(path).get("data")
     before = data.get("fingerprint") if isinstance(data, dict) else None

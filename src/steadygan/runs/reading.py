@@ -1,4 +1,4 @@
-"""Metrics and scores, read back from run directories."""
+"""Reads metrics and scores of run directories."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from steadygan.runs.following import Row as Row
 from steadygan.runs.following import last_rows, read_records
 
 NOT_THE_PROTOCOL = {"steadygan", "torch", "data_fingerprint", "better"}
-"""Recorded with a protocol, but scores that differ only here are comparable: `reals_sha256` stays."""
+"""Protocol entries that do not affect comparability, since `reals_sha256` is compared."""
 
 PROGRESS = {"step", "images", "seconds", "images_per_s", "eval_seconds"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory as read: metrics and scores, each by rising step; its configuration by dotted key.
+    """A run's metrics and scores, each in order of steps, and its configuration by dotted key.
 
-    `config` is empty where there is no config.yaml; `events` are what happened, in the order it did.
+    `config` is empty without a config.yaml; `events` are in the order in which they occurred.
     """
 
     name: str
@@ -37,10 +37,9 @@ class Run:
 
 
 def read_run(path: Path, name: str | None = None) -> Run:
-    """The run in a directory, also one that has reached no report yet.
+    """Reads the run in a directory; it may have no log line yet.
 
-    Where a resumed run took a step (or a score) again, the later line counts. Damaged lines are left out, with a
-    warning.
+    If a resumed run repeated a step or score, the later line counts. Damaged lines are skipped with a warning.
 
     Raises:
         UserError: there is no run, or a score lacks its protocol.
@@ -60,8 +59,7 @@ def read_run(path: Path, name: str | None = None) -> Run:
 
 
 def read_config(path: Path) -> Row:
-    """A run's configuration by dotted key, as it was written: what this version would make of it is not what the run
-    was. Empty where there is none."""
+    """A run's stored configuration by dotted key, without this version's defaults; empty if there is none."""
     if not path.is_file():
         return {}
     tree = parse_yaml(read_text(path), path)
@@ -69,7 +67,7 @@ def read_config(path: Path) -> Row:
 
 
 def flat(tree: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings by dotted key."""
+    """Flattens nested mappings to dotted keys."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
             yield from flat(value, f"{prefix}{key}.")
@@ -78,7 +76,7 @@ def flat(tree: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
-    """Runs to compare; those that have reported nothing yet are left out, with a warning, unless all are so."""
+    """Reads runs to compare; skips runs without a log line, with a warning. Raises `UserError` if all are skipped."""
     if not paths:
         raise UserError("no run directories given to compare")
     folders = [Path(path) for path in paths]
@@ -108,7 +106,7 @@ def protocol_identity(row: Row) -> str:
 
 
 def number(value: Any) -> float:
-    """A finite number, or NaN for what a diverged run writes instead (null, NaN, Infinity)."""
+    """A finite number, or NaN for the values a diverged run writes (null, NaN, Infinity)."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
@@ -117,7 +115,7 @@ def score_names(row: Row) -> list[str]:
 
 
 def _labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Each protocol in use, by identity: its name, and what sets it apart from others of that name."""
+    """A label for each protocol in use, by identity: its name, and how it differs from others of that name."""
     protocols = _protocols(runs)
     labels = {}
     for identity, protocol in protocols.items():
@@ -145,7 +143,7 @@ def _short(value: Any) -> str:
 
 
 def score_columns(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """(column, score, protocol identity); a column names the protocol where several have taken the score."""
+    """(column, score, protocol identity); the column names the protocol if several were used for the score."""
     labels = _labels(runs)
     pairs = {(name, protocol_identity(row)): None for run in runs for row in run.scores for name in score_names(row)}
     names = [name for name, _ in pairs]
@@ -160,14 +158,14 @@ def series(run: Run, name: str, identity: str) -> list[tuple[int, float]]:
 
 
 def is_distance(name: str) -> bool:
-    """Whether a score is a Fréchet distance, which ranks checkpoints."""
+    """Whether a score is a Fréchet distance, the kind of score that ranks checkpoints."""
     return name == "FID" or name.startswith("FD-")
 
 
 def cost(name: str, value: float, better: Mapping[str, str] = MappingProxyType({})) -> float | None:
-    """How bad a score is, for finding the best; None for a score whose good direction is unknown.
+    """A value to minimise for finding the best score; None if the score's good direction is unknown.
 
-    better: what records say of metrics that are not the package's, score -> "lower", "higher" or "near-one".
+    better: direction of custom metrics, from the records: score -> "lower", "higher" or "near-one".
     """
     if name in better:
         return {"lower": value, "higher": -value, "near-one": abs(value - 1)}[better[name]]
@@ -181,5 +179,5 @@ def cost(name: str, value: float, better: Mapping[str, str] = MappingProxyType({
 
 
 def last_score(path: Path) -> Row:
-    """The newest record of a run's scores.jsonl, empty when there is none."""
+    """The newest record of a run's scores.jsonl; empty if there is none."""
     return next(reversed(last_rows(path / "scores.jsonl")), {})

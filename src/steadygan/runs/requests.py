@@ -1,4 +1,4 @@
-"""Requests to a run from outside: one small file, which its loop takes at a step boundary."""
+"""Requests from other processes to a training run: one small file, read at step boundaries."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Request = Literal["stop", "pause", "resume"]
 FILE = "request.json"
 _TAKEN = ".request-taken.json"
 BEGAN = time.time()
-"""When this process began, or near enough."""
+"""Approximate start time of this process."""
 
 
 def ask(run: Path, request: Request) -> None:
-    """Writes a request for the loop that trains in `run`; one that was not taken yet is replaced.
+    """Writes a request to the process that trains in `run`; replaces a pending one.
 
     Args:
         run: the run directory.
-        request: stop (write a checkpoint and end), pause (wait) or resume (end the pause).
+        request: stop (write a checkpoint and exit), pause or resume.
 
     Raises:
         UserError: there is no run, or the request is unknown.
@@ -38,14 +38,14 @@ def ask(run: Path, request: Request) -> None:
 
 
 def asked(run: Path) -> Request | None:
-    """The request that was not taken yet; it stays where it is."""
+    """The pending request, if any; does not remove it."""
     return _read(run / FILE)
 
 
 def take(run: Path, *, since: float = 0.0) -> Request | None:
-    """Reads the request and removes it; one that cannot be read, or was written before `since`, counts as none.
+    """Reads and removes the request. Ignores one that is unreadable or was written before `since`.
 
-    For the process that trains in `run`. Without a request it costs one look into the directory.
+    For the process that trains in `run`. Without a request it costs one directory lookup.
     """
     taken = run / _TAKEN
     try:
@@ -67,10 +67,10 @@ def _read(path: Path, since: float = 0.0) -> Request | None:
 
 
 class Attention:
-    """Answers the requests to one run: those made since this process started, not older ones.
+    """Handles requests to one run made since this process started.
 
-    A loop asks `called` at every step boundary, which looks into the directory at most every `interval` seconds, and
-    when it says so calls `stops`.
+    A loop calls `called` at every step boundary, which checks the directory at most every `interval` seconds; if it
+    returns True, the loop calls `stops`.
     """
 
     def __init__(self, run: Path, *, interval: float = 0.5, since: float = BEGAN) -> None:
@@ -78,7 +78,7 @@ class Attention:
         self._next = 0.0
 
     def called(self) -> bool:
-        """Whether there is a request to take."""
+        """Whether there is a pending request."""
         now = time.monotonic()
         if now < self._next:
             return False
@@ -86,10 +86,10 @@ class Attention:
         return (self.run / FILE).exists()
 
     def stops(self, interrupted: object = False, on_pause: Callable[[bool], None] | None = None) -> bool:
-        """Takes the request, and says whether it is to stop. A pause is waited out inside, in turns of `interval`.
+        """Handles the request; returns whether to stop. A pause blocks here, checking every `interval` seconds.
 
-        interrupted: what ends a pause, too, once it is true (a signal, say). on_pause: called with True every turn of a
-        pause, so that the run can show that it is alive, and with False at its end.
+        interrupted: also ends a pause once true, e.g. after a signal. on_pause: called with True at every check during
+        a pause, for the run's sign of life, and with False at its end.
         """
         request = take(self.run, since=self.since)
         if request != "pause":

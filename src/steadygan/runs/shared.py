@@ -1,12 +1,12 @@
-"""A generator as it is given away: a folder, one zip file of it, or a repository of the Hugging Face Hub.
+"""Shared generators: a folder, a zip file of it, or a repository on the Hugging Face Hub.
 
 model.safetensors       the averaged generator alone
-config.json             what rebuilds it, as in a checkpoint's manifest: digests, where imported weights came from
-README.md               a card for people; samples.png: its sheet
-statistics.safetensors  only of imported generators that were published with batch norm statistics by truncation
+config.json             describes the generator like a checkpoint's manifest: digests, source of imported weights
+README.md               a model card; samples.png: its sample sheet
+statistics.safetensors  only for imported generators published with batch-norm statistics per truncation
 
-Files of strangers are opened with as much care as images of strangers: nothing is run, names that are not on this list
-are refused, and no size is believed.
+These files are untrusted, like images: nothing is executed, other file names are refused, and claimed sizes are not
+trusted.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ STATISTICS = "statistics.safetensors"
 NAMES = (MODEL, CONFIG, CARD, SHEET, STATISTICS)
 HUB = "hub:"
 HUGGING_FACE = "pytorch_model.bin"
-"""The weights in a folder of Hugging Face's, next to a config.json."""
+"""Names of weights files that Hugging Face writes next to a config.json."""
 OURS = (".zip", ".safetensors", ".onnx", ".pt2", ".json", ".yaml", ".yml")
-"""Endings of files that are no other program's weights."""
+"""Suffixes of files that are not another program's weights."""
 MOST_CONFIG = 16 << 20
-"""Bytes of a config.json."""
+"""Maximum size of config.json in bytes."""
 MOST_RATIO, SPARE = 4, 1 << 20
-"""Limits of a zip's content: a multiple of the zip's bytes, and bytes besides. Weights hardly compress."""
+"""Limit of a zip's unpacked size: a multiple of its own size plus a constant. Weights hardly compress."""
 BLOCK = 1 << 20
 
 
 def is_shared(path: Path) -> bool:
-    """Whether a folder has the files of a shared generator."""
+    """Whether a folder contains a shared generator."""
     return (path / CONFIG).is_file() and (path / MODEL).is_file()
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether a path names another program's weights: a file such as a .pkl, .pt or .pth, or a folder with such."""
+    """Whether a path names another program's weights: a file such as .pkl, .pt or .pth, or a folder of them."""
     other = path.is_file() and path.suffix.lower() not in OURS and not _is_zip(path)
     return (path / HUGGING_FACE).is_file() or other
 
 
 def is_elsewhere(path: Path) -> bool:
-    """Whether a path names a zip file or a repository of the Hub in place of a folder."""
+    """Whether a path names a zip file or a Hub repository instead of a folder."""
     return str(path).startswith(HUB) or _is_zip(path)
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a file is a zip of a shared generator: by its ending, or, under another name, by the files it lists."""
+    """Whether a file is a zip of a shared generator: by its suffix, else by the files it lists."""
     if not path.is_file() or path.suffix.lower() in OURS:
         return path.is_file() and path.suffix.lower() == ".zip"
     try:
@@ -62,10 +62,10 @@ def _is_zip(path: Path) -> bool:
 
 
 def opened(path: Path) -> Path:
-    """The folder that a path stands for: of a zip its content, of `hub:USER/NAME` a copy, otherwise itself.
+    """The folder of a shared generator: unpacks a zip, downloads `hub:USER/NAME`, returns other paths unchanged.
 
     Raises:
-        UserError: it is no zip of a shared generator, or cannot be fetched.
+        UserError: the zip does not hold a shared generator, or the download fails.
     """
     if str(path).startswith(HUB):
         return fetched(path.as_posix())
@@ -73,7 +73,7 @@ def opened(path: Path) -> Path:
 
 
 def unpacked(path: Path) -> Path:
-    """The content of a zip, in the cache, by its SHA-256. Raises `UserError` where it is not a shared generator's."""
+    """Unpacks a zip into the cache, keyed by its SHA-256. Raises `UserError` if it does not hold a shared generator."""
     try:
         folder = cache_root() / "shared" / sha256(path)
         if is_shared(folder):
@@ -85,20 +85,20 @@ def unpacked(path: Path) -> Path:
                     _extract(path, archive, entry, temporary / name)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
         raise UserError(f"{path}: not a readable zip file: {error}") from error
-    except (RuntimeError, OSError) as error:  # an encrypted one, or damaged compression
+    except (RuntimeError, OSError) as error:  # encrypted, or damaged compression
         raise UserError(f"{path}: cannot be read: {error}") from error
     return folder
 
 
 def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The files of a shared generator in a zip, at its top or in one folder, checked by name and size."""
+    """The files of a shared generator in a zip, at the top level or in one folder, checked by name and size."""
     files = [entry for entry in archive.infolist() if not entry.is_dir()]
     places = {PurePosixPath(entry.filename).parent for entry in files}
     found = {PurePosixPath(entry.filename).name: entry for entry in files}
     if len(places) != 1 or len(found) != len(files) or len(next(iter(places)).parts) > 1:
         raise UserError(f"{path}: not a zip of a shared generator, whose files are all in one place")
     if wrong := sorted(set(found) - set(NAMES)):
-        raise UserError(f"{path}: holds {wrong[0][:80]!r}, which is no part of a shared generator ({', '.join(NAMES)})")
+        raise UserError(f"{path}: holds {wrong[0][:80]!r}, not a file of a shared generator ({', '.join(NAMES)})")
     if lacking := {MODEL, CONFIG} - found.keys():
         raise UserError(f"{path}: not a zip of a shared generator: it has no {min(lacking)}")
     if sum(entry.file_size for entry in files) > MOST_RATIO * path.stat().st_size + SPARE:
@@ -107,7 +107,7 @@ def _entries(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 
 
 def _extract(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    """One file, of as many bytes as the zip says and no more."""
+    """Extracts one file, up to the size that the zip declares."""
     left = entry.file_size
     with archive.open(entry) as source, target.open("xb") as out:
         while block := source.read(BLOCK):
@@ -126,10 +126,11 @@ def hub_name(text: str) -> tuple[str, str | None]:
 
 
 def fetched(text: str) -> Path:
-    """The local copy of a repository of the Hub: those files alone that make a shared generator, in the Hub's cache.
+    """Downloads the files of a shared generator from a Hub repository into the Hub's cache.
 
     Raises:
-        UserError: huggingface_hub is not installed, or there is no such repository, no network, no generator in it.
+        UserError: huggingface_hub is not installed, the repository does not exist or has no generator, or there is no
+        network.
     """
     name, revision = hub_name(text)
     require("huggingface_hub", "hf", text)
@@ -137,7 +138,7 @@ def fetched(text: str) -> Path:
 
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(NAMES)))
-    except Exception as error:  # Its errors are those of several HTTP libraries.
+    except Exception as error:  # huggingface_hub raises errors of several HTTP libraries.
         raise UserError(f"{text} cannot be fetched: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
     if not is_shared(folder):
         raise UserError(f"{text} is not a generator that steadygan exported: it has no {CONFIG} with {MODEL}")

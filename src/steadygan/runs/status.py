@@ -1,4 +1,4 @@
-"""The state of a run, in one small file that its process keeps up to date."""
+"""The state of a run, kept in one small file by the training process."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from steadygan.files import read_json, write_text
 State = Literal["starting", "running", "paused", "finished", "stopped", "collapsed", "failed"]
 
 ENDED: tuple[State, ...] = ("finished", "stopped", "collapsed")
-"""States of a run that ended as it meant to: nobody need restart it."""
+"""States of a run that ended regularly: it needs no restart."""
 
 FILE = "status.json"
 SCHEMA = 1
 BEAT_SECONDS = 5.0
-"""The least time between two signs of life."""
+"""Minimum seconds between two heartbeats."""
 LONGEST_MESSAGE = 4000
 
 
 class Status:
-    """Writes `status.json` of a run: for the process that trains in it.
+    """Writes `status.json` of a run, in the process that trains in it.
 
-    A file that cannot be written ends no training: a warning says so, once.
+    If the file cannot be written, training continues after one warning.
     """
 
     def __init__(self, run: Path, steps: int, step: int = 0) -> None:
-        """steps: how many the run shall take; step: how many it has taken."""
+        """steps: number of steps of the run; step: number of steps done."""
         self.path, self.steps, self.step = run / FILE, steps, step
         self.started = round(time.time(), 3)
         self.state: State = "starting"
@@ -40,13 +40,13 @@ class Status:
         self._warned = False
 
     def beat(self, step: int, state: State = "running") -> None:
-        """Says at a step boundary that the run is alive: at once in a new state, else every `BEAT_SECONDS` at most."""
+        """Writes a heartbeat at a step boundary: at once for a new state, else at most every `BEAT_SECONDS`."""
         self.step = step
         if state != self.state or time.monotonic() >= self._next:
             self.say(state)
 
     def say(self, state: State, message: str = "") -> None:
-        """Writes a state; message: why, for people."""
+        """Writes a state. message: the reason, shown to users."""
         self.state, self._next = state, time.monotonic() + BEAT_SECONDS
         content = {
             "schema": SCHEMA,
@@ -68,7 +68,7 @@ class Status:
 
 
 def read_status(run: Path) -> dict[str, Any] | None:
-    """The last state that a run wrote; None if there is none that can be read."""
+    """The last state that a run wrote; None if there is none or it is unreadable."""
     try:
         found = read_json(run / FILE)
     except UserError:

@@ -1,4 +1,4 @@
-"""Configurations in words."""
+"""Short descriptions of configurations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TERMS = {
 
 
 def objective_in_words(config: dict[str, Any]) -> str:
-    """`dcgan 32² · hinge + bCR + zCR · DiffAugment (color, translation)`; empty where a configuration says nothing."""
+    """`dcgan 32² · hinge + bCR + zCR · DiffAugment (color, translation)`; empty for an empty configuration."""
     model, data = _section(config, "model"), _section(config, "data")
     objective, augment = _section(config, "objective"), _section(config, "augment")
     parts = []

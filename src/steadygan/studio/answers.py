@@ -1,4 +1,4 @@
-"""How handlers are written: a plain function of the request, run in a thread, whose errors become answers."""
+"""Wrappers for handlers: plain functions of the request, run in threads, whose errors become responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class JSON(Response):
-    """An answer in JSON."""
+    """A JSON response."""
 
     media_type = "application/json"
 
@@ -27,10 +27,10 @@ class JSON(Response):
 
 
 def in_json(found: Any) -> str:
-    """As JSON that every browser reads: records and names of files may hold what JSON cannot.
+    """Encodes JSON that every browser can read.
 
-    A number that is not finite becomes null; half a surrogate pair, which stands for a byte of a name that is no UTF-8,
-    is escaped.
+    Non-finite numbers become null; lone surrogates, which stand for bytes of file names that are not UTF-8, are
+    escaped.
     """
     try:
         return json.dumps(found, allow_nan=False, separators=(",", ":"))
@@ -47,15 +47,15 @@ def _finite(found: Any) -> Any:
 
 
 class Missing(Exception):
-    """Something that is not in the table of runs."""
+    """The requested object does not exist."""
 
 
 class Refused(Exception):
-    """Something that this studio was not started to do."""
+    """The studio was not started with permission for this."""
 
 
 def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """Turns an error into its sentence."""
+    """Makes a handler that answers an exception with its message."""
 
     async def handler(request: Request, error: Exception) -> Response:
         return JSON({"error": str(error)[:2000]}, status)
@@ -64,9 +64,9 @@ def answer(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
 
 
 def threaded(work: Callable[[Request], Any]) -> Handler:
-    """A handler of a function that may wait for files or other processes; a result that is no response is sent as JSON.
+    """Makes a handler of a blocking function; a result that is not a response is sent as JSON.
 
-    A server that shuts down does not wait for the function.
+    Shutting down does not wait for the function.
     """
 
     async def handler(request: Request) -> Response:
@@ -76,7 +76,7 @@ def threaded(work: Callable[[Request], Any]) -> Handler:
 
 
 def with_body(work: Callable[[Request, dict[str, Any]], Any]) -> Handler:
-    """The same with the request's JSON object."""
+    """Like `threaded`, with the request's JSON object."""
 
     async def handler(request: Request) -> Response:
         body = await request.json()
@@ -96,7 +96,7 @@ async def _worked(work: Callable[..., Any], *arguments: Any) -> Response:
 
 
 def run_of(studio: Any, request: Request) -> RunFiles:
-    """The run whose id is in the address."""
+    """The run with the id in the URL."""
     run = studio.catalogue.get(request.path_params["id"])
     if run is None:
         raise Missing("there is no such run (any more)")
@@ -104,7 +104,7 @@ def run_of(studio: Any, request: Request) -> RunFiles:
 
 
 def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    """A whole number of the query. Raises ValueError outside low…high."""
+    """An integer of the query. Raises ValueError outside low…high."""
     text = query.get(name)
     if text is None:
         return default
@@ -115,7 +115,7 @@ def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int
 
 
 def download(data: bytes, kind: str, name: str) -> Response:
-    """A file to be kept under a name of letters, digits, dots, dashes and underscores."""
+    """A download with a file name of letters, digits, dots, dashes and underscores."""
     types = {"png": "image/png", "gif": "image/gif", "webp": "image/webp", "mp4": "video/mp4", "zip": "application/zip"}
     types |= dict.fromkeys(("onnx", "pt2", "pt"), "application/octet-stream")
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name).strip(".-") or "steadygan"

@@ -1,4 +1,4 @@
-"""The table of runs below one directory: the only way from an id that a page sends to a file."""
+"""The table of runs below one directory, the only mapping from a page's ids to files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from steadygan.studio.run import RunFiles
 
 DEPTH = 4
-"""How far below the directory runs are looked for."""
+"""Maximum depth of the search for runs."""
 MOST = 5000
 INSIDE_A_RUN = {"samples", "checkpoints"}
 
 
 class Catalogue:
-    """Runs by id. Symbolic links are not followed, so that nothing outside the directory is ever listed.
+    """Runs by id. Symbolic links are not followed, so that nothing outside the directory is listed.
 
-    unread: the folders, by their paths below the directory, that the studio may not look into.
+    unread: relative paths of folders without read permission.
     """
 
     def __init__(self, root: Path) -> None:
@@ -31,7 +31,7 @@ class Catalogue:
         self.unread: list[str] = []
 
     def scan(self, *, at_most_every: float = 0.0) -> None:
-        """Looks for new runs, and forgets those that are gone."""
+        """Finds new runs, and drops deleted ones."""
         with self._lock:
             if at_most_every and time.monotonic() - self._scanned < at_most_every:
                 return
@@ -50,13 +50,13 @@ class Catalogue:
         return list(self._runs.values())
 
     def get(self, id: str) -> RunFiles | None:
-        """The run of this id; a run that is new is looked for once."""
+        """The run of this id; rescans once if it is unknown."""
         if id not in self._runs:
             self.scan(at_most_every=1.0)
         return self._runs.get(id)
 
     def holding(self, checkpoint: str) -> tuple[RunFiles, int] | None:
-        """The run and step whose weights have this SHA-256."""
+        """The run and step of the weights with this SHA-256."""
         for run in self.all():
             for step in run.checkpoints:
                 digests = run.manifest(step).get("sha256")
@@ -66,14 +66,14 @@ class Catalogue:
 
 
 def id_of(path: Path) -> str:
-    """The id by which pages ask for the run in a directory; paths below one root differ in theirs."""
+    """The id of a run directory in pages; unique below one root."""
     return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
 
 
 def find_runs(root: Path, depth: int = DEPTH, *, unread: list[Path] | None = None) -> Iterator[Path]:
     """Directories that hold a run (`config.yaml` with records, samples or checkpoints), `root` itself included.
 
-    `unread` gets the folders that may not be read.
+    Adds folders without read permission to `unread`.
     """
     left, pending = MOST, [(root, depth)]
     while pending and left:

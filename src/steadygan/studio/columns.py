@@ -1,4 +1,4 @@
-"""The measurements of a run by column, however many there are, thinned to what a screen can show."""
+"""The measurements of a run by column, thinned to the resolution of a screen."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from steadygan.runs.following import Follower, Row, record
 
 NOT_MEASURED = {"step", "event"}
 SAMPLED_ABOVE = 16 << 20
-"""Bytes of new records from which on a first answer is of lines picked evenly, while all are read behind it."""
+"""Bytes of new records above which the first response uses evenly spaced lines, while a thread reads all."""
 SAMPLES = 3000
 HEAD_START = 1.0
-"""Seconds before all lines are read: the page that shows a first look of them comes first."""
+"""Delay in seconds before all lines are read, so that the first page is served first."""
 EVENTS = 2000
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a path is a file or a folder, or is not there at all."""
+    """Whether a path is a regular file, a folder, or does not exist."""
     try:
         mode = path.lstat().st_mode
     except OSError:
@@ -33,10 +33,10 @@ def is_plain(path: Path) -> bool:
 
 
 class Columns:
-    """Follows `metrics.jsonl` and keeps its numbers; safe to use from several threads.
+    """Follows `metrics.jsonl` and keeps its numbers; thread-safe.
 
-    `events` are the rows with `event`, oldest first, the newest `EVENTS` of them at most. `damaged` counts lines that
-    are no records. `version` grows with everything that is new.
+    `events` are the newest `EVENTS` rows with `event`, oldest first. `damaged` counts invalid lines. `version`
+    increases with every change.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,9 +58,9 @@ class Columns:
         return self._overview is None
 
     def refresh(self) -> None:
-        """Reads what is new in the file. Of a very long file it reads a sample first, and the rest in another thread.
+        """Reads new lines. For a very long file, reads a sample first and the rest in another thread.
 
-        A link is not followed, and a pipe not opened.
+        Links are not followed and pipes not opened.
         """
         if not is_plain(self.path) or not self._reading.acquire(blocking=False):
             return
@@ -109,7 +109,7 @@ class Columns:
 
     @property
     def names(self) -> list[str]:
-        """The columns in the order in which they first appeared."""
+        """The columns in order of first appearance."""
         with self._lock:
             return list(self._shown.values)
 
@@ -125,10 +125,10 @@ class Columns:
         return self._overview or self._table
 
     def thin(self, name: str, first: float, last: float, points: int) -> dict[str, Any]:
-        """One column between two steps, as at most about `points` points.
+        """One column between two steps, as about `points` points at most.
 
-        Few values come as they are: `steps`, `values` (None where a value was not finite). Many come as `low`, `high`
-        and `mean` of equal stretches of steps, so that no peak is lost. `total`: how many values there are.
+        Few values are returned unchanged: `steps`, `values` (None if not finite). Many are aggregated to `low`, `high`
+        and `mean` of equal intervals of steps, so that no peak is lost. `total`: the number of values.
         """
         with self._lock:
             table = self._shown
@@ -139,7 +139,7 @@ class Columns:
 
 
 class _Table:
-    """Steps, and for each column its values with NaN where a line had none."""
+    """Steps, and the values of each column with NaN for lines without it."""
 
     def __init__(self) -> None:
         self.steps = array("q")
@@ -161,7 +161,7 @@ class _Table:
                 column = self.values[name] = array("d")
             if len(column) < count:
                 column.extend([math.nan] * (count - len(column)))
-            # A value that diverged is written as null: kept apart from one that was not measured.
+            # null means a value that diverged; distinguish it from one that was not measured.
             column.append(math.inf if value is None else float(value) if abs(value) < 1e300 else math.inf)
 
     def column(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -171,7 +171,7 @@ class _Table:
 
 
 def sample(path: Path, size: int) -> _Table:
-    """A table of lines picked evenly from a file, its last ones among them."""
+    """A table of evenly spaced lines of a file, including the last ones."""
     table = _Table()
     with path.open("rb") as file:
         for place in range(SAMPLES):
@@ -191,7 +191,7 @@ def sample(path: Path, size: int) -> _Table:
 def thin(
     steps: NDArray[np.int64], values: NDArray[np.float64], first: float, last: float, points: int
 ) -> dict[str, Any]:
-    """See `Columns.thin`; NaN is a value that was not measured, infinity one that was not finite."""
+    """See `Columns.thin`; NaN: not measured, infinity: not finite."""
     measured = ~np.isnan(values)
     steps, values = steps[measured], values[measured]
     if len(steps) and not np.all(steps[1:] > steps[:-1]):
@@ -225,5 +225,5 @@ def thin(
 
 
 def _plain(value: float) -> float | None:
-    """Six digits, or None for what JSON has no number for."""
+    """Rounds to six digits; None for non-finite values."""
     return float(f"{value:.6g}") if math.isfinite(value) else None

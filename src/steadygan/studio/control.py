@@ -1,4 +1,4 @@
-"""Starting and steering runs: only in a studio that was started with `--control`."""
+"""Starts and controls runs, only in a studio started with `--control`."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ SETTINGS = {
     "augment.consistency.shift",
     "augment.consistency.cutout",
 }
-"""The settings that a page may change: numbers and switches, but no paths and no names of code."""
+"""Settings that a page may change: numbers and switches, but no paths or module names."""
 TERM = re.compile(r"objective\.terms\.(bcr|zcr|cr|r1|lecam)\.(weight|real|fake|dis|gen|sigma)")
 
 OWN = "own-images"
-"""The preset that stands for `steadygan train FOLDER`, which chooses everything."""
+"""The pseudo-preset for `steadygan train FOLDER`, which chooses all settings."""
 RECIPES = [
     {
         "preset": OWN,
         "title": "Chosen for these images",
-        "why": "looks at the images, times this machine and takes what fits the hours you give; the forecast has each "
-        "setting with its reason",
+        "why": "examines the images, times this machine and chooses settings for the given hours; the forecast shows "
+        "each with its reason",
         "settings": {"train.hours": 0.5},
     },
     {
         "preset": "digits",
         "title": "The embedded digits",
-        "why": "a small DCGAN with bCR by class: two minutes on a laptop, to see everything once",
+        "why": "a small class-conditional DCGAN with bCR: two minutes on a laptop, to see everything once",
         "settings": {},
         "place": "digits",
     },
@@ -74,7 +74,7 @@ class Ask(BaseModel):
 
 
 class Plan(BaseModel):
-    """A run to be started: a preset, data by id, and settings."""
+    """A run to start: a preset, data by id, and settings."""
 
     model_config = ConfigDict(extra="forbid")
     preset: Annotated[str, Field(max_length=200)]
@@ -104,7 +104,7 @@ class Folder(BaseModel):
 
 
 def routes(studio: Any) -> list[Route]:
-    """The addresses of this module."""
+    """The routes of this module."""
 
     def permitted() -> None:
         if not studio.allowed:
@@ -142,7 +142,7 @@ def routes(studio: Any) -> list[Route]:
         permitted()
         run, wanted = run_of(studio, request), parsed(Branch, body)
         out = _new(studio.root, wanted.name)
-        from steadygan.runs.branching import branch  # torch, which the server does without until then
+        from steadygan.runs.branching import branch  # imports torch, which the server avoids until then
 
         branch(run.path, out, step=wanted.step, overrides=overrides_of(wanted.settings))
         return studio.jobs.start(["train", str(out), "--resume"], out).told()
@@ -193,12 +193,12 @@ def routes(studio: Any) -> list[Route]:
 
 
 def may_set(key: str) -> bool:
-    """Whether a page may change this setting."""
+    """Whether pages may change this setting."""
     return key in SETTINGS or TERM.fullmatch(key) is not None
 
 
 def overrides_of(settings: dict[str, Any]) -> list[str]:
-    """`key=value` for each; raises UserError for a key that a page may not set."""
+    """Formats settings as `key=value`; raises UserError for a key that pages may not set."""
     for key in settings:
         if not may_set(key):
             raise UserError(f"{key} cannot be set from the studio; use `{command_line('train')} … {key}=…`")
@@ -210,7 +210,7 @@ def _command(studio: Any, plan: Plan) -> list[str]:
     images = _data(studio, plan.place)
     if plan.preset != OWN:
         return ["train", plan.preset, f"data.path={images}", *overrides_of(plan.settings)]
-    # What `plan` chooses by are options of their own; other settings are taken as they are.
+    # Inputs of `plan` are command-line options; other settings are overrides.
     settings = dict(plan.settings)
     given = [(flag, settings.pop(key, None)) for flag, key in (("--hours", "train.hours"), ("--size", "data.size"))]
     options = [word for flag, value in given if value is not None for word in (flag, str(value))]
@@ -230,7 +230,7 @@ def _data(studio: Any, place: str) -> str:
 
 
 def _new(root: Path, name: str) -> Path:
-    """The path of a new run: directly below the studio's directory."""
+    """The path of a new run, directly below the studio's directory."""
     out = root / name
     if out.exists() or out.is_symlink():
         raise UserError(f"{name} exists already; choose another name")

@@ -1,4 +1,4 @@
-"""What happened to a run, for the marks at its curves: collapses, rollbacks, resumes, changes of a learning rate."""
+"""Events of a run, for markers at its curves: collapses, rollbacks, resumes, changes of a learning rate."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ RATES = {"optim.g.lr": "G", "optim.d.lr": "D"}
 def happenings(
     events: Sequence[Mapping[str, Any]], provenance: Mapping[str, Any], config: Mapping[str, Any], last: int
 ) -> list[dict[str, Any]]:
-    """step, event and text of each, by step.
+    """Step, event and text of each event, by step.
 
     Args:
         events: the rows of metrics.jsonl with `event`.
-        provenance: provenance.json, which names each resume with what it changed, and what a branch came from.
+        provenance: provenance.json, with each resume and its changes, and the source of a branch.
         config: config.yaml, whose learning rates may follow a schedule.
-        last: the newest step; what a schedule holds for later has not happened yet.
+        last: the newest step; later changes of a schedule are omitted.
     """
     found = [{"step": row["step"], "event": str(row["event"]), "text": _told(row)} for row in events]
     source = provenance.get("branched_from")
@@ -54,12 +54,12 @@ def _resumed(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _scheduled(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Where the schedule of a learning rate begins to change it, and where it has come to its end."""
+    """The steps at which a learning-rate schedule begins and ends."""
     optim = config.get("optim")
     if not isinstance(optim, Mapping):
         return
     if optim.get("schedule") == "linear" and type(optim.get("decay_from")) is int:
-        yield {"step": optim["decay_from"], "event": "learning rate", "text": "both fall in a line to 0 from here"}
+        yield {"step": optim["decay_from"], "event": "learning rate", "text": "both decay linearly to 0 from here"}
     for key in ("g", "d"):
         section = optim.get(key)
         rate = section.get("lr") if isinstance(section, Mapping) else None

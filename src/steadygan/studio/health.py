@@ -1,4 +1,4 @@
-"""Health in a sentence: what `steadygan diagnose` says of a run."""
+"""Health of a run in a sentence, from `steadygan diagnose`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from steadygan.studio.run import RunFiles
 from steadygan.studio.words import flat
 
 ROWS, BYTES = 20_000, 8 << 20
-"""How much of a long run is looked at: its newest lines."""
+"""Number of newest lines used for a long run."""
 
 
 def verdict(run: RunFiles) -> dict[str, Any]:
     """kind, sentence, numbers, since_step and advice (key, value, why, override, branch).
 
-    branch: whether a page can start a branch with it; the networks of a branch are those of its checkpoint.
+    branch: whether a page can start a branch with the change, which must not affect the networks.
     """
     rows = last_rows(run.part("metrics.jsonl"), ROWS, at_most=BYTES)
     found = diagnose(rows, run.scores, run.state()["state"], config=flat(run.config)).as_json()

@@ -1,4 +1,4 @@
-"""Trainings that the studio started: separate processes, which outlive it."""
+"""Trainings started by the studio: separate processes that outlive it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORECAST_SECONDS = 180
 
 @dataclass
 class Job:
-    """One process: its command and its output."""
+    """One process, with its command and output."""
 
     run: Path
     command: list[str]
@@ -30,7 +30,7 @@ class Job:
     began: float = field(default_factory=time.time)
 
     def told(self) -> dict[str, Any]:
-        """id: of the run, once there is one; state: running, or ended with its status; the end of its output."""
+        """id of the run, once it exists; state: running, or ended with its exit status; the end of its output."""
         status = self.process.poll()
         return {
             "id": id_of(self.run),
@@ -44,14 +44,14 @@ class Job:
 
 
 class Jobs:
-    """The newest fifty."""
+    """The newest fifty jobs."""
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []
         self._lock = threading.Lock()
 
     def start(self, command: list[str], run: Path) -> Job:
-        """`steadygan COMMAND`, with its output in the run's directory."""
+        """Starts `steadygan COMMAND` with its output in the run's directory."""
         run.mkdir(parents=True, exist_ok=True)
         with open(run / LOG, "ab", opener=_no_link) as log:
             process = subprocess.Popen(
@@ -73,7 +73,7 @@ class Jobs:
             return [job.told() for job in self._jobs]
 
     def busy(self, run: Path) -> bool:
-        """Whether a process that was started here still trains in this directory."""
+        """Whether a process started here still trains in this directory."""
         with self._lock:
             return any(job.run == run and job.process.poll() is None for job in self._jobs)
 
@@ -85,13 +85,13 @@ def forecast(command: list[str]) -> list[list[str]]:
 
 
 def chosen(command: list[str]) -> list[list[str]]:
-    """The choices of `steadygan plan` for a `steadygan train`, as (what, setting, reason)."""
+    """The choices of `steadygan plan` for a `steadygan train`, as (subject, setting, reason)."""
     rows = [re.split(r" {2,}", line.strip(), maxsplit=2) for line in _printed(["plan", *command[1:]])]
     return [row for row in rows if len(row) > 1]
 
 
 def _printed(command: list[str]) -> list[str]:
-    """The lines printed by a command that starts no training."""
+    """The output lines of a command that does not start a training."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "steadygan", *command],
@@ -109,7 +109,7 @@ def _printed(command: list[str]) -> list[str]:
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Opens a file, but no link and no pipe that has its name: a run may come from elsewhere."""
+    """Opener that refuses links and pipes, as a run may be untrusted."""
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 

@@ -1,4 +1,4 @@
-"""Images made on the spot: play, downloads, nearest training images, export."""
+"""Images on request: play, downloads, nearest training images, export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class OfCheckpoint(BaseModel):
-    """What is asked of a checkpoint, which is named by its step."""
+    """A request about a checkpoint, given by its step."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +37,7 @@ class Making(OfCheckpoint):
 
 
 class Images(Making):
-    """Images at once; a draft while a slider moves."""
+    """Images from seeds; a draft while a slider moves."""
 
     draft: bool = False
 
@@ -49,14 +49,14 @@ class Walking(Making):
 
 
 class Download(Walking):
-    """A file."""
+    """A download."""
 
     kind: Literal["png", "zip", "gif", "webp", "mp4"] = "png"
     scale: Annotated[int, Field(ge=1, le=16)] = 1
 
 
 class Neighbours(Making):
-    """Samples to look up."""
+    """Samples whose neighbours to find."""
 
     k: Annotated[int, Field(ge=1, le=20)] = 5
 
@@ -75,14 +75,14 @@ class Pairs(Translating):
 
 
 class Translated(Translating):
-    """An image to be translated, as base64; `keep`: to be sent back as a file."""
+    """An image to translate, as base64. keep: return it as a file."""
 
     image: Annotated[str, Field(min_length=1)]
     keep: bool = False
 
 
 class Export(BaseModel):
-    """A form in which a generator is taken along."""
+    """An export of a generator."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -91,11 +91,11 @@ class Export(BaseModel):
 
 
 TARGETS = {"zip": "zip", "onnx": "onnx", "torch": "pt2", "state-dict": "pt"}
-"""The ending of each form's file."""
+"""File suffixes by export target."""
 
 
 def routes(studio: Any) -> list[Route]:
-    """The addresses of this module."""
+    """The routes of this module."""
 
     def about(request: Request, body: dict[str, Any]) -> Any:
         run, wanted = run_of(studio, request), parsed(Making, body)
@@ -125,7 +125,7 @@ def routes(studio: Any) -> list[Route]:
     def neighbours(request: Request, body: dict[str, Any]) -> Response:
         run, wanted = run_of(studio, request), parsed(Neighbours, body)
         if len(wanted.seeds) > 32:
-            raise ValueError("at most 32 samples are looked up at a time")
+            raise ValueError("at most 32 samples per request")
         arguments = _arguments(run, wanted)
         arguments.pop("moves")
         answer, data = studio.reader.ask("neighbours", seconds=600, run=str(run.path), **arguments)
@@ -188,7 +188,7 @@ def _arguments(run: RunFiles, wanted: OfCheckpoint) -> dict[str, Any]:
 
 
 def packed(header: dict[str, Any], data: bytes) -> Response:
-    """A length (4 bytes, little-endian), so many bytes of JSON, then raw pixels: what a canvas can draw at once."""
+    """A length (4 bytes, little-endian), that many bytes of JSON, then raw pixels, which a canvas can draw directly."""
     text = in_json(header).encode()
     return Response(
         struct.pack("<I", len(text)) + text + data,

@@ -1,4 +1,4 @@
-"""Operations of the process that generates images. Paths come from the server's table of runs, not from a page."""
+"""Operations of the process that generates images. Paths come from the server's table of runs, never from a page."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from steadygan.studio.words import shown
 Answer = tuple[dict[str, Any], bytes]
 
 KEPT = 3
-"""Generators held at a time."""
+"""Maximum number of loaded generators."""
 
 
 class Operations:
-    """Answers questions about checkpoints with images; holds the generators that were used last."""
+    """Answers requests for images of checkpoints; caches the most recently used generators."""
 
     def __init__(self, device: str) -> None:
         self.device = choose_device(device)
@@ -79,7 +79,7 @@ class Operations:
         moves: Sequence[tuple[int, float]] = (),
         draft: bool = False,
     ) -> Answer:
-        """One image a seed, as raw bytes (N, H, W, C)."""
+        """One image per seed, as raw bytes (N, H, W, C)."""
         generator = self.generator(checkpoint, weights)
         images = generator.from_seeds(
             seeds, classes=classes if generator.classes else None, truncation=truncation, moves=moves, draft=draft
@@ -95,7 +95,7 @@ class Operations:
         classes: Sequence[int] | None = None,
         truncation: float | None = None,
     ) -> Answer:
-        """The way through the seeds, as raw bytes (N, H, W, C)."""
+        """A walk through the seeds, as raw bytes (N, H, W, C)."""
         generator = self.generator(checkpoint, weights)
         return raw(generator.walk(seeds, steps, classes=classes if generator.classes else None, truncation=truncation))
 
@@ -112,7 +112,7 @@ class Operations:
         moves: Sequence[tuple[int, float]] = (),
         scale: int = 1,
     ) -> Answer:
-        """A file that says what made it: `png` (one image or a sheet), `zip` (a folder), `gif`, `webp` or `mp4`."""
+        """A stamped file: `png` (one image or a grid), `zip` (a folder), `gif`, `webp` or `mp4`."""
         generator = self.generator(checkpoint, weights)
         classes = classes if generator.classes else None
         walking = kind in ("gif", "webp", "mp4")
@@ -121,7 +121,7 @@ class Operations:
             arguments["steps"] = steps
             frames = generator.walk(seeds, steps, classes=classes, truncation=truncation)
         else:
-            # One at a time: each is then the same to the bit whatever it was made with.
+            # One at a time, so that each image is bit-exact independently of the others.
             arguments |= {"moves": [list(move) for move in moves], "batch_size": 1}
             frames = generator.from_seeds(**arguments)
         columns = 1 if len(seeds) == 1 else round(len(seeds) ** 0.5)
@@ -151,7 +151,7 @@ class Operations:
         gap: int,
         fps: float = 8,
     ) -> Answer:
-        """Sheets of samples, or one latent of them, one after the other as GIF, WebP or MP4."""
+        """An animation, GIF, WebP or MP4, of grids or of one latent in them."""
         frames = []
         for path in paths:
             try:
@@ -165,13 +165,13 @@ class Operations:
         return {}, film(frames, kind, film_stamp([Path(path) for path in paths], run, index), fps=fps)
 
     def export(self, checkpoint: str, to: str) -> Answer:
-        """The averaged generator alone in a form of `exporting.TARGETS` that is one file."""
+        """Exports the averaged generator to a single-file target of `exporting.TARGETS`."""
         with tempfile.TemporaryDirectory() as folder:
             return {}, Path(export(checkpoint, to, Path(folder) / "generator")).read_bytes()
 
 
 def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
-    """Each operation by its name in a question."""
+    """Operations by name."""
     operations = Operations(device)
 
     def neighbours(checkpoint: str, weights: str, **arguments: Any) -> Answer:
@@ -195,7 +195,7 @@ def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
 
 
 def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: float = 12, scale: int = 1) -> bytes:
-    """Frames as the bytes of a moving picture, whole-number enlarged."""
+    """Encodes frames, enlarged by an integer factor, as an animation."""
     if scale > 1:
         frames = [enlarged(frame, scale) for frame in frames]
     with tempfile.TemporaryDirectory() as folder:

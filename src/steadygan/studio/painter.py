@@ -1,4 +1,4 @@
-"""The parent's side of the process that makes images: ask, wait, and start it again when it is lost."""
+"""The parent's side of the process that generates images: sends requests, waits, restarts it if lost."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from typing import IO, Any
 
 MEMORY_GIB = 8.0
 LONGEST = 1 << 30
-"""Bytes of an answer beyond which something is wrong."""
+"""Maximum plausible size of an answer in bytes."""
 
 
 class PainterError(Exception):
-    """An image that could not be made; the message is for the person at the page."""
+    """An image could not be generated; the message is for the user."""
 
 
 class Busy(PainterError):
-    """Others are waiting already."""
+    """Too many requests are waiting."""
 
 
 class Painter:
-    """A child process that answers one question after another.
+    """A child process that answers requests in sequence.
 
-    Both sides send a length (4 bytes, big-endian), so many bytes of JSON, and after an answer's JSON so many raw bytes
-    as it names in `bytes`: nothing that is received is ever unpickled or executed. The process starts with the first
-    question, is killed when an answer takes too long, and is restarted if it dies.
-
-    device: as for `steadygan.load`; memory_gib: what the process may hold, where the system can bound it.
+    Both sides send a length (4 bytes, big-endian), that many bytes of JSON, and for answers the number of raw bytes
+    given in `bytes`; received data is never unpickled or executed. The process starts with the first request, is killed
+    if an answer takes too long, and is restarted if it dies. device: see `steadygan.load`; memory_gib: memory limit, if
+    the system supports it.
     """
 
     def __init__(self, device: str = "cpu", memory_gib: float = MEMORY_GIB, waiting: int = 6) -> None:
@@ -41,9 +40,9 @@ class Painter:
         self._closed = False
 
     def ask(self, do: str, *, seconds: float = 60, **arguments: Any) -> tuple[dict[str, Any], bytes]:
-        """The answer to one question, and the bytes that come with it.
+        """The answer to a request, and its raw bytes.
 
-        Raises `Busy`, or `PainterError` with what the other side says, or that it was lost or took too long.
+        Raises `Busy`, or `PainterError` with the child's message, or if it was lost or took too long.
         """
         if not self._places.acquire(blocking=False):
             raise Busy("others are waiting for images already; try again in a moment")
@@ -78,7 +77,7 @@ class Painter:
             if self._closed:
                 raise PainterError("the studio has ended") from None
             if late.is_set():
-                raise PainterError(f"this took longer than {seconds:g} s and was given up") from None
+                raise PainterError(f"this took longer than {seconds:g} s and was stopped") from None
             raise PainterError(
                 f"the process that makes images was lost (it may hold {self.memory_gib:g} GiB; see --memory)"
             ) from None
@@ -121,7 +120,7 @@ class Painter:
             process.wait()
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing; whoever waits for it gets an error."""
+        """Kills the process; pending requests get an error."""
         self._closed = True
         process = self._process
         if process is not None:
@@ -131,7 +130,7 @@ class Painter:
 
 
 def send(pipe: IO[bytes], message: dict[str, Any], data: bytes = b"") -> None:
-    """One message, and raw bytes after it."""
+    """Sends a message, followed by raw bytes."""
     text = json.dumps({**message, "bytes": len(data)} if data else message).encode()
     pipe.write(struct.pack(">I", len(text)) + text)
     pipe.write(data)
@@ -139,7 +138,7 @@ def send(pipe: IO[bytes], message: dict[str, Any], data: bytes = b"") -> None:
 
 
 def receive(pipe: IO[bytes]) -> dict[str, Any]:
-    """One message. Raises `EOFError` at the end, `ValueError` for an invalid one."""
+    """Receives a message. Raises `EOFError` at the end, `ValueError` if it is invalid."""
     (length,) = struct.unpack(">I", exactly(pipe, 4))
     found = json.loads(exactly(pipe, length))
     if not isinstance(found, dict):
@@ -148,7 +147,7 @@ def receive(pipe: IO[bytes]) -> dict[str, Any]:
 
 
 def exactly(pipe: IO[bytes], size: int) -> bytes:
-    """So many bytes. Raises `EOFError` when there are fewer."""
+    """Reads exactly `size` bytes. Raises `EOFError` if there are fewer."""
     parts, left = [], size
     while left:
         part = pipe.read(min(left, 1 << 20))

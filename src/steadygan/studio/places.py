@@ -1,4 +1,4 @@
-"""Folders of images that a run may be started from: those the studio was started with, and what lies right below."""
+"""Folders of images from which runs may be started: those given to the studio, and their direct subfolders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST = 500
 
 
 class Places:
-    """Data by id; the embedded digits are always there."""
+    """Data by id; always includes the embedded digits."""
 
     def __init__(self, roots: tuple[Path, ...]) -> None:
         self.roots = tuple(root.resolve() for root in roots)

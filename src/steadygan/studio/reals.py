@@ -1,4 +1,4 @@
-"""Real images, in the process that makes images: the nearest ones of a sample, a folder before it is trained on."""
+"""Real images, in the process that generates images: nearest neighbours, and reports on folders."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Answer = tuple[dict[str, Any], bytes]
 
 CHUNK_BYTES = 64 << 20
 AMONG_REALS = 200
-"""Number of training images whose own nearest one is measured, for comparison."""
+"""Number of training images whose nearest neighbour is measured for comparison."""
 
 
 class Training:
-    """The training images of a run, and how far they are from each other."""
+    """The training images of a run, and their distances from each other."""
 
     def __init__(self, run: Path, device: torch.device) -> None:
         config = load_located(run)
@@ -51,7 +51,7 @@ class Training:
                 extractor, chosen = get_extractor(protocol.extractor, device), protocol
                 self.spaces[extractor.name] = lambda x: read(extractor, x, chosen).features
         except UserError:
-            # Without the extractor's weights, distances are in pixels.
+            # Without the extractor's weights, only pixel distances.
             self.spaces = {"pixels": self.spaces["pixels"]}
         self._own: dict[str, Tensor] = {}
 
@@ -61,7 +61,7 @@ class Training:
             yield self.images.take(np.arange(start, min(start + size, len(self.images)))).cpu()
 
     def among_themselves(self, space: str) -> Tensor:
-        """Sorted distances (up to `AMONG_REALS`) from a training image to the nearest other one."""
+        """Sorted distances (up to `AMONG_REALS`) from training images to their nearest other one."""
         if space not in self._own:
             look = self.spaces[space]
             count = len(self.images)
@@ -72,7 +72,7 @@ class Training:
 
 
 class Reals:
-    """Holds the training images of the two runs that were asked about last."""
+    """Caches the training images of the two most recently used runs."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -95,11 +95,11 @@ class Reals:
         truncation: float | None = None,
         k: int = 5,
     ) -> Answer:
-        """The samples of these seeds, then for each space the k nearest training images of each, as raw bytes.
+        """The samples of these seeds, then, for each space, the k nearest training images of each, as raw bytes.
 
-        `spaces`: name, distances (seeds × k), indices, and closer (of how many training images the nearest other one
-        is nearer than this sample's nearest: a share of 0.05 says that it is closer than most reals are to each other),
-        with the yardstick's quartiles. Pixel distances are the root mean square in grey levels.
+        `spaces`: name, distances (seeds × k), indices, and closer (the fraction of training images whose nearest other
+        image is closer than this sample's: 0.05 means closer than most reals are to each other), with quartiles of the
+        reals' distances. Pixel distances are root mean squares in grey levels.
         """
         samples = generator.from_seeds(
             seeds, classes=classes if generator.classes else None, truncation=truncation, batch_size=64
@@ -133,7 +133,7 @@ class Reals:
         return found, b""
 
     def preview(self, source: str, overrides: Sequence[str], num: int = 8) -> Answer:
-        """Three rows of raw images: as they are cut, as D sees them, as consistency terms shift them."""
+        """Three rows of raw images: cropped, as D's input, and after the augmentation of consistency terms."""
         config = configuration.load(
             source, [*overrides, f"data.max_images={num}", "data.heldout=0", "model.conditional=false"]
         )

@@ -1,4 +1,4 @@
-"""One run, read from its directory alone."""
+"""A run, read from its directory."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from steadygan.studio.words import shown
 LIVE = ("starting", "running", "paused")
 STATES = (*LIVE, "finished", "stopped", "collapsed", "failed")
 SILENCE = 90
-"""Seconds without a heartbeat after which a run that says it is running has lost contact."""
+"""Seconds without a heartbeat after which a running run counts as lost."""
 LARGEST = 8 << 20
-"""Bytes of a configuration, provenance or manifest from which on it is not read: steadygan writes none as large."""
+"""Maximum bytes of a configuration, provenance or manifest; steadygan never writes larger ones."""
 SETTLED = 2.0
-"""Seconds after which a folder's time of change tells whether it changed again."""
+"""Resolution of a folder's modification time in seconds."""
 NEEDED = ("manifest.json", "weights.safetensors")
 """The files that every checkpoint has."""
 CHANGING = ("metrics.jsonl", "status.json", "samples", "checkpoints")
-"""What a training adds to."""
+"""Entries of a run directory that change during training."""
 NOWHERE = Path(os.devnull, "nowhere")
 REFRESH = 10.0
-"""Seconds after which a summary is renewed even if no file changed: a heartbeat may have stopped."""
+"""Seconds after which a summary is renewed even if no file changed, as a heartbeat may have stopped."""
 
 
 class RunFiles:
-    """A run directory, read again only where it changed. Whatever is missing or damaged is left out and named.
+    """A run directory; re-reads only what changed. Missing or damaged parts are omitted and listed.
 
-    id: the name by which pages ask for it; name: its path below the studio's directory; place: how commands name it.
+    id: its id in pages; name: its path below the studio's directory; place: its path in commands.
     """
 
     def __init__(self, id: str, name: str, path: Path, place: str | None = None) -> None:
@@ -57,9 +57,9 @@ class RunFiles:
         self._brief: tuple[Any, float, dict[str, Any]] | None = None
 
     def part(self, *names: str) -> Path:
-        """A file or folder of the run. In the place of a link or a pipe, a path where nothing is.
+        """A file or folder of the run; for a link or pipe, a path that does not exist.
 
-        A link may lead out of the run, and who opens a pipe waits for its other end.
+        A link may point outside the run, and opening a pipe blocks.
         """
         path = self.path
         for name in names:
@@ -71,7 +71,7 @@ class RunFiles:
         return path
 
     def _cached(self, names: tuple[str, ...], read: Any, fallback: Any) -> Any:
-        """`read(path)`, once for each version of the file; the fallback, and a word in `troubles`, where it fails."""
+        """Calls `read(path)` once per version of the file; on failure returns the fallback and adds to `troubles`."""
         path = self.part(*names)
         try:
             status = path.stat()
@@ -82,7 +82,7 @@ class RunFiles:
         if key not in self._kept or self._kept[key][0] != version:
             value: Any
             if status.st_size > LARGEST:
-                value = ValueError("larger than any that steadygan writes")
+                value = ValueError("larger than steadygan writes")
             else:
                 try:
                     value = read(path)
@@ -102,7 +102,7 @@ class RunFiles:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration as it was written, not completed with the defaults of this version."""
+        """The stored configuration, without this version's defaults."""
         return self._cached(("config.yaml",), _read_yaml, {})
 
     @property
@@ -115,7 +115,7 @@ class RunFiles:
 
     @property
     def scores(self) -> list[Row]:
-        """The rows of scores.jsonl that name their protocol, by step."""
+        """The rows of scores.jsonl with a protocol, by step."""
         for rows in self._scores.parts() if self.part("scores.jsonl") == self._scores.path else ():
             if self._scores.restarts != self._score_restarts:
                 self._score_restarts, self._score_rows = self._scores.restarts, []
@@ -127,7 +127,7 @@ class RunFiles:
         """The grids of samples by step."""
         folder = self.part("samples")
         changed = _newest(folder) or 0.0
-        # A file may join within the resolution of the folder's time: only what is older stays as it was listed.
+        # A file may be added within the resolution of the folder's time: cache only older listings.
         if self._sheets is None or self._sheets[0] != changed:
             known, old = _by_step(folder, r"step-(\d{1,15})\.png"), time.time() - changed > SETTLED
             self._sheets = (changed if old else None, known)
@@ -151,16 +151,16 @@ class RunFiles:
         return {} if path is None else self._cached(("checkpoints", path.name, "manifest.json"), _read_json, {})
 
     def layout(self) -> dict[str, Any]:
-        """How the tiles of this run's sheets lie: side and gap in pixels; 0 for a side that is not known."""
+        """Layout of this run's grids: side and gap of tiles in pixels; side 0 if unknown."""
         return {"side": 0 if self.translates() else self._size(), "gap": 2}
 
     def _size(self) -> int:
-        """The side of the run's images in pixels, 0 where it is not known."""
+        """The side of the run's images in pixels; 0 if unknown."""
         size = _at(self.config, "data", "size")
         return size if type(size) is int and 0 < size <= 4096 else 0
 
     def column_names(self) -> list[str]:
-        """The classes of the columns of the newest sheet, as its stamp names them; empty where it does not."""
+        """The classes of the newest grid's columns, from its stamp; empty if unknown."""
         newest = max(self.sheets.items(), default=None)
         if newest is None:
             return []
@@ -177,7 +177,8 @@ class RunFiles:
         return _at(self.config, "data", "domains") is not None
 
     def state(self) -> dict[str, Any]:
-        """state (one of STATES, `lost` or `unknown`) and message; of older runs without status.json from the rest."""
+        """State (one of STATES, `lost` or `unknown`) and message; for older runs without status.json, inferred from
+        records."""
         status = self.status
         state = status.get("state")
         if state in STATES:
@@ -185,7 +186,7 @@ class RunFiles:
             if state in LIVE and self._silent(status):
                 return {
                     "state": "lost",
-                    "message": message or "no heartbeat: the process was killed, or its host is gone",
+                    "message": message or "no heartbeat: the process was killed, or its host is down",
                 }
             return {"state": state, "message": message}
         last = last_rows(self.part("metrics.jsonl"))
@@ -220,12 +221,12 @@ class RunFiles:
 
     @property
     def hours(self) -> float | None:
-        """The time that the run was given, `train.hours`."""
+        """The run's time budget, `train.hours`."""
         given = _at(self.config, "train", "hours")
         return float(given) if finite(given) and given > 0 else None
 
     def _ends(self, step: int, steps: int | None, spent: Any, each: float | None) -> list[tuple[float, float]]:
-        """What may end the run, its steps and its hours: the share that is done, and the seconds left."""
+        """For both limits of the run, steps and hours: the fraction done, and the seconds left."""
         ends = []
         if steps:
             ends.append((min(1.0, step / steps), max(0, steps - step) * each if each else math.inf))
@@ -234,7 +235,7 @@ class RunFiles:
         return ends
 
     def summary(self) -> dict[str, Any]:
-        """The data of the list of runs."""
+        """The data for the list of runs."""
         rows = [row for row in last_rows(self.part("metrics.jsonl"), 3) if "event" not in row]
         row = rows[-1] if rows else {}
         scores, sheets, steps = self.scores, self.sheets, self._steps()
@@ -270,7 +271,7 @@ class RunFiles:
         }
 
     def brief(self) -> dict[str, Any]:
-        """The summary, renewed if the directory changed, or every few seconds for values that depend on time."""
+        """The summary; renewed if the directory changed, and every few seconds for time-dependent values."""
         names = (*CHANGING, "scores.jsonl", "config.yaml", "request.json")
         seen = tuple(_newest(self.path / name) for name in names)
         if self._brief is None or self._brief[0] != seen or time.monotonic() - self._brief[1] > REFRESH:
@@ -278,7 +279,7 @@ class RunFiles:
         return self._brief[2]
 
     def detail(self) -> dict[str, Any]:
-        """The data of the pages of one run."""
+        """The data for the pages of one run."""
         self.troubles = []
         self.columns.refresh()
         best, checkpoints = self.best_step, []
@@ -372,7 +373,7 @@ def _when(text: Any) -> float | None:
 
 
 def _by_step(folder: Path, pattern: str) -> dict[int, Path]:
-    """Files and folders whose names match a pattern, by the number in them; links and pipes are skipped."""
+    """Files and folders whose names match a pattern, by their number; skips links and pipes."""
     found = {}
     try:
         with os.scandir(folder) as entries:

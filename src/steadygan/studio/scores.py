@@ -1,4 +1,4 @@
-"""The scores of a run for pages: the one that stands for it, and a curve for each score and protocol."""
+"""The scores of a run for pages: its headline score, and a curve for each score and protocol."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from steadygan.runs.reading import cost, is_distance, number, protocol_identity,
 from steadygan.studio.words import better
 
 SPARK = 60
-"""The most points of a card's curve."""
+"""Maximum number of points of a card's curve."""
 SPREADS = ("_std", "_low", "_high")
 
 
 def headline(scores: Sequence[Row]) -> dict[str, Any] | None:
-    """The score that stands for a run: name, points, their number, and how bad the last of them is.
+    """The headline score of a run: name, points, their number, and the cost of the last one (lower is better).
 
-    It is taken from the protocol that scored the run most often, and has a Fréchet distance if any has: scores by
-    other protocols, such as a longer evaluation at the end or one of the run's health, are no part of its curve.
+    It uses the most frequent protocol, preferably one with a Fréchet distance. Scores by other protocols, such as a
+    final evaluation or a health check, are not in its curve.
     """
     taken: dict[str, list[Row]] = {}
     for row in scores:
@@ -36,8 +36,8 @@ def headline(scores: Sequence[Row]) -> dict[str, Any] | None:
 def curves(scores: Sequence[Row]) -> list[dict[str, Any]]:
     """One curve for each score and protocol: name, protocol, its key values, points.
 
-    A point is step and value, and the ends of its spread where the score was taken with one (`NAME_std`, or `NAME_low`
-    and `NAME_high`): spreads are no scores of their own.
+    A point is a step and a value, plus its interval if recorded (`NAME_std`, or `NAME_low` and `NAME_high`). Intervals
+    are not scores themselves.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in scores:
@@ -62,7 +62,7 @@ def curves(scores: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _spread(row: dict[str, Any], name: str) -> list[float]:
-    """The two ends of a score's spread, or nothing."""
+    """The ends of a score's interval; empty if there is none."""
     wide = number(row.get(f"{name}_std"))
     ends = [number(row[name]) - wide, number(row[name]) + wide]
     if not math.isfinite(wide):
@@ -71,12 +71,12 @@ def _spread(row: dict[str, Any], name: str) -> list[float]:
 
 
 def _few(points: list[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    """At most `most` of the points, including both ends."""
+    """At most `most` of the points, both ends included."""
     if len(points) <= most:
         return points
     return [points[round(i * (len(points) - 1) / (most - 1))] for i in range(most)]
 
 
 def finite(value: Any) -> bool:
-    """Whether a value is a number, and neither infinite nor NaN."""
+    """Whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

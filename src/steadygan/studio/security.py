@@ -1,4 +1,4 @@
-"""Who may ask: checks of Host, Origin and token, and response headers that restrict the browser."""
+"""Access control: checks of Host, Origin and token, and response headers that restrict the browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "steadygan_studio"
 LARGEST_BODY, LARGEST_IMAGE = 64 << 10, 16 << 20
-"""Bytes that a page may send; those of an image to be translated."""
+"""Maximum bytes of a request; of an image to translate."""
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -29,7 +29,7 @@ HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to bind to is this machine's own and nobody else's."""
+    """Whether an address to bind to is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -43,12 +43,12 @@ def new_token() -> str:
 
 
 class Guard:
-    """Lets a request through that comes from the studio's own page.
+    """Middleware that accepts only requests from the studio's own page.
 
-    Host: must be this machine's loopback names, or with a token also its own name and any numeric address: a page of
-    another site that makes its name point here (DNS rebinding) is refused. The port is not looked at, for `ssh -L`
-    changes it. Origin and Sec-Fetch-Site: must be the page's own where a browser sends them, and what changes anything
-    must carry a header that no form can set. token: needed once in the link, then kept in a cookie.
+    Host: must be a loopback name, or with a token this machine's name or a numeric address, which prevents DNS
+    rebinding. The port is not checked, as `ssh -L` changes it. Origin and Sec-Fetch-Site: must be the page's own if
+    sent, and requests that change anything need a header that forms cannot set. token: required once in the link, then
+    kept in a cookie.
     """
 
     def __init__(self, app: ASGIApp, token: str | None = None, names: tuple[str, ...] = ()) -> None:
@@ -126,7 +126,7 @@ def _same_origin(headers: dict[str, str]) -> bool:
 
 
 def _opens_the_page(scope: Scope) -> bool:
-    """A link on another page may lead to the front page, which does nothing by being opened."""
+    """Links on other pages may open the front page, which has no side effects."""
     return scope["method"] == "GET" and scope["path"] == "/"
 
 

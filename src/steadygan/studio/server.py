@@ -33,11 +33,11 @@ from steadygan.studio.security import Guard
 from steadygan.studio.sheets import Cache, Damaged
 
 LISTENERS = 24
-"""Pages that are kept up to date at a time."""
+"""Maximum number of pages with live updates."""
 CARDS = 24
-"""Pictures that are made before a page asks for them: about as many as fit a window."""
+"""Number of pictures generated in advance: about as many as fit a window."""
 PULSE = 1.0
-"""Seconds between looks at the directory, while a page is open."""
+"""Seconds between scans of the directory, while a page is open."""
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -50,8 +50,8 @@ TYPES = {
 class Studio:
     """State shared by all requests.
 
-    root: the directory with runs; allowed: whether runs may be started and steered; data: folders of images that runs
-    may be started from; device, memory_gib: of the process that makes images.
+    root: the directory with runs; allowed: whether runs may be started and controlled; data: folders of images for new
+    runs; device, memory_gib: of the process that generates images.
     """
 
     root: Path
@@ -75,7 +75,7 @@ class Studio:
         self._awake = False
 
     def wake(self) -> None:
-        """Starts the process that makes images ahead of the first question, which then need not wait for it."""
+        """Starts the process that generates images before the first request."""
         if not self._awake:
             self._awake = True
             threading.Thread(target=self._first_question, daemon=True).start()
@@ -91,9 +91,9 @@ class Studio:
 
 
 class Pulse:
-    """The summaries of all runs, renewed at most once a second however many pages look.
+    """The summaries of all runs, renewed at most once a second for any number of pages.
 
-    `ending` is set when the server is about to end: pages are then no longer kept up to date.
+    `ending` is set when the server shuts down, which ends live updates.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -179,7 +179,7 @@ def create_app(studio: Studio, token: str | None = None, names: tuple[str, ...] 
 
 
 def get_ready(studio: Studio) -> None:
-    """Makes what the first page would otherwise wait for: a look at all runs, and the newest cards' pictures."""
+    """Prepares the first page: scans all runs, and makes pictures of the newest cards."""
     newest = sorted(studio.pulse.now().values(), key=lambda run: -run["started"])[:CARDS]
     for summary in newest:
         run = studio.catalogue.get(summary["id"])
@@ -189,7 +189,7 @@ def get_ready(studio: Studio) -> None:
 
 
 def page_files() -> dict[str, tuple[bytes, str]]:
-    """The page's own files by the name that it asks for, with their ETag: nothing else is ever served from there."""
+    """The page's static files by URL, with their ETag; no other files are served."""
     found: dict[str, tuple[bytes, str]] = {}
 
     def collect(folder: Any, prefix: str) -> None:
@@ -205,7 +205,7 @@ def page_files() -> dict[str, tuple[bytes, str]]:
 
 
 async def changes(pulse: Pulse, listeners: asyncio.Semaphore, request: Request) -> AsyncIterator[str]:
-    """Server-sent events: `runs` with what changed since the last one; the first, `whole`, has every summary."""
+    """Server-sent events: `runs` with changed summaries; the first event, `whole`, has all."""
     async with listeners:
         known: dict[str, str] = {}
         quiet, whole = 0.0, True
@@ -232,4 +232,4 @@ async def _plain_error(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    return JSON({"error": f"this went wrong: {type(error).__name__}"}, 500)
+    return JSON({"error": f"internal error: {type(error).__name__}"}, 500)

@@ -1,4 +1,4 @@
-"""Sheets of samples for a page, and one latent cut out of many."""
+"""Grids of samples for pages, and single latents cut out of them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from steadygan.pictures.stamp import KEY, Stamp, parse, read_stamp, saving
 MOST_PIXELS = 64 << 20
 CACHE = 48 << 20
 THUMB_WIDTH = 640
-"""Pixels: a card's width on a screen of two pixels a point."""
+"""A card's width in pixels on a high-density screen."""
 
 
 class Damaged(Exception):
-    """A file that is not an image, is truncated, or is too large to show."""
+    """A file that is not an image, truncated, or too large."""
 
 
 class Cache:
-    """The newest results by key, up to a number of bytes; thread-safe."""
+    """A thread-safe cache of the newest results, limited in bytes."""
 
     def __init__(self, size: int = CACHE) -> None:
         self._size, self._held = size, 0
@@ -50,7 +50,7 @@ class Cache:
 
 
 def open_sheet(path: Path) -> Image.Image:
-    """The sheet as its images are, pixel for pixel: without names, not enlarged. Raises `Damaged`."""
+    """Opens a grid, without names and enlargement. Raises `Damaged`."""
     try:
         with Image.open(path) as image:
             if image.format != "PNG" or image.width * image.height > MOST_PIXELS:
@@ -63,7 +63,7 @@ def open_sheet(path: Path) -> Image.Image:
 
 
 def shape(image: Image.Image, side: int, gap: int) -> tuple[int, int] | None:
-    """Columns and rows of a sheet whose tiles are squares of `side`; None when it is not made of such tiles."""
+    """Columns and rows of a grid of square tiles of `side`; None if the size does not fit."""
     pitch = side + gap
     if side <= 0 or (image.width - gap) % pitch or (image.height - gap) % pitch:
         return None
@@ -71,7 +71,7 @@ def shape(image: Image.Image, side: int, gap: int) -> tuple[int, int] | None:
 
 
 def tile(image: Image.Image, index: int, side: int, gap: int) -> Image.Image:
-    """Tile number `index`, row by row. Raises `Damaged` where there is none."""
+    """Tile number `index`, row by row. Raises `Damaged` if it does not exist."""
     found = shape(image, side, gap)
     if found is None or not 0 <= index < found[0] * found[1]:
         raise Damaged("this sheet has no such tile")
@@ -80,7 +80,7 @@ def tile(image: Image.Image, index: int, side: int, gap: int) -> Image.Image:
 
 
 def strip(paths: Sequence[Path], index: int, side: int, gap: int, *, across: int | None = None) -> Image.Image:
-    """One latent through time: its tile in each sheet, side by side; a grey field where a sheet cannot be read."""
+    """One latent over time: its tile in each grid, in a row; grey for unreadable grids."""
     across = across or len(paths)
     rows = -(-len(paths) // across)
     film = Image.new("RGB", (across * (side + gap) - gap, rows * (side + gap) - gap), "white")
@@ -94,9 +94,9 @@ def strip(paths: Sequence[Path], index: int, side: int, gap: int, *, across: int
 
 
 def film_stamp(paths: Sequence[Path], run: str, index: int | None = None) -> Stamp | None:
-    """The stamp of a film of sheets, or of one latent in them: that of the newest sheet, with all steps.
+    """The stamp of a film of grids, or of one latent in them: the newest grid's stamp, with all steps.
 
-    None where the newest one says nothing.
+    None if the newest grid has no stamp.
     """
     try:
         newest = read_stamp(paths[-1])
@@ -112,9 +112,9 @@ def film_stamp(paths: Sequence[Path], run: str, index: int | None = None) -> Sta
 
 
 def thumb(path: Path, side: int, gap: int) -> bytes:
-    """Whole tiles from the top left corner of a sheet, 5 : 2 where there are enough, as WebP of `THUMB_WIDTH`.
+    """The top left tiles of a grid, in about 5 : 2, as WebP of `THUMB_WIDTH`.
 
-    Small tiles are enlarged pixel for pixel: what a page then makes smaller stays sharp.
+    Small tiles are enlarged without blur, so that they stay sharp when a page scales them down.
     """
     image = open_sheet(path)
     found = shape(image, side, gap)
@@ -132,25 +132,25 @@ def thumb(path: Path, side: int, gap: int) -> bytes:
 
 
 def cut(columns: int, rows: int) -> tuple[int, int]:
-    """How many columns and rows of a sheet a card shows: as many as make 5 : 2, or come nearest to it."""
+    """The columns and rows of a grid that a card shows, as close to 5 : 2 as possible."""
     choices = [(c, r) for c in range(1, min(columns, 10) + 1) for r in range(1, min(rows, 4) + 1)]
     return min(choices, key=lambda pair: (abs(pair[0] / pair[1] - 2.5), -pair[0]))
 
 
 def at_least(image: Image.Image, least: int) -> Image.Image:
-    """Enlarged by a whole factor, pixel for pixel, until the longer side has at least `least` pixels."""
+    """Enlarges by an integer factor, without blur, until the longer side has at least `least` pixels."""
     return enlarged(image, max(1, -(-least // max(image.size))))
 
 
 def png(image: Image.Image, stamp: Stamp | None = None) -> bytes:
-    """As the bytes of a PNG file, which say what made it."""
+    """Encodes a stamped PNG."""
     out = io.BytesIO()
     image.save(out, "PNG", **({} if stamp is None else saving(stamp, "PNG")))
     return out.getvalue()
 
 
 def picked(steps: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the steps, evenly, both ends among them."""
+    """At most `count` evenly spaced steps, both ends included."""
     if len(steps) <= count:
         return list(steps)
     return [steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)]

@@ -1,4 +1,4 @@
-"""Translation in the process that makes images: an image that a person gives, or held-out images of the run."""
+"""Translation in the process that generates images: of uploaded images, or of held-out images of the run."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from steadygan.tasks.choice import build_images
 Answer = tuple[dict[str, Any], bytes]
 
 LONGEST = 2048
-"""Pixels of an image's longer side: larger ones take minutes on a CPU, and are for `steadygan translate`."""
+"""Maximum longer side in pixels; larger images take minutes on a CPU and are for `steadygan translate`."""
 
 
 class Translations:
-    """Holds the translators that were used last, and the images of one run."""
+    """Caches the most recently used translators, and the images of one run."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -47,7 +47,7 @@ class Translations:
         return self._translators[key]
 
     def images(self, run: str) -> PairSet:
-        """The held-out images of a run, or those it was trained on where none were held out."""
+        """The held-out images of a run, or its training images if none were held out."""
         if self._images is None or self._images[0] != run:
             images = build_images(load_located(Path(run)), torch.device("cpu"))
             check_same_data(Path(run), images.train.fingerprint)
@@ -58,7 +58,7 @@ class Translations:
         return self._images[1]
 
     def describe(self, checkpoint: str, weights: str) -> Answer:
-        """The directions that were trained, the side of the training images, and their channels."""
+        """The trained directions, and side and channels of the training images."""
         found = self.translator(checkpoint, weights)
         return {
             "directions": list(found.directions),
@@ -69,7 +69,7 @@ class Translations:
         }, b""
 
     def own(self, checkpoint: str, weights: str, run: str, direction: str, first: int, count: int) -> Answer:
-        """Held-out images and their translations, raw: input and output of each, and the real one where pairs are."""
+        """Held-out images and their translations, raw: input, output, and the target for pairs."""
         translator, images = self.translator(checkpoint, weights), self.images(run)
         indices = [(first + i) % len(images) for i in range(min(count, len(images)))]
         domains = dict(zip("ab", images.take(indices), strict=True))
@@ -82,11 +82,11 @@ class Translations:
         return {**about, **shape}, data
 
     def given(self, checkpoint: str, weights: str, run: str, direction: str, image: str, keep: bool = False) -> Answer:
-        """An image file (base64) and its translation, raw; with `keep`, a stamped PNG of the latter."""
+        """An uploaded image file (base64) and its translation, raw; with `keep`, a stamped PNG of the latter."""
         translator = self.translator(checkpoint, weights)
         try:
             picture = eight_bit(open_image(base64.b64decode(image)), translator.channels)
-        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+        except Exception as error:  # Decoders can raise any exception on damaged bytes.
             raise UserError(f"this file is not a readable image: {reason(error)}") from None
         if max(picture.size) > LONGEST:
             picture.thumbnail((LONGEST, LONGEST))

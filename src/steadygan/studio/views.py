@@ -1,4 +1,4 @@
-"""The data of runs for pages: lists, details, curves, sheets."""
+"""The data of runs for pages: lists, details, curves, grids."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from steadygan.studio.scores import curves
 from steadygan.studio.words import flat
 
 FRAMES = 600
-"""The most sheets in one film."""
+"""Maximum number of grids in a film."""
 UNREAD = 20
-"""The most folders that are named as unreadable."""
+"""Maximum number of unreadable folders to list."""
 CANDIDATES = 8
-"""Newest sheets of which a card shows the first that can be read."""
+"""Number of newest grids that a card tries."""
 
 
 def routes(studio: Any) -> list[Route]:
-    """The addresses of this module."""
+    """The routes of this module."""
 
     def runs(request: Request) -> Any:
         return {"runs": list(studio.pulse.now().values()), "unread": studio.catalogue.unread[:UNREAD]}
@@ -72,7 +72,7 @@ def routes(studio: Any) -> list[Route]:
             raise Missing(f"the sheet of step {step} cannot be read") from None
         if not data.startswith(b"\x89PNG\r\n\x1a\n"):
             raise sheets.Damaged(f"the sheet of step {step} is damaged")
-        if "plain" in request.query_params:  # at the images' own size, for pages that cut tiles out of it
+        if "plain" in request.query_params:  # at original size, for pages that cut out tiles
             data = studio.cache.get(("plain", str(path), tag), lambda: sheets.png(sheets.open_sheet(path)))
         return Response(data, media_type="image/png", headers={"etag": tag, "cache-control": "private, max-age=5"})
 
@@ -159,7 +159,7 @@ def routes(studio: Any) -> list[Route]:
 
 
 def card_picture(studio: Any, run: RunFiles, step: int) -> bytes:
-    """The sheet of a step as a card shows it, kept for the next time."""
+    """The thumbnail of a step's grid for a card, cached."""
     path, layout = run.sheets.get(step), run.layout()
     if path is None:
         raise Missing(f"there is no sheet of step {step}")
@@ -168,13 +168,13 @@ def card_picture(studio: Any, run: RunFiles, step: int) -> bytes:
 
 
 def comparison(runs: list[RunFiles]) -> dict[str, Any]:
-    """The differences between runs: settings with different values, and a table of last and best scores.
+    """Compares runs: settings with different values, and a table of last and best scores.
 
-    A column of the table is one score by one protocol.
+    Each column of the table is one score with one protocol.
     """
     trees = [flat(run.config) for run in runs]
     keys = dict.fromkeys(key for tree in trees for key in tree)
-    # A setting that an older version did not have yet is one that is not set.
+    # A setting that an older version lacks counts as not set.
     different = [key for key in keys if any(_set(tree, key) != _set(trees[0], key) for tree in trees)]
     sections = {key for key in keys if any(tree.get(key) == {} for tree in trees)}
     kept = [key for key in different if key != "name" and not key.startswith("about.") and key not in sections]
@@ -217,7 +217,7 @@ def _set(tree: dict[str, Any], key: str) -> Any:
 
 
 def _cell(name: str, points: list[list[Any]]) -> dict[str, Any] | None:
-    """The last and the best of a score's points (step, value)."""
+    """The last and the best of a score's (step, value) points."""
     finite = [point for point in points if point[1] is not None]
     if not finite:
         return None

@@ -1,4 +1,4 @@
-"""Configurations and scores, for people who look at many runs."""
+"""Text for pages: directions of scores, flat configurations, safe names."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from steadygan.runs.reading import cost
 
 
 def better(name: str) -> str | None:
-    """In which direction a score improves: lower, higher, or near one; None where that is not known."""
+    """The better direction of a score: lower, higher, or near one; None if unknown."""
     return {2.0: "lower", -2.0: "higher", 1.0: "near one", None: None}[cost(name, 2.0)]
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted keys."""
+    """Flattens a nested mapping to dotted keys."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -24,5 +24,5 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(name: str) -> str:
-    """A name of a folder or class for people: what cannot be seen, or turns the text around, is spelt out."""
+    """Escapes invisible and bidirectional control characters in the name of a folder or class."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -1,7 +1,6 @@
-"""The process that makes images: `python -m steadygan.studio.worker DEVICE GIB`, started by `painter`.
+"""The process that generates images: `python -m steadygan.studio.worker DEVICE GIB`, started by `painter`.
 
-It reads questions from its standard input and writes answers to what was its standard output; whatever else is printed
-goes to the error stream.
+It reads requests from stdin and writes answers to the original stdout; all other output goes to stderr.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from steadygan.errors import UserError
 from steadygan.studio.painter import receive, send
 
 NICE = 5
-"""Below a training next to it, but not so far that a page waits."""
+"""Niceness: below that of a training on the same machine, but without making pages wait."""
 Answer = tuple[dict[str, Any], bytes]
 
 
 def bound_memory(gib: float) -> None:
-    """Bounds the memory of this process, where the system can: a network that is too large fails, and nothing else."""
+    """Limits the memory of this process, if the system supports it, so that too large a network fails alone."""
     try:
         import resource
 
         size = int(gib * 2**30)
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
     except (ImportError, AttributeError, OSError, ValueError):
-        sys.stderr.write("warning: this system does not bound the memory of a process\n")
+        sys.stderr.write("warning: this system does not limit the memory of a process\n")
 
 
 def main(device: str, gib: float) -> None:
@@ -55,7 +54,7 @@ def main(device: str, gib: float) -> None:
             short = str(error).strip().splitlines()[0] if str(error).strip() else "out of memory"
             answer, data = {"error": f"not made: {short}"[:300], "fatal": True}, b""
         except Exception as error:
-            # A damaged checkpoint may raise anything; the page is shown what, and the next question is answered.
+            # A damaged checkpoint may raise any exception; report it to the page and continue.
             answer, data = {"error": f"not made: {type(error).__name__}: {error}"[:300]}, b""
         try:
             send(answers, answer, data)

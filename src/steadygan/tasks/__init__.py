@@ -1,1 +1,1 @@
-"""The two kinds of runs: images from latents, and images from images."""
+"""The two kinds of runs: synthesis (images from latents) and translation (images from images)."""

@@ -1,4 +1,4 @@
-"""Which kind of run a configuration describes."""
+"""The interface of kinds of runs, and the choice between them."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from steadygan.training.monitor import Monitor
 
 
 class Task(Protocol):
-    """One kind of run, described by a configuration: from its data to its score.
+    """One kind of run, described by a configuration, from data to scores.
 
-    `images` are of the kind's own type: an `ImageSet`, or a `PairSet` of a translation.
+    `images` hold an `ImageSet`, or a `PairSet` for a translation.
     """
 
     def check(self) -> None:
-        """Raises `UserError` for settings that do not fit such a run."""
+        """Raises `UserError` for settings that do not fit this kind of run."""
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens, splits and loads the data."""
 
     def describe(self, images: Any) -> dict[str, Any]:
-        """All that is needed to build the generator again, in plain JSON values; kept in every checkpoint."""
+        """The description from which the generator can be rebuilt, as plain JSON values; saved in every checkpoint."""
 
     def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
-        """The networks by name: "G…" and "D…" are what these players train."""
+        """The networks by name; players train those whose names start with "G" and "D"."""
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """The games that terms are built from, one for each generator and its discriminator."""
+        """The games from which terms are built, one per generator–discriminator pair."""
 
     def labels(self, images: Any, classes: int, device: torch.device) -> Tensor | None:
-        """The pool (N,) int64 from which labels of fakes are drawn, None without classes."""
+        """The pool (N,) int64 from which labels of fakes are sampled; None without classes."""
 
     def loader(self, images: Any, share: Share) -> Loader | PairLoader:
-        """Batches of the training images, of which this process has its share."""
+        """The loader of this process's part of training batches."""
 
     def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
         """The parameters that stay frozen, as `network.parameter`."""
@@ -56,14 +56,14 @@ class Task(Protocol):
         """The monitor of the training loop: grids and instruments."""
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """The function that scores the averaged weights in training, if there is one."""
+        """The function that scores the averaged weights in training, or None."""
 
 
 def task_of(config: Config) -> Task:
-    """The kind of run that `config` describes: a translation where `data.domains` is set.
+    """The kind of run of `config`: a translation if `data.domains` is set.
 
     Raises:
-        UserError: the network family is not made for it.
+        UserError: the network family does not support it.
     """
     translates = config.data.domains is not None
     if translates != (config.model.kind in TRANSLATORS):
@@ -75,5 +75,5 @@ def task_of(config: Config) -> Task:
 
 
 def build_images(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
-    """The images that a configuration names, opened, split and loaded."""
+    """Opens, splits and loads the images of a configuration."""
     return task_of(config).load(device, notify)

@@ -1,4 +1,4 @@
-"""The real images of a run, and the checks that every kind of run makes of them."""
+"""The real images of a run, and checks shared by all kinds of runs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ Notify = Callable[[int, int], None]
 """Called with the number of images read and their total."""
 
 Scorer = Callable[[TrainState], tuple[dict[str, Any], float]]
-"""Scores a run in training: the record for scores.jsonl, and what checkpoints are ranked by (lower is better)."""
+"""Scores a run in training: returns the record for scores.jsonl and the value that ranks checkpoints (lower is
+better)."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """The real images of a run: those trained on, and those kept away (None when nothing is held out)."""
+    """The real images of a run: training images, and held-out images (None if there are none)."""
 
     train: ImageSet | PairSet
     heldout: ImageSet | PairSet | None
 
     def facts(self, path: str) -> dict[str, Any]:
-        """Their entry in provenance.json; `path` is data.path."""
+        """The entry for provenance.json; `path` is data.path."""
         heldout, skipped = self.heldout, [*self.train.skipped]
         return {
             "path": path if is_name(path) else str(Path(path).expanduser().resolve()),
@@ -42,12 +43,12 @@ class Images:
 
 
 def cache_folder(data: DataConfig) -> Path | None:
-    """Where decoded images that do not fit in memory are kept, None with `data.cache` off."""
+    """The folder for decoded images that do not fit in memory; None with `data.cache` off."""
     return cache_root() / "images" if data.cache else None
 
 
 def refuse_batch(config: Config, images: int) -> None:
-    """Raises `UserError` for a batch of more than all training images."""
+    """Raises `UserError` if a batch is larger than the training set."""
     if config.train.batch_size != "auto" and config.train.batch_size > images:
         raise UserError(
             f"train.batch_size is {config.train.batch_size}, but there are only {images} training images in "

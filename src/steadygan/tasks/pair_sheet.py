@@ -1,4 +1,4 @@
-"""Sheets of input, output and target."""
+"""Grids of input, output and target."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from steadygan.nets.translate import generator_name
 
 
 def sheet(nets: nn.ModuleDict, images: PairSet, directions: Sequence[str], rows: int) -> tuple[Tensor, int]:
-    """Rows of input | output | target | cycle, one direction below the other, uint8, and how many columns that is.
+    """Rows of input | output | target | cycle, uint8, for each direction, and the number of columns.
 
-    The target is there where the images are aligned, the cycle where there is a generator of the way back.
+    The target requires aligned images, the cycle a generator of the opposite direction.
     """
     domains = by_name(images, min(rows, len(images)))
     lines = []

@@ -1,4 +1,4 @@
-"""Which protocol a run is scored by, and against which images."""
+"""The protocol of a run's scores, and its real images."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from steadygan.tasks.images import Images
 
 
 def protocol_for(config: Config, images: Images) -> Protocol | None:
-    """The protocol to score a run by: the one asked for, else the one for the data; None for one image, with no spread.
+    """The protocol of a run: the requested one, else the data's; None for a single image, which has no variance.
 
-    Unasked, what needs more images than there are is left out.
+    If it was not requested, metrics that need more images than available are dropped.
     """
     name, train = config.eval.protocol, images.train
     if name is None:
@@ -46,9 +46,9 @@ def protocol_for(config: Config, images: Images) -> Protocol | None:
 
 
 def real_images(protocol: Protocol, config: Config, images: Images) -> ImageSet:
-    """The reals of the protocol's split, of the size and channels that the run was trained on.
+    """The reals of the protocol's split, with the size and channels of training.
 
-    Raises UserError when the split is a test set and `eval.reals` names none, or nothing was held out.
+    Raises UserError if the split is a test set and `eval.reals` is not set, or if nothing was held out.
     """
     train = images.train
     assert isinstance(train, ImageSet)
@@ -74,7 +74,7 @@ def real_images(protocol: Protocol, config: Config, images: Images) -> ImageSet:
 
 
 def load_all(source: Source, max_unreadable: float, device: str | torch.device = "cpu") -> ImageSet:
-    """All images of a source to score against; those that cannot be read are reported, as they change the score."""
+    """Loads all images of a source for scoring; reports unreadable ones, as they change the score."""
     images = load_images(source, np.arange(len(source)), device=device, max_unreadable=max_unreadable)
     if images.skipped:
         named = ", ".join(images.skipped[:5]) + (", …" if len(images.skipped) > 5 else "")

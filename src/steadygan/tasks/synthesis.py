@@ -1,4 +1,4 @@
-"""Images from latents: how such a run reads its data, builds its networks, is watched and scored."""
+"""Runs that generate images from latents: data, networks, monitoring and scores."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from steadygan.training.instruments import look_at_fakes, spread
 from steadygan.training.state import TrainState
 
 ROWS, MOST_COLUMNS = 8, 10
-"""Of a grid."""
+"""Rows of a grid."""
 PROBE_IMAGES = 256
-"""How many training and held-out images D's accuracy is read from."""
+"""Number of training and held-out images for D's accuracy."""
 
 
 class SynthesisMonitor:
-    """The monitor of a generator of images from latents.
+    """The monitor of a generator from latents.
 
-    train, heldout: the real images; seed: of the preview's latents.
+    train, heldout: the real images; seed: seed of the preview's latents.
     """
 
     scores_itself = True
@@ -49,17 +49,17 @@ class SynthesisMonitor:
         self.train, self.heldout, self.generator, self.seed = train, heldout, generator, seed
 
     def refresh_average(self, state: TrainState) -> None:
-        """Gathers the averaged generator's batch-norm statistics for the weights it has now."""
+        """Recomputes the averaged generator's batch-norm statistics for its current weights."""
         standing_statistics(state.ema.net, state.objective.prior)
 
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
-        """Eight rows; a column is a class, up to ten of them, or nothing in particular."""
+        """Eight rows; with classes, each column is one class, up to ten."""
         num, shown = self.call()["num"], self.call()["classes"]
         labels = choose_labels(num, shown, self.generator["classes"])
         return sample(state.ema.net, state.objective.prior, num, labels=labels, seed=self.seed), num // ROWS
 
     def call(self) -> dict[str, Any]:
-        """How many images, of which classes in turn, of which seed."""
+        """The number of images, their classes in turn, and the seed."""
         classes = self.generator["classes"]
         if not classes:
             return {"num": 8 * ROWS, "classes": None, "seed": self.seed}
@@ -70,9 +70,9 @@ class SynthesisMonitor:
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
         """`D_accuracy_train`, `D_accuracy_heldout` (Zhao et al., DiffAugment, NeurIPS 2020, Fig. 1), and of fakes.
 
-        The share of real images that D takes for real, among those it trains on and those it has never seen: a gap is
-        D memorising its data. All are a fixed random draw, of a conditional run as many of each class. Fakes: see
-        `look_at_fakes`; whether D looks at the image: see `answers`.
+        The fraction of training and held-out images that D classifies as real: a gap means that D memorises its data.
+        The images are a fixed random sample, balanced over classes if conditional. For fakes see `look_at_fakes`; for
+        whether D uses the image see `answers`.
         """
         drawn = {name: self._drawn(images, state) for name, images in self._sets() if images is not None}
         reals, labels = drawn["train"]
@@ -93,7 +93,7 @@ class SynthesisMonitor:
         )
 
     def _drawn(self, images: ImageSet, state: TrainState) -> tuple[Tensor, Tensor | None]:
-        """The images of a set that are looked at, as D sees them, and their labels where it is given any."""
+        """The sampled images of a set as D's input, and their labels if D is conditional."""
         labels = images.labels if state.objective.prior.label_pool is not None else None
         index = balanced_draw(labels, len(images), PROBE_IMAGES, seed=0)
         return to_float(images.take(index)), None if labels is None else labels[index.to(labels.device)]
@@ -111,7 +111,7 @@ class Synthesis:
         self.config = config
 
     def check(self) -> None:
-        """Raises `UserError` for settings that do not fit such a run."""
+        """Raises `UserError` for settings that do not fit this kind of run."""
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens, splits and loads the data."""
@@ -135,7 +135,7 @@ class Synthesis:
         return Images(load(train, progress=notify), load(heldout) if len(heldout) else None)
 
     def describe(self, images: ImageSet) -> dict[str, Any]:
-        """All that is needed to build the generator again, in plain JSON values; kept in every checkpoint."""
+        """The description from which the generator can be rebuilt, as plain JSON values; saved in every checkpoint."""
         model = self.config.model
         classes = len(images.class_names) if model.conditional else 0
         trained = [] if images.labels is None else images.labels.unique().tolist()
@@ -158,20 +158,20 @@ class Synthesis:
         return {"G": generator, "D": critic()}
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """The games that terms are built from."""
+        """The games from which terms are built."""
         return (game,)
 
     def labels(self, images: ImageSet, classes: int, device: torch.device) -> Tensor | None:
-        """The pool from which labels of fakes are drawn, None without classes."""
+        """The pool from which labels of fakes are sampled; None without classes."""
         if not classes:
             return None
         if fakes_follow_data(self.config.model.fake_labels, images.source.labels, classes):
             return images.labels
-        # G would be trained on a class without training images, which D never sees.
+        # Otherwise G would generate a class that D never sees.
         return torch.arange(classes, device=device) if images.labels is None else images.labels.unique().to(device)
 
     def loader(self, images: ImageSet, share: Share) -> Loader:
-        """Batches of the training images, of which this process has its share."""
+        """The loader of this process's part of training batches."""
         train, flip = self.config.train, self.config.data.flip
         part: dict[str, Any] = {"rank": share.rank, "world_size": share.size, "parts": train.accumulate}
         return Loader(images, batch_size=train.batch, seed=train.seed, flip=flip, **part)
@@ -192,22 +192,22 @@ class Synthesis:
         return SynthesisMonitor(train, heldout, self.describe(train), self.config.train.seed)
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """The function that scores the averaged weights of this run in training, if there is one.
+        """The function that scores the averaged weights in training, or None.
 
         Raises:
-            UserError: the weights of the protocol's extractor are absent; at once, not after hours of training.
+            UserError: the weights of the protocol's extractor are missing; raised before training starts.
         """
         protocol = protocol_for(self.config, images)
         if protocol is None:
             return None
         extractor_type(protocol.extractor).find(None)
         reals = real_images(protocol, self.config, images)
-        # The averaged weights have standing statistics when they are scored.
+        # Averaged weights have standing statistics when scored.
         num_fake = self.config.eval.num_fake or protocol.num_fake
         protocol = replace(protocol, batch_norm="standing", num_fake=num_fake)
 
         def score_average(state: TrainState) -> tuple[dict[str, Any], float]:
-            """Touches nothing that training reads. The first process calls it; each makes its part of the fakes."""
+            """Does not change any training state. Rank 0 calls it; each process generates its part of the fakes."""
             record = score(
                 replicas.fakes,
                 reals,
@@ -224,5 +224,5 @@ class Synthesis:
 
 
 def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, part: Tensor) -> Tensor:
-    """Of `num` images by the averaged generator of a run in training those of these numbers."""
+    """Images `part` of `num` images of the averaged generator of a run in training."""
     return sample(state.ema.net, state.objective.prior, num, labels=labels, seed=seed, part=part)

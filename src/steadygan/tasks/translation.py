@@ -1,4 +1,4 @@
-"""Images from images: how a translation reads its data, builds its networks, is watched and scored."""
+"""Translations, images from images: data, networks, monitoring and scores."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from steadygan.tasks.pair_sheet import by_name, sheet
 from steadygan.training.state import TrainState
 
 PREVIEWED = 6
-"""How many images of each domain a sheet shows."""
+"""Number of images per domain in a grid."""
 
 PROBED = 32
-"""How many images of each domain D's accuracy is read from."""
+"""Number of images per domain for D's accuracy."""
 
 
 class TranslationMonitor:
-    """The monitor of generators of images from images.
+    """The monitor of a translation's generators.
 
-    train, heldout: the two domains; directions: those that are trained; beside: whether discriminators see the input
-    too.
+    train, heldout: the two domains; directions: the trained directions; beside: whether discriminators also get the
+    input.
     """
 
     scores_itself = False
-    """The score of a few pairs is none to pick a checkpoint by: taken at the end, and where `eval.every` asks."""
+    """False: a score of a few pairs cannot rank checkpoints. Scored at the end, and at multiples of `eval.every`."""
 
     def __init__(
         self,
@@ -56,20 +56,20 @@ class TranslationMonitor:
         self.directions, self.beside = directions, beside
 
     def refresh_average(self, state: TrainState) -> None:
-        """Nothing to do: the statistics that a batch norm has gathered are copied with the weights."""
+        """Does nothing: running batch-norm statistics are copied with the weights."""
 
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
-        """The sheet of the first held-out images, or else of the first that are trained on."""
+        """The grid of the first held-out images, else of the first training images."""
         assert isinstance(state.ema.net, nn.ModuleDict)
         return sheet(state.ema.net, self.heldout or self.train, self.directions, PREVIEWED)
 
     def call(self) -> dict[str, Any]:
-        """Empty: the sheet shows images of the data."""
+        """Empty, as the grid shows images of the data."""
         return {}
 
     @torch.no_grad()
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
-        """The share of real images, or of patches of them, that the discriminators take for real."""
+        """The fraction of real images, or of their patches, that the discriminators classify as real."""
         accuracy: dict[str, float] = {}
         if boundary is None:
             return accuracy
@@ -93,16 +93,16 @@ class Translation:
 
     @property
     def aligned(self) -> bool:
-        """Whether the two domains' images belong together, one by one."""
+        """Whether the two domains' images form pairs."""
         return self.config.data.domains == "paired"
 
     @property
     def sees_input(self) -> bool:
-        """Whether discriminators score an image together with its input (pix2pix)."""
+        """Whether discriminators score an image concatenated with its input (pix2pix)."""
         return bool(self.config.model.critic.get("images", 1) > 1)
 
     def check(self) -> None:
-        """Raises `UserError` for settings that do not fit such a run."""
+        """Raises `UserError` for settings that do not fit this kind of run."""
         config, augment = self.config, self.config.augment
         if config.model.conditional:
             raise UserError("model.conditional: the images of a translation have no classes; set it to false")
@@ -121,7 +121,7 @@ class Translation:
             raise UserError("model.critic.images=2 scores an image together with its input; set data.domains=paired")
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
-        """Opens and loads both domains; held out is the test split, or a share of the training images."""
+        """Opens and loads both domains; holds out the test split, or a part of the training images."""
         config, data, paired = self.config, self.config.data, self.aligned
         load_size = round(data.size * data.jitter)
         splits = open_domains(
@@ -156,7 +156,7 @@ class Translation:
         return Images(together, load(rest, heldout, paired=belong, part=part))
 
     def describe(self, images: PairSet) -> dict[str, Any]:
-        """All that is needed to build the generators again, in plain JSON values; kept in every checkpoint."""
+        """The description from which the generators can be rebuilt, as plain JSON values; saved in every checkpoint."""
         model = self.config.model
         return {
             "kind": model.kind,
@@ -178,7 +178,7 @@ class Translation:
         return {**dict(generator.items()), **critics}
 
     def games(self, game: Game) -> tuple[Game, ...]:
-        """The games that terms are built from, one for each direction."""
+        """The games from which terms are built, one per direction."""
         directions = self.config.model.directions
         d_weight, g_weight = TranslationGame.weights(game.loss)
         return tuple(
@@ -207,10 +207,10 @@ class Translation:
         return None
 
     def loader(self, images: PairSet, share: Share) -> PairLoader:
-        """Batches of both domains.
+        """The loader of batches of both domains.
 
         Raises:
-            UserError: in one of several processes; a translation trains in one.
+            UserError: there are several processes; translations train in one.
         """
         if share.size > 1:
             raise UserError(
@@ -220,7 +220,7 @@ class Translation:
         return PairLoader(images, batch_size=train.batch, seed=train.seed, flip=self.config.data.flip)
 
     def frozen(self, nets: Mapping[str, nn.Module]) -> frozenset[str]:
-        """Nothing stays as it is."""
+        """No parameters are frozen."""
         return frozenset()
 
     def monitor(self, images: Images) -> TranslationMonitor:
@@ -231,7 +231,7 @@ class Translation:
         return TranslationMonitor(train, heldout, self.describe(train), self.config.model.directions, self.sees_input)
 
     def scorer(self, images: Images, replicas: Replicas) -> Scorer | None:
-        """The function that scores the averaged weights of this run on aligned held-out pairs, if there are any."""
+        """The function that scores the averaged weights on aligned held-out pairs, or None without such pairs."""
         test = images.heldout
         if not isinstance(test, PairSet) or not test.aligned:
             return None
@@ -242,9 +242,9 @@ class Translation:
 def score_translation(
     nets: nn.Module, images: PairSet, config: Config, *, weights: str = "ema", lpips: LPIPS | None = None
 ) -> tuple[dict[str, Any], float]:
-    """Scores every direction on aligned images: one record, and what checkpoints are ranked by, the mean MSE.
+    """Scores every direction on aligned images: returns the record, and the mean MSE, which ranks checkpoints.
 
-    Scores are called `SSIM_a2b` and so on.
+    Scores are named `SSIM_a2b` etc.
     """
     assert isinstance(nets, nn.ModuleDict)
     domains = by_name(images, len(images))

@@ -1,1 +1,1 @@
-"""Sends a run's records to TensorBoard, Weights & Biases, Trackio, or the user's own tracker."""
+"""Sends a run's records to TensorBoard, Weights & Biases, Trackio, or a custom tracker."""

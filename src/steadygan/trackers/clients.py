@@ -1,7 +1,6 @@
-"""The trackers by name, each by its own library. Another one is named in a configuration as `module:NAME`.
+"""The trackers by name, each with its own library. Custom ones are `module:NAME`.
 
-All are called from one thread, which is not the main one, and may raise whatever they like: nothing of that reaches the
-training.
+Each is called from one thread, not the main one, and may raise any exception without affecting training.
 """
 
 from __future__ import annotations
@@ -22,29 +21,29 @@ PROJECT = "steadygan"
 
 
 class Tracker(Protocol):
-    """A program that shows runs. Steps rise, except those of scores that were taken of an earlier checkpoint."""
+    """The interface of trackers. Steps increase, except for scores of earlier checkpoints."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Finite numbers of one step by name."""
+        """Sends finite numbers of one step by name."""
 
     def image(self, step: int, name: str, path: Path) -> None:
-        """A picture of one step, a PNG file."""
+        """Sends an image of one step, a PNG file."""
 
     def facts(self, name: str, values: Mapping[str, Any]) -> None:
-        """Plain values under a name: what a protocol says."""
+        """Sends plain values under a name, such as a protocol."""
 
     def rewind(self, step: int) -> bool:
-        """Takes back what came after `step`, which the run has gone back to; false when it cannot."""
+        """Drops everything after `step` after a rollback; returns False if not supported."""
 
     def flush(self) -> None:
-        """Makes what was sent outlive this process."""
+        """Makes sent data persistent."""
 
     def close(self) -> None:
-        """The last call."""
+        """Closes the tracker; the last call."""
 
 
 Open = Callable[[Path, str, Mapping[str, Any]], Tracker]
-"""Opens a tracker for a run directory: (run, identity, configuration). The identity stays that of the run for life."""
+"""Opens a tracker for a run: (run directory, identity, configuration). The identity never changes."""
 
 
 class TensorBoard:
@@ -74,7 +73,7 @@ class TensorBoard:
         self._writer.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()))
 
     def rewind(self, step: int) -> bool:
-        """Readers of the files drop what comes after the step, of all that was written before this."""
+        """Readers of the files drop earlier entries after the step."""
         self._writer.close()
         self._open(purge_step=step + 1)
         return True
@@ -87,9 +86,9 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of the project `WANDB_PROJECT` (else "steadygan"); its own files in `RUN/wandb`.
+    """A run in the project `WANDB_PROJECT` (default "steadygan"), with files in `RUN/wandb`.
 
-    Weights & Biases takes no step twice, and what it has of steps that the run took again stays.
+    Weights & Biases accepts each step once, so repeated steps keep their first values.
     """
 
     def __init__(self, run: Path, identity: str, config: Mapping[str, Any]) -> None:
@@ -121,16 +120,16 @@ class WandB:
         return False
 
     def flush(self) -> None:
-        """A process of its own has it already."""
+        """Does nothing: wandb's own process persists data."""
 
     def close(self) -> None:
         self._run.finish()
 
 
 class Trackio:
-    """A run of the local project `TRACKIO_PROJECT` (else "steadygan"); its library says where that lies.
+    """A run in the local project `TRACKIO_PROJECT` (default "steadygan"), stored where the library chooses.
 
-    What it has of steps that the run took again stays.
+    Repeated steps keep their first values too.
     """
 
     def __init__(self, run: Path, identity: str, config: Mapping[str, Any]) -> None:
@@ -159,7 +158,7 @@ class Trackio:
         return False
 
     def flush(self) -> None:
-        """Each line is written at once."""
+        """Does nothing: lines are written immediately."""
 
     def close(self) -> None:
         self._run.finish()
@@ -169,7 +168,7 @@ CLIENTS: Mapping[str, Open] = {"tensorboard": TensorBoard, "wandb": WandB, "trac
 
 
 def check(names: Sequence[str], *, where: str = "train.report") -> None:
-    """Checks, before anything is trained, that these trackers can be used.
+    """Checks before training that these trackers can be used.
 
     Raises:
         UserError: a name is unknown, a library is not installed, or wandb has no key to log in with.
@@ -183,13 +182,13 @@ def check(names: Sequence[str], *, where: str = "train.report") -> None:
 
 
 def open_by_name(name: str, *, where: str = "train.report") -> Open:
-    """What opens the tracker of this name. Raises `UserError` where there is none."""
+    """The function that opens the tracker of this name. Raises `UserError` if there is none."""
     found: Open = find(name, CLIENTS, where=where, noun="tracker")
     return found
 
 
 def _check_login() -> None:
-    """Without a key wandb would ask for one at the terminal, in the middle of a training."""
+    """Without a key, wandb would prompt for one during training."""
     import wandb
 
     if wandb.setup().settings.mode in ("online", "shared", None) and not wandb.login(prompt=False, verify=False):

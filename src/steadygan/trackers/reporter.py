@@ -1,4 +1,4 @@
-"""Follows a run's records and sends what is new to one tracker, each line once, however often the run is resumed."""
+"""Sends new records of a run to a tracker, each line once, across resumes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SCHEMA = 1
 class Reporter:
     """Sends the lines of one run to one tracker.
 
-    What was sent is remembered in `tracker-NAME.json` of the run directory, with the identity by which the tracker
-    knows the run. A tracker that can take back what the run forgot (a resume or a rollback to a checkpoint) is given
-    the steps taken again; any other keeps its earlier record of them and continues after them.
+    `tracker-NAME.json` in the run directory records what was sent and the run's identity at the tracker. After a resume
+    or rollback, a tracker that supports `rewind` gets the repeated steps; any other keeps its earlier values and
+    continues after them.
 
-    Holds a lock: a run is reported to a tracker by one process at a time.
+    Holds a lock, so that only one process reports a run to a tracker.
     """
 
     def __init__(self, run: Path, name: str, open_tracker: Open) -> None:
@@ -53,7 +53,7 @@ class Reporter:
             raise
 
     def _recall(self) -> dict[str, Any]:
-        """Steps of the last line and grid, scores by their key, rollbacks, the identity."""
+        """Restores the steps of the last line and grid, scores by key, rollbacks, and the identity."""
         fresh = {"schema": SCHEMA, "id": secrets.token_hex(4), "line": -1, "grid": -1, "scores": {}, "rollbacks": 0}
         with suppress(UserError):
             found = read_json(self._memory)
@@ -65,7 +65,7 @@ class Reporter:
         write_text(self._memory, json.dumps(self._remembered) + "\n", durable=False)
 
     def rewind(self, step: int) -> None:
-        """The run has gone back to this step: what came after it is taken back where the tracker can."""
+        """Handles a rollback to this step."""
         kept = self._remembered
         if max(kept["line"], kept["grid"], *kept["scores"].values(), -1) <= step or not self._tracker.rewind(step):
             return
@@ -75,7 +75,7 @@ class Reporter:
         self._keep()
 
     def send(self) -> None:
-        """Sends everything that is new. Whatever the tracker's library raises comes through."""
+        """Sends everything new. Exceptions of the tracker's library propagate."""
         before = json.dumps(self._remembered)
         try:
             for rows in self._metrics.parts():
@@ -100,7 +100,7 @@ class Reporter:
             kept["line"] = row["step"]
 
     def _score(self, row: Row) -> None:
-        """A score's name has its protocol, by the protocol's name and a digest of all that makes it comparable."""
+        """A score's name includes its protocol: name and a hash of everything that affects comparability."""
         if not isinstance(row.get("protocol"), dict):
             return
         identity = protocol_identity(row)
@@ -127,7 +127,7 @@ class Reporter:
             self._folder = changed
 
     def close(self) -> None:
-        """Closes the tracker, and gives the lock back."""
+        """Closes the tracker and releases the lock."""
         assert self._lock is not None
         try:
             self._tracker.close()
@@ -139,7 +139,7 @@ _GRID = re.compile(r"step-(\d{1,15})\.png")
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a record but its step: what diverged or is no number is left out."""
+    """The finite numbers of a record, without its step."""
     return {
         name: float(value)
         for name, value in row.items()
@@ -148,7 +148,7 @@ def numbers(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _configuration(run: Path) -> dict[str, Any]:
-    """config.yaml as it is written, nested; empty where it cannot be read."""
+    """The content of config.yaml, nested; empty if it cannot be read."""
     try:
         found = parse_yaml(read_text(run / "config.yaml"), run / "config.yaml")
     except UserError:

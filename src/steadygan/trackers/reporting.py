@@ -1,4 +1,4 @@
-"""Reporting while a run trains: a thread for each tracker, which disturbs nothing."""
+"""Reports during training, in one thread per tracker."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from steadygan.trackers.clients import open_by_name
 from steadygan.trackers.reporter import Reporter
 
 EVERY = 5.0
-"""Seconds from one look at the records to the next."""
+"""Seconds between checks for new records."""
 PATIENCE = 60.0
-"""Seconds that the end of a run waits for a tracker to take the rest."""
+"""Seconds to wait for a tracker at the end of a run."""
 LONGEST = 300
 
 
 @contextmanager
 def reporting(run: Path, names: Sequence[str], step: int, *, every: float = EVERY) -> Iterator[None]:
-    """Within, what is recorded in a run is sent to these trackers.
+    """Context manager: sends a run's records to these trackers.
 
-    A tracker that fails gets nothing more, and a warning says so; `steadygan report` can send the rest later.
+    A tracker that fails is disabled with a warning; `steadygan report` can send the rest later.
 
     Args:
         run: the run directory.
-        names: of trackers, which `clients.check` has seen.
-        step: the one the run starts from.
-        every: seconds from one look to the next.
+        names: names of trackers, checked by `clients.check`.
+        step: the run's first step.
+        every: seconds between checks.
     """
     ending = threading.Event()
     threads = []
@@ -44,7 +44,7 @@ def reporting(run: Path, names: Sequence[str], step: int, *, every: float = EVER
         for name, thread in zip(names, threads, strict=True):
             thread.join(PATIENCE)
             if thread.is_alive():
-                _say(f"{name} has not taken the rest within {PATIENCE:g} s; {_later(run, name)}")
+                _say(f"{name} did not accept the remaining records within {PATIENCE:g} s; {_later(run, name)}")
 
 
 def _follow(run: Path, name: str, step: int, ending: threading.Event, every: float) -> None:
@@ -59,10 +59,10 @@ def _follow(run: Path, name: str, step: int, ending: threading.Event, every: flo
                 reporter.send()
         finally:
             reporter.close()
-    except Exception as error:  # whatever a tracker's library raises: the run comes first
+    except Exception as error:  # any exception of a tracker's library: training must continue
         said = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {said[0] if said else 'no more is known'}"[:LONGEST]
-        _say(f"{name} is no longer reported to ({reason}); training continues; {_later(run, name)}")
+        _say(f"reporting to {name} stopped ({reason}); training continues; {_later(run, name)}")
 
 
 def _later(run: Path, name: str) -> str:

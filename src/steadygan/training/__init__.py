@@ -1,1 +1,1 @@
-"""The training loop: steps, schedules, averaged weights, checkpoints, and what happens when losses diverge."""
+"""The training loop: steps, schedules, averaged weights, checkpoints, and recovery from divergence."""

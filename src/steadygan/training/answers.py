@@ -1,7 +1,7 @@
-"""The discriminator's logits on reals, fakes, noise and wrong labels: whether it looks at the image at all.
+"""The discriminator's logits on reals, fakes, noise and wrong labels: does it use the image at all?
 
-A loss near chance has two causes that call for opposite remedies: a D that tells nothing apart, and one that does, at a
-small scale (consistency terms hold it there). What is measured here is free of scale where it can be.
+A loss near chance has two causes with opposite remedies: D cannot separate reals from fakes, or it separates them with
+small logits, as consistency terms make it do. Therefore these measures are scale-free where possible.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from steadygan.parallel.share import unshared
 
 LOOKED_AT = 64
-"""How many noise images, and how many reals with a wrong label, D is asked about at a logging step."""
+"""Number of noise images, and of reals with a wrong label, that D scores at a logging step."""
 
 
 def balanced_draw(labels: Tensor | None, total: int, count: int, seed: int) -> Tensor:
-    """Indices (at most `count`,) of images, in random order, the same for the same arguments.
+    """Draws indices (at most `count`,) of images in random order, a function of the arguments alone.
 
-    labels: (total,) int64, of which every class gives as many as it has, up to an equal share; None: any image.
+    labels: (total,) int64; each class contributes an equal share, or all its images if it has fewer. None: any images.
     """
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     if labels is None:
         return order[:count]
     own = labels.cpu()[order]
-    # Each image's number within its class, in this order: lowest numbers first is a round through the classes.
+    # Each image's number within its class; sorting by it cycles through the classes.
     number = torch.zeros_like(own)
     for value in own.unique():
         members = own == value
@@ -34,16 +34,17 @@ def balanced_draw(labels: Tensor | None, total: int, count: int, seed: int) -> T
 
 
 def auc(above: Tensor, below: Tensor) -> float:
-    """The probability that one of `above` (N,) exceeds one of `below` (M,), ties counting half: 0.5 is chance."""
+    """Area under the ROC curve: the probability that one of `above` (N,) exceeds one of `below` (M,), ties counting
+    half."""
     difference = above[:, None] - below[None]
     return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
 
 
 def wrong_labels(y: Tensor) -> Tensor:
-    """For labels y (N,) those of other images, dealt so that none keeps its class where that is possible.
+    """Permutes labels y (N,) so that no image keeps its class, where that is possible.
 
-    Sorted by class and moved on by the size of the largest class, no label meets its own unless a class has more than
-    half of the images.
+    The labels are sorted by class and rotated by the size of the largest class: a label can meet its own class only if
+    one class has more than half of the images.
     """
     order = y.argsort(stable=True)
     moved = torch.empty_like(y)
@@ -53,13 +54,13 @@ def wrong_labels(y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answers(critic: nn.Module, reals: Tensor, labels: Tensor | None, logit: Tensor) -> dict[str, float]:
-    """`D_auc_*`, how often D ranks a real image above something else, and `D_spread_*`, what its logit varies with.
+    """Computes `D_auc_*`, how often D ranks a real above another image, and `D_spread_*`, what its logit varies with.
 
-    reals (N, C, H, W) in [-1, 1], their labels (N,), None without, and D's logits of them (N,). D_auc_noise: above
-    uniform noise with the reals' labels, the same noise all run long; D_auc_shuffled: above a real with a wrong label;
-    of `LOOKED_AT` images each. 0.5 is a D that can't tell, 1 one that always does; below 0.5 it prefers the other.
-    D_spread_within: the mean over classes of the logit's standard deviation within a class; D_spread_between: that of
-    the classes' means. A D that reads the label alone has no spread within.
+    reals (N, C, H, W) are in [-1, 1], with labels (N,) or None and D's logits (N,). D_auc_noise: above uniform noise
+    with the reals' labels, the same noise throughout the run. D_auc_shuffled: above a real with a wrong label. Both use
+    `LOOKED_AT` images; 0.5 is chance, 1 perfect, below 0.5 D prefers the other image. D_spread_within: mean over
+    classes of the logit's standard deviation within a class. D_spread_between: standard deviation of the classes' mean
+    logits. A D that uses the label alone has a D_spread_within of 0.
     """
     some = min(LOOKED_AT, len(reals))
     x, y = reals[:some], None if labels is None else labels[:some]

@@ -1,4 +1,4 @@
-"""How far a run is: by its steps or, where it was given hours, by the time."""
+"""Progress of a run: in steps or, with a budget of hours, in time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from steadygan.config import TrainConfig
 
 @dataclass
 class Clock:
-    """The time that a run has taken, all its sessions together: steps, scores and checkpoints, but no pauses.
+    """The time a run has used over all its sessions: steps, scores and checkpoints, without pauses.
 
-    steps: the most that the run takes; budget: seconds that it may take, None for as many as the steps need; before:
-    seconds of earlier sessions; reserve: seconds of the budget that the last score will need.
+    steps: maximum number of steps; budget: maximum seconds, None for no limit; before: seconds used by earlier
+    sessions; reserve: seconds of the budget set aside for the last score.
     """
 
     steps: int
@@ -31,8 +31,8 @@ class Clock:
 
         Args:
             train: its configuration.
-            rows: its metrics.jsonl, of which the last line with `spent` says how much of the budget was used.
-            seconds: of training so far, for a run whose earlier lines do not say.
+            rows: its metrics.jsonl; the last line with `spent` gives the used part of the budget.
+            seconds: of training so far, used if no line has `spent`.
         """
         budget = None if train.hours is None else 3600 * train.hours
         spent = next((float(row["spent"]) for row in reversed(rows) if "spent" in row), seconds)
@@ -40,11 +40,11 @@ class Clock:
 
     @property
     def spent(self) -> float:
-        """Seconds so far."""
+        """Seconds used so far."""
         return self.before + time.perf_counter() - self._began
 
     def moment(self, step: int) -> int:
-        """Where the run is between 0 and `steps`: at `step`, or with a budget where the time is, if that is further."""
+        """Progress between 0 and `steps`: `step`, or with a budget the progress in time, whichever is further."""
         if self.budget is None:
             return step
         training = max(self.budget - self.reserve, self.budget / 2)
@@ -52,7 +52,7 @@ class Clock:
 
     @contextmanager
     def halted(self) -> Iterator[None]:
-        """Time within does not count."""
+        """Context manager: time inside does not count."""
         began = time.perf_counter()
         try:
             yield

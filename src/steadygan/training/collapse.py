@@ -10,18 +10,18 @@ from typing import Any
 from steadygan.objective.adversarial import AdversarialLoss
 
 LEAST_DIVERSITY = 0.1
-"""Fakes whose diversity is below this share of the reals' count as all alike."""
+"""Below this fraction of the reals' diversity, fakes count as collapsed."""
 SATURATED_LOSS = 0.02
-"""D has nothing left to learn when its loss is below this share of its value at chance."""
+"""Below this fraction of its loss at chance, D is saturated."""
 SCORE_JUMP = 5.0
-"""A score this many times worse than the best one is not a fluctuation."""
+"""A score this many times worse than the best one is a collapse, not a fluctuation."""
 LINES, STEPS = 10, 500
-"""In how many log lines in a row, and over how many steps, a symptom must show: GANs go through bad moments."""
+"""Number of consecutive log lines, and of steps, over which a symptom must last: GANs recover from short ones."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """A collapse at `step`: the symptom in words, with its numbers. since: the last step without it."""
+    """A collapse detected at `step`. symptom: description with its numbers; since: the last step without it."""
 
     step: int
     since: int
@@ -30,14 +30,14 @@ class Collapse:
 
 @dataclass
 class Lasting:
-    """How long a symptom has been showing."""
+    """Tracks how long a symptom has lasted."""
 
     since: int = 0
     lines: int = 0
     told: bool = False
 
     def look(self, step: int, shows: bool) -> bool:
-        """True once, when the symptom has lasted long enough; it must disappear before it is reported again."""
+        """Returns True once, when the symptom has lasted long enough; it must disappear before it is reported again."""
         if not shows:
             self.since, self.lines, self.told = step, 0, False
             return False
@@ -50,11 +50,11 @@ class Lasting:
 
 @dataclass
 class CollapseDetector:
-    """Is shown every line of metrics.jsonl and says when training has collapsed.
+    """Detects collapse from the lines of metrics.jsonl.
 
-    loss: the run's, which gives D's loss at chance (Wasserstein's has no such value: D cannot be saturated). With
-    a loss that compares reals with fakes, D's loss alone decides, with others its accuracies too. What it says depends
-    on the lines alone, so that one shown those of a resumed run behaves as if it had never stopped.
+    loss: the adversarial loss, which gives D's loss at chance. The Wasserstein loss has no such value, so D never
+    counts as saturated. For relativistic losses D's loss alone decides; for others, its accuracies must agree. The
+    result depends on the lines alone, so a resumed run behaves as if it had never stopped.
     """
 
     loss: AdversarialLoss
@@ -62,14 +62,14 @@ class CollapseDetector:
     _saturated: Lasting = field(default_factory=Lasting)
 
     def look(self, row: Mapping[str, Any]) -> Collapse | None:
-        """Takes one line; lines without the values in question (events, other objectives) change nothing."""
+        """Processes one line; lines without the values needed (events, other objectives) are ignored."""
         step, diversity = row["step"], row.get("G_diversity")
         if diversity is not None and self._alike.look(step, diversity < LEAST_DIVERSITY):
             return Collapse(
                 step,
                 self._alike.since,
-                f"G's images look all alike (G_diversity {diversity:.2g}: the spread of its images as a share of the "
-                f"reals', below {LEAST_DIVERSITY:g})",
+                f"G's images are almost identical (G_diversity {diversity:.2g}: their spread relative to the reals', "
+                f"below {LEAST_DIVERSITY:g})",
             )
         accuracies = [row.get("D_accuracy_train"), row.get("D_accuracy_fake")]
         critic, generator = row.get("D/adversarial"), row.get("G/adversarial")
@@ -90,7 +90,7 @@ class CollapseDetector:
 
 
 def score_jump(step: int, score: float, best: float) -> Collapse | None:
-    """The collapse that a score (lower is better) tells of by itself; best: of those before, infinite without any."""
+    """Detects collapse from one score (lower is better). best: the best earlier score, infinite if there is none."""
     if not 0 < best < math.inf or score <= SCORE_JUMP * best:
         return None
     return Collapse(step, -1, f"the score jumped to {score:.4g}, more than {SCORE_JUMP:g} times the best, {best:.4g}")

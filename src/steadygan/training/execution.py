@@ -1,4 +1,4 @@
-"""How phases are carried out on a device: memory layout, precision, convolutions, compilation, CUDA graphs."""
+"""Execution of phases on a device: memory layout, precision, convolutions, compilation, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from steadygan.training.graphs import Graphs, choose_mode, cuda_capture
 
 @dataclass
 class Execution:
-    """How phases are carried out on a device; another execution changes results by rounding alone.
+    """How phases are executed on a device. Modes differ in rounding only.
 
     Attributes:
         accumulate: micro-batches per phase.
         autocast: see `Bundle`.
         compiled: see `Bundle`.
-        graphs: what records and replays phases, None when nothing does.
-        mode: all of it in words.
-        events: what had to change while training, for metrics.jsonl.
+        graphs: records and replays phases; None without CUDA graphs.
+        mode: description of all settings, for the user.
+        events: changes made during training, for metrics.jsonl.
     """
 
     accumulate: int = 1
@@ -49,7 +49,7 @@ def build_execution(
     generator: torch.Generator,
     convolutions: str,
 ) -> Execution:
-    """How phases are carried out on the device of `generator`; convolutions: how networks convolve, in words."""
+    """Chooses the execution on the device of `generator`. convolutions: description from `prepare_nets`."""
     device, share = generator.device, share_of(generator)
     mode = choose_mode(train, terms, device, share.size)
     return Execution(
@@ -62,10 +62,10 @@ def build_execution(
 
 
 def prepare_nets(train: TrainConfig, nets: Mapping[str, nn.Module], device: torch.device) -> str:
-    """Moves the networks to the device and sets how they compute; returns how they convolve, in words.
+    """Moves the networks to the device and sets memory layout and convolutions; returns a description of the latter.
 
     Raises:
-        UserError: `train.recompute` of networks that are not made of blocks.
+        UserError: `train.recompute` is set and the networks are not made of blocks.
     """
     memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
     for net in nets.values():
@@ -77,10 +77,11 @@ def prepare_nets(train: TrainConfig, nets: Mapping[str, nn.Module], device: torc
 
 
 def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable[nn.Module]) -> str:
-    """Switches Winograd convolutions on where they are faster; returns the choice in words.
+    """Enables Winograd convolutions where they are faster; returns a description of the choice.
 
-    Not on a GPU, which multiplies faster than it transforms, nor under a compiler with its own convolutions, nor where
-    torch's operators would do the transforms, which takes longer than the products that are saved.
+    They are slower on a GPU, where multiplications cost less than the transforms; under `torch.compile`, which has
+    convolutions of its own; and without compiled kernels, as transforms by PyTorch operators cost more than the
+    products they save.
     """
     if not (train.winograd and train.channels_last and device.type == "cpu" and not train.compile):
         return ""
@@ -95,5 +96,5 @@ def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable
 
 
 def compilable(net: nn.Module, share: Share) -> bool:
-    """Exchanges between processes are not compiled, and so neither are networks that make some."""
+    """Whether a network can be compiled: networks that communicate between processes cannot."""
     return share.size == 1 or not any(isinstance(module, Sharing) for module in net.modules())

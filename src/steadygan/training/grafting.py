@@ -1,12 +1,12 @@
-"""Another run's networks made to fit this run's: other classes, or another size of images, where that makes sense.
+"""Adapts another run's weights to this run's networks when classes or image size differ.
 
-What both have is taken over, and what a change leaves without a counterpart starts afresh. Networks then start where
-the source ended as nearly as they can:
+Tensors that both have are copied; tensors without a counterpart are initialised. The networks start as close to the
+source as possible:
 
-- a table with a row for each class has the mean of the source's rows in every row;
-- a batch norm's gain and bias become the rows of such a table where classes are new;
-- StyleGAN2's mapping of a latent gains inputs for the class, with weights of 0;
-- StyleGAN2 grows and shrinks by whole resolutions, since it is made of one block for each.
+- every row of a per-class table is the mean of the source's rows;
+- a batch norm's gain and bias become the rows of such a table if the source has no classes;
+- StyleGAN2's mapping network gains inputs for the class, with zero weights;
+- StyleGAN2 gains or loses whole resolutions, as it has one block for each.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from steadygan.errors import UserError
 
 GROWING = "stylegan2"
 CHANGING = ("size", "classes", "class_names", "prior")
-"""What two descriptions may differ in; the rest is the architecture."""
+"""Entries in which two descriptions may differ; all others are the architecture."""
 OUTERMOST = re.compile(r"^D\.from_rgb\.")
 BLOCK = re.compile(r"^(D\.blocks\.)(\d+)(\..*)$")
 ROWS = {"gamma": "weight", "beta": "bias"}
-"""Tables by class of a conditional batch norm, and what a plain one has in their place."""
+"""Per-class tables of a conditional batch norm, and their counterparts in an unconditional one."""
 MAPPING = re.compile(r"^G(_ema)?\.mapping\.layers\.0\.weight$")
 
 
 @dataclass
 class Grafted:
-    """Tensors for each of this run's names, those of them that start afresh, and the source's that have no place."""
+    """Tensors by this run's names, the names that are initialised, and the source's names that are dropped."""
 
     weights: dict[str, Tensor]
     fresh: list[str] = field(default_factory=list)
@@ -41,17 +41,17 @@ class Grafted:
 
 
 def can_differ(source: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
-    """Whether two descriptions of a generator are of one architecture, but for the classes or the size.
+    """Whether two generator descriptions differ at most in classes or image size.
 
     Raises:
-        UserError: they differ in a way that could be taken for sensible, but is not; with the reason.
+        UserError: they differ in a way that looks adaptable but is not; the message gives the reason.
     """
     if any(source.get(key) != mine[key] for key in mine if key not in CHANGING):
         return False
     if source.get("classes") and not mine["classes"]:
         raise UserError(
-            f"its networks are conditional on {source['classes']} classes, this run's are unconditional: what they "
-            "make depends on a class that would no longer be there; set model.conditional=true"
+            f"its networks are conditional on {source['classes']} classes, this run's are unconditional, but "
+            "their images depend on the class; set model.conditional=true"
         )
     if source.get("size") != mine["size"] and mine["kind"] != GROWING:
         raise UserError(
@@ -63,9 +63,9 @@ def can_differ(source: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
 
 
 def graft(weights: Mapping[str, Tensor], mine: Mapping[str, Tensor], steps: int) -> Grafted:
-    """The source's weights in this run's places.
+    """Maps the source's weights to this run's names.
 
-    steps: by how many doublings this run's images are larger than the source's; negative where they are smaller.
+    steps: log2 of this run's image size over the source's.
     """
     kept = {name: value for name, value in weights.items() if not (steps and OUTERMOST.match(name))}
     source = {_moved(name, steps): value for name, value in kept.items()}
@@ -84,20 +84,20 @@ def graft(weights: Mapping[str, Tensor], mine: Mapping[str, Tensor], steps: int)
 
 
 def _moved(name: str, steps: int) -> str:
-    """The name in this run of a discriminator's block: they are counted from the image."""
+    """This run's name of a discriminator block; blocks are numbered from the image."""
     match = BLOCK.match(name)
     return f"{match[1]}{int(match[2]) + steps}{match[3]}" if match and steps else name
 
 
 def _adapted(name: str, own: Tensor, there: Tensor | None, source: dict[str, Tensor]) -> Tensor | None:
-    """A tensor for more classes or for classes at all; None where only a fresh one will do."""
+    """Adapts a tensor to other classes; None if it has to be initialised."""
     base, _, last = name.rpartition(".")
     if last in ROWS and own.dim() == 2:
         row = there.mean(0) if there is not None else source.pop(f"{base}.{ROWS[last]}", None)
         if row is not None and row.shape == own.shape[1:]:
             return row.expand_as(own).clone()
     if MAPPING.match(name) and there is not None and len(there) == len(own) and there.shape[1] < own.shape[1]:
-        # An equalised layer divides by √inputs: the same function of the latent needs larger weights.
+        # An equalised layer divides by √inputs: with more inputs, the same function needs larger weights.
         made = torch.zeros_like(own)
         made[:, : there.shape[1]] = there * (own.shape[1] / there.shape[1]) ** 0.5
         return made

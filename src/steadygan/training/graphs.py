@@ -1,4 +1,4 @@
-"""How phases are carried out: as they come, with compiled networks, or recorded once as CUDA graphs and replayed."""
+"""Execution modes of phases: eager, with compiled networks, or recorded once as CUDA graphs and replayed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steadygan.objective.terms import Term
 Values = dict[str, Tensor]
 Given = dict[View, tuple[Tensor, Tensor | None]]
 MicroBatch = tuple[Given, int]
-"""The inputs of a batch, and the number of samples."""
+"""The inputs of a batch, and its number of samples."""
 Update = Callable[[Sequence[MicroBatch]], Values]
 Capture = Callable[[Callable[[], Values]], Callable[[], Values]]
 
@@ -26,7 +26,7 @@ MOST_KEYS = 64
 
 
 class Mode(NamedTuple):
-    """The chosen mode, with the reason in words."""
+    """The chosen mode and its description."""
 
     compiled: bool
     graphs: bool
@@ -34,7 +34,7 @@ class Mode(NamedTuple):
 
 
 def choose_mode(train: TrainConfig, terms: Iterable[Term], device: torch.device, processes: int = 1) -> Mode:
-    """The fastest of the requested modes that is correct for the terms in use."""
+    """Chooses the fastest requested mode that is correct for the terms in use."""
     twice = sorted({term.name for term in terms if term.grads})
     networks = "networks compiled" if train.compile else "eager"
     if train.compile and twice:
@@ -43,29 +43,29 @@ def choose_mode(train: TrainConfig, terms: Iterable[Term], device: torch.device,
         return Mode(train.compile, False, networks)
     if obstacle := _unrecordable(train, device, processes):
         return Mode(train.compile, False, f"{networks}; no CUDA graphs: {obstacle}")
-    return Mode(train.compile, True, f"{networks}; each phase a CUDA graph, once it has run {WARM_UP} times as it is")
+    return Mode(train.compile, True, f"{networks}; each phase a CUDA graph after {WARM_UP} eager warm-up updates")
 
 
 def _unrecordable(train: TrainConfig, device: torch.device, processes: int) -> str:
-    """Why phases cannot be recorded, if so."""
+    """The reason why phases cannot be recorded; empty if they can."""
     if device.type != "cuda":
         return f"they need a CUDA device, this is {device.type}"
     if processes > 1:
-        return "exchanges between processes are not recorded"
+        return "communication between processes is not recorded"
     if train.recompute:
-        return "train.recompute saves random states, which a recording cannot"
+        return "train.recompute saves random states, which a graph cannot"
     if train.instruments_every:
-        return "train.instruments_every reads gradients, which a recording keeps to itself"
+        return "train.instruments_every reads gradients, which a graph does not expose"
     return ""
 
 
 class Graphs:
-    """Runs the updates of phases, each recorded once and then replayed on other batches.
+    """Runs the updates of phases: records each once, then replays it on further batches.
 
-    An update whose key has been seen `WARM_UP` times, each a step of training like any other, is recorded: a key must
-    hold everything that a recording keeps for good (the player, the live terms, their factors). A replay reads buffers
-    of its own, into which the batch is copied, and returns copies of its values. capture: makes a replay of a function;
-    another than CUDA's is for tests.
+    An update is recorded once its key has run `WARM_UP` times eagerly, as ordinary training. The key must hold
+    everything that a recording bakes in: the player, the live terms, their factors. A replay reads its own buffers,
+    into which the batch is copied, and returns copies of its values. capture: turns a function into a replay; tests
+    pass a substitute.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -74,15 +74,15 @@ class Graphs:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets every recording: whoever puts other tensors in place of those it reads must call this."""
+        """Drops every recording. Call it after replacing tensors that a recording reads."""
         self._seen: Counter[Hashable] = Counter()
         self._recorded: dict[Hashable, tuple[list[MicroBatch], Callable[[], Values]]] = {}
 
     def run(self, key: Hashable, update: Update, batches: Sequence[MicroBatch]) -> Values:
-        """Runs `update(batches)` and returns its result."""
+        """Runs or replays `update(batches)` and returns its result."""
         if key not in self._recorded:
             if self._seen[key] < WARM_UP:
-                if len(self._seen) > MOST_KEYS:  # a factor that moves with every step makes keys without end
+                if len(self._seen) > MOST_KEYS:  # a factor that changes every step creates keys without end
                     self._seen.clear()
                 self._seen[key] += 1
                 return self._warm_up(lambda: update(batches))
@@ -97,9 +97,9 @@ class Graphs:
         return {name: value.clone() for name, value in replay().items()}
 
     def _warm_up(self, work: Callable[[], Values]) -> Values:
-        """Warms a phase up on a side stream, as CUDA graphs require; on a CPU it simply runs.
+        """Runs a warm-up update on a side stream, as CUDA graphs require; on a CPU it just runs.
 
-        It is the same stream for all: the allocator keeps the memory freed in one stream for that one.
+        All share one stream, because the allocator reuses freed memory only within a stream.
         """
         if self._aside is None:
             return work()
@@ -116,7 +116,7 @@ def _cloned(given: Given) -> Given:
 
 
 def cuda_capture(generator: torch.Generator) -> Capture:
-    """Records CUDA graphs in one pool of memory; random numbers advance from replay to replay.
+    """Records CUDA graphs in one memory pool; random numbers advance from replay to replay.
 
     Raises UserError for an update that cannot be recorded.
     """

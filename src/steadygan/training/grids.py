@@ -1,4 +1,4 @@
-"""The grids of a run: drawn while it trains, and stamped with what made them."""
+"""The sample grids of a run, stamped with their provenance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from steadygan.training.state import TrainState
 
 
 def draw_grid(run: Writer, state: TrainState, monitor: Monitor) -> Path:
-    """Writes the grid of this step; returns its file.
+    """Writes the grid of this step; returns its path.
 
     Raises:
         UserError: it cannot be written.
@@ -27,12 +27,12 @@ def draw_grid(run: Writer, state: TrainState, monitor: Monitor) -> Path:
 
 
 def grid_path(run: Writer, step: int) -> Path:
-    """Where the grid of a step is."""
+    """The path of a step's grid."""
     return run.samples / f"step-{step:08d}.png"
 
 
 def stamp_of_grid(run: Path, step: int, monitor: Monitor, columns: int) -> Stamp:
-    """What is known of a grid as it is drawn: not yet the checkpoint, which comes later at the same step, if at all."""
+    """Provenance of a grid when it is drawn. The checkpoint's hash is missing: if there is one, it is written later."""
     arguments = {key: value for key, value in monitor.call().items() if value is not None}
     names = monitor.generator.get("class_names") or []
     shown = [names[label] if label < len(names) else str(label) for label in arguments.get("classes", [])]
@@ -50,7 +50,7 @@ def stamp_of_grid(run: Path, step: int, monitor: Monitor, columns: int) -> Stamp
 
 
 def name_weights(run: Writer, step: int, checkpoint: Path) -> None:
-    """Writes the SHA-256 of a checkpoint's weights into the grid of its step, if there is one.
+    """Writes the SHA-256 of a checkpoint's weights into the grid of its step, if that grid exists.
 
     Raises:
         UserError: the grid cannot be read or written.

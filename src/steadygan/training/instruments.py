@@ -1,4 +1,4 @@
-"""Instruments of a run besides its losses. They only read: they draw no training random number and change nothing."""
+"""Instruments of a run in addition to its losses. They are read-only and use no training random numbers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from steadygan.training.state import TrainState
 
 SINGULAR_VALUES = 3
 EXACT_UP_TO = 256
-"""A matrix whose shorter side is longer than this has its singular values iterated for."""
+"""Matrices with a longer shorter side than this use power iteration for their singular values."""
 BLOCK, ITERATIONS = 16, 24
 FAKE_IMAGES = 64
-"""How many fakes are looked at."""
+"""Number of fakes examined."""
 
 
 def weight_matrices(net: nn.Module) -> Iterator[tuple[str, nn.Parameter, Tensor]]:
-    """Every weight of a network: its name, itself, and as the matrix (outputs, everything else) it acts as.
+    """Yields every weight of a network: name, tensor, and the tensor as a matrix (outputs, all other dimensions).
 
-    Weights are those of convolutions, dense layers and embeddings, by the name of their layer (`blocks.0.conv1`), as
-    they are stored: before spectral norm divides and before equalised learning rates scale them.
+    Covers convolutions, linear layers and embeddings, by the layer's name (`blocks.0.conv1`). Weights are the stored
+    ones: before spectral normalisation and the scaling of equalised learning rates.
     """
     for name, module in net.named_modules():
         for key in ("weight", "embedding"):
@@ -42,13 +42,13 @@ def weight_matrices(net: nn.Module) -> Iterator[tuple[str, nn.Parameter, Tensor]
 
 @torch.no_grad()
 def singular_values(matrix: Tensor, count: int = SINGULAR_VALUES) -> Tensor:
-    """The largest `count` singular values (count,), falling; all of a matrix with fewer, NaN of one that is not finite.
+    """The largest `count` singular values, descending; fewer if the matrix has fewer, NaN if it is not finite.
 
-    Block power iteration with a Gram-Schmidt step (QR) after each product, from a block that is the same every time,
-    then the singular values within the block found (Halko et al., SIAM Review 2011, alg. 4.4). Small matrices exactly.
+    Large matrices: block power iteration with QR after each product, from a fixed start block, then the singular values
+    within that block (Halko et al., SIAM Review 2011, alg. 4.4). Small matrices: exact.
     """
     with without_autocast(matrix):
-        broken = 0 * matrix.float().sum()  # NaN when an element is not finite, which svdvals would not take
+        broken = 0 * matrix.float().sum()  # svdvals raises an error for non-finite elements
         matrix = matrix.float().nan_to_num(0, 0, 0)
         if min(matrix.shape) > EXACT_UP_TO:
             start = torch.randn(matrix.shape[1], BLOCK, generator=torch.Generator().manual_seed(0)).to(matrix)
@@ -78,14 +78,14 @@ def instability(nets: Mapping[str, nn.Module]) -> dict[str, Any]:
 
 
 def json_number(value: float) -> float | None:
-    """To six digits; JSON has no NaN or infinity."""
+    """Rounds to six digits; None for NaN and infinity, which JSON lacks."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def spread(images: Tensor) -> Tensor:
-    """How far apart two of the images (N, …) are: the root mean square of their L2 distances over all pairs.
+    """The root mean square of the L2 distances over all pairs of images (N, …).
 
-    That is √(2 Σ variances), in one pass over the images.
+    Computed as √(2 Σ variances), in one pass.
     """
     return (2 * images.flatten(1).var(0).sum()).sqrt()
 
@@ -100,12 +100,12 @@ def look_at_fakes(
     labels: Tensor | None = None,
     real: Tensor | None = None,
 ) -> dict[str, float]:
-    """`G_diversity`, `D_accuracy_fake` and `D_auc_fake`, of the same 64 latents all run long.
+    """Computes `G_diversity`, `D_accuracy_fake` and `D_auc_fake` on 64 latents that stay fixed throughout the run.
 
-    G_diversity: `spread` of the images that G, as it is and in evaluation mode, makes of them, as a share of the
-    reals'. D_accuracy_fake: the share of them that D takes for fakes; left out without a `boundary`. labels (N,): those
-    of the reals, which the first fakes then have too, so that a D which reads the label alone tells nothing apart; else
-    the prior's. D_auc_fake: how often D ranks a real, of which `real` (N,) are the logits, above a fake.
+    G_diversity: `spread` of the images of G (raw weights, evaluation mode) relative to the reals'. D_accuracy_fake: the
+    fraction that D classifies as fake; omitted without a `boundary`. D_auc_fake: how often D ranks a real (logits
+    `real`, (N,)) above a fake. labels (N,): the reals' labels, which the fakes get too, so that a D that uses the label
+    alone stays at chance; None: labels from the prior.
     """
     generator = torch.Generator(state.device).manual_seed(seed)
     z = state.objective.prior.latents(FAKE_IMAGES, generator)
@@ -126,9 +126,9 @@ def look_at_fakes(
 
 @contextmanager
 def reading(*nets: nn.Module) -> Iterator[None]:
-    """Networks in evaluation mode, in which no running statistic moves, then back in the mode they were in.
+    """Context manager: networks in evaluation mode, without updates of running statistics; restores their modes.
 
-    What they are called with inside is a batch by itself, whatever other processes do.
+    Batches inside are local to this process.
     """
     modes = [net.training for net in nets]
     for net in nets:

@@ -1,4 +1,4 @@
-"""The training loop: steps, and records, grids and checkpoints at their boundaries."""
+"""The training loop: steps, with records, grids and checkpoints at step boundaries."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from steadygan.training.step import train_step
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands after a step: for a progress bar. `values` are those of the last logged step.
+    """Progress of a run after a step, for a progress bar. `values` are those of the last logged step.
 
-    notice: what went wrong and was handled, in one line; empty when all is well. moment: how far the run is, as a step
-    of `steps`; it is ahead of `step` where `train.hours` ends the run. grid: the newest sample grid of this process.
+    notice: a problem that was handled, in one line; empty if there is none. moment: progress as a step of `steps`,
+    ahead of `step` if `train.hours` ends the run. grid: the newest sample grid of this process.
     """
 
     step: int
@@ -54,12 +54,12 @@ class Progress:
 
 @dataclass
 class Trainer:
-    """One run: a state that moves, a directory that remembers.
+    """One run: its state and its directory.
 
-    run: a `Writer` in the process that writes; status: what that process keeps up to date for whoever watches; monitor:
-    what this kind of run shows of itself; score: scores the averaged weights as they stand, returning one record and
-    the value to rank checkpoints by (lower is better), or None when there is no protocol for this data; replicas: the
-    processes that train together, each with a Trainer, of which the first one's writes.
+    run: a `Writer` in the process that writes; status: the run's status file, written by that process; monitor: grids
+    and instruments of this kind of run; score: scores the current averaged weights and returns a record and the value
+    that ranks checkpoints (lower is better), or None without a protocol for this data; replicas: the processes that
+    train together, each with a Trainer; rank 0 writes.
     """
 
     config: Config
@@ -85,9 +85,9 @@ class Trainer:
         self.clock = Clock.of(self.config.train, self.run.records("metrics.jsonl"), self.state.seconds)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
-        """Trains to `train.steps`, through `train.hours`, or until `eval.patience` has run out; true when it got there.
+        """Trains until `train.steps`, `train.hours` or `eval.patience` is reached; returns True if it was.
 
-        What ends it before, with false: SIGINT, SIGTERM, SIGHUP, or a request to stop (`runs.requests`).
+        SIGINT, SIGTERM, SIGHUP or a stop request (`runs.requests`) end it earlier, with False.
         """
         config, state = self.config.train, self.state
         losses: dict[str, Tensor] = {}
@@ -108,7 +108,7 @@ class Trainer:
                 done = moment >= config.steps
                 if done or state.step % config.log_every == 0:
                     row, values = self._log(losses, speed)
-                    losses.clear()  # a lazy term reports if it was live since the last line
+                    losses.clear()  # a lazy term is logged if it was live since the last line
                     if self.recovery.logged(row, values):
                         moment = self._moment()
                         continue
@@ -138,7 +138,7 @@ class Trainer:
         return self.config.eval.patience is not None and self.replicas.lead(self._patience.ended)
 
     def _moment(self) -> int:
-        """How far the run is; of several processes the first one's clock counts."""
+        """The run's progress; with several processes, by the clock of rank 0."""
         if self.clock.budget is None:
             return self.state.step
         if self.score is not None and self.monitor.scores_itself:
@@ -161,9 +161,9 @@ class Trainer:
         return step % every == 0
 
     def _score_is_due(self) -> bool:
-        """At the steps that `eval.every` names, else at those lines of the log where the pace allows it.
+        """At multiples of `eval.every`, else at log lines when the pace allows it.
 
-        Translations are scored only when asked to: their score, of a few pairs, is none to pick a checkpoint by.
+        Translations are scored only on request: a score of a few pairs cannot rank checkpoints.
         """
         every, state = self.config.eval.every, self.state
         if every is not None:
@@ -173,7 +173,7 @@ class Trainer:
         return self.replicas.lead(partial(self._pace.due, state.seconds, state.images))
 
     def _stopped(self, interrupted: object) -> bool:
-        """Whether a signal or a request ends the run here; a pause that was asked for is waited out."""
+        """Whether a signal or a request ends the run here; blocks during a requested pause."""
         self._show_life()
         if not self.replicas.any(interrupted or (self.replicas.first and self._attention.called())):
             return False
@@ -186,7 +186,7 @@ class Trainer:
             self.status.beat(self.state.step, "paused" if paused else "running")
 
     def _follow_schedules(self, step: int) -> None:
-        """Sets what the optimisers and augmentations have at `step`, or where the clock is."""
+        """Applies schedules of optimisers and augmentations for `step`, or for the clock."""
         optim = self.config.optim
         for player, section in (("G", optim.g), ("D", optim.d)):
             pace = self.state.objective.pace(player)
@@ -201,7 +201,7 @@ class Trainer:
             part.follow(step)
 
     def _log(self, losses: Mapping[str, Tensor], speed: Speed) -> tuple[dict[str, Any], dict[str, float]]:
-        """Appends a line to metrics.jsonl; returns it, and the unrounded values in it."""
+        """Appends a line to metrics.jsonl; returns the line and its unrounded values."""
         state = self.state
         values = self.replicas.mean(losses)
         values |= self.monitor.probe(state, state.objective.loss.boundary)
@@ -223,7 +223,7 @@ class Trainer:
             except UserError:
                 with suppress(UserError), undisturbed(state.device):
                     self.monitor.refresh_average(state)
-                    self._save(scored=False)  # the steps since the last checkpoint must not be lost with the line
+                    self._save(scored=False)  # losing the line must not lose the steps since the last checkpoint
                 raise
         return record, values
 
@@ -238,7 +238,7 @@ class Trainer:
         self.replicas.lead(self._draw_grid)
 
     def _draw_grid(self) -> None:
-        """A grid that cannot be written ends no training."""
+        """Training continues if the grid cannot be written."""
         assert isinstance(self.run, Writer)
         try:
             self._grid = draw_grid(self.run, self.state, self.monitor)
@@ -246,14 +246,14 @@ class Trainer:
             self.recovery.notify(str(error))
 
     def _saved(self) -> bool:
-        """Whether the newest checkpoint is of this very step."""
+        """Whether the newest checkpoint is of this step."""
         found = checkpoints(self.run.checkpoints)
         return bool(found) and found[-1].name == checkpoint_name(self.state.step)
 
     def checkpoint(self, *, scored: bool = False) -> Collapse | None:
-        """Writes a checkpoint of this step, after scoring it if asked to; the best one so far is kept for good.
+        """Writes a checkpoint of this step, after scoring it if asked to; the best one is never deleted.
 
-        Returns the collapse that the score tells of, if it does.
+        Returns the collapse that the score shows, if any.
         """
         with undisturbed(self.state.device):
             self.monitor.refresh_average(self.state)
@@ -261,7 +261,7 @@ class Trainer:
         return None if said is None else Collapse(*said)
 
     def _save(self, scored: bool) -> tuple[int, int, str] | None:
-        """Scores and saves; returns the fields of a `Collapse`, if the score tells of one."""
+        """Scores and saves; returns the fields of a `Collapse` if the score shows one."""
         assert isinstance(self.run, Writer)
         state, keep = self.state, self.config.train.keep_checkpoints
         record: dict[str, Any] | None = None
@@ -278,7 +278,7 @@ class Trainer:
                 state.best_score = min(rank, state.best_score)
                 self._patience.saw(best)
         finally:
-            # A score that fails must not cost the steps since the last checkpoint.
+            # A failed score must not lose the steps since the last checkpoint.
             saved = self.run.save(state, self.monitor.generator, keep=keep, record=record, best=best)
         try:
             name_weights(self.run, state.step, saved)
@@ -289,14 +289,15 @@ class Trainer:
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Restores torch's global generators: looking at a run must not change its continuation."""
+    """Context manager: restores torch's global generators, so that inspecting a run does not change its
+    continuation."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         yield
 
 
 class Speed:
-    """Images per second: over the time since the last lap, and smoothed for a progress bar."""
+    """Images per second: since the last lap, and smoothed for a progress bar."""
 
     def __init__(self, images: int) -> None:
         self._start = self._lap = (time.perf_counter(), images)
@@ -323,16 +324,17 @@ class Flag:
 
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""The signals that end a run at a step boundary, as far as the system has them."""
+"""The signals that end a run at a step boundary, where the system has them."""
 
 
 @contextmanager
 def interruptible(*, once: bool = False) -> Iterator[Flag]:
-    """A flag that the first of `SIGNALS` raises, so that a run ends at a step boundary; the second acts at once.
+    """Context manager: a flag raised by the first of `SIGNALS`, which ends a run at a step boundary; the second signal
+    acts immediately.
 
-    once: further signals do nothing; launchers and schedulers send several, and kill in the end. A closed terminal
-    sends several SIGHUP, of which none acts at once. What is ignored stays ignored, as `nohup` wants it for SIGHUP.
-    Outside the main thread, where Python cannot catch signals, the flag stays down.
+    once: ignore further signals; launchers and schedulers send several, then kill. SIGHUP never acts immediately, as a
+    closed terminal sends several. Ignored signals stay ignored, as `nohup` requires for SIGHUP. Outside the main thread
+    Python cannot catch signals, and the flag stays False.
     """
     flag = Flag()
     previous: dict[int, Any] = {}

@@ -1,7 +1,7 @@
 """Dynamic loss scaling, without which the gradients of float16 networks vanish (Micikevicius et al., ICLR 2018, §3.2).
 
-The loss is multiplied by a power of two before the backward pass, and the gradients are divided by it after: the same
-numbers, moved into the range of float16. The scale is as large as it can be without an overflow, which tells of itself.
+The loss is multiplied by a power of two before the backward pass and the gradients are divided by it after, which moves
+them into the range of float16. The scale grows until gradients overflow, which shows as infinities.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from torch import Tensor, nn
 
 START, LEAST, MOST = 2.0**16, 1.0, 2.0**24
 PATIENCE = 2000
-"""Phases in a row without an overflow after which the scale is doubled."""
+"""Consecutive phases without an overflow after which the scale doubles."""
 
 
 class FullRange(nn.Module):
-    """In the place of a scale where numbers have the range of float32, as bfloat16 has: it changes nothing."""
+    """Stand-in for a loss scale where none is needed: float32, and bfloat16, which has the range of float32."""
 
     def forward(self, loss: Tensor) -> Tensor:
-        """What is differentiated in place of the loss."""
+        """The scaled loss, to be differentiated."""
         return loss
 
     def undo_(self, gradients: Sequence[Tensor]) -> None:
-        """Makes gradients of the loss, in place, of what they are."""
+        """Unscales gradients in place."""
 
     def follow(self, failed: Tensor) -> Tensor:
-        """Learns whether the phase's gradient was finite (`failed` 0) or not (1); returns 1 for a fault of the loss."""
+        """Updates the scale: the phase's gradient was finite (`failed` 0) or not (1). Returns 1 if the scale is not the
+        cause."""
         return failed
 
     def values(self, player: str) -> dict[str, Tensor]:
-        """What is logged of it."""
+        """Values to log."""
         return {}
 
     def check(self, saved: Mapping[str, Any]) -> None:
-        """Raises ValueError unless a saved state is one."""
+        """Raises ValueError unless `saved` is a state of this class."""
 
 
 class LossScale(FullRange):
-    """One player's scale; all on its device, which nothing here waits for.
+    """One player's loss scale, kept on the device without synchronisation.
 
-    An overflow changes no parameter, halves the scale and is counted in `overflows`. At a scale of 1 a gradient that is
-    not finite is none of the scale's: it counts as a skipped phase.
+    An overflow skips the update, halves the scale and is counted in `overflows`. At a scale of 1, a non-finite gradient
+    is not an overflow; it counts as a skipped phase.
     """
 
     scale: Tensor
@@ -86,4 +87,4 @@ class LossScale(FullRange):
             if not 0 <= float(value) < 2**62:
                 raise ValueError(f"the loss scale's {name} is {float(value)}")
         if not LEAST <= float(saved["scale"]) <= MOST or math.frexp(float(saved["scale"]))[0] != 0.5:
-            raise ValueError(f"the loss scale is {float(saved['scale'])}, which is no power of two from 1 to 2^24")
+            raise ValueError(f"the loss scale is {float(saved['scale'])}, not a power of two from 1 to 2^24")

@@ -1,4 +1,4 @@
-"""What a phase does when memory runs out: the same batch in smaller micro-batches, from where it began."""
+"""Recovery from running out of memory: repeats the phase with smaller micro-batches."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from steadygan.training.graphs import Values
 from steadygan.training.state import TrainState
 
 WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-"""How torch says it on a GPU, on Apple's and on a CPU."""
+"""Parts of torch's messages on CUDA, MPS and CPU."""
 
 
 def within_memory(state: TrainState, player: str, work: Callable[[], Values]) -> Values:
-    """What `work()` returns, which carries out one update of a phase; once more in smaller parts where memory runs out.
+    """Runs `work()`, one update of a phase; if memory runs out, retries with smaller micro-batches.
 
-    The update begins again with the same images, random numbers and buffers, so that from here on the run is one whose
-    `train.accumulate` was that. What happened is added to `state.execution.events`.
+    The retry has the same images, random numbers and buffers, so the run continues exactly as with a larger
+    `train.accumulate`. The change is recorded in `state.execution.events`.
 
     Raises:
-        UserError: there is nothing left to make smaller, or other processes would not know of it.
+        UserError: micro-batches cannot get smaller, or there are several processes.
     """
     while True:
         before = Before(state)
@@ -36,14 +36,14 @@ def within_memory(state: TrainState, player: str, work: Callable[[], Values]) ->
             if not ran_out(error):
                 raise
             reason = str(error).strip().splitlines()[0]
-        # Here no frame of the attempt holds its tensors any more.
+        # Outside the except block, no traceback frame keeps the attempt's tensors alive.
         _make_smaller(state, player, reason)
         before.restore()
 
 
 @torch.no_grad()
 def _copies(tensors: list[Tensor]) -> list[Tensor]:
-    """Copies, made in one operation for all tensors of a type and device."""
+    """Copies tensors, with one operation for each type and device."""
     kinds: dict[tuple[torch.dtype, torch.device], list[int]] = {}
     for i, tensor in enumerate(tensors):
         kinds.setdefault((tensor.dtype, tensor.device), []).append(i)
@@ -57,12 +57,13 @@ def _copies(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def ran_out(error: RuntimeError) -> bool:
-    """Whether an error of torch's says that there is no memory left."""
+    """Whether an error from torch means out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in WORDS)
 
 
 class Before:
-    """What an update moves besides parameters, as it is now: buffers, random numbers, Adam's unfinished beginnings."""
+    """Snapshot of the state that an update changes before it touches parameters: buffers, random states, new Adam
+    states."""
 
     def __init__(self, state: TrainState) -> None:
         self._state = state
@@ -83,7 +84,7 @@ class Before:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts everything back."""
+        """Restores the snapshot."""
         for table, name, tensor, kept in self._buffers:
             table[name] = tensor.copy_(kept)
         for optimizer in self._state.optimizers.values():
@@ -97,7 +98,7 @@ class Before:
 
 
 def _make_smaller(state: TrainState, player: str, reason: str) -> None:
-    """Halves the micro-batches, or nearly so where their size is odd; one image has no batch statistics."""
+    """Roughly halves the micro-batches, but never to one image, which has no batch statistics."""
     execution, batch = state.execution, state.loader.batch_size
     whole = math.gcd(batch, *state.objective.sizes.values())
     least = 2 if any(has_batch_statistics(net) for net in state.nets.values()) else 1

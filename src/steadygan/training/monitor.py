@@ -13,21 +13,22 @@ from steadygan.training.state import TrainState
 class Monitor(Protocol):
     """The trainer's interface to a kind of run.
 
-    generator: what a checkpoint says of its generator or generators (plain JSON values); scores_itself: whether the
-    run is scored as often as the time allows without being asked (`eval.every` null).
+    generator: the description of the generator or generators for checkpoints (plain JSON values); scores_itself:
+    whether the run is scored automatically, as often as time allows, when `eval.every` is null.
     """
 
     generator: Mapping[str, Any]
     scores_itself: bool
 
     def refresh_average(self, state: TrainState) -> None:
-        """Makes the averaged weights fit for use, whatever that takes."""
+        """Prepares the averaged weights for use, e.g. recomputes batch-norm statistics."""
 
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
-        """Uint8 images (N, C, H, W) of the averaged weights and the columns of their sheet; the same all run long."""
+        """Images (N, C, H, W) uint8 of the averaged weights and the number of columns of their grid; the same latents
+        throughout the run."""
 
     def call(self) -> Mapping[str, Any]:
-        """The arguments by which `Generator.sample` makes the images of `preview` again; empty where nothing can."""
+        """Arguments of `Generator.sample` that reproduce the images of `preview`; empty if it cannot."""
 
     def probe(self, state: TrainState, boundary: float | None) -> dict[str, float]:
-        """Values of a line of metrics.jsonl besides losses; boundary: the logit above which D says real."""
+        """Values for metrics.jsonl in addition to losses. boundary: the logit above which D predicts real."""

@@ -10,13 +10,13 @@ from steadygan.schedules import value
 
 
 def adam(net: nn.Module, player: PlayerConfig, *, pace: float = 1.0, recorded: bool = False) -> torch.optim.Adam:
-    """Adam, fused: it is also what lets a phase be skipped without waiting for the device.
+    """Fused Adam, which can skip a phase without synchronising with the device.
 
-    pace: see `Objective.pace`; recorded: for CUDA graphs, which read the learning rate on the device.
+    pace: see `Objective.pace`. recorded: for CUDA graphs, which need the learning rate on the device.
     """
     start = value(player.lr, 0) * pace
     lr = torch.tensor(start, device=next(net.parameters()).device) if recorded else start
     betas = (value(player.beta1, 0) ** pace, value(player.beta2, 0) ** pace)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr, betas=betas, eps=player.eps, fused=True, capturable=recorded)
-    optimizer._warned_capturable_if_run_uncaptured = True  # steps run so to warm up
+    optimizer._warned_capturable_if_run_uncaptured = True  # warm-up steps run uncaptured
     return optimizer

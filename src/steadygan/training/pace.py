@@ -1,4 +1,4 @@
-"""The default times at which a run is scored."""
+"""The default schedule of scores."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 SHARE = 0.03
-"""Of the time of training that scores may take."""
+"""Maximum time for scores, as a fraction of training time."""
 FIRST = 500
-"""The first score is expected to take as long as training on so many images; a run of minutes needs it early."""
+"""Estimated cost of the first score, as a number of training images; short runs need it early."""
 
 
 @dataclass
 class Pace:
-    """Scores as often as keeps them under 3 % of the time that training takes; the first may take more for a while.
+    """Schedules scores so that they take less than 3 % of training time; the first may exceed it temporarily.
 
-    It depends on the speed of the machine which steps are scored, never what is trained. spent, last: seconds that all
-    scores and the last one have taken, None before the first.
+    The machine's speed affects which steps are scored, never the training. spent, last: seconds taken by all scores and
+    by the last one, None before the first.
     """
 
     spent: float = 0.0
@@ -30,11 +30,11 @@ class Pace:
         return cls(sum(taken), taken[-1] if taken else None)
 
     def due(self, seconds: float, images: int) -> bool:
-        """Whether another score fits in after this many seconds and images of training."""
+        """Whether another score is due after this many seconds and images of training."""
         return self.spent + self.expected(seconds, images) <= SHARE * seconds
 
     def expected(self, seconds: float, images: int) -> float:
-        """Seconds that the next score will take: as many as the last one, or an estimate before the first."""
+        """Expected seconds of the next score: those of the last one, or an estimate before the first."""
         return FIRST * seconds / max(images, 1) if self.last is None else self.last
 
     def took(self, seconds: float) -> None:
@@ -46,7 +46,7 @@ class Pace:
 class Patience:
     """Ends a run whose scores no longer improve.
 
-    limit: how many scores in a row may be no better than the best, None for any number; worse: how many they are.
+    limit: maximum number of consecutive scores without improvement, None for no limit; worse: their current number.
     """
 
     limit: int | None
@@ -54,15 +54,15 @@ class Patience:
 
     @classmethod
     def of(cls, limit: int | None, scores: Iterable[Mapping[str, Any]], best: int | None) -> Patience:
-        """That of a resumed run, from its scores.jsonl and the step of its best checkpoint."""
+        """Restores it for a resumed run, from its scores.jsonl and the step of its best checkpoint."""
         if best is None:
             return cls(limit)
         return cls(limit, sum("eval_seconds" in row and row["step"] > best for row in scores))
 
     def saw(self, best: bool) -> None:
-        """Counts a score, which is the best so far or is not."""
+        """Counts a score. best: whether it is the best so far."""
         self.worse = 0 if best else self.worse + 1
 
     def ended(self) -> bool:
-        """Whether the run shall end."""
+        """Whether the run should end."""
         return self.limit is not None and self.worse >= self.limit

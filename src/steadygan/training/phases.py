@@ -1,4 +1,4 @@
-"""The phases of a step: who minimises what, and when."""
+"""The phases of a step: which player minimises which terms, and when."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from steadygan.parallel.share import Share
 
 @dataclass
 class Objective:
-    """Who minimises what, and when.
+    """Which player minimises which terms, and when.
 
     Attributes:
         players: the names of the networks that each player's optimiser trains.
-        terms: what they minimise.
-        loss: the adversarial loss among them.
-        phases: which player is updated when, in one step.
-        prior: of latents and labels.
-        pre_d: what images pass through on their way into a discriminator.
-        pre_d_on: which images do, by whose phase it is.
+        terms: the terms they minimise.
+        loss: the adversarial loss.
+        phases: the players in the order of their updates in one step.
+        prior: distribution of latents and labels.
+        pre_d: transform applied to images before a discriminator.
+        pre_d_on: which images are transformed, by the phase's player.
         joint: whether all views are scored in one pass.
-        frozen: parameters that no phase moves, as `network.parameter`.
-        sizes: samples in a phase of a player, where not those of the batch of reals.
-        lazy_apart: terms with an `every` above 1 have updates of their own.
+        frozen: parameters that no phase updates, as `network.parameter`.
+        sizes: samples per phase of a player, if different from the batch of reals.
+        lazy_apart: whether terms with an `every` above 1 have optimiser steps of their own.
     """
 
     players: Mapping[str, tuple[str, ...]]
@@ -47,33 +47,33 @@ class Objective:
     lazy_apart: bool = False
 
     def updates(self, live: Sequence[Term]) -> list[list[Term]]:
-        """The live terms of a phase, by the optimiser step that is taken on them: often ones first."""
+        """Groups the live terms of a phase by optimiser step: frequent terms first."""
         if not self.lazy_apart:
             return [list(live)]
         return [[term for term in live if term.every == every] for every in sorted({term.every for term in live})]
 
     def pace(self, player: str) -> float:
-        """What the player's learning rate is multiplied by, and to the power of which its betas are taken.
+        """The factor c of lazy regularisation: the player's learning rate is multiplied by c and its betas become β^c.
 
-        1/(1 + Σ 1/k) over the intervals k of updates apart, which is k/(k + 1) for one: as many steps more are each
-        shorter, and remember longer (Karras et al., StyleGAN2, CVPR 2020, app. B).
+        c = 1/(1 + Σ 1/k) over the intervals k of separate updates, k/(k + 1) for one: it compensates for the additional
+        optimiser steps (Karras et al., StyleGAN2, CVPR 2020, app. B).
         """
         mine = {term.every for term in self.terms if term.player == player and term.every > 1}
         return 1 / (1 + sum(1 / every for every in mine)) if self.lazy_apart else 1.0
 
 
 def phase_sizes(train: TrainConfig, terms: Iterable[Term], share: Share) -> dict[str, int]:
-    """How many samples a phase of a player has, where another number than reals.
+    """The number of samples per phase of a player, if different from the number of reals.
 
     Raises:
-        UserError: there are reals to look at in that phase, or the number cannot be shared out.
+        UserError: terms of that phase use reals, or the number is not divisible by the processes.
     """
     if train.g_batch_size is None:
         return {}
     looking = {term.name for term in terms if term.player == "G" for view in walk(term.needs) if isinstance(view, Real)}
     if looking and train.g_batch_size != train.batch:
         raise UserError(
-            f"train.g_batch_size: phases of G look at reals too ({', '.join(sorted(looking))}), of which there are "
+            f"train.g_batch_size: phases of G use reals too ({', '.join(sorted(looking))}), of which there are "
             "train.batch_size; set it to null"
         )
     if train.g_batch_size % (share.size * train.accumulate):

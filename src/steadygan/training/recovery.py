@@ -20,12 +20,13 @@ from steadygan.training.state import TrainState
 from steadygan.training.watchdog import Watchdog
 
 PATIENCE = 3
-"""How many rollbacks to one checkpoint may fail."""
+"""Maximum number of failed rollbacks to one checkpoint."""
 
 
 @dataclass(frozen=True)
 class Rollback:
-    """Back to the checkpoint `target`, for the `number`-th time in the run; `skipped` phases stay counted."""
+    """A rollback to the checkpoint `target`, the `number`-th of the run. skipped: count of skipped phases, which is
+    kept."""
 
     target: Path
     number: int
@@ -34,11 +35,11 @@ class Rollback:
 
 
 class Recovery:
-    """Watches the logged values of one run, and acts on its state and directory.
+    """Watches the logged values of a run and, if it diverges or collapses, changes its state and directory.
 
-    Everything it remembers is in metrics.jsonl: a rollback is a line with `event`, the `step` it went back to, the step
-    it came `from`, its `number` in the run and the `reason`. notice: what happened last, in one line, until taken.
-    Of several processes the first decides, and all do the same.
+    Its memory is metrics.jsonl: a rollback is a line with `event`, the target `step`, the step it came `from`, its
+    `number` in the run and the `reason`. notice: the last events in one line, until read. With several processes, rank
+    0 decides for all.
     """
 
     def __init__(self, config: Config, state: TrainState, run: RunDirectory, replicas: Replicas | None = None) -> None:
@@ -48,10 +49,10 @@ class Recovery:
         self.begin()
 
     def begin(self) -> None:
-        """Restores symptoms and rollbacks from the directory, right after a checkpoint was loaded."""
+        """Restores symptoms and rollbacks from the directory; call it right after loading a checkpoint."""
         last = self.replicas.lead(self._remember)
         if last is not None and last["step"] == self.state.step:
-            # What follows this checkpoint has failed: other random numbers from here on. What was skipped is counted.
+            # Training from this checkpoint has failed: use other random numbers. Skipped phases stay counted.
             self.state.generator.manual_seed(self.config.train.seed + 1_000_003 * last["number"])
             self.state.skipped.fill_(last["skipped"])
         self.watchdog.begin(int(self.state.skipped), self.state.step)
@@ -69,7 +70,7 @@ class Recovery:
         return next(reversed(self._rollbacks), None)
 
     def _go_on_in_parts(self) -> None:
-        """Where memory ran out in this run it would again: what had to be made smaller stays so."""
+        """Keeps micro-batches that were reduced when memory ran out earlier in this run."""
         accumulate = self.config.train.accumulate
         events = [row for row in self._rows if row.get("event") == "memory" and row.get("configured") == accumulate]
         parts = events[-1].get("accumulate") if events else None
@@ -77,7 +78,7 @@ class Recovery:
             self.state.execution.accumulate = parts
 
     def made_room(self) -> None:
-        """Records what phases had to change because memory ran out."""
+        """Records smaller micro-batches after memory ran out."""
         events = self.state.execution.events
         for event in events:
             size = self.state.loader.batch_size // event["accumulate"]
@@ -90,28 +91,28 @@ class Recovery:
         events.clear()
 
     def take_notice(self) -> str:
-        """Notices since the last call, empty if there are none."""
+        """Returns and clears the notices; empty if there are none."""
         notice, self._notice = self._notice, ""
         return notice
 
     def notify(self, text: str) -> None:
-        """Adds a notice for the next report: a problem that was handled, or something the user should know."""
+        """Adds a notice for the next report."""
         self._notice = f"{self._notice}; {text}" if self._notice else text
 
     def logged(self, row: Mapping[str, Any], values: Mapping[str, float]) -> bool:
-        """Looks at a line that was logged and at the unrounded values in it; true when it rolled the run back."""
+        """Checks a logged line and its unrounded values; returns True if it rolled the run back."""
         return self._follow(self._led(partial(self._look, row, values)))
 
     def collapsed(self, collapse: Collapse) -> bool:
-        """Does as `train.collapse` says; true when it rolled the run back. Raises UserError to stop it.
+        """Applies `train.collapse`; returns True if it rolled the run back. Raises UserError to stop it.
 
-        Whatever it says, the best checkpoint stays: the one with the best score, or without scores the last from before
+        The best checkpoint is kept in any case: the one with the best score, or without scores the last one from before
         the collapse.
         """
         return self._follow(self._led(partial(self._judge, collapse)))
 
     def _led(self, decide: Callable[[], Rollback | None]) -> Rollback | None:
-        """What the first process decides, for all."""
+        """Broadcasts the decision of rank 0."""
 
         def plainly() -> tuple[str, int, int, str] | None:
             found = decide()
@@ -154,7 +155,7 @@ class Recovery:
         return None
 
     def _healthy(self, collapse: Collapse) -> Path | None:
-        """The newest checkpoint from before the symptom, or the best one if that is newer."""
+        """The newest checkpoint from before the symptom, or the best one if it is newer."""
         before = [path for path in checkpoints(self.run.checkpoints) if checkpoint_step(path) <= collapse.since]
         known = [path for path in (*before[-1:], self.run.best()) if path is not None]
         return max(known, key=checkpoint_step, default=None)
@@ -179,7 +180,7 @@ class Recovery:
         return Rollback(target, number, int(self.state.skipped), reason)
 
     def _follow(self, rollback: Rollback | None) -> bool:
-        """Back to a checkpoint, if at all; those that came after it are removed with everything recorded since."""
+        """Performs a rollback, if any: deletes later checkpoints and records."""
         if rollback is None:
             return False
         state, step = self.state, self.state.step

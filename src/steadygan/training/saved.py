@@ -1,6 +1,6 @@
-"""Checks of a checkpoint's content against the state it is for, before any of it is used.
+"""Checks a checkpoint's content against the state it will restore, before any of it is used.
 
-A file may have been damaged or made by somebody else, and fused optimisers trust the memory they are given.
+A file may be damaged or hostile, and fused optimisers access memory without checks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ LARGEST = 1 << 62
 
 
 def fitted(optimizer: torch.optim.Optimizer, saved: Any) -> dict[str, Any]:
-    """An Adam optimiser's saved state, of its parameters' shapes and types, in their layout in memory.
+    """Checks an Adam optimiser's saved state and returns it in the memory layout of its parameters.
 
     Raises:
-        ValueError: it is not of these parameters.
+        ValueError: keys, shapes or types do not match these parameters.
     """
     if not isinstance(saved, dict) or set(saved) != {"state", "param_groups"}:
         raise ValueError("the optimiser's state is not one")
@@ -42,12 +42,12 @@ def fitted(optimizer: torch.optim.Optimizer, saved: Any) -> dict[str, Any]:
 
 
 def _group(mine: Mapping[str, Any], theirs: Any) -> dict[str, Any]:
-    """The entries of a saved parameter group that this optimiser has; other versions of torch have others."""
+    """Entries of a saved parameter group that this optimiser has; they vary between versions of torch."""
     if not isinstance(theirs, dict) or theirs.get("params") != mine["params"]:
-        raise ValueError("the optimiser's parameter groups are not of these networks")
+        raise ValueError("the optimiser's parameter groups do not match these networks")
     for key, value in mine.items():
         found = theirs.get(key, value)
-        if key in ("params", "lr", "capturable"):  # this run's own replace them
+        if key in ("params", "lr", "capturable"):  # replaced by this run's
             continue
         if key == "betas":
             fits = isinstance(found, tuple | list) and len(found) == 2 and all(map(_number, found))
@@ -72,34 +72,34 @@ def _moments(parameter: Tensor, saved: Any, index: int) -> dict[str, Tensor]:
         raise ValueError(f"the step of parameter {index} is {float(placed['step'])}")
     for name in MOMENTS:
         value = _plain(saved[name], parameter.shape, parameter.dtype, f"{name} of parameter {index}")
-        # Fused Adam walks through both by address: they need one layout, whatever the file's was.
+        # Fused Adam iterates over both by address: they need the same layout, whichever the file has.
         placed[name] = torch.empty_like(parameter, requires_grad=False).copy_(value)
     return placed
 
 
 def _plain(value: Any, shape: torch.Size, dtype: torch.dtype, what: str) -> Tensor:
-    """The tensor, if it is an ordinary one of this shape and type."""
+    """Checks that a value is an ordinary tensor of this shape and type."""
     if (
         type(value) not in (Tensor, nn.Parameter)
         or value.layout is not torch.strided
         or value.is_quantized
         or value.is_meta
     ):
-        raise ValueError(f"{what} is no ordinary tensor")
+        raise ValueError(f"{what} is not an ordinary tensor")
     if value.shape != shape or value.dtype != dtype:
         raise ValueError(f"{what} is {value.dtype} {list(value.shape)}, and must be {dtype} {list(shape)}")
     return value.detach()
 
 
 def check_saved(saved: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
-    """Checks all of a state but its optimisers (`fitted`) against a state of the same run.
+    """Checks a state, except for its optimisers (`fitted`), against a state of the same run.
 
     Args:
-        saved: as it was read.
-        mine: `TrainState.state_dict()` of the state it is for.
+        saved: as read from the file.
+        mine: `TrainState.state_dict()` of the state to be restored.
 
     Raises:
-        ValueError: something is missing, or of another kind, shape or type.
+        ValueError: an entry is missing, or has another kind, shape or type.
     """
     if not isinstance(saved, dict) or (missing := sorted(mine.keys() - saved.keys() - {"scales"})):
         raise ValueError(f"the training state lacks {', '.join(missing) if isinstance(saved, dict) else 'everything'}")
@@ -142,7 +142,7 @@ def _check_count(value: Any, name: str) -> None:
 
 
 def _check_counts(saved: Any, mine: Mapping[str, Any], name: str) -> None:
-    """Counts, by the same names and in the same depth as here."""
+    """Checks that counts have the same names and nesting."""
     if not isinstance(saved, dict) or saved.keys() != mine.keys():
         raise ValueError(f"{name} is {saved!r}")
     for key, value in mine.items():

@@ -26,11 +26,11 @@ from steadygan.transforms.adaptive import Adaptive
 
 @dataclass
 class TrainState:
-    """One run between two steps: its objective and execution, and what a checkpoint keeps of it.
+    """A run between two steps: its objective, its execution and the state that a checkpoint saves.
 
-    ema: the average of `averaged`, which is the one network "G" or a dictionary of several generators; counts: how many
-    phases each player has had; images: reals shown to discriminators so far; skipped: phases whose gradient was not
-    finite; scales: of each player's loss; pools: what views remember.
+    ema: the average of `averaged`, the network "G" or a dictionary of several generators; counts: phases of each player
+    so far; images: reals shown to discriminators so far; skipped: phases with a non-finite gradient; scales: loss scale
+    of each player; pools: state of views.
     """
 
     nets: dict[str, nn.Module]
@@ -74,7 +74,7 @@ class TrainState:
 
     @property
     def share(self) -> Share:
-        """This process's share of every batch."""
+        """This process's part of every batch."""
         return share_of(self.generator)
 
     @property
@@ -85,12 +85,12 @@ class TrainState:
 
     @property
     def adaptive(self) -> list[Adaptive]:
-        """What adapts to D: transforms of what it sees, and what steers them."""
+        """State that adapts to D: transforms of its inputs, and their controllers."""
         parts = (part for memory in self.memories.values() for part in memory.modules())
         return [part for part in parts if isinstance(part, Adaptive)]
 
     def let_learn(self, player: str) -> None:
-        """Gradients reach what the optimiser of `player` moves and nothing else: not the other player, not `frozen`."""
+        """Enables gradients for the parameters of `player` only: not for the other player, not for `frozen`."""
         for name, net in self.nets.items():
             net.requires_grad_(name in self.objective.players[player])
         for parameter in self._frozen:
@@ -125,10 +125,10 @@ class TrainState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Raises ValueError before anything is changed where `state` is not of such a run."""
+        """Restores a state. Raises ValueError, before changing anything, if `state` does not fit this run."""
         check_saved(state, self.state_dict())
         optimizers = {name: fitted(optimizer, state["optimizers"][name]) for name, optimizer in self.optimizers.items()}
-        # A run may change its precision where it is resumed: a scale that was not saved begins anew.
+        # A run may change its precision on resume: a scale that was not saved starts from its initial value.
         scales = {name: saved for name, saved in state.get("scales", {}).items() if self.scales[name].state_dict()}
         for name, saved in scales.items():
             self.scales[name].check(saved)
@@ -137,7 +137,7 @@ class TrainState:
             own = [(group["lr"], group["capturable"]) for group in optimizer.param_groups]
             optimizer.load_state_dict(optimizers[name])
             for group, (lr, capturable) in zip(optimizer.param_groups, own, strict=True):
-                group["lr"], group["capturable"] = lr, capturable  # this run's, whatever the saved one was
+                group["lr"], group["capturable"] = lr, capturable  # this run's value, whatever was saved
         for name, memory in self.memories.items():
             memory.load_state_dict(state["memories"][name])
         for name, saved in scales.items():

@@ -21,7 +21,8 @@ from steadygan.training.state import TrainState
 
 
 def train_step(state: TrainState) -> dict[str, Tensor]:
-    """Runs every phase once; returns each term's last value (unweighted) and each player's gradient norm, on device."""
+    """Runs every phase once; returns the last value of each term (unweighted) and each player's gradient norm, on
+    device."""
     values: dict[str, Tensor] = {}
     for player in state.objective.phases:
         values.update(run_phase(state, player))
@@ -43,7 +44,7 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
 
 
 def carry_out(state: TrainState, player: str, terms: Sequence[Term], reals: Given) -> dict[str, Tensor]:
-    """One update of a phase, as it comes or recorded."""
+    """Runs one update of a phase, eagerly or as a CUDA graph."""
     work, batches = partial(update, state, player, terms), micro_batches(state, player, reals)
     if state.execution.graphs is None:
         return work(batches)
@@ -53,10 +54,10 @@ def carry_out(state: TrainState, player: str, terms: Sequence[Term], reals: Give
 
 
 def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-    """Generate, score, sum, backward, step: a phase on the device, without synchronisation.
+    """Runs a phase on the device without synchronisation: generate, score, sum, backward, step.
 
-    A phase whose gradient is not finite changes no parameter and is counted in `state.skipped`, or as an overflow of
-    the loss scale.
+    A phase with a non-finite gradient changes no parameter; it is counted in `state.skipped` or as an overflow of the
+    loss scale.
     """
     trained = [state.nets[name] for name in state.objective.players[player]]
     optimizer, scale = state.optimizers[player], state.scales[player]
@@ -64,7 +65,7 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
     for net in trained:
         advance_spectral_norm(net)
 
-    # What an update of its own does not reach, such as biases under R1, has the gradient zero there, not none.
+    # Parameters that a separate update does not reach, such as biases under R1, get a zero gradient, not None.
     optimizer.zero_grad(set_to_none=not state.objective.lazy_apart)
     values: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=state.device))
     with prepared(state.nets.values(), keep=state.execution.graphs is None):
@@ -99,10 +100,10 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
 
 
 def fetch(state: TrainState, terms: Sequence[Term]) -> Given:
-    """The reals of a phase, if any of its terms looks at some.
+    """Fetches the reals of a phase, if any of its terms uses them.
 
-    They count as shown (`state.images`) when D learns from them, not when a generator is given them or they only say
-    what its fakes are compared with.
+    They count as shown (`state.images`) in D's phases only, not when a generator takes them as input or its loss
+    compares fakes with them.
     """
     if not any(isinstance(view, Real) for term in terms for view in walk(term.needs)):
         return {}
@@ -114,7 +115,7 @@ def fetch(state: TrainState, terms: Sequence[Term]) -> Given:
 
 
 def micro_batches(state: TrainState, player: str, reals: Given) -> list[MicroBatch]:
-    """A phase's batch in `accumulate` equal parts."""
+    """Splits a phase's batch into `accumulate` equal parts."""
     parts = state.execution.accumulate
     size = state.objective.sizes.get(player, state.loader.batch_size) // state.loader.world_size // parts
     batches: list[Given] = [{} for _ in range(parts)]

@@ -1,4 +1,4 @@
-"""Starting from another run's networks."""
+"""Fine-tuning: starts from another run's networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from steadygan.training.grafting import can_differ, graft
 from steadygan.training.state import TrainState
 
 NAMED = 8
-"""How many of the tensors that start afresh are named; provenance names all."""
+"""Maximum number of initialised tensors named in the warning; provenance names all."""
 
 SETTINGS = {
     "kind": "model.kind",
@@ -47,23 +47,23 @@ def start_from(
     generator: Mapping[str, Any],
     critic: Callable[[Mapping[str, Any]], nn.Module] | None = None,
 ) -> dict[str, Any]:
-    """Loads G, D and the averaged G of another run, so that training fine-tunes them; everything else starts fresh.
+    """Loads G, D and the averaged G of another run for fine-tuning; optimisers and counters start from scratch.
 
-    Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. What starts afresh
-    where the source has other classes or another size (`grafting`), or no discriminator (imported weights may be of a
-    generator alone), and the licence of imported weights, is said as a warning.
+    Wang et al., Transferring GANs, ECCV 2018 (TransferGAN): both players start from the source. A warning names the
+    tensors that are initialised because the source has other classes, another size (`grafting`) or no discriminator
+    (imported weights may lack it), and the licence of imported weights.
 
     Args:
         state: the run before its first step.
-        path: a checkpoint, a run for its best (else newest) one, or a generator that was given away.
-        generator: what this run's checkpoints say of its generator.
-        critic: builds this run's discriminator for a source's description, to notice other options.
+        path: a checkpoint, a run (its best, else newest checkpoint), or a shared generator.
+        generator: the generator's description in this run's checkpoints.
+        critic: builds this run's discriminator for a source's description, to detect other options.
 
     Returns:
-        What provenance records: path, step and SHA-256 of the weights, what started afresh, the licence.
+        An entry for provenance.json: path, step and SHA-256 of the weights, initialised tensors, the licence.
 
     Raises:
-        UserError: another architecture, naming the first tensor that differs; a change that makes no sense.
+        UserError: the architecture differs (the message names the first tensor that does), or cannot be adapted.
     """
     checkpoint = find_checkpoint(as_checkpoint(path))
     manifest = read_manifest(checkpoint, (weights_name(checkpoint),))
@@ -84,8 +84,8 @@ def start_from(
     _check_architecture(path, weights, mine, source, generator)
     if resting := sorted(set(fresh) & set(state.objective.frozen)):
         raise UserError(
-            f"train.freeze_critic would keep what starts afresh as it is ({resting[0]}): the source has no such block "
-            "at this size; set train.freeze_critic=0"
+            f"train.freeze_critic would freeze a newly initialised block ({resting[0]}), absent from the source at "
+            "this size; set train.freeze_critic=0"
         )
     try:
         state.load_weights(weights)
@@ -95,7 +95,7 @@ def start_from(
         warnings.warn(f"{path} has no {', '.join(absent)}: initialised at random", stacklevel=2)
     if fresh:
         named = ", ".join(fresh[:NAMED]) + (f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else "")
-        warnings.warn(f"{path} {_differs(source, generator)}: these start afresh: {named}", stacklevel=2)
+        warnings.warn(f"{path} {_differs(source, generator)}: newly initialised: {named}", stacklevel=2)
     terms = say_terms(path, checkpoint, manifest)
     return {
         "checkpoint": str(checkpoint.expanduser().resolve()),
@@ -107,14 +107,14 @@ def start_from(
 
 
 def say_terms(path: Path, checkpoint: Path, manifest: Mapping[str, Any]) -> str:
-    """Warns of the licence of imported weights that a checkpoint is, or was trained from, and returns it."""
+    """Warns of the licence if a checkpoint holds imported weights or was trained from them; returns the licence."""
     if terms := licence(checkpoint, manifest):
         warnings.warn(f"images of {path} are under the licence of its weights: {terms}", stacklevel=2)
     return terms
 
 
 def _with_raw(weights: dict[str, Tensor], mine: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights, where a shared generator has only the averaged ones with these as the raw ones, too."""
+    """The weights; for a shared generator, which has averaged weights only, those also serve as raw weights."""
     prefix = f"{AVERAGED}."
     averaged = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     if any(not name.startswith((prefix, "D")) for name in weights):
@@ -126,7 +126,8 @@ def _with_raw(weights: dict[str, Tensor], mine: Mapping[str, Tensor]) -> dict[st
 def _same_critic(
     weights: Mapping[str, Tensor], source: Mapping[str, Any], critic: Callable[[Mapping[str, Any]], nn.Module]
 ) -> bool:
-    """Whether this run's discriminator, made for the source's classes and size, is the source's (if that has one)."""
+    """Whether this run's discriminator, built for the source's classes and size, matches the source's, if there is
+    one."""
     theirs = {name.removeprefix("D."): value.shape for name, value in weights.items() if name.startswith("D.")}
     if not theirs:
         return True
@@ -152,7 +153,7 @@ def _check_architecture(
                 if source.get(key) != generator[key]
             ]
             raise UserError(
-                f"train.init_from={path}: its networks are not of this architecture; {name} is "
+                f"train.init_from={path}: its networks have another architecture: {name} is "
                 f"{there} in the source and {here} here"
                 + (f" ({'; '.join(settings)})" if settings else "; compare model.critic of the two runs")
             )

@@ -1,4 +1,4 @@
-"""Rollbacks when gradients are not finite."""
+"""Decides on rollbacks when gradients are not finite."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 @dataclass
 class Watchdog:
-    """Decides from the count of skipped phases when a run cannot recover by skipping alone.
+    """Decides from the count of skipped phases whether a run has to be rolled back.
 
-    A phase with a non-finite gradient is skipped and training continues. When there were more skipped phases than half
-    the steps since the last look, one player at least has mostly stood still, the weights are beyond saving and the
-    run is to be rolled back. `window`: looks that are fewer steps apart are put together, so that a single skipped
-    phase never counts as most of them.
+    A phase with a non-finite gradient is skipped and training continues. If more phases were skipped than half the
+    steps since the last check, at least one player has mostly stopped learning, and the run is rolled back. `window`:
+    checks that are fewer steps apart are merged, so that a single skipped phase never decides.
     """
 
     window: int = 10
@@ -20,11 +19,11 @@ class Watchdog:
     _step: int = 0
 
     def begin(self, skipped: int, step: int) -> None:
-        """Starts counting at these totals."""
+        """Starts counting from these totals."""
         self._skipped, self._step = skipped, step
 
     def must_roll_back(self, skipped: int, step: int) -> bool:
-        """Takes the totals so far; true when a player has mostly stood still since the last look."""
+        """Updates the totals; returns True if a player has mostly stopped learning since the last check."""
         new_skipped, new_steps = skipped - self._skipped, step - self._step
         if new_steps < self.window:
             return False

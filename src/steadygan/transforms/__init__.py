@@ -1,6 +1,6 @@
-"""Random image transforms: frozen values called `T(x, generator) -> x'` on batches of floating-point images.
+"""Random image transforms: frozen callables `T(x, generator) -> x'` on batches of floating-point images.
 
-One that adapts to D is an `Adaptive`, or has one (`Controller`); its state is part of every checkpoint.
+A transform that adapts to D is an `Adaptive`, or has one (`Controller`); checkpoints contain its state.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Adaptive discriminator augmentation: the pipeline (Karras et al., ADA, NeurIPS 2020, appendix B).
 
-Each operation is drawn for each image on its own and happens with probability p times its strength. Geometry is one
-matrix for each image, carried out by one filtered warp; colour is one 4×4 matrix. What no operation has touched stays
-as it is to the bit: at p = 0 the pipeline is the identity. Everything is differentiable in the images as often as
-wanted.
+Each operation is drawn independently for each image and applied with probability p times its strength. Geometry is one
+matrix per image, applied by one filtered warp; colour is one 4×4 matrix. Images without any operation are unchanged bit
+for bit: at p = 0 the pipeline is the identity. Everything is differentiable with respect to the images, any number of
+times.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cutout": ("cutout",),
     }
 )
-"""Operations by the name of their group, in the order in which they happen."""
+"""Operations by group, in order of application."""
 
 ABOUT: Mapping[str, str] = MappingProxyType(
     {
@@ -54,10 +54,10 @@ ABOUT: Mapping[str, str] = MappingProxyType(
         "cutout": "erase a square of half the side",
     }
 )
-"""What each operation does."""
+"""Description of each operation."""
 
 DEFAULT: Mapping[str, float] = MappingProxyType({"blit": 1.0, "geometric": 1.0, "color": 1.0})
-"""The paper's choice for training: blitting, geometry and colour, all at strength 1."""
+"""The paper's default: blitting, geometry and colour, all at strength 1."""
 
 SYM2 = [(1 - math.sqrt(3)), (3 - math.sqrt(3)), (3 + math.sqrt(3)), (1 + math.sqrt(3))]
 """The low-pass filter of the second symlet, times 4√2."""
@@ -67,7 +67,7 @@ SPECTRUM = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
 
 
 def strengths(ops: Mapping[str, float]) -> dict[str, float]:
-    """The strength of each operation, from names of operations and groups; the later wins. Raises `UserError`."""
+    """The strength of each operation from names of operations and groups; later entries win. Raises `UserError`."""
     single = [name for names in GROUPS.values() for name in names]
     found: dict[str, float] = {}
     for name, strength in ops.items():
@@ -93,7 +93,7 @@ class ADA:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x: (N, 1 or 3, H, W) floating in [-1, 1]; generator: on x's device. Same shape; can leave [-1, 1].
 
-        Never waits for the device. Raises UserError for another number of channels where colour is transformed.
+        Does not synchronise with the device. Raises UserError for another number of channels if colour is transformed.
         """
         draw = Draw(self.ops, self.controller.p.to(x.dtype), len(x), generator, x.dtype)
         for stage in (_geometry, _color, _bands, _noise, _cutout):
@@ -103,7 +103,7 @@ class ADA:
 
 @dataclass
 class Draw:
-    """Random numbers for n images: one of each for each image, drawn with its gate right behind it."""
+    """Random numbers for n images: for each operation its values, then its gate."""
 
     ops: Mapping[str, float]
     p: Tensor
@@ -123,7 +123,7 @@ class Draw:
         return rows(torch.randn, (self.n, *shape), self.generator, dtype=self.dtype)
 
     def gate(self, op: str, chance: Tensor | None = None) -> Tensor:
-        """For which images the operation happens (N,)."""
+        """Mask of the images to which the operation is applied (N,)."""
         return self.uniform() < (self.ops[op] * self.p if chance is None else chance)
 
 
@@ -135,7 +135,7 @@ def _geometry(x: Tensor, draw: Draw) -> Tensor:
 
 
 def placement(draw: Draw, height: int, width: int) -> Tensor:
-    """Blitting and geometry: from an output's place to the input's, in pixels from the centre (N, 3, 3)."""
+    """Blitting and geometry: matrices from output to input positions, in pixels from the centre (N, 3, 3)."""
     one = torch.ones(draw.n, dtype=draw.dtype, device=draw.p.device)
     zero, inverse = torch.zeros_like(one), torch.eye(3, dtype=one.dtype, device=one.device).expand(draw.n, 3, 3)
 
@@ -165,7 +165,7 @@ def placement(draw: Draw, height: int, width: int) -> Tensor:
         scale = (draw.normal() * 0.2).exp2()
         scale = torch.where(draw.gate("scale"), scale, one)
         inverse = scaled(inverse, scale, scale)
-    # Rotation before or behind the stretching, so that one of them happens with probability p.
+    # Rotation before or after the stretching, so that one of them is applied with probability p.
     half = 1 - (1 - draw.ops.get("rotate", 0.0) * draw.p).clamp(0, 1).sqrt()
     if "rotate" in draw:
         angle = (draw.uniform() * 2 - 1) * math.pi
@@ -185,7 +185,7 @@ def placement(draw: Draw, height: int, width: int) -> Tensor:
 
 
 def _color(x: Tensor, draw: Draw) -> Tensor:
-    """Colour as one matrix of homogeneous colours; grey images take the mean over the three colours."""
+    """Colour as one matrix on homogeneous colours; grey images use the mean over the three colours."""
     n, channels = x.shape[:2]
     eye = torch.eye(4, dtype=x.dtype, device=x.device).expand(n, 4, 4)
     matrix, one, zero = eye, x.new_ones(n), x.new_zeros(n)
@@ -229,7 +229,7 @@ def _color(x: Tensor, draw: Draw) -> Tensor:
 
 
 def _about_luma(angle: Tensor, eye: Tensor, along: Tensor) -> Tensor:
-    """Rotation of colours about the grey axis (N, 4, 4), by Rodrigues' formula; homogeneous coordinates stay."""
+    """Rotation of colours about the grey axis (N, 4, 4), by Rodrigues' formula; the homogeneous coordinate is kept."""
     zero, s = torch.zeros_like(angle), angle.sin() / math.sqrt(3)
     across = _matrix([[zero, -s, s, zero], [s, zero, -s, zero], [-s, s, zero, zero], [zero, zero, zero, zero]])
     homogeneous = torch.arange(4, device=angle.device) == 3
@@ -241,8 +241,8 @@ def _about_luma(angle: Tensor, eye: Tensor, along: Tensor) -> Tensor:
 def filter_bank(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The zero-phase filters of the four bands (4, 43), which sum to the unit impulse: [0, π/8], …, [π/2, π].
 
-    Of the second symlet H (appendix B): level by level the bands so far are dilated and low-passed by H(z)H(1/z)/2, and
-    what that leaves out, H(-z)H(-1/z)/2, is the next band.
+    From the second symlet H (appendix B): at each level the bands so far are dilated and low-passed by H(z)H(1/z)/2;
+    the complement, H(-z)H(-1/z)/2, is the next band.
     """
     low = torch.tensor(SYM2, dtype=torch.float64) / (4 * math.sqrt(2))
     high = low * torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
@@ -261,7 +261,7 @@ def _convolve(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _bands(x: Tensor, draw: Draw) -> Tensor:
-    """Amplifies frequency bands, each normalised so that the expected power stays."""
+    """Amplifies frequency bands, normalised to constant expected power."""
     if "imgfilter" not in draw:
         return x
     n, channels, height, width = x.shape
@@ -284,7 +284,7 @@ def _bands(x: Tensor, draw: Draw) -> Tensor:
 
 
 def reflect(x: Tensor, reach: int) -> Tensor:
-    """x (N, C, H, W) mirrored at its edges by `reach` pixels, again and again where that is more than its side."""
+    """x (N, C, H, W) padded by reflection by `reach` pixels, repeatedly if that exceeds its side."""
     for dim in (2, 3):
         side = x.shape[dim]
         at = torch.arange(-reach, side + reach, device=x.device)
@@ -324,12 +324,12 @@ def _matrix(entries: list[list[Tensor]]) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a·b of small matrices (N, k, k), which torch's own product may round to ten bits on a GPU."""
+    """a·b of small matrices (N, k, k) in full precision; torch's product may round to ten bits on a GPU."""
     return (a[:, :, :, None] * b[:, None, :, :]).sum(2)
 
 
 def _where_moved(matrix: Tensor, moved: Tensor, x: Tensor) -> Tensor:
-    """`moved` for the images whose matrix is another than the identity, x itself for the others."""
+    """`moved` for the images whose matrix is not the identity, x for the others."""
     eye = torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device)
     untouched = (matrix == eye).flatten(1).all(1)
     return torch.where(untouched[:, None, None, None], x, moved)

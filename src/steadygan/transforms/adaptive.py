@@ -1,6 +1,6 @@
-"""What adapts to D: a transform that learns from its scores, and how strong an augmentation is.
+"""Adaptive augmentations: transforms that adapt to D's scores, and the control of their probability.
 
-The probability of ADA and APA is steered by how much D overfits (Karras et al., ADA, NeurIPS 2020, §3.1).
+D's overfitting controls the probability of ADA and APA (Karras et al., ADA, NeurIPS 2020, §3.1).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from steadygan.schedules import Schedule, value
 
 
 class Adaptive(Sharing, nn.Module):
-    """What changes as D learns: a transform of what D sees (`augment.transforms`), or what steers one.
+    """State that adapts to D: a transform of D's inputs (`augment.transforms`), or its controller.
 
-    Its buffers are on the run's device and part of every checkpoint. Nothing in it may wait for the device.
+    Its buffers are on the run's device and in every checkpoint. It must not synchronise with the device.
 
-    needs_margin: it means nothing with an adversarial loss whose logits say nothing of sides (Wasserstein).
+    needs_margin: it requires an adversarial loss with a decision boundary (not Wasserstein).
     """
 
     needs_margin: bool = False
@@ -30,39 +30,38 @@ class Adaptive(Sharing, nn.Module):
 
     @abstractmethod
     def observe(self, real: Tensor, fake: Tensor, margin: Tensor | None) -> None:
-        """Learns from what D made of a batch, once D's losses are computed; what it changes acts from then on.
+        """Observes D's scores of a batch after its losses are computed; changes apply to later batches.
 
         Args:
-            real: logits of the reals as D saw them, (N,), or (N, 1, h, w) of a discriminator of patches; without a
-                graph.
-            fake: those of the fakes.
-            margin: how far D is on the right side with each real, shaped like `real`; None where logits have no sides.
+            real: logits of the reals, (N,), or (N, 1, h, w) for a patch discriminator; without a graph.
+            fake: logits of the fakes.
+            margin: D's margin on each real, shaped like `real`; None if logits have no boundary.
         """
 
     @abstractmethod
     def report(self) -> Mapping[str, Tensor]:
-        """What metrics.jsonl says of it, at least one scalar: the key `p` of a transform T is there as `D/T_p`.
+        """Values for metrics.jsonl, at least one scalar: the key `p` of a transform T is logged as `D/T_p`.
 
-        The first is read before `observe`, the others after it.
+        The first value is read before `observe`, the others after it.
         """
 
 
 class Controller(Adaptive):
-    """The probability p of an augmentation: fixed, on a schedule, or raised and lowered so that r_t meets a target.
+    """The probability p of an augmentation: fixed, scheduled, or adapted so that r_t meets a target.
 
-    r_t = E[sign D(x)] over the reals since the last adjustment. After every `interval` images, p moves by
-    sign(r_t - target)·images/(1000·kimg) and stays in [0, 1] (the paper's §3.1 and appendix B, whose values are
-    target 0.6, kimg 500 and four minibatches). All of it is on the device and part of every checkpoint.
+    r_t = E[sign D(x)] over the reals since the last adjustment. After every `interval` images, p changes by sign(r_t -
+    target)·images/(1000·kimg), clipped to [0, 1] (the paper's §3.1 and appendix B, whose values are target 0.6, kimg
+    500 and four minibatches). All state is on the device and in every checkpoint.
 
     Args:
-        target: of r_t, in [-1, 1].
+        target: target of r_t, in [-1, 1].
         kimg: thousands of images in which p moves from 0 to 1.
-        interval: images from one adjustment to the next.
-        p: a number or schedule in [0, 1], which p follows while r_t is only watched; None: adaptive, from 0.
+        interval: images between adjustments.
+        p: a number or schedule in [0, 1], with r_t only logged; None: adaptive, from 0.
 
     Attributes:
         p: (), the probability.
-        r: (), the last r_t, 0 before there is one.
+        r: (), the last r_t, initially 0.
     """
 
     p: Tensor
@@ -81,13 +80,13 @@ class Controller(Adaptive):
             self.register_buffer(name, torch.tensor(0.0))
 
     def follow(self, step: int) -> None:
-        """Sets p for training step `step`, where it is not adaptive."""
+        """Sets p for training step `step`, unless it is adaptive."""
         if self.schedule is not None:
             self.p.fill_(value(self.schedule, step))
 
     @torch.no_grad()
     def observe(self, real: Tensor, fake: Tensor, margin: Tensor | None) -> None:
-        """Takes the margins in, and adjusts p when enough were seen. One that is not a number counts as undecided."""
+        """Accumulates margins, and adjusts p after `interval` images. NaN counts as 0."""
         if margin is None:
             return
         images = len(margin) * self.share.size

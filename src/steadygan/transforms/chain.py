@@ -1,4 +1,4 @@
-"""Several transforms one after the other."""
+"""Composition of transforms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Transform = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Chain:
-    """The transforms in order, each applied to the result of the one before it."""
+    """Applies transforms in order."""
 
     transforms: tuple[Transform, ...]
 

@@ -1,4 +1,4 @@
-"""The augmentation of consistency regularisation: flip, shift and cutout of each image on its own."""
+"""The augmentation of consistency regularisation: flip, shift and cutout, independently for each image."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Consistency:
     flip: probability in [0, 1] of mirroring left and right.
     shift: radius as a fraction of the side, in [0, 0.5]; the shift along each axis is uniform over the
         integers in ±int(shift·side + 0.5), ±4 pixels at 32².
-    cutout: side of the erased square as a fraction of the image's, in [0, 1]; its centre is uniform, so that
-        it may hang over the edge, and it is filled with 0, mid-grey.
-    padding: the border that a shift uncovers: the mirrored image, its edge not repeated ("reflect"), or 0 ("zero").
+    cutout: side of the erased square as a fraction of the image's, in [0, 1]; its centre is uniform, so it may extend
+        beyond the edge, and it is filled with 0, mid-grey.
+    padding: of the border uncovered by a shift: "reflect" (edge not repeated) or "zero".
 
     Raises UserError, naming the argument, for a value outside its range.
 
     Sources: T of CR-GAN (Zhang et al., Consistency Regularization for GANs, ICLR 2020), which ICR-GAN (Zhao
     et al., Improved Consistency Regularization for GANs, AAAI 2021, Algorithm 1) applies to reals and fakes.
-    The radius and the reflection are StudioGAN's public choice: the papers' own radius is not verified.
+    Radius and reflection follow StudioGAN; the papers' own radius is not verified.
     """
 
     flip: float = 0.5
@@ -47,7 +47,7 @@ class Consistency:
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x: (N, C, H, W) floating, any range; generator: on x's device. Same shape, dtype and memory format.
 
-        Differentiable in x as often as wanted; never waits for the device.
+        Differentiable with respect to x any number of times; does not synchronise with the device.
         """
         n, _, height, width = x.shape
         device = x.device
@@ -58,7 +58,7 @@ class Consistency:
         if self.flip:
             flipped = draw(torch.rand, (n, 1), generator) < self.flip
         if self.shift:
-            # Read at the shifted place what the flip left there: indices are composed last step first.
+            # Indices are composed in reverse: the shift reads from the flipped image.
             rows, row_inside = self._shifted(rows, height, generator)
             columns, column_inside = self._shifted(columns, width, generator)
             if self.padding == "zero":
@@ -75,7 +75,7 @@ class Consistency:
         return x if keep is None else torch.where(keep[:, None], x, 0)
 
     def _shifted(self, index: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Where each of `side` places reads after a random shift (N, side), and whether that is inside."""
+        """Source index of each of `side` positions after a random shift (N, side), and whether it is inside."""
         radius = int(self.shift * side + 0.5)
         offset = draw(partial(torch.randint, -radius, radius + 1), (len(index), 1), generator)
         index = index - offset
@@ -85,9 +85,9 @@ class Consistency:
         return side - 1 - (side - 1 - index.abs()).abs(), inside
 
     def _struck(self, n: int, side: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Which of `side` places along one axis the square covers (N, side)."""
+        """Mask of the positions along one axis covered by the square (N, side)."""
         length = int(self.cutout * side + 0.5)
-        # An even square is centred between two pixels, or on the image's edge: one more place than pixels.
+        # An even square is centred between pixels or on the edge, which gives one more position than pixels.
         centre = draw(partial(torch.randint, 0, side + 1 - length % 2), (n, 1), generator)
         from_start = torch.arange(side, device=device) - (centre - length // 2)
         return (from_start >= 0) & (from_start < length)

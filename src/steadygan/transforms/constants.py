@@ -1,4 +1,4 @@
-"""Small tensors that are made once."""
+"""Cached constant tensors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 
 def constant(make: Callable[[torch.dtype, torch.device], Tensor]) -> Callable[[torch.dtype, torch.device], Tensor]:
-    """Decorates a function so that each of its tensors is made once, for a dtype and a device.
+    """Decorator: caches a function's tensor by dtype and device.
 
-    They are ordinary tensors also where the first who asks is a prediction of memory, whose tensors have no values, or
-    in inference mode, whose tensors cannot be trained with.
+    The tensors are ordinary ones even if first requested under a fake-tensor mode (memory estimates) or in inference
+    mode.
     """
 
     @cache

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of everything D sees (Zhao et al., DiffAugment, NeurIPS 2020)."""
+"""Differentiable augmentation of all inputs of D (Zhao et al., DiffAugment, NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from steadygan.transforms.consistency import Consistency
 
 
 def color(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Brightness, saturation and contrast of each image on its own, in this order, without clamping.
+    """Brightness, saturation and contrast, in this order, independently for each image, without clamping.
 
     x + U(-0.5, 0.5); the distance from the pixel's mean over channels times U(0, 2); the distance from the image's mean
     times U(0.5, 1.5). x: (N, C, H, W) in [-1, 1], differentiable.
@@ -39,11 +39,11 @@ POLICIES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = MappingPro
 
 @dataclass(frozen=True)
 class DiffAugment:
-    """T of D(T(x)) and D(T(G(z))): the named policies one after the other, each always on, drawn for each image.
+    """T of D(T(x)) and D(T(G(z))): the named policies in order, always applied, drawn independently for each image.
 
     policy: names of `POLICIES`, in order. color: see there. translation: integer shifts of up to ±1/8 of the side, zero
-    (mid-grey) fill. cutout: a grey square of half the side, which may hang over the edge. images: how many are stacked
-    along the channels of each x, such as an input and its translation (pix2pix); they share one draw. Raises
+    (mid-grey) fill. cutout: a grey square of half the side, which may extend beyond the edge. images: number of images
+    concatenated along the channels of x, such as an input and its translation (pix2pix); they share one draw. Raises
     UserError for an unknown policy. Source: the paper's §3 and its official code, which agree.
     """
 
@@ -57,7 +57,7 @@ class DiffAugment:
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x: (N, images·C, H, W) floating in [-1, 1]; generator: on x's device. Same shape; color can leave [-1, 1]."""
-        # The others repeat the first one's random numbers.
+        # The other images reuse the first one's random numbers.
         repeats = [generator.clone_state() for _ in range(self.images - 1)]
         parts = zip(x.chunk(self.images, 1), (generator, *repeats), strict=True)
         transformed = [self._draw(part, numbers) for part, numbers in parts]

@@ -1,4 +1,4 @@
-"""The augmentations that a configuration describes, in the order in which images pass through them."""
+"""The augmentations of a configuration, in order of application."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from steadygan.transforms.registry import build_transforms
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What images pass through.
+    """The augmentations of a run.
 
     Attributes:
-        consistency: the augmentation T of consistency terms, None where it does nothing.
-        pre_d: what everything D sees passes through, None where there is nothing.
-        controllers: of the adaptive augmentations that are on, by name.
-        own: the user's own transforms within `pre_d`, by name.
+        consistency: the augmentation T of consistency terms; None if it does nothing.
+        pre_d: the transform of all inputs of D; None if there is none.
+        controllers: controllers of the active adaptive augmentations, by name.
+        own: custom transforms within `pre_d`, by name.
     """
 
     consistency: Consistency | None
@@ -33,15 +33,15 @@ class Pipeline:
 
 
 def build_pipeline(augment: AugmentConfig, *, batch: int, images: int = 1) -> Pipeline:
-    """DiffAugment, then ADA, then the user's own.
+    """Builds the pipeline: DiffAugment, then ADA, then custom transforms.
 
     Args:
         augment: the section of the configuration.
-        batch: images of a phase, by which controllers count.
-        images: how many images D is given at once, side by side in channels (pix2pix: 2).
+        batch: images per phase, for controllers.
+        images: number of images concatenated along D's input channels (pix2pix: 2).
 
     Raises:
-        UserError: augmentations that exclude each other, or one of the user's own that cannot be made.
+        UserError: augmentations exclude each other, or a custom one cannot be built.
     """
     if augment.ada is not None and augment.diffaugment.placement != "both":
         raise UserError(

@@ -1,4 +1,4 @@
-"""Transforms of what D sees that a configuration names as `module:NAME`."""
+"""Custom transforms of D's inputs, named `module:NAME` in a configuration."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ KEY = "augment.transforms"
 
 
 def transform_options(given: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The transforms with every option filled in and checked against the signature of what makes them.
+    """Fills in all options of transforms and checks them against the signatures.
 
     Raises:
-        UserError: no such module or name, an unknown option, or a value of the wrong type.
+        UserError: a module, name or option does not exist, or a value has the wrong type.
     """
     return {name: resolve(_maker(name), options, where=f"{KEY}.{name}") for name, options in given.items()}
 
 
 def build_transforms(given: Mapping[str, Mapping[str, Any]]) -> dict[str, Transform]:
-    """The transforms by their names, in order.
+    """Builds the transforms, by name, in order.
 
     Raises:
-        UserError: what `transform_options` raises, or one that could not be in a checkpoint.
+        UserError: `transform_options` raises it, or a transform's state could not be saved in checkpoints.
     """
     made: dict[str, Transform] = {}
     for name, options in transform_options(given).items():
         transform = _maker(name)(**options)
         if not callable(transform):
-            raise UserError(f"{KEY}.{name} makes {transform!r}, which is no function T(x, generator)")
+            raise UserError(f"{KEY}.{name} makes {transform!r}, which is not a function T(x, generator)")
         if isinstance(transform, nn.Module) and not isinstance(transform, Adaptive):
             raise UserError(
-                f"{KEY}.{name} is a module whose state no checkpoint would keep; let it be a "
+                f"{KEY}.{name} is a module whose state would not be saved in checkpoints; derive it from "
                 "steadygan.transforms.Adaptive"
             )
         made[name] = transform

@@ -1,4 +1,4 @@
-"""Filtered warps: an image resampled at any places without aliasing (Karras et al., ADA, NeurIPS 2020, appendix B)."""
+"""Filtered warps: anti-aliased resampling at arbitrary positions (Karras et al., ADA, NeurIPS 2020, appendix B)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MARGIN = len(SYM6) // 4
 
 
 def warp(x: Tensor, inverse: Tensor) -> Tensor:
-    """x (N, C, H, W) where an output pixel at q shows the input at `inverse`·q (N, 3, 3), in pixels from the centre.
+    """Warps x (N, C, H, W): output position q shows the input at `inverse`·q (N, 3, 3), in pixels from the centre.
 
-    The image is padded by reflection, by one side less a pixel, and is 0 farther out. It is doubled with the
-    sym6 filter, sampled bilinearly, and halved with the same filter. Differentiable in x as often as wanted.
+    The image is padded by reflection, by its side minus one pixel, and with 0 beyond. It is doubled with the sym6
+    filter, sampled bilinearly, and halved with the same filter. Differentiable with respect to x any number of times.
     """
     height, width = x.shape[2:]
     if min(height, width) > 1:
         x = F.pad(x, (width - 1, width - 1, height - 1, height - 1), mode="reflect")
     x = _double(x)
-    # From pixels of the output, doubled and with a margin, to those of the doubled input, both from their centres;
-    # an even filter moves the image by half a pixel.
+    # From pixels of the doubled, padded output to those of the doubled input, both relative to the centre; an even
+    # filter shifts the image by half a pixel.
     linear = inverse[:, :2, :2]
     moved = 2 * inverse[:, :2, 2] + 0.5 * linear.sum(2) - 0.5
     out = ((height + 2 * MARGIN) * 2, (width + 2 * MARGIN) * 2)
@@ -40,9 +40,9 @@ def warp(x: Tensor, inverse: Tensor) -> Tensor:
 
 
 def _grid(linear: Tensor, moved: Tensor, out: tuple[int, int], source: torch.Size) -> Tensor:
-    """Places (N, H', W', 2) in [-1, 1] of `source` for all pixels of an output of size `out`."""
+    """Positions (N, H', W', 2) in `source`, in [-1, 1], for all pixels of an output of size `out`."""
     y, x = (torch.arange(side, dtype=linear.dtype, device=linear.device) - (side - 1) / 2 for side in out)
-    # Without a matrix product, which a GPU may round to ten bits.
+    # No matrix product, which a GPU may round to ten bits.
     a, t = linear[..., None, None], moved[..., None, None]
     found = [(a[:, i, 0] * x + a[:, i, 1] * y[:, None] + t[:, i]) * (2 / source[1 - i]) for i in (0, 1)]
     return torch.stack(found, 3)
@@ -54,7 +54,7 @@ def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _double(x: Tensor) -> Tensor:
-    """Zeros between the pixels, then the filter, of gain 2 along each axis."""
+    """Inserts zeros between the pixels, then filters with gain 2 along each axis."""
     n, c, h, w = x.shape
     taps, x = 2 * _taps(x.dtype, x.device), x.reshape(n * c, 1, h, w)
     x = F.conv_transpose2d(x, taps[None, None, None, :], stride=(1, 2), padding=(0, 5))
@@ -63,7 +63,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _halve(x: Tensor) -> Tensor:
-    """The filter backwards, then every second pixel."""
+    """Applies the mirrored filter, then keeps every second pixel."""
     n, c, h, w = x.shape
     taps, x = _taps(x.dtype, x.device), x.reshape(n * c, 1, h, w)
     x = F.conv2d(x, taps[None, None, None, :], stride=(1, 2))
@@ -90,7 +90,7 @@ class Sample(torch.autograd.Function):
 
 
 class Spread(torch.autograd.Function):
-    """The transpose of `Sample`: g (N, C, H', W') added up at the places (N, C, H, W) it was sampled from."""
+    """The transpose of `Sample`: accumulates g (N, C, H', W') at the sampled positions of (N, C, H, W)."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, grid: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,1 +1,1 @@
-"""Where images are kept: folders, archives, shards, data sets by name."""
+"""Image containers: folders, archives, shards, named data sets."""

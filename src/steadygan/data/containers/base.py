@@ -1,4 +1,4 @@
-"""The interface of containers of images, and checks on their entries."""
+"""The interface of image containers, and checks on their entries."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ MAGIC = {
     "TIFF of the other byte order": b"MM\0*",
     "BMP": b"BM",
 }
-"""First bytes by format; WebP's are `RIFF????WEBP`."""
+"""Magic bytes by format; WebP's are `RIFF????WEBP`."""
 MAX_MEMBER_BYTES, PART_BYTES = 256 << 20, 1 << 20
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a container in order, with their classes if known; `ignored` counts other files."""
+    """The images of a container in order, with their classes if known. ignored: number of other files."""
 
     layout: str
     names: tuple[str, ...]
@@ -47,34 +47,34 @@ class Listing:
 
 
 class Container(ABC):
-    """Files by name, read as bytes from any number of threads at once; nothing is ever extracted."""
+    """Files by name, read as bytes by any number of threads at once and never extracted to disk."""
 
     @abstractmethod
     def names(self) -> Iterator[str]:
-        """Every file, in no particular order; `/` divides folders."""
+        """Names of all files, in no particular order; `/` separates folders."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """One file's content, at most MAX_MEMBER_BYTES. Raises nearly anything when it is damaged."""
+        """One file's content, at most MAX_MEMBER_BYTES. A damaged file can raise any exception."""
 
     def head(self, name: str) -> bytes:
-        """A file's first HEAD_BYTES bytes, or more of it. Raises nearly anything when it is damaged."""
+        """A file's first HEAD_BYTES bytes or more. A damaged file can raise any exception."""
         return self.read(name)
 
     def listing(self) -> Listing | None:
-        """The images and labels where the container itself knows them; None: its file names tell."""
+        """Images and labels, if the container itself stores them; None: derive them from file names."""
         return None
 
     def image(self, name: str) -> Image.Image:
-        """One image, decoded whole and the right way up. Raises nearly anything when it is damaged."""
+        """One image, fully decoded and with its EXIF orientation applied. A damaged file can raise any exception."""
         return open_image(self.read(name))
 
     def mode(self, name: str) -> str:
-        """Pillow's mode of one image, from its header alone where that is possible."""
+        """Pillow's mode of one image, from its header alone if possible."""
         return Image.open(io.BytesIO(self.read(name)), formats=FORMATS).mode
 
     def digest(self, names: Sequence[str]) -> str:
-        """SHA-256 (hex) of every byte that the images `names` come from; a lost file counts as an empty one."""
+        """SHA-256 (hex) of all bytes that store the images `names`; a missing file counts as empty."""
         total = hashlib.sha256()
         for part in in_order(self._digest, names):
             total.update(part)
@@ -83,23 +83,23 @@ class Container(ABC):
     def _digest(self, name: str) -> bytes:
         try:
             return hashlib.sha256(self.read(name)).digest()
-        except Exception:  # An unreadable file is counted and named when it is decoded.
+        except Exception:  # Decoding counts and names unreadable files.
             return bytes(32)
 
 
 def digest_of_files(paths: Iterable[Path]) -> str:
-    """SHA-256 (hex) of whole files, in their order: the `digest` of an archive."""
+    """SHA-256 (hex) of whole files in order: the `digest` of an archive."""
     return hashlib.sha256("\n".join(in_order(sha256, paths)).encode()).hexdigest()
 
 
 def check_size(size: int) -> None:
-    """Raises ValueError for a file that no image needs."""
+    """Raises ValueError for a file too large to be an image."""
     if size > MAX_MEMBER_BYTES:
         raise ValueError(f"{size >> 20} MiB when unpacked, over the limit of {MAX_MEMBER_BYTES >> 20} MiB")
 
 
 def read_bounded(file: IO[bytes]) -> bytes:
-    """All of a file, in small parts, up to MAX_MEMBER_BYTES. Raises ValueError beyond, whatever size was claimed."""
+    """Reads a file in small parts. Raises ValueError beyond MAX_MEMBER_BYTES, whatever size the header claims."""
     parts, total = [], 0
     while part := file.read(PART_BYTES):
         total += len(part)
@@ -109,41 +109,41 @@ def read_bounded(file: IO[bytes]) -> bytes:
 
 
 def image_format(head: bytes) -> str | None:
-    """The format of an image by its first HEAD_BYTES; None for any other file."""
+    """The image format by the first HEAD_BYTES; None for other files."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WebP"
     return next((format for format, magic in MAGIC.items() if head.startswith(magic)), None)
 
 
 def plain_name(name: str) -> str:
-    """A file's name in its container as all the package writes it: `/` divides folders, without `./`.
+    """Normalises a file's name in its container: `/` separates folders, no `./`.
 
-    Tools on Windows write backslashes into archives, and other tools then unpack files with backslashes in their names.
+    Windows tools write backslashes into archives, and other tools unpack them into file names.
     """
     return posixpath.normpath(name.replace("\\", "/"))
 
 
 def check_entry(name: str, path: Path, *, link: bool = False, special: bool = False) -> None:
-    """Refuses an archive with an entry that would reach outside of it, or that is not a regular file or folder.
+    """Raises UserError for an archive entry that points outside, or is not a regular file or folder.
 
-    Nothing is ever extracted, so none could do harm here; but an archive that tries is not one to train on, and a
-    link would silently lose an image.
+    Entries are never extracted, so they could do no harm here. But an archive with such paths is hostile or broken, and
+    skipping a link would silently lose an image.
 
     Args:
-        name: of the entry.
-        path: of the archive, for the message.
+        name: the entry's name.
+        path: the archive, for the message.
         link: whether the entry is a link.
-        special: whether it is a device, a pipe or the like.
+        special: whether it is a device, pipe or similar.
 
     Raises:
-        UserError: it is refused.
+        UserError: the entry is not acceptable.
     """
     if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
         complaint = "points outside of it"
     elif link:
         complaint = "is a link"
     elif special:
-        complaint = "is no plain file"
+        complaint = "is not a regular file"
     else:
         return
     raise UserError(f"{path} is refused, because its entry {name!r} {complaint}: pack the images themselves, by paths")

@@ -1,4 +1,4 @@
-"""A folder of files, and the folders below it."""
+"""Folders of files, with their subfolders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NAMED = 5
 
 
 class Folder(Container):
-    """Links are followed, as everything here is the user's own, but each folder is read once, where it lies.
+    """A folder. Links are followed, as the folder is the user's own, but each target folder is read once.
 
-    A link to a folder that is read anyway is left out with a warning: its images would be there twice, or in a circle
-    of links without end.
+    Links to a folder that is read anyway are skipped with a warning: its images would appear twice, or links would form
+    an endless cycle.
     """
 
     def __init__(self, root: Path) -> None:
@@ -30,7 +30,7 @@ class Folder(Container):
 
     @cached_property
     def _places(self) -> dict[str, str]:
-        """The files' paths by their plain names, which unpacked archives of Windows tools make others."""
+        """The files' paths by their normalised names, which differ for archives of Windows tools."""
         places: dict[str, str] = {}
         for path in self._walk():
             if (other := places.setdefault(plain_name(path), path)) != path:
@@ -51,12 +51,12 @@ class Folder(Container):
                 links += [path for name in folders if (path := Path(folder, name)).is_symlink()]
                 folders[:] = [name for name in folders if Path(folder, name).resolve() not in seen]
                 yield from (Path(folder, name).relative_to(self.root).as_posix() for name in files)
-            # Links come last, so that what lies below the root is found there.
+            # Links come last, so that folders below the root are found there first.
             tops += sorted(links)
         if left_out:
             named = ", ".join(link.relative_to(self.root).as_posix() for link in left_out[:NAMED])
             warnings.warn(
-                f"{self.root}: {len(left_out)} links to folders are left out, as those are read where they lie: "
+                f"{self.root}: {len(left_out)} links to folders are skipped, as their targets are read already: "
                 + (f"{named}, …" if len(left_out) > NAMED else named),
                 stacklevel=2,
             )
@@ -67,7 +67,7 @@ class Folder(Container):
 
     def head(self, name: str) -> bytes:
         path = self.root / self._places.get(name, name)
-        if not path.is_file():  # opening a pipe would block
+        if not path.is_file():  # opening a pipe blocks
             return b""
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
@@ -75,9 +75,9 @@ class Folder(Container):
     def read(self, name: str) -> bytes:
         path = self.root / self._places.get(name, name)
         status = path.stat()
-        # Opening a pipe would block, reading a device might never end.
+        # Opening a pipe blocks, and reading a device may never end.
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("not a plain file")
+            raise ValueError("not a regular file")
         check_size(status.st_size)
         with path.open("rb") as file:
             return read_bounded(file)

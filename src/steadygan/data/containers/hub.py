@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, by name: their parquet files."""
+"""Data sets of the Hugging Face Hub by name: their parquet files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ PREFIX = "hf:"
 def open_hub(path: str) -> Parquet:
     """`hf:USER/NAME`, `hf:USER/NAME/SPLIT` or `hf:USER/NAME@REVISION/SPLIT`; the split is `train` by default.
 
-    huggingface_hub downloads the split's parquet files once, into its own cache (HF_HOME). Raises UserError
-    without it, and when there is no such data set, no network, or no parquet file.
+    huggingface_hub downloads the split's parquet files once, into its own cache (HF_HOME). Raises UserError if it is
+    not installed, or if there is no such data set, no network or no parquet file.
     """
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w.-]+))?", path.removeprefix(PREFIX))
     if match is None:
@@ -27,9 +27,9 @@ def open_hub(path: str) -> Parquet:
     patterns = [f"*{split}-*.parquet", f"*{split}.parquet", f"*{split}/*.parquet"]
     try:
         folder = Path(snapshot_download(repository, repo_type="dataset", revision=revision, allow_patterns=patterns))
-    except Exception as error:  # Its errors are those of several HTTP libraries.
+    except Exception as error:  # huggingface_hub raises errors of several HTTP libraries.
         raise UserError(f"{path} cannot be fetched: {str(error).splitlines()[0]}") from None
-    # The snapshot may hold other splits from earlier.
+    # The snapshot may contain other splits from earlier downloads.
     wanted = re.compile(rf"(.*/)?{re.escape(split)}((-[^/]*)?|/[^/]*)\.parquet")
     shards = sorted(p for p in folder.rglob("*.parquet") if wanted.fullmatch(p.relative_to(folder).as_posix()))
     if not shards:

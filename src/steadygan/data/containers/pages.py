@@ -1,7 +1,7 @@
-"""How much memory the pages of a parquet file take, from their own headers, before anything unpacks them.
+"""Checks how much memory the pages of a parquet file take, from their headers, before they are decompressed.
 
-A footer may claim any size, and pyarrow believes it; the header of each page has the size that is really allocated.
-Both are written in Thrift's compact protocol (github.com/apache/parquet-format, `parquet.thrift`).
+A footer may claim any size and pyarrow trusts it; each page's header has the size that is allocated. Both are written
+in Thrift's compact protocol (github.com/apache/parquet-format, `parquet.thrift`).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import IO, Any
 MAGIC, TAIL_BYTES = b"PAR1", 8
 LARGEST_FOOTER, LARGEST_HEADER = 256 << 20, 16 << 20
 HEADER_BYTES = 1 << 16
-"""Read for a page's header at first."""
+"""Bytes first read for a page's header."""
 UNBOUNDED_BYTES, MAX_RATIO, MAX_CHUNK_BYTES = 256 << 20, 20, 4 << 30
-"""The pages of one column in one row group may take UNBOUNDED_BYTES, or MAX_RATIO times what they have on disk."""
+"""The pages of one column in one row group may take UNBOUNDED_BYTES, or MAX_RATIO times their size on disk."""
 DEEPEST = 16
 
 Struct = dict[int, Any]
 
 
 class Damaged(ValueError):
-    """What is read is no parquet."""
+    """The bytes are not valid parquet."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The pages of one column in one row group: where they start, and how many bytes they have in the file."""
+    """The pages of one column in one row group: start and size in the file, in bytes."""
 
     column: tuple[str, ...]
     start: int
@@ -36,7 +36,7 @@ class Chunk:
 
 
 class Footer:
-    """Where the pages of a file are, by row group. Raises Damaged, and OSError where the file cannot be read."""
+    """The places of a file's pages, by row group. Raises Damaged, or OSError if the file cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,10 +70,10 @@ class Footer:
         return Chunk(tuple(bytes(part).decode(errors="replace") for part in path), start, size)
 
     def check(self, group: int, column: str) -> None:
-        """Checks that a column (with what is below it) of a row group takes no more memory than images need.
+        """Checks that a column (with nested columns) of a row group does not take more memory than images need.
 
         Raises:
-            ValueError: it does, or the headers of its pages are damaged.
+            ValueError: it takes more, or the headers of its pages are damaged.
         """
         with self.path.open("rb") as file:
             for chunk in self.groups[group]:
@@ -97,7 +97,7 @@ class Footer:
 
 
 def _page_header(file: IO[bytes], position: int, end: int) -> tuple[Struct, int]:
-    """The header of the page at a position, and its length."""
+    """The header of the page at a position, and the header's length."""
     wanted = HEADER_BYTES
     while True:
         file.seek(position)
@@ -117,7 +117,7 @@ def _list(value: Any) -> list[Any]:
 
 
 class _Thrift:
-    """Reads values of the compact protocol: structures as {field: value}. Raises EOFError at the end, Damaged."""
+    """Reads values of the compact protocol, structures as {field: value}. Raises EOFError or Damaged."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = data, 0
@@ -180,7 +180,7 @@ class _Thrift:
         raise Damaged(f"a value of unknown kind {kind}")
 
     def _many(self, count: int, one: Any) -> list[Any]:
-        if count > len(self.data) - self.position:  # each takes a byte at least
+        if count > len(self.data) - self.position:  # each takes at least one byte
             raise EOFError
         return [one() for _ in range(count)]
 

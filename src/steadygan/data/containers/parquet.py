@@ -1,4 +1,4 @@
-"""Parquet files as the Hugging Face Hub keeps images in: a column of {bytes, path} and a column of labels."""
+"""Parquet files as on the Hugging Face Hub: a column of {bytes, path} structs and a column of labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ LABEL_COLUMNS = ("label", "labels", "class", "cls", "fine_label")
 
 
 class Parquet(Container):
-    """Rows of one or several files, in order; the name of an image is FILE/ROW.
+    """Rows of one or several files, in order; an image's name is FILE/ROW.
 
-    The image column is the struct with a field `bytes` (the first, if there are several) or a column of bytes
-    called `image` or `img`; labels are the column the schema's Hugging Face metadata calls a ClassLabel, with its
-    names, or else a column called `label`, `labels`, `class`, `cls` or `fine_label`. Images that only name a
-    file by `path` are unreadable: no path inside a data set is ever followed.
-    Raises UserError without pyarrow, and for files that are damaged or have no images.
+    The image column is the first struct with a field `bytes`, or a bytes column called `image` or `img`. Labels are the
+    column that the schema's Hugging Face metadata declares as ClassLabel, with its names, or else a column called
+    `label`, `labels`, `class`, `cls` or `fine_label`. Images given only by `path` count as unreadable: paths inside a
+    data set are never followed. Raises UserError without pyarrow, and for damaged files and files without images.
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
@@ -46,11 +45,11 @@ class Parquet(Container):
                 metadata = self._parquet.read_metadata(shard)
                 groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
                 sizes = [(group.num_rows, group.total_byte_size) for group in groups]
-            except Exception as error:  # pyarrow raises nearly anything on damaged files.
+            except Exception as error:  # pyarrow can raise any exception on damaged files.
                 raise UserError(f"{shard} is not a valid parquet file ({error})") from None
             if any(rows < 0 or not 0 <= size <= MAX_GROUP_BYTES for rows, size in sizes):
                 raise UserError(f"{shard} has row groups over {MAX_GROUP_BYTES >> 30} GiB: write it with smaller ones")
-            # No image takes less than a byte: more rows than bytes are a claim that only fills memory.
+            # An image takes at least a byte: a false row count must not fill memory.
             if sum(rows for rows, _ in sizes) > shard.stat().st_size:
                 raise UserError(f"{shard} declares {sum(rows for rows, _ in sizes):,} rows, more than it has bytes")
             self._starts.append([0, *accumulate(rows for rows, _ in sizes)])
@@ -104,13 +103,13 @@ class Parquet(Container):
                 values += self._read_labels(number, column)
             except Exception as error:
                 raise UserError(f"{shard}: the column {column} cannot be read ({error})") from None
-        if all(value is None or value == -1 for value in values):  # how the Hub writes a split without labels
+        if all(value is None or value == -1 for value in values):  # the Hub's value for splits without labels
             return Listing("parquet", names)
         labels, class_names = number_classes(values, where, class_labels.get(column))
         return Listing("parquet", names, labels=labels, class_names=class_names)
 
     def _read_labels(self, number: int, column: str) -> list[Any]:
-        """All rows of a column; equal words are one object, however often they are named."""
+        """All rows of a column; equal strings share one object."""
         values: list[Any] = []
         with self._parquet.ParquetFile(self.shards[number], read_dictionary=[column]) as file:
             for group in range(file.num_row_groups):
@@ -135,13 +134,13 @@ class Parquet(Container):
         return data
 
     def _group(self, number: int, group: int) -> Any:
-        """The image column of one row group; neighbours in the order of reading find it in memory."""
+        """The image column of one row group, cached for the next images read."""
         key = number, group
         with self._lock:
             if key not in self._groups:
                 column = self._column if self._field is None else f"{self._column}.{self._field}"
                 self._footers[number].check(group, self._column)
-                # As a dictionary, an image that many rows name is in memory once.
+                # Dictionary encoding keeps an image that many rows repeat in memory once.
                 with self._parquet.ParquetFile(self.shards[number], read_dictionary=[column]) as file:
                     self._groups[key] = file.read_row_group(group, columns=[column], use_threads=False).column(0)
                 while len(self._groups) > CACHED_GROUPS:
@@ -154,7 +153,7 @@ class Parquet(Container):
 
 
 def check_one_split(shards: Sequence[Path]) -> None:
-    """Raises UserError if a folder's files are those of several splits, such as train and test."""
+    """Raises UserError if a folder's files belong to several splits, such as train and test."""
     splits = sorted({str(shard.parent / re.sub(r"[-_.]?\d*(-of-\d+)?$", "", shard.stem)) for shard in shards})
     if len(splits) > 1:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Where images are kept: one entry for each kind of place, asked in turn by `open_container`; yours by module:NAME."""
+"""The registry of container kinds, tried in order by `open_container`; custom ones by module:NAME."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ TORCHVISION = {
     _name.casefold(): _name
     for _name in ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST", "EMNIST", "SVHN", "STL10", "CelebA", "LSUN")
 }
-"""Well-known data sets of torchvision by their names in small letters."""
+"""Common torchvision data sets by lower-case name."""
 OWN = re.compile(r"((?:\w+\.)*\w+:[A-Za-z_]\w*)(?::(.*))?", re.DOTALL)
-"""`module:NAME` or `module:NAME:REST`, of a container outside the package."""
+"""`module:NAME` or `module:NAME:REST`: a custom container."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of place.
+    """One kind of container.
 
     Attributes:
-        name: in messages.
+        name: for messages.
         recognises: whether a `data.path` is of this kind.
-        open: the container of such a path; `root` (`data.root`) is where downloaded data sets lie. Raises UserError.
-        named: paths are names of data sets rather than places on disk.
+        open: opens such a path; `root` (`data.root`) is the folder of downloaded data sets. Raises UserError.
+        named: whether paths are data set names rather than paths on disk.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Kind:
 
 
 def is_name(path: str) -> bool:
-    """Whether `path` names a data set (embedded, torchvision's, the Hub's, yours) rather than a place on disk."""
+    """Whether `path` is a data set name (embedded, torchvision, Hub, custom) rather than a path on disk."""
     if path in EMBEDDED:
         return True
     kind = _kind(path)
@@ -59,12 +59,12 @@ def is_name(path: str) -> bool:
 
 
 def open_container(path: str, root: str | None = None) -> Container:
-    """Opens `path`: a folder, zip, tar or parquet file, shards by glob or folder, or a data set's name.
+    """Opens `path`: a folder, zip, tar or parquet file, shards by glob or folder, or a data set name.
 
-    `root` is where torchvision's data sets lie (see `places.data_root`). Raises UserError.
+    `root` is the folder of torchvision data sets (see `places.data_root`). Raises UserError.
     """
     if not path.strip():
-        raise UserError("data.path is empty: name the images (the current directory is written as a point)")
+        raise UserError("data.path is empty: give the images' path (. for the current directory)")
     kind = _kind(path)
     if kind is None:
         raise UserError(
@@ -75,14 +75,14 @@ def open_container(path: str, root: str | None = None) -> Container:
 
 
 def _meant(path: str) -> str:
-    """What a path that leads nowhere may mean, in brackets; nothing where that cannot be told."""
+    """A hint, in brackets, at the meaning of a path that does not exist; empty if there is none."""
     plain = path.strip().strip("'\"")
     if plain != path and (plain in EMBEDDED or _place(plain).exists()):
         return f" (it is {plain}, without quotes and spaces)"
     if "://" in path:
-        return " (nothing is fetched from an address: download it, and give the file)"
+        return " (URLs are not supported: download the file and give its path)"
     if re.search(r"\$\w|\$\{|%\w+%", path):
-        return " (its variable was not replaced: the shell does so outside of single quotes)"
+        return " (its variable was not expanded: shells expand only outside single quotes)"
     if plain.casefold() in EMBEDDED or (close := get_close_matches(plain.casefold(), EMBEDDED, n=1, cutoff=0.8)):
         return f" (did you mean {plain.casefold() if plain.casefold() in EMBEDDED else close[0]!r}?)"
     prefix, colon, rest = path.partition(":")
@@ -111,20 +111,22 @@ def _place(path: str) -> Path:
 
 
 def _is_own(path: str) -> bool:
-    # One letter is a drive of Windows; a file with a colon in its name is that file.
+    # A single letter is a Windows drive; an existing file may have a colon in its name.
     match = OWN.fullmatch(path)
     return match is not None and len(match[1].partition(":")[0]) > 1 and not _place(path).exists()
 
 
 def _open_own(path: str, root: str | None) -> Container:
-    """`module:NAME:REST`: the container that the module's NAME opens from the text REST."""
+    """`module:NAME:REST`: calls the module's NAME with the text REST; returns the container."""
     match = OWN.fullmatch(path)
     assert match is not None
     made = find(match[1], {}, where="data.path", noun="container")
     check_takes(made, "a path", where=f"data.path: {match[1]}")
     found = made(match[2] or "")
     if not isinstance(found, Container):
-        raise UserError(f"data.path: {match[1]} made no steadygan.data.containers.base.Container but {found!r:.80}")
+        raise UserError(
+            f"data.path: {match[1]} must return a steadygan.data.containers.base.Container, not {found!r:.80}"
+        )
     return found
 
 
@@ -133,7 +135,7 @@ def _open_glob(path: str, root: str | None) -> Container:
 
 
 def _open_folder(place: Path) -> Container:
-    """A folder of images; or, where there are none, of tar or parquet shards."""
+    """A folder of images or, if it has none, of tar or parquet shards."""
     folder = Folder(place)
     names = [name for name in folder.names() if not Path(name).name.startswith(".")]
     if not any(name.lower().endswith(EXTENSIONS) for name in names):
@@ -164,7 +166,7 @@ def _open_file(place: Path) -> Container:
         return Zip(place)
     except UserError:
         raise
-    except Exception as error:  # zipfile and tarfile raise nearly anything on damaged bytes.
+    except Exception as error:  # zipfile and tarfile can raise any exception on damaged bytes.
         seen = _seen(place) or error
         raise UserError(
             f"{place} is neither a folder nor a valid zip, tar or parquet file ({seen}): give one of them"
@@ -172,7 +174,7 @@ def _open_file(place: Path) -> Container:
 
 
 def _seen(place: Path) -> str:
-    """What a file is that is no container, where its first bytes say so."""
+    """Describes a file that is not a container, by its first bytes."""
     with suppress(OSError), place.open("rb") as file:
         head = file.read(HEAD_BYTES)
         if not head:
@@ -180,7 +182,7 @@ def _seen(place: Path) -> str:
         if head.startswith((b"Rar!", b"7z\xbc\xaf")):
             return "a rar or 7z archive: unpack it"
         if (format := image_format(head)) is not None:
-            return f"one {format} image: the folder it lies in can be read"
+            return f"one {format} image: give its folder"
     return ""
 
 
@@ -199,4 +201,4 @@ KINDS = (
     Kind("your own", _is_own, _open_own, named=True),
     Kind("shards", glob.has_magic, _open_glob),
 )
-"""In the order in which they are asked."""
+"""In the order in which they are tried."""

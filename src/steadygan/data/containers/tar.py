@@ -1,4 +1,4 @@
-"""Tars: one or several shards, plain or compressed, WebDataset's included."""
+"""Tar files: one or several shards, plain or compressed, including WebDataset's."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ OPENERS: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
 }
 MAX_RATIO, UNBOUNDED_BYTES = 100, 1 << 30
-"""A compressed tar may grow to MAX_RATIO times its size, and to UNBOUNDED_BYTES in any case."""
+"""A compressed tar may unpack to UNBOUNDED_BYTES, or to MAX_RATIO times its size if that is more."""
 MAX_HEADER_BYTES = 1 << 20
-"""A long name or extended header, which tarfile reads into memory whatever its size."""
+"""Maximum size of a long name or extended header: tarfile reads it into memory whole."""
 DAMAGE = (tarfile.TarError, RecursionError, OSError, EOFError, ValueError, OverflowError, lzma.LZMAError, zlib.error)
 
 
@@ -47,10 +47,10 @@ class _Member(tarfile.TarInfo):
 
 
 class Tar(Container):
-    """Members are read where they lie, never extracted; all shards together are one folder.
+    """Members are read in place, never extracted; all shards together form one folder.
 
-    Compressed shards are unpacked once, into one nameless file below the cache's folder that ends with the process.
-    Raises UserError for a damaged or hostile archive and for a name that two shards give.
+    Compressed shards are unpacked once, into one unnamed file below the cache folder that is deleted with the process.
+    Raises UserError for a damaged or hostile archive, and for a name that occurs in two shards.
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
@@ -76,7 +76,7 @@ class Tar(Container):
         shard, end = self.shards[number], -1
         with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as archive:
             while (member := archive.next()) is not None:
-                # A negative size, which tarfile lets pass, would lead back to the same place in an endless loop.
+                # tarfile accepts a negative size, which would cause an endless loop.
                 if member.size < 0 or member.offset <= end:
                     raise tarfile.ReadError("its entries overlap")
                 end = member.offset
@@ -98,7 +98,7 @@ class Tar(Container):
                         "again with a name for each image"
                     )
                 self._places[name] = _Place(number, member.offset_data, member.size)
-            # tarfile treats a damaged header as the end, which would silently drop the rest.
+            # tarfile treats a damaged header as the end and would silently drop the rest.
             file.seek(archive.offset)
             if any(file.read(tarfile.BLOCKSIZE)):
                 raise tarfile.ReadError(f"damaged at byte {archive.offset}")
@@ -138,7 +138,7 @@ class Tar(Container):
 
 
 def _unpack(path: Path, opener: Callable[[Path], Any], file: IO[bytes]) -> None:
-    """Adds the tar inside a compressed file to the end of `file` and goes to its start there.
+    """Appends the tar inside a compressed file to `file` and seeks to its start there.
 
     Raises DAMAGE, and UserError if it is too large.
     """

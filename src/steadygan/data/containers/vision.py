@@ -1,4 +1,4 @@
-"""torchvision's data sets, by name."""
+"""torchvision data sets by name."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PREFIX = "torchvision:"
 
 
 class Vision(Container):
-    """A torchvision data set; the name of an image is its index. What torchvision gives as labels is taken as such."""
+    """A torchvision data set; an image's name is its index, labels are torchvision's."""
 
     def __init__(self, data: Any, name: str) -> None:
         self._data, self.name = data, name
         if not isinstance(data[0][0], Image.Image):
-            raise UserError(f"{name} holds {type(data[0][0]).__name__}s instead of images: these cannot be trained on")
+            raise UserError(f"{name} holds {type(data[0][0]).__name__}s instead of images; choose a data set of images")
 
     def names(self) -> Iterator[str]:
         return (f"{index:08}" for index in range(len(self._data)))
@@ -53,10 +53,9 @@ class Vision(Container):
 
 
 def open_vision(path: str, root: Path) -> Vision:
-    """`torchvision:NAME` or `torchvision:NAME/SPLIT` (`train` by default), kept and downloaded below `root`.
+    """`torchvision:NAME` or `torchvision:NAME/SPLIT` (default `train`), downloaded to and read from `root`.
 
-    Raises UserError for a name torchvision does not have, a split the data set does not have, and a download
-    that fails.
+    Raises UserError for an unknown name or split, and for a failed download.
     """
     require("torchvision", "vision", f"{path}")
     from torchvision import datasets
@@ -73,7 +72,7 @@ def open_vision(path: str, root: Path) -> Vision:
         raise UserError(f"{path}: {name} has no split {split!r}; give train or test")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(sys.stderr):  # its messages about downloads do not belong in a command's output
+        with contextlib.redirect_stdout(sys.stderr):  # keep its download messages out of a command's output
             data = kind(**{key: value for key, value in options.items() if key in parameters})
         return Vision(data, path)
     except (RuntimeError, ValueError, TypeError, LookupError, OSError, ImportError) as error:

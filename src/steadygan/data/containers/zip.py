@@ -1,4 +1,4 @@
-"""A zip."""
+"""Zip files."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from steadygan.data.containers.base import (
 from steadygan.errors import UserError
 
 LOCAL_HEADER = 30
-"""Bytes before a file's name in a zip; the last four are the lengths of the name and of what follows it."""
+"""Size of a local file header in a zip; its last four bytes are the lengths of the name and of the extra field."""
 
 UTF8_FLAG = 0x800
 
 
 class Zip(Container):
-    """Members are read as bytes, never extracted. Raises what `zipfile` does if it is none, UserError if hostile."""
+    """Members are read as bytes, never extracted. Raises `zipfile` errors if it is not a zip, UserError if it is
+    hostile."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._archive, self._lock = path, zipfile.ZipFile(path), threading.Lock()
         self._written: dict[str, str] = {}
-        """Names in the zip of those files only whose plain name is another: of a million files it is a gigabyte."""
+        """Stored names, only for files whose normalised name differs: a million entries would take a gigabyte."""
         for member in self._archive.infolist():
             _spell(member, self._archive)
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -67,18 +68,18 @@ class Zip(Container):
         check_size(entry.compress_size)
         if entry.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
             return self._unpack(entry)
-        # One directory for all threads, which only take turns to read: of a million files it is a gigabyte.
+        # All threads share one directory and take turns to read: for a million files it takes a gigabyte.
         with self._lock:
             member = self._archive.open(written)
         try:
-            # The directory may promise less than there is: no more is unpacked than is allowed.
+            # The directory may understate the size: bound the unpacked bytes.
             return read_bounded(member)
         finally:
             with self._lock:
                 member.close()
 
     def _unpack(self, entry: zipfile.ZipInfo) -> bytes:
-        """A bzip2 or LZMA file; `zipfile` would unpack a part of it without any bound, into gigabytes."""
+        """Unpacks a bzip2 or LZMA member with a bound; `zipfile` can unpack one chunk into gigabytes."""
         if entry.flag_bits & 1:
             raise ValueError("it is encrypted")
         with self.path.open("rb") as file:
@@ -91,7 +92,7 @@ class Zip(Container):
             decompressor = bz2.BZ2Decompressor()
         else:
             (length,) = struct.unpack("<H", packed[2:4])
-            # What one byte and a size say of "lzma1", as a .lzma file has them before its own size, here unknown.
+            # A .lzma header: properties and dictionary size as in the zip, then an unknown size.
             packed = packed[4 : 4 + length] + b"\xff" * 8 + packed[4 + length :]
             decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MAX_MEMBER_BYTES)
         data = decompressor.decompress(packed, entry.file_size + 1)
@@ -108,7 +109,8 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
 
 
 def _spell(member: zipfile.ZipInfo, archive: zipfile.ZipFile) -> None:
-    """Reads a name as UTF-8 where it is, though the zip does not say so (Finder's, and many tools of Linux)."""
+    """Decodes a name as UTF-8 if it is valid, even without the zip's UTF-8 flag, which Finder and many Linux tools
+    omit."""
     if member.flag_bits & UTF8_FLAG or member.filename.isascii():
         return
     with suppress(UnicodeError):

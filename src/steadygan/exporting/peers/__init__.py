@@ -1,1 +1,1 @@
-"""Files of other programs, by the inverse of the mappings in `steadygan.importing`."""
+"""Writes files of other repositories, with the inverse mappings of `steadygan.importing`."""

@@ -1,6 +1,6 @@
 """pytorch-CycleGAN-and-pix2pix: a folder with latest_net_G_A.pth and …_B.pth, or latest_net_G.pth of one direction.
 
-For its test.py: `--netG resnet_9blocks` (or 6), or `unet_256`, whichever the generator is. The inverse of
+For its test.py with `--netG resnet_9blocks` (or 6) or `unet_256`, depending on the generator. The inverse of
 `importing.layouts.cyclegan`.
 """
 
@@ -31,7 +31,9 @@ def write(subject: Subject, out: Path) -> None:
             f"--to cyclegan is for translations (model.kind={' or '.join(makers)}); {subject.path} is a {kind}"
         )
     if subject.description["options"].get("norm") == "none":
-        raise UserError("--to cyclegan: its generators without norms have no biases either, this one has")
+        raise UserError(
+            "--to cyclegan: generators of that repository have no biases if they have no norms; this one has"
+        )
     directions = subject.description["directions"]
     tensors = subject.tensors()
     with whole_directory(out) as temporary:
@@ -43,7 +45,7 @@ def write(subject: Subject, out: Path) -> None:
 
 
 def _layer(out: State, own: Mapping[str, Tensor], key: str, name: str, norm: tuple[str, str] | None = None) -> None:
-    """A convolution with the norm behind it. In front of a batch norm theirs has no bias, which moves into its mean."""
+    """A convolution with its norm. Before a batch norm theirs has no bias; ours is folded into the norm's mean."""
     out[f"{key}.weight"] = own[f"{name}.weight"]
     bias = own.get(f"{name}.bias")
     batch = norm is not None and f"{norm[1]}.running_mean" in own
@@ -57,7 +59,8 @@ def _layer(out: State, own: Mapping[str, Tensor], key: str, name: str, norm: tup
 
 
 def residual(own: Mapping[str, Tensor]) -> State:
-    """Theirs has a reflection as a module of its own at both ends, and a norm that does nothing in place of none."""
+    """Maps a ResNet generator. Theirs has separate padding modules at both ends, and an identity module if there is no
+    norm."""
     out = State()
     blocks = sorted({int(name.split(".")[1]) for name in own if ".body." in name})
     inner = sorted({int(name.split(".")[3]) for name in own if name.endswith(".weight") and ".body." in name})
@@ -81,7 +84,8 @@ def residual(own: Mapping[str, Tensor]) -> State:
 
 
 def unet(own: Mapping[str, Tensor]) -> State:
-    """Theirs nests a level in the next: model.model = [down, …, up], each inner one third in its block."""
+    """Maps a U-Net generator. Theirs nests levels: model.model = [down, …, up], with the inner level third in its
+    block."""
     out = State()
     depth = len({name.split(".")[1] for name in own if name.startswith("down.")})
     prefix = "model.model"

@@ -1,6 +1,6 @@
 """NVIDIA's stylegan2-ada-pytorch, and stylegan3 (`training/networks_stylegan2.py`): the state dict of its Generator.
 
-A pickle of theirs holds a program; this file holds tensors, and what their class is made with:
+Their pickles contain code; this file contains tensors and the constructor's arguments:
 
     saved = torch.load("generator.pt", weights_only=True)
     G = Generator(**saved["init_kwargs"]); G.load_state_dict(saved["state_dict"])
@@ -31,7 +31,7 @@ def write(subject: Subject, out: Path) -> None:
 
 
 def arguments(net: Generator) -> dict[str, Any]:
-    """What their Generator is made with."""
+    """The arguments of their Generator's constructor."""
     maps = [
         len(net.first.conv.weight),
         *(len(net.get_parameter(f"layers.{i}.conv.weight")) for i in range(len(net.layers))),
@@ -54,7 +54,7 @@ def arguments(net: Generator) -> dict[str, Any]:
 
 
 def state(tensors: dict[str, Tensor]) -> State:
-    """Its state dict of our generator's tensors."""
+    """Their state dict from our generator's tensors."""
     writer = Writer(tensors)
 
     def modulated(key: str, name: str) -> None:

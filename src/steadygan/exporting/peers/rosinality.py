@@ -16,14 +16,14 @@ from steadygan.exporting.state_dict import save
 from steadygan.exporting.subject import Subject
 
 MAPS = (512, 512, 512, 512)
-"""Of its generator at 4² to 32²; from there on 512·multiplier/2, halved at each doubling, multiplier 1 or 2."""
+"""Feature maps of its generator at 4² to 32²; above, 512·multiplier/2, halved at each doubling, multiplier 1 or 2."""
 
 
 def write(subject: Subject, out: Path) -> None:
     subject.need_kind("stylegan2", "rosinality")
     description, tensors = subject.description, subject.tensors()
     if description["classes"]:
-        raise UserError("--to rosinality: its generator is unconditional, this one has classes")
+        raise UserError("--to rosinality: its generator is unconditional; this one has classes")
     w_dim = len(tensors["w_avg"])
     if w_dim != description["latent"]:
         raise UserError(
@@ -52,7 +52,7 @@ def _theirs(stages: int, multiplier: int) -> list[int]:
 
 
 def state(tensors: dict[str, Tensor]) -> State:
-    """Its state dict of our generator's tensors without w_avg."""
+    """Their state dict from our generator's tensors, without w_avg."""
     writer = Writer(tensors)
 
     def modulated(key: str, bias: str, name: str, shape: tuple[int, ...]) -> None:
@@ -66,7 +66,7 @@ def state(tensors: dict[str, Tensor]) -> State:
         if writer.has(f"{name}.strength"):
             writer.move(f"{key}.noise.weight", f"{name}.strength", lambda value: value.reshape(1))
             writer.move(f"noises.noise_{noise}", f"{name}.noise")
-        else:  # its layers always have noise, here of no strength
+        else:  # its layers always have noise; here with zero strength
             writer.out[f"{key}.noise.weight"] = weight.new_zeros(1)
             writer.out[f"noises.noise_{noise}"] = weight.new_zeros(1, 1, side, side)
 

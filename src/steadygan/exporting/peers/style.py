@@ -1,4 +1,4 @@
-"""What the two layouts of StyleGAN2 share."""
+"""Shared by the two layouts of StyleGAN2."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ State = dict[str, Tensor]
 
 
 def filter_kernel(gain: float = 1.0) -> Tensor:
-    """The 4×4 filter [1, 3, 3, 1], which both keep in every layer that resamples."""
+    """The 4×4 filter [1, 3, 3, 1], which both store in every resampling layer."""
     return Resample().kernel[0, 0] * gain
 
 
 def count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """How many there are of `pattern` with 0, 1, … in it."""
+    """The number of consecutive names `pattern` with 0, 1, …."""
     found = 0
     while pattern.format(found) in tensors:
         found += 1
@@ -26,7 +26,7 @@ def count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 
 
 class Writer:
-    """The tensors of a generator of ours, taken one by one, and the file's as they are filled."""
+    """Moves the tensors of our generator, one by one, to the file's layout."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.tensors, self.out = dict(tensors), State()
@@ -35,7 +35,7 @@ class Writer:
         return name in self.tensors
 
     def move(self, key: str, name: str, change: Callable[[Tensor], Tensor] = torch.clone) -> None:
-        """Ours of this name, under that key."""
+        """Moves our tensor `name` to `key`."""
         self.out[key] = change(self.tensors.pop(name)).contiguous()
 
     def dense(self, key: str, name: str) -> None:

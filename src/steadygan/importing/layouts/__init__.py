@@ -1,1 +1,1 @@
-"""How each program names its tensors: one module for each family, all of them functions from values to `Imported`."""
+"""Layouts of other programs' weights: one module per family, each with functions from values to `Imported`."""

@@ -1,7 +1,7 @@
 """BigGAN-PyTorch (Brock et al.'s code), DiffAugment-biggan-cifar, U-Net GAN's code, and SAGAN and SNGAN made with it.
 
-Files: `G.pth`, `G_ema.pth` and `D.pth` are state dicts; `state_dict.pth` has the arguments of the run, which the
-others have not. What shapes can tell is read from them; the rest is of these arguments, or the code's defaults.
+Files: `G.pth`, `G_ema.pth` and `D.pth` are state dicts; only `state_dict.pth` has the arguments of the run. Settings
+are inferred from shapes if possible, else from these arguments or the code's defaults.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ FAMILY = "BigGAN (BigGAN-PyTorch's layout)"
 ATTENTION = {"query": "theta", "key": "phi", "value": "g", "out": "o"}
 UNUSED = {
     "*.sv0": "an estimate that is only logged",
-    "*.accumulation_counter": "how many batches its statistics are of",
+    "*.accumulation_counter": "the number of batches in its statistics",
     "*.num_batches_tracked": "a count",
     "linear.*": "made but never used by U-Net GAN's discriminator",
 }
 SYNCHRONISED = (
-    "gains multiply, as in its training; in evaluation its synchronised batch norm adds them, by a slip of its code"
+    "gains multiply, as in its training; in evaluation its synchronised batch norm adds them, a bug in its code"
 )
 RELUS = ("relu", "inplace_relu")
 
@@ -92,7 +92,7 @@ class Reader:
             if name in run and run[name] not in allowed:
                 raise Refused(f"{name} is {run[name]!r:.40}; ours is {' or '.join(map(str, allowed))}")
         if not run:
-            options.assumed.append("ReLU everywhere, as by default; give state_dict.pth as well, which says so")
+            options.assumed.append("ReLU everywhere, the default; give state_dict.pth as well to be sure")
 
     def say(self, name: str, options: Options, ours: str, default: float, what: str) -> float:
         if isinstance(value := self.run.get(name), float) and 0 < value < 1:
@@ -117,7 +117,7 @@ class Reader:
             chunk = sheet.side(f"{condition}.weight", 1) - embedding
             options |= {"shared": True, "skip_z": chunk > 0, "class_embedding": embedding}
             if chunk not in (0, seed):
-                raise Refused(f"{what}: its batch norms see {chunk} numbers of the latent, its first layer {seed}")
+                raise Refused(f"{what}: its batch norms get {chunk} numbers of the latent, its first layer {seed}")
             latent = seed * (blocks + 1 if chunk else 1)
         elif sheet.has(f"{condition}.0.weight"):
             classes, latent, options["skip_z"] = 0, seed, True
@@ -218,7 +218,7 @@ class Reader:
 
 
 def collect(parts: Sequence[Part], run: Mapping[str, Any], options: Options, is_g: Any, reader: Any) -> Imported:
-    """The content of all files: any of G, G_ema (by its file's name), D and the arguments."""
+    """Collects the content of all files: G, G_ema (by file name), D and the arguments, as far as given."""
     found: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {}
     for part in parts:
         if is_arguments(part.value) or is_optimiser(part.value):
@@ -248,17 +248,17 @@ def collect(parts: Sequence[Part], run: Mapping[str, Any], options: Options, is_
 
 
 def base_width(table: Mapping[int, Sequence[int]], size: int, maps: Sequence[int], what: str) -> int:
-    """The width of ours that has these feature maps at this size. Raises Refused if none has."""
+    """Our `model.width` with these feature maps at this size. Raises Refused if there is none."""
     if size not in table:
         raise Refused(f"{what} makes images of {size} pixels; ours {', '.join(map(str, sorted(table)))}")
     width = maps[-1] // table[size][-1]
     if list(maps) != [multiple * width for multiple in table[size]]:
-        raise Refused(f"{what} has {list(maps)} feature maps, which at {size} pixels no network of ours has")
+        raise Refused(f"{what} has {list(maps)} feature maps, which none of our networks has at {size} pixels")
     return width
 
 
 def attention_sides(what: str, there: Sequence[bool], sides: Sequence[int], *, last: bool = False) -> list[int]:
-    """At which sides attention is. Raises Refused for several attentions at one side, or another place than ours."""
+    """The sides with attention. Raises Refused for several attentions at one side, or at another place than ours."""
     wanted = sorted({side for has, side in zip(there, sides, strict=True) if has})
     order = list(sides)
     places = {len(order) - 1 - order[::-1].index(side) if last else order.index(side) for side in wanted}
@@ -271,7 +271,7 @@ def attention_sides(what: str, there: Sequence[bool], sides: Sequence[int], *, l
 
 
 def attention(sheet: Sheet, name: str, key: str, names: Mapping[str, str] = ATTENTION, gamma: str = "gamma") -> None:
-    """Self-attention, where there is one."""
+    """Self-attention, if present."""
     if sheet.has(f"{key}.{gamma}"):
         for ours, theirs in names.items():
             sheet.layer(f"{name}.{ours}", f"{key}.{theirs}")
@@ -279,7 +279,7 @@ def attention(sheet: Sheet, name: str, key: str, names: Mapping[str, str] = ATTE
 
 
 def stored(sheet: Sheet, name: str, key: str) -> None:
-    """Statistics by whichever of the code's batch norms: its plain one, `mybn`, or the synchronised one."""
+    """Running statistics of the code's batch norms: the plain one, `mybn`, or the synchronised one."""
     for inner, mean, var in (
         ("", "stored_mean", "stored_var"),
         ("bn.", "stored_mean", "stored_var"),

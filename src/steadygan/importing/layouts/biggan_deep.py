@@ -1,4 +1,5 @@
-"""BigGAN-deep of BigGAN-PyTorch (`--model BigGANdeep`), which sees [class embedding, latent], ours the reverse."""
+"""BigGAN-deep of BigGAN-PyTorch (`--model BigGANdeep`), whose condition is [class embedding, latent], the reverse of
+ours."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ class Reader(biggan.Reader):
         classes, embedding = sheet.side("shared.weight", 0), sheet.side("shared.weight", 1)
         latent = sheet.side("linear.weight", 1) - embedding
         if latent < 1:
-            raise Refused(f"{what}: its first layer sees fewer numbers than the class embedding has")
+            raise Refused(f"{what}: its first layer has fewer inputs than the class embedding has numbers")
         columns = torch.cat([torch.arange(embedding, embedding + latent), torch.arange(embedding)])
         there = [sheet.has(f"blocks.{i}.1.gamma") for i in range(blocks)]
         sides = [SEED << (i + 1) // 2 for i in range(blocks)]
@@ -126,7 +127,7 @@ class Reader(biggan.Reader):
 
 
 def _depth(sheet: Sheet) -> tuple[int, int]:
-    """How many stages a network has, and how many blocks in each."""
+    """The number of stages of a network, and of blocks per stage."""
     stages = count(sheet.tensors, "blocks.")
     depth = 0
     while sheet.has(f"blocks.0.{depth}.conv1.weight"):

@@ -1,4 +1,4 @@
-"""Shared by the families' layouts: tensors by name, each accounted for, and the result of an import."""
+"""Shared by all layouts: bookkeeping of tensors by name, user settings, and the result of an import."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ MOST_MODULES = 10_000
 class Imported:
     """The converted networks, ready to be written.
 
-    family: whose file it was, in words; generator, critic: what `nets.create_generator` and `create_critic` take, and
-    the prior; networks: tensors of "G", "G_ema" and "D" by our names, those that the file has; arguments: the file's
-    own, as plain values; left_out: tensors of the file that ours have no use for, with the reason; assumed: what the
-    file does not say; licence: of the weights where known; statistics: batch norm statistics by truncation, see
-    `huggingface`.
+    family: name of the source program; generator, critic: arguments of `nets.create_generator` and `create_critic`, and
+    the prior; networks: tensors of "G", "G_ema" and "D" by our names, as far as in the file; arguments: the file's own,
+    as plain values; left_out: unused tensors of the file, with the reason; assumed: settings that the file lacks;
+    licence: of the weights, if known; statistics: batch-norm statistics by truncation, see `huggingface`.
     """
 
     family: str
@@ -44,9 +43,9 @@ class Imported:
 
 
 class Unsaid(UserError):
-    """The file lacks a setting that its user must give.
+    """The file lacks a setting that the user must give.
 
-    Attributes: name (of the setting), what (the message without the way to give it).
+    Attributes: name (of the setting), what (the message, without instructions).
     """
 
     def __init__(self, name: str, what: str) -> None:
@@ -55,7 +54,7 @@ class Unsaid(UserError):
 
 
 class Options:
-    """Settings from the user that a file lacks. Each family takes the ones it has; others are an error."""
+    """User settings for what a file lacks. Each family takes its own; unknown ones are an error."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = dict(given)
@@ -63,11 +62,11 @@ class Options:
         self.assumed: list[str] = []
 
     def number(self, name: str, default: float | None, *, what: str, least: float = 0.0) -> float:
-        """A number; without a default it must be given. `what` it is, for messages."""
+        """A number; required if there is no default. what: description for messages."""
         text = self._take(name, default is None, what)
         if text is None:
             assert default is not None
-            self.assumed.append(f"{name}={default:g} ({what}; the file does not say, change it with --set {name}=…)")
+            self.assumed.append(f"{name}={default:g} ({what}; not in the file, change it with --set {name}=…)")
             return default
         try:
             value = float(text)
@@ -87,7 +86,7 @@ class Options:
         text = self._take(name, default is None, f"{what}: {' or '.join(choices)}")
         if text is None:
             assert default is not None
-            self.assumed.append(f"{name}={default} ({what}; the file does not say, change it with --set {name}=…)")
+            self.assumed.append(f"{name}={default} ({what}; not in the file, change it with --set {name}=…)")
             return default
         if text not in choices:
             raise UserError(f"--set {name}={text}: {what} must be {' or '.join(choices)}")
@@ -96,21 +95,21 @@ class Options:
     def _take(self, name: str, needed: bool, what: str) -> str | None:
         self._known.add(name)
         if needed and name not in self._given:
-            raise Unsaid(name, f"the file does not say its {what}")
+            raise Unsaid(name, f"the file does not contain its {what}")
         return self._given.get(name)
 
     def finish(self) -> None:
-        """Raises UserError for an option that this family does not have."""
+        """Raises UserError for settings that this family does not have."""
         for name in self._given.keys() - self._known:
             hint = nearest(name, self._known) if self._known else "it has none"
             raise UserError(f"--set {name}: not an option of this kind of file; {hint}")
 
 
 class Sheet:
-    """The tensors of one network of a file, taken one by one, and those of ours as they are filled.
+    """Moves the tensors of one network of a file, one by one, to our names.
 
-    style: how spectral norm is stored: "torch" (weight_orig, weight_u, weight_v), or the name of the buffer that
-    holds u alone, which the peer advances before every pass.
+    style: the storage of spectral norm: "torch" (weight_orig, weight_u, weight_v), or the name of the buffer that holds
+    only u, which the source program updates before every pass.
     """
 
     def __init__(self, tensors: Mapping[str, Array], what: str, *, style: str = "torch", eps: float = 1e-12) -> None:
@@ -129,18 +128,18 @@ class Sheet:
         return self.tensors[key].shape
 
     def side(self, key: str, axis: int) -> int:
-        """One side of a tensor, without reading it."""
+        """The size of one dimension of a tensor, without reading it."""
         shape = self.shape(key)
         if axis >= len(shape):
             raise Refused(f"{self.what}: {key} has {len(shape)} dimensions, which this family's files have more of")
         return shape[axis]
 
     def take(self, key: str) -> Tensor:
-        """A tensor, in float32 where it was of another floating type below it."""
+        """Takes a tensor; lower-precision floating-point types become float32."""
         self.shape(key)
         self._left -= self.tensors[key].numel
         if self._left < 0:
-            raise Refused(f"{self.what}: its tensors share their numbers, so that it would be far larger than its file")
+            raise Refused(f"{self.what}: its tensors share memory, so that it would be far larger than its file")
         self.used.add(key)
         value = self.tensors[key].tensor()
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
@@ -159,7 +158,8 @@ class Sheet:
             self.copy(f"{name}.bias", f"{key}.bias")
 
     def layer(self, name: str, key: str, *, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
-        """A convolution, linear layer or embedding, with or without spectral norm; rows, columns: another order."""
+        """Moves a convolution, linear layer or embedding, with or without spectral norm. rows, columns:
+        permutations."""
         u = v = None
         if self.has(f"{key}.weight_orig"):
             weight, u, v = (self.take(f"{key}.{part}") for part in ("weight_orig", "weight_u", "weight_v"))
@@ -188,7 +188,7 @@ class Sheet:
         self.put(f"{name}.num_batches_tracked", tracked)
 
     def finish(self, unused: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
-        """Our tensors, and which of the file's were left out and why.
+        """Returns our tensors, and the file's unused tensors with reasons.
 
         unused: reasons by name pattern. Raises Refused for any other tensor that was not used.
         """
@@ -197,14 +197,14 @@ class Sheet:
             reason = next((why for pattern, why in unused.items() if fnmatch.fnmatchcase(key, pattern)), None)
             if reason is None:
                 raise Refused(
-                    f"{self.what}: there is no place for its tensor {key}, of shape {self.tensors[key].shape}"
+                    f"{self.what}: there is no counterpart for its tensor {key}, of shape {self.tensors[key].shape}"
                 )
             left.append(f"{self.what}.{key}: {reason}")
         return self.out, left
 
 
 def power_iteration(weight: Tensor, u: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(u, v) after one step, as in a program that stores u alone and advances it before every pass."""
+    """(u, v) after one power iteration, as in programs that store only u and update it before every pass."""
     matrix, u = weight.flatten(1), u.flatten()
     if len(u) != len(matrix):
         raise Refused(f"a vector of spectral norm has {len(u)} numbers, its weight {len(matrix)} rows")
@@ -213,12 +213,12 @@ def power_iteration(weight: Tensor, u: Tensor, eps: float) -> tuple[Tensor, Tens
 
 
 def state_dict(value: Any, what: str) -> dict[str, Array]:
-    """The tensors of a state dict in a file, without `module.` in front of the names (DataParallel)."""
+    """The tensors of a state dict in a file, without the prefix `module.` of DataParallel."""
     if not isinstance(value, dict) or not value:
         raise Refused(f"{what} is not a state dict")
     for key, tensor in value.items():
         if type(key) is not str or not isinstance(tensor, Array):
-            raise Refused(f"{what} holds something else than tensors by name")
+            raise Refused(f"{what} holds something other than tensors by name")
     check_names(value, what)
     if all(key.startswith("module.") for key in value):
         return {key.removeprefix("module."): tensor for key, tensor in value.items()}
@@ -226,7 +226,7 @@ def state_dict(value: Any, what: str) -> dict[str, Array]:
 
 
 def check_names(names: Collection[str], what: str) -> None:
-    """Raises Refused for more tensors, or longer names, than any network has: each is copied many times."""
+    """Raises Refused for more tensors or longer names than any network has, as names are copied many times."""
     if len(names) > MOST_TENSORS:
         raise Refused(f"{what} has more than {MOST_TENSORS:,} entries")
     if any(len(name) > MOST_NAME for name in names):
@@ -274,7 +274,7 @@ def _entries(node: Made, kind: str) -> Iterable[tuple[str, Any]]:
 
 
 def count(names: Iterable[str], prefix: str) -> int:
-    """How many there are of `prefix`0.…, `prefix`1.…: one more than the highest number, at most 64."""
+    """The number of `prefix`0.…, `prefix`1.…: one more than the highest index, at most 64."""
     numbers = [name.removeprefix(prefix).split(".", 1)[0] for name in names if name.startswith(prefix)]
     highest = max((int(number) for number in numbers if number.isdecimal() and len(number) < 4), default=-1)
     if highest >= 64:

@@ -1,7 +1,7 @@
-"""CycleGAN and pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix), and CSGAN, which took their networks over.
+"""CycleGAN and pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix), and CSGAN, which uses their networks.
 
 Files are bare state dicts: `latest_net_G.pth`, or `latest_net_G_A.pth` with `…_G_B.pth`, `…_D_A.pth`, `…_D_B.pth`.
-Which is which is in their names alone. G_A translates A to B, and D_A scores its output.
+Only the file names tell them apart. G_A translates A to B, and D_A scores its output.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROLE = re.compile(r"(?:^|_)(G|D)(?:_(A|B|AB|BA))?$")
 
 
 def layers(tensors: Mapping[str, Array], pattern: str) -> list[int]:
-    """The numbers that stand in the one group of a pattern of names, each once, in order."""
+    """The distinct numbers matched by the pattern's group in names, sorted."""
     found = {int(match[1]) for key in tensors if (match := re.fullmatch(pattern, key)) and len(match[1]) < 4}
     return sorted(found)
 
@@ -104,14 +104,14 @@ def _role(part: Part, kind: str, *, alone: bool) -> str:
 
 
 def _norm_of(sheet: Sheet, convolution: str, behind: str) -> str:
-    """Which norm follows a convolution: only batch norm has parameters, and only with instance norm is there a bias."""
+    """The norm after a convolution: only batch norm has parameters, and only instance norm comes with a bias."""
     if sheet.has(f"{behind}.weight"):
         return "batch"
     return "instance" if sheet.has(f"{convolution}.bias") else "none"
 
 
 def _convolution(sheet: Sheet, name: str, key: str, *, bias: bool = True, outputs: int = 0) -> None:
-    """A convolution; where ours has a bias and the file, with a batch norm behind it, none, it is 0."""
+    """Moves a convolution; a bias that the file lacks, because a batch norm follows, becomes 0."""
     sheet.copy(f"{name}.weight", f"{key}.weight")
     if sheet.has(f"{key}.bias"):
         sheet.copy(f"{name}.bias", f"{key}.bias")
@@ -135,7 +135,7 @@ def _describe(sheet: Sheet, kind: str, first: str, last: str, axis: int, size: i
     channels = sheet.side(first, 1)
     if sheet.side(last, axis) != channels:
         raise Refused(
-            f"{sheet.what} makes {sheet.side(last, axis)} channels of {channels}; ours make as many as they see"
+            f"{sheet.what} maps {channels} channels to {sheet.side(last, axis)}; ours keep the number of channels"
         )
     sizes = {"size": size, "channels": channels, "classes": 0, "latent": 0, "width": width}
     return {"kind": kind, **sizes, "prior": "normal"}

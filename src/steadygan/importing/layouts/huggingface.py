@@ -1,6 +1,6 @@
 """Hugging Face's BigGAN-deep (pytorch-pretrained-BigGAN): `pytorch_model.bin` with `config.json` in its folder.
 
-The averaged generator alone, with the batch norms' statistics at 51 values of the truncation, which an import keeps.
+It has only the averaged generator, with batch-norm statistics at 51 truncations, which the import keeps.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
     embedding, classes = sheet.shape("embeddings.weight")
     latent = sheet.side("generator.gen_z.weight_orig", 1) - embedding
     if config and (config.get("output_dim", size), config.get("channel_width", width)) != (size, width):
-        raise Refused("config.json describes another network than the weights next to it")
+        raise Refused("config.json does not describe the weights next to it")
     _check_ups(config, len(blocks))
     generator = {
         "kind": "biggan-deep",
@@ -86,18 +86,19 @@ def convert(parts: Sequence[Part], options: Options) -> Imported:
 
 
 def _check_ups(config: Mapping[str, Any], blocks: int) -> None:
-    """Which blocks double the side is not in the weights: every second does, in all released configurations."""
+    """Checks that every second block doubles the side, as in all released configurations; the weights do not show
+    it."""
     layers = config.get("layers")
     if isinstance(layers, list):
         ups = [bool(layer[0]) if isinstance(layer, list) and layer else None for layer in layers]
         if ups != [place % 2 == 1 for place in range(blocks)]:
-            raise Refused("config.json has other blocks double the side than every second one")
+            raise Refused("config.json: not every second block doubles the side")
 
 
 def _tensors(sheet: Sheet, blocks: Sequence[int], there: Sequence[bool], result: Imported) -> None:
     sheet.put("embedding.weight", sheet.take("embeddings.weight").t())
     features = sheet.side("generator.layers.0.conv_0.weight_orig", 1)
-    # Its first map is (height, width, channels), ours (channels, height, width).
+    # Its first feature map is (height, width, channels), ours (channels, height, width).
     rows = torch.arange(SEED * SEED * features).view(SEED, SEED, features).permute(2, 0, 1).flatten()
     sheet.layer("linear", "generator.gen_z", rows=rows)
     for place, layer in enumerate(blocks):
@@ -113,16 +114,16 @@ def _tensors(sheet: Sheet, blocks: Sequence[int], there: Sequence[bool], result:
     sheet.copy("norm.weight", "generator.bn.weight")
     sheet.copy("norm.bias", "generator.bn.bias")
     _statistics(sheet, "norm", "generator.bn", result)
-    # It makes as many channels as its width and shows three of them, divided by the singular value of all.
+    # Its last layer has as many channels as the width, of which three are used, divided by the singular value of all.
     key = "generator.conv_to_rgb"
     weight, u, v, bias = (sheet.take(f"{key}.{part}") for part in ("weight_orig", "weight_u", "weight_v", "bias"))
     sheet.put("out.weight", (weight / u.dot(weight.flatten(1) @ v))[:CHANNELS])
     sheet.put("out.bias", bias[:CHANNELS])
-    result.left_out.append(f"G.{key}: the channels after the third, which are never shown")
+    result.left_out.append(f"G.{key}: the channels after the third, which are never used")
 
 
 def _statistics(sheet: Sheet, name: str, key: str, result: Imported) -> None:
-    """All of them for sampling with truncation, and the last, which are of none, as the network's own."""
+    """Keeps all statistics for truncated sampling; the last, for no truncation, become the network's own."""
     for ours, theirs in (("running_mean", "running_means"), ("running_var", "running_vars")):
         values = sheet.take(f"{key}.{theirs}")
         if values.dim() != 2 or len(values) < 2:

@@ -1,4 +1,4 @@
-"""Families that are recognised and refused with a reason: their networks are not in steadygan."""
+"""Families that are recognised but refused with a reason, as steadygan lacks their networks."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from steadygan.importing.layouts.parts import Part
 from steadygan.importing.values import Array, Budget, Refused
 
 MOST = 100_000
-"""Entries of a file's dictionaries, where one that stands in several others counts as often."""
+"""Maximum number of dictionary entries; one inside several others counts repeatedly."""
 REASONS: Mapping[str, tuple[str, str]] = {
     "lucidrains/stylegan2-pytorch": (
         r"(GAN\.)?G\.blocks\.\d+\.to_style1\.weight",
-        "its StyleGAN2 is another network: noise enters channel by channel, weights are not equalised, and maps are "
+        "its StyleGAN2 is another network: noise is per channel, weights are not equalised, and maps are "
         "doubled bilinearly; train ours on the same images instead",
     ),
     "lucidrains/lightweight-gan": (
         r"(GAN\.)?D\.to_shape_disc_out\..*|(GAN\.)?G\.layers\.\d+\.\d+\.\d+\..*",
-        "its networks (skip-layer excitation) are none of ours",
+        "its networks (skip-layer excitation) are not in steadygan",
     ),
     "mimicry": (
         r"(model_state_dict\.)?block\d+\.c1\.(weight|sn_u)",
@@ -34,12 +34,12 @@ REASONS: Mapping[str, tuple[str, str]] = {
         r"(\w+\.)?to_rgb1\.iwt\..*|(\w+\.)?iwt\.\w\w",
         "it makes wavelet coefficients, which ours does not",
     ),
-    "pytorch_GAN_zoo": (r"(\w+\.)?scaleLayers\.\d+\..*", "progressive GANs are none of ours"),
+    "pytorch_GAN_zoo": (r"(\w+\.)?scaleLayers\.\d+\..*", "progressive GANs are not in steadygan"),
 }
 
 
 def names(value: Any, budget: Budget, prefix: str = "", depth: int = 0) -> Iterator[str]:
-    """Dotted names of the tensors in dictionaries of dictionaries, one for each way to a tensor."""
+    """Dotted names of tensors in nested dictionaries, one per path to a tensor."""
     if isinstance(value, dict) and depth < 3:
         budget.spend(len(value))
         for key, part in value.items():
@@ -50,7 +50,7 @@ def names(value: Any, budget: Budget, prefix: str = "", depth: int = 0) -> Itera
 
 
 def refuse(parts: Sequence[Part]) -> None:
-    """Raises Refused, with the reason, for files of these families, and where there are very many ways to tensors."""
+    """Raises Refused, with the reason, for files of these families, and for too many paths to tensors."""
     for part in parts:
         try:
             reason = misfit(part.value)
@@ -61,7 +61,7 @@ def refuse(parts: Sequence[Part]) -> None:
 
 
 def misfit(value: Any) -> str | None:
-    """The family in `REASONS` that a file's content is of, with the reason; None: of none of them."""
+    """The family in `REASONS` to which a file's content belongs, with the reason; None if there is none."""
     for name in names(value, Budget(MOST)):
         for family, (pattern, reason) in REASONS.items():
             if re.fullmatch(pattern, name):

@@ -1,7 +1,7 @@
 """NVIDIA's pickles: StyleGAN2-ADA (PyTorch), StyleGAN3's stylegan2 configuration, DiffAugment-stylegan2-pytorch.
 
-A file holds whole modules. What they are is read from the attributes that each module was pickled with, since the
-defaults of the arguments differ between the repositories; the embedded source code is not looked at.
+Files hold whole modules. Their configuration is read from each module's pickled attributes, since argument defaults
+differ between the repositories; the embedded source code is ignored.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def arguments(module: Made) -> Any:
 
 def _dictionary(value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise Refused("its arguments are no dictionary")
+        raise Refused("its arguments are not a dictionary")
     return value
 
 
@@ -81,7 +81,7 @@ def whole(module: Made, name: str, least: int = 1) -> int:
 
 
 def expect(module: Made, **expected: Any) -> None:
-    """Raises Refused, naming the attribute, where a module is not of the one kind that ours are."""
+    """Raises Refused, naming the attribute, if a module is configured differently from ours."""
     for name, wanted in expected.items():
         value = module.state.get(name)
         if type(value) not in (type(wanted), int, float) or value != wanted:
@@ -111,7 +111,7 @@ def widths(maps: dict[int, int], what: str) -> tuple[int, int]:
     most, last = max(maps.values()), max(maps)
     bases = {side * count for side, count in maps.items() if count < most}
     if len(bases) > 1 or any(base % 512 for base in bases) or maps[4] != most:
-        raise Refused(f"{what} has {maps} feature maps by side, which is not a multiple of 512 divided by the side")
+        raise Refused(f"{what} has {maps} feature maps by side, which are not a multiple of 512 divided by the side")
     base = bases.pop() if bases else -(-most * last // 512) * 512
     return base // 512, most
 
@@ -163,7 +163,7 @@ def describe_generator(module: Made) -> dict[str, Any]:
 
 
 def dense(module: Made, *, lr_multiplier: float, activation: str) -> None:
-    """Raises Refused unless a dense layer is the one that ours is."""
+    """Raises Refused unless a dense layer is configured like ours."""
     expect(module, activation=activation)
     gain = module.state.get("bias_gain")
     if type(gain) not in (int, float) or gain != lr_multiplier:
@@ -248,7 +248,7 @@ def generator_tensors(module: Made, what: str) -> tuple[dict[str, torch.Tensor],
 
 
 def generator_of(sheet: Sheet, sides: list[int]) -> None:
-    """Fills a generator of images of these sides, from the smallest, from tensors by these names."""
+    """Moves a generator's tensors. sides: of its feature maps, from the smallest."""
     mapping_tensors(sheet, "mapping", "mapping")
     sheet.copy("w_avg", "mapping.w_avg")
     sheet.put("constant", sheet.take("synthesis.b4.const")[None])
@@ -268,7 +268,8 @@ def critic_tensors(module: Made) -> tuple[dict[str, torch.Tensor], list[str]]:
 
 
 def critic_of(sheet: Sheet, sides: list[int], out: str) -> None:
-    """Fills a discriminator of images of these sides, from the largest; out: the name of its last layer."""
+    """Moves a discriminator's tensors. sides: of its feature maps, from the largest; out: the name of its last
+    layer."""
     sheet.dense("from_rgb", f"b{sides[0]}.fromrgb")
     for place, side in enumerate(sides[:-1]):
         sheet.dense(f"blocks.{place}.conv1", f"b{side}.conv0")
@@ -282,7 +283,7 @@ def critic_of(sheet: Sheet, sides: list[int], out: str) -> None:
 
 
 def finish(sheet: Sheet) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Leaves the filters out, once they are known to be the one that ours has."""
+    """Drops the filters after checking that they equal our built-in one."""
     filters = {name for name in sheet.tensors if name.endswith("resample_filter")}
     usual = Resample().kernel[0, 0]
     for name in filters:

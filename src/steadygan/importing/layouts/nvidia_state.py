@@ -1,4 +1,4 @@
-"""A state dict of NVIDIA's StyleGAN2 with what its class is made with, as `steadygan export --to stylegan2-ada` writes.
+"""A state dict of NVIDIA's StyleGAN2 with its constructor's arguments, as `steadygan export --to stylegan2-ada` writes.
 
 {"state_dict": the tensors of Generator, "init_kwargs": its arguments}
 """

@@ -1,4 +1,4 @@
-"""A file of several that belong together."""
+"""One of several files that belong together."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def convert(value: dict[Any, Any], options: Options) -> Imported:
 def _side(sheet: Sheet, stages: int) -> int:
     size = 4 << stages
     if not power_of_two(size) or not 16 <= size <= 1024:
-        raise Refused(f"{sheet.what} is of images of {size} pixels; ours has sides of 16 to 1024")
+        raise Refused(f"{sheet.what} is for images of {size} pixels; ours has sides of 16 to 1024")
     return size
 
 
@@ -173,7 +173,7 @@ def _finish(sheet: Sheet) -> tuple[dict[str, Tensor], list[str]]:
 
 @torch.no_grad()
 def mean_of_w(tensors: dict[str, Tensor], description: dict[str, Any]) -> Tensor:
-    """The mean of w over `LATENTS` latents of seed 0: as much as the peer's own samples are truncated towards."""
+    """The mean of w over `LATENTS` latents of seed 0, like the truncation target of the repository's own samples."""
     options = description["options"]
     mapping = Mapping(description["latent"], 0, options["w_dim"], options["mapping_layers"])
     prefix = "mapping."

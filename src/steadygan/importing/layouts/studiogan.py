@@ -1,7 +1,7 @@
 """PyTorch-StudioGAN: `model=G-best-weights-step=N.pth`, and G_ema and D by the same pattern, in one folder.
 
-Backbones resnet (SNGAN, SAGAN, …), big_resnet (BigGAN), deep_conv (DCGAN) and stylegan2. The run's yaml is not in the
-files: shapes decide, and its activations are ReLU in all of its configurations of these backbones.
+Backbones resnet (SNGAN, SAGAN, …), big_resnet (BigGAN), deep_conv (DCGAN) and stylegan2. The files lack the run's yaml,
+so settings are inferred from shapes; activations are ReLU in all of its configurations of these backbones.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def weight(sheet: Sheet, key: str) -> str:
 
 
 def stages(sheet: Sheet) -> tuple[list[int], list[bool]]:
-    """The places of residual blocks in `blocks`, and whether attention, which has a place of its own, follows each."""
+    """The indices of residual blocks in `blocks`, and whether attention, which has its own index, follows each."""
     total = count(sheet.tensors, "blocks.")
     attends = [_named(sheet, f"blocks.{place}.0.conv1x1_theta.") for place in range(total)]
     places = [place for place in range(total) if not attends[place]]
@@ -140,17 +140,17 @@ def residual_generator(sheet: Sheet, options: Options) -> Network:
         description["latent"] = seed * (blocks + 1)
         chosen |= {"class_embedding": sheet.side("shared.weight", 1)}
         if sheet.side(condition, 1) != sheet.side("shared.weight", 1) + seed:
-            raise Refused("its batch norms see more than the class and a chunk of the latent (InfoGAN's codes?)")
+            raise Refused("its batch norms get more than the class and a chunk of the latent (InfoGAN's codes?)")
         sheet.layer("embedding", "shared")
     elif sheet.has(condition):
         what = "backbone in its yaml, as batch norms may see classes or chunks of the latent, equally many of both"
         ambiguous = seed == sheet.side(condition, 1)
         if ambiguous and options.choice("backbone", ("resnet", "big_resnet"), None, what=what) == "big_resnet":
-            raise Refused("an unconditional BigGAN, whose batch norms see chunks of the latent alone; ours do not")
+            raise Refused("an unconditional BigGAN, whose batch norms get chunks of the latent only; ours do not")
         description["classes"] = sheet.side(condition, 1)
         if sheet.has("blocks.0.0.bn1.gain.weight_orig"):
             options.assumed.append(
-                "per-class gains and biases are divided by their singular value once, not anew in training"
+                "per-class gains and biases are divided by their singular value once, not at every training step"
             )
     sheet.layer("linear", "linear0")
     for i, place in enumerate(places):
@@ -167,7 +167,7 @@ def residual_generator(sheet: Sheet, options: Options) -> Network:
 
 
 def norm(sheet: Sheet, name: str, key: str, *, shared: bool) -> None:
-    """A batch norm: plain, or with gains and biases made by linear layers of the condition or of the one-hot label."""
+    """A batch norm: plain, or with gains and biases from linear layers of the condition or the one-hot label."""
     if sheet.has(f"{key}.running_mean"):
         sheet.dense(name, key)
         sheet.statistics(name, f"{key}.running_mean", f"{key}.running_var")
@@ -182,7 +182,7 @@ def norm(sheet: Sheet, name: str, key: str, *, shared: bool) -> None:
 
 
 def table(sheet: Sheet, key: str) -> Tensor:
-    """A row for each class, of a linear layer that sees labels as one-hot vectors."""
+    """The per-class rows of a linear layer of one-hot labels."""
     if not sheet.has(f"{key}.weight_orig"):
         return sheet.take(f"{key}.weight").t()
     matrix, u, v = (sheet.take(f"{key}.{part}") for part in ("weight_orig", "weight_u", "weight_v"))
@@ -231,12 +231,12 @@ def _sides(sheet: Sheet, pattern: str) -> list[int]:
     while sheet.has(pattern.format(2 * sides[-1])):
         sides.append(2 * sides[-1])
     if not 16 <= sides[-1] <= 1024:
-        raise Refused(f"{sheet.what} is of images of {sides[-1]} pixels; ours has sides of 16 to 1024")
+        raise Refused(f"{sheet.what} is for images of {sides[-1]} pixels; ours has sides of 16 to 1024")
     return sides
 
 
 def _mapping(sheet: Sheet) -> tuple[int, int, int]:
-    """Classes, layers and width of a mapping network."""
+    """Number of classes, number of layers, and width of a mapping network."""
     layers = count(sheet.tensors, "mapping.fc")
     classes = sheet.side("mapping.embed.weight", 1) if sheet.has("mapping.embed.weight") else 0
     return classes, layers, sheet.side(f"mapping.fc{layers - 1}.weight", 0) if layers else 0

@@ -17,7 +17,7 @@ UNUSED = {"*.num_batches_tracked": "a count"}
 
 def generator(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
     if sheet.has("linear0.weight_orig"):
-        raise Refused("a DCGAN generator with spectral norm, which ours has not (transposed convolutions)")
+        raise Refused("a DCGAN generator with spectral norm, which ours lacks (transposed convolutions)")
     if any(".conv1x1_theta." in key for key in sheet.tensors):
         raise Refused("a DCGAN with attention, which ours has not")
     conditional = sheet.has("blocks.0.0.bn0.gain.weight")
@@ -42,7 +42,7 @@ def generator(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str,
         else:
             sheet.dense(name, f"{key}.bn0")
             sheet.statistics(name, f"{key}.bn0.running_mean", f"{key}.bn0.running_var")
-    # A convolution of stride 1 is the transposed one of its kernel turned by 180°, inputs and outputs exchanged.
+    # A convolution of stride 1 equals the transposed one with its kernel rotated by 180°, inputs and outputs swapped.
     sheet.put("out.weight", sheet.take("conv4.weight").flip(2, 3).transpose(0, 1))
     sheet.copy("out.bias", "conv4.bias")
     return description, *sheet.finish(UNUSED)

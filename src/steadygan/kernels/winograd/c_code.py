@@ -1,4 +1,4 @@
-"""Stencils in C: one pass over memory, all sums in float32, what several sums share computed once."""
+"""Stencils as C code: one pass over memory, float32 sums, shared subexpressions computed once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain, combinations, product
 from steadygan.kernels.winograd.stencils import Stencil, TermOfSum
 
 WIDTH = 16
-"""The number of channels C must be a multiple of this: a vector of the processor holds so many numbers or fewer."""
+"""Channels must be a multiple of this, the largest vector size of a processor."""
 
 HEAD = """
 #include <stdint.h>
@@ -48,13 +48,13 @@ void add(float *sums, uint16_t const *terms, int64_t n, int threads) {
 }
 """
 Sum = dict[str, float]
-"""Factors by the name of a variable."""
+"""Factors by variable name."""
 
 
 def write_stencil(
     stencil: Stencil, source: str, target: str, *, rectify: bool = False, biased: bool = False, masked: bool = False
 ) -> str:
-    """The C function `stencil` for one stencil, two types and one choice of options.
+    """Generates the C function `stencil` for one stencil, two types and options.
 
     Args:
         stencil: the sums.
@@ -84,7 +84,7 @@ def write_stencil(
 
 
 def _places(stencil: Stencil, source: str) -> Iterator[str]:
-    """Where a tile's lines are: zeros beyond the edge."""
+    """Addresses of a tile's lines; zeros beyond the edge."""
     used = _lines(stencil)
     for (down, i), (across, j) in product(used, used):
         inside = [{-1: "y > 0", 1: "y < down - 1"}.get(down), {-1: "x > 0", 1: "x < across - 1"}.get(across)]
@@ -94,9 +94,9 @@ def _places(stencil: Stencil, source: str) -> Iterator[str]:
 
 
 def _read(stencil: Stencil, source: str, rectify: bool) -> Iterator[str]:
-    """A vector of each line, and the sums down.
+    """Loads a vector of each line, and computes the vertical sums.
 
-    The next tile's lines are prefetched meanwhile: they are more streams than a hardware prefetcher follows.
+    Prefetches the next tile's lines, as there are more streams than a hardware prefetcher follows.
     """
     used = _lines(stencil)
     for column in (_at(*line) for line in used):
@@ -110,7 +110,7 @@ def _read(stencil: Stencil, source: str, rectify: bool) -> Iterator[str]:
 
 
 def _write(stencil: Stencil, target: str, biased: bool, masked: bool) -> Iterator[str]:
-    """The sums across, stored."""
+    """Computes and stores the horizontal sums."""
     for p in range(len(stencil.sums)):
         sums = {f"out_{p}_{q}": _terms(terms, f"sum_{p}{{}}") for q, terms in enumerate(stencil.sums)}
         yield from write_sums(sums)
@@ -126,7 +126,7 @@ def _write(stencil: Stencil, target: str, biased: bool, masked: bool) -> Iterato
 
 
 def _lines(stencil: Stencil) -> list[tuple[int, int]]:
-    """(tiles away, line) along an axis, of all that is read."""
+    """All (tile offset, line) pairs read along an axis."""
     return sorted({(away, i) for terms in stencil.sums for away, i, _ in terms})
 
 
@@ -171,7 +171,7 @@ def write_sums(sums: Mapping[str, Sum]) -> Iterator[str]:
 
 
 def _are_twins(a: Sum, b: Sum) -> bool:
-    """Whether two sums differ in some signs alone, and computing them together saves operations."""
+    """Whether two sums differ only in signs, so that computing them together saves operations."""
     if len(a) < 3 or a.keys() != b.keys() or any(abs(a[x]) != abs(b[x]) for x in a):
         return False
     return len({a[x] == b[x] for x in a}) == 2

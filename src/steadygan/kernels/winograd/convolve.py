@@ -1,10 +1,10 @@
 """3×3 convolutions of many channels with fewer multiplications, for processors.
 
 A convolution is bilinear in its image and its kernel. It can be computed by transforming the image into sums of
-neighbouring pixels, multiplying each of these with one matrix of sums of the kernel, and summing the products; with the
-right sums there are far fewer products than in the plain form (Winograd, Arithmetic Complexity of Computations, 1980;
-Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C channels in and C' out, per pixel
-of the (larger) image, in units of C·C':
+neighbouring pixels, multiplying each of these with one matrix of sums of the kernel, and summing the products; with
+suitable sums there are far fewer products than in direct convolution (Winograd, Arithmetic Complexity of Computations,
+1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016). For C channels in and C' out, per
+pixel of the (larger) image, in units of C·C':
 
 | form | products | plain | folded |
 |---|---|---|---|
@@ -12,10 +12,10 @@ of the (larger) image, in units of C·C':
 | `PAIRS`, F(2×2, 3×3), where sides are no multiples of four | 4 | 9 | |
 | `DOUBLING` of the image before the convolution; transposed, halving after it | 1.56 | 9 | 4 |
 
-Nothing but the order of summation differs from the plain form. Sums that are rounded cost precision: one layer's
-errors are up to 3.7 times the plain form's with `PAIRS` and `DOUBLING`, 7.4 times with `QUADS` (docs/speed.md has what
-that does to a gradient). A form's maps to the output, to the input and to the kernel are each other's
-derivatives, so that there are derivatives of every order.
+Only the order of summation differs from direct convolution. Rounded sums cost precision: one layer's errors are up to
+3.7 times as large with `PAIRS` and `DOUBLING`, 7.4 times with `QUADS` (docs/speed.md shows the effect on gradients). A
+form's maps to the output, to the input and to the kernel are each other's derivatives, so derivatives of any order
+exist.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from steadygan.kernels.winograd.forms import DOUBLING, PAIRS, QUADS, Form
 from steadygan.kernels.winograd.native import add_product
 
 LEAST_CHANNELS, LEAST_PIXELS = 64, 1024
-"""Below these the transforms cost more than they save. Pixels: of all images of a batch, at the larger size if they
-are resampled."""
+"""Minimum sizes below which the transforms cost more than they save. Pixels: of all images in a batch, at the larger
+size if resampled."""
 CHUNK = 16 << 20
-"""Bytes of transformed images at a time, so that they stay in the caches until they are multiplied."""
+"""Bytes of transformed images per chunk, so that they stay in the processor's caches."""
 _stands_for: ContextVar[float] = ContextVar("stands_for", default=1)
 """See `stands_for`."""
 _KEPT: MutableMapping[Tensor, tuple[int, dict[tuple[Form, torch.dtype, bool], Tensor]]] = WeakTensorKeyDictionary()
 
 
 def stands_for() -> float:
-    """The factor by which arithmetic of this thread is to be counted at the moment.
+    """The factor by which to count this thread's arithmetic operations.
 
-    1, except within convolutions of fake tensors, which carry out a part and skip the rest.
+    1, except within convolutions of fake tensors, which execute only a part.
     """
     return _stands_for.get()
 
 
 def form_for(x: Tensor) -> Form | None:
-    """The form for images (N, C, H, W) and a 3×3 kernel that keeps the side; None where no form suits the sides."""
+    """The form for images (N, C, H, W) and a 3×3 kernel with padding 1; None if none fits the sides."""
     return _first_of((QUADS, PAIRS), x, scale=1)
 
 
@@ -211,8 +211,8 @@ def _both(form: Form, x: Tensor, y: Tensor, kernel: Tensor, rectify: bool) -> tu
 def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = False) -> Tensor:
     """form.factors, (P, C, C') if turned and (P, C', C) if not.
 
-    Those of a kernel that is not trained are kept for its lifetime, but not those of a `Parameter`, which may be as
-    long as the process.
+    Factors of an untrained kernel are cached for its lifetime, except those of a `Parameter`, which may live as long as
+    the process.
     """
     keep = not (kernel.requires_grad or kernel.is_inference() or isinstance(kernel, Parameter))
     version, made = _KEPT.get(kernel, (None, {})) if keep else (None, {})
@@ -220,9 +220,7 @@ def _factors(form: Form, kernel: Tensor, dtype: torch.dtype, *, turned: bool = F
         _KEPT[kernel] = kernel._version, (made := {})
     if (key := (form, dtype, turned)) not in made:
         factors = form.factors(kernel, dtype)
-        made[key] = (
-            factors.transpose(1, 2).contiguous() if turned else factors
-        )  # otherwise every product would copy them
+        made[key] = factors.transpose(1, 2).contiguous() if turned else factors  # avoids a copy in every product
     return made[key]
 
 
@@ -240,7 +238,7 @@ def _no_factors(form: Form, x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _chunks(form: Form, x: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """A few images at a time; None for None. Of fake tensors only the first few, which stand for the rest."""
+    """Splits images into chunks; None for None. For fake tensors only the first chunk, which stands for the rest."""
     count = min(len(x), max(1, int(CHUNK / (form.growth * x[0].numel() * x.element_size()))))
     if isinstance(x, FakeTensor):
         before = _stands_for.set(len(x) / count)

@@ -15,10 +15,10 @@ from steadygan.kernels.winograd.stencils import Stencil, of_matrix
 
 @dataclass(frozen=True, eq=False)
 class Form:
-    """A convolution with 3 weights along one axis, in l products for each tile; the same along both axes for images.
+    """A convolution with 3 weights along one axis, with l products per tile; applied along both axes of images.
 
     A tile of the input is transformed into l sums, the kernel into l factors, and their products into a tile of the
-    output. Images are (n, H, W, C), contiguous, and their sides must suit (`suits`).
+    output. Images are (n, H, W, C), contiguous, with sides accepted by `suits`.
     """
 
     _kernel: Stencil
@@ -46,11 +46,11 @@ class Form:
         return self.parts / self._input.lines**2
 
     def suits(self, h: int, w: int) -> bool:
-        """Whether images of such sides can be cut into tiles."""
+        """Whether images with these sides can be cut into tiles."""
         return h % self._input.lines == 0 and w % self._input.lines == 0
 
     def factors(self, kernel: Tensor, dtype: torch.dtype) -> Tensor:
-        """(C', C, 3, 3) → (P, C', C), the transformed kernel that the transformed image is multiplied with."""
+        """(C', C, 3, 3) → (P, C', C), the transformed kernel."""
         after, before = kernel.shape[:2]
         factors = kernel.new_empty(self.parts, after, before, dtype=dtype)
         lines = kernel.permute(0, 2, 3, 1).contiguous()[:, None, None]
@@ -114,7 +114,7 @@ def cut(image: Tensor, side: int) -> Tensor:
 
 
 def form(kernel: list[list[float]], of_input: list[list[float]], of_output: list[list[float]]) -> Form:
-    """A form of matrices (Lavin and Gray's G, Bᵀ and Aᵀ).
+    """Builds a form from matrices (Lavin and Gray's G, Bᵀ and Aᵀ).
 
     Args:
         kernel: (l, 3).
@@ -134,11 +134,11 @@ PAIRS = form(
     of_input=[[-1, 0, 1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
     of_output=[[-1, 1, 1, 0], [0, 1, -1, -1]],
 )
-"""F(2, 3): 4 products for 2 pixels, where 6 are plain."""
+"""F(2, 3): 4 products for 2 pixels instead of 6."""
 
 
 def quads(a: float) -> Form:
-    """F(4, 3): 6 products for 4 pixels, where 12 are plain; interpolates at 0, ±a, ±1/a and infinity.
+    """F(4, 3): 6 products for 4 pixels instead of 12; interpolates at 0, ±a, ±1/a and infinity.
 
     Errors are smallest for a near 2/3: in bfloat16 less than half of those at 0, ±1, ±2 (Lavin and Gray 2016, §4.3).
     """
@@ -177,7 +177,7 @@ DOUBLING = Form(
     ),
     Stencil(5, (((0, 4, 1), (-1, 2, 1)), ((0, 0, 1), (0, 2, 1)), ((0, 1, 1), (0, 2, 1)), ((0, 3, 1), (0, 2, 1)))),
 )
-"""For an image in which every pixel is repeated: 5 products for 4 pixels, where 12 are plain, and 8 folded.
+"""For an image with every pixel repeated: 5 products for 4 pixels instead of 12, or 8 folded.
 
 For kernel k, its sum s and pixels x[0], x[1] of a tile, four pixels are
     y[0] = k0 x[-1] + (k1 + k2) x[0] = s x[-1] + (k1 + k2)(x[0] - x[-1])

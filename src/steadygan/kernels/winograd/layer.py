@@ -1,4 +1,4 @@
-"""Layers that can convolve with fewer products, and the switch that tells them to."""
+"""Layers with optional Winograd convolution, and its switch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from steadygan.kernels.winograd.native import obstacle
 
 
 class Winograd(nn.Module):
-    """The part shared by layers with a kernel `weight` (C', C, k, k) that can convolve with fewer products.
+    """Base of layers with a kernel `weight` (C', C, k, k) that can use Winograd convolution.
 
-    winograd: whether they do, where the input's sides allow it; the result differs by rounding alone.
+    winograd: whether to use it, if the input's sides allow; the result differs only by rounding.
     """
 
     weight: Tensor
@@ -24,17 +24,17 @@ class Winograd(nn.Module):
 
 
 def pays(device: torch.device) -> bool:
-    """Whether Winograd convolution is faster there: on a CPU with compiled kernels for its transforms.
+    """Whether Winograd convolution is faster on a device: on a CPU with compiled transforms.
 
-    On GPUs the transforms would cost more than the products save; torch's operators gain nothing.
+    On GPUs, and with torch's operators, the transforms cost more than the products save.
     """
     return device.type == "cpu" and obstacle() is None
 
 
 def set_winograd(module: nn.Module, winograd: bool) -> int:
-    """Switches the Winograd transform on or off in every convolution that suits it; returns how many do.
+    """Switches Winograd convolution on or off in every suitable layer; returns their number.
 
-    `pays` says where it is faster. With `fold` off, convolutions next to a resampling use it at the larger size.
+    `pays` tells whether it is faster. With `fold` off, convolutions next to a resampling use it at the larger size.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, Winograd) and layer.suits_winograd()]
     for layer in layers:

@@ -1,8 +1,8 @@
-"""Stencils as compiled kernels: each line is read and written once, and sums are float32 until they are stored.
+"""Stencils as compiled kernels: each line is read and written once, with float32 sums.
 
-torch's operators make one pass over memory for each sum; this makes one for all (docs/speed.md has what that gains).
-The C source is written from the stencils and compiled by `kernels.compiled`; at first use each function is compared
-with torch's operators, which replace them where nothing can be compiled and in cases they do not cover.
+torch's operators make one pass over memory per sum; this makes one for all (docs/speed.md has the gain). The C source
+is generated from the stencils and compiled by `kernels.compiled`; at first use each function is compared with torch's
+operators. These replace it if nothing can be compiled and in unsupported cases.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from steadygan.kernels.winograd.stencils import Stencil
 
 C_TYPES = {torch.float32: "float", torch.bfloat16: "uint16_t"}
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-"""How far the results of a function may be from torch's, relative to the largest."""
+"""Tolerance of a function's results against torch's, relative to the largest value."""
 Key = tuple[Stencil, tuple[torch.dtype, torch.dtype], tuple[bool, bool, bool]] | None
-"""Names a function: a stencil, the types of its numbers and its options; None: `ADD`."""
+"""Key of a function: a stencil, its types and options; None: `ADD`."""
 _KNOWN: dict[Key, ctypes.CDLL | str] = {}
-"""The code of functions, or why there is none."""
+"""Compiled functions, or the reasons why they are missing."""
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
     code = _code((stencil, kinds, options)) if suits(source, target, mask) else None
     if code is None:
         stencil(source, target, bias, rectify=rectify, mask=mask)
-    elif not isinstance(source, FakeTensor):  # of which only the shape is needed
+    elif not isinstance(source, FakeTensor):  # only the shape is needed
         _run_code(code, source, target, bias, mask)
 
 
@@ -58,23 +58,23 @@ def _run_code(code: ctypes.CDLL, source: Tensor, target: Tensor, bias: Tensor | 
 
 
 def _code(key: Key) -> ctypes.CDLL | None:
-    """The code of a function; None where torch's operators are used."""
+    """The compiled function; None if torch's operators are used."""
     found = _find(key)
     return None if isinstance(found, str) else found
 
 
 def _find(key: Key) -> ctypes.CDLL | str:
-    """The code of a function, or why there is none. One that is not compiled yet is looked for again."""
+    """The compiled function, or the reason why it is missing. Retries one that is not compiled yet."""
     if key not in _KNOWN:
         found: ctypes.CDLL | str
         try:
-            with _disable_current_modes(), torch.no_grad():  # no fake tensors, and arithmetic that is not counted
+            with _disable_current_modes(), torch.no_grad():  # real tensors, and arithmetic that is not counted
                 found = _checked(key)
         except NotBuiltError as error:
             return str(error)
         except BuildError as error:
             found = str(error)
-            # Where nothing can be compiled, `obstacle` says so.
+            # If nothing can be compiled, `obstacle` reports it.
             if isinstance(error, WrongCodeError) or (key is not None and obstacle() is None):
                 warnings.warn(f"convolutions are slower, as they use torch's operators: {error}", stacklevel=2)
         _KNOWN[key] = found
@@ -82,7 +82,7 @@ def _find(key: Key) -> ctypes.CDLL | str:
 
 
 def _checked(key: Key) -> ctypes.CDLL:
-    """The code of a function, which does what torch's operators do. Raises BuildError."""
+    """The compiled function, verified against torch's operators. Raises BuildError."""
     if key is None:
         source = HEAD + ADD
         name, test = "add", _test_adding
@@ -104,7 +104,7 @@ def _checked(key: Key) -> ctypes.CDLL:
 
 
 def _numbers(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Numbers of both signs, the same each time, exact in either type."""
+    """Fixed numbers of both signs, exact in either type."""
     count = torch.Size(shape).numel()
     return (torch.arange(count, device="cpu") * 37 % 61 - 30).div(16).reshape(shape).to(dtype)
 
@@ -115,7 +115,7 @@ def _test_stencil(
     kinds: tuple[torch.dtype, torch.dtype],
     options: tuple[bool, bool, bool],
 ) -> float:
-    """How many times the tolerance the code is away from torch's operators, with edges and tiles inside."""
+    """The error against torch's operators as a multiple of the tolerance, for edges and inner tiles."""
     rectify, biased, masked = options
     lines, sums, c = stencil.lines, len(stencil.sums), 2 * WIDTH
     source = _numbers(2, 3, 3, lines, lines, c, dtype=kinds[0])
@@ -140,14 +140,14 @@ def _distance(found: Tensor, exact: Tensor, kind: torch.dtype) -> float:
 
 
 def suits(source: Tensor, target: Tensor, mask: Tensor | None = None) -> bool:
-    """Whether there is code for such tensors."""
+    """Whether compiled functions support these tensors."""
     kind = source.device.type == "cpu" and source.dtype in C_TYPES and target.dtype in C_TYPES
     alike = mask is None or (mask.dtype is target.dtype and mask.stride() == target.stride())
     return kind and alike and source.shape[5] % WIDTH == 0 and source.stride(5) == target.stride(5) == 1
 
 
 def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
-    """sums (P, I, J) += a·b, of (P, I, K) and (P, K, J); sums may be float32 where the product is bfloat16."""
+    """sums (P, I, J) += a·b for (P, I, K) and (P, K, J); sums may be float32 with bfloat16 products."""
     if sums.dtype is a.dtype:
         torch.baddbmm(sums, a, b, out=sums)
         return
@@ -162,13 +162,14 @@ def add_product(sums: Tensor, a: Tensor, b: Tensor) -> None:
 
 
 def obstacle() -> str | None:
-    """Why there are no compiled kernels here, None if there are. Compiles some within `compiled.building`."""
+    """The reason why compiled kernels are missing; None if they are available. Compiles some within
+    `compiled.building`."""
     found = _find(None)
     return found if isinstance(found, str) else None
 
 
 def execution() -> dict[str, object]:
-    """How this process computes Winograd transforms, in plain values: for the provenance of a run."""
+    """How this process computes Winograd transforms, as plain values for provenance.json."""
     reason = obstacle()
     functions = sum(not isinstance(code, str) for code in _KNOWN.values())
     return {"compiled": reason is None, "functions": functions, "reason": reason}

@@ -1,7 +1,7 @@
-"""Sums of neighbouring lines along both axes of images: the Winograd transforms are made of these.
+"""Stencils: sums of adjacent lines along both axes of images, of which Winograd transforms consist.
 
-An image is cut into tiles, seen as (n, tiles down, tiles across, lines down, lines across, C) whatever its layout in
-memory; a line is C numbers.
+An image is viewed as tiles (n, tiles down, tiles across, lines down, lines across, C), in any memory layout; a line is
+C numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 TermOfSum = tuple[int, int, float]
-"""(o, i, k): k times line i of the tile o away (-1, 0 or 1)."""
+"""(o, i, k): k times line i of the tile at offset o (-1, 0 or 1)."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ def of_matrix(rows: Sequence[Sequence[float]], *, step: int, margin: int) -> Ste
 
 
 def _own_first(terms: Sequence[TermOfSum]) -> tuple[TermOfSum, ...]:
-    """Terms of the tile itself first, and of those the ones with factor 1."""
+    """Sorts terms: those of the tile itself first, and among these those with factor 1."""
     return tuple(sorted(terms, key=lambda term: (term[0] != 0, term[2] != 1)))
 
 
 def _meeting(x: Tensor, away: int, axis: int) -> Tensor:
-    """The tiles along an axis that have a neighbour `away` tiles from them."""
+    """The tiles along an axis that have a neighbour at offset `away`."""
     return x.narrow(axis, max(0, -away), x.shape[axis] - abs(away))
