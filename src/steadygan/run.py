@@ -159,7 +159,20 @@ def train_run(
 
 
 def choose_batch(config: Config, images: Images, device: torch.device, replicas: Replicas) -> tuple[Config, str]:
-    """Replaces `train.batch_size=auto` by a number; returns the configuration and the reason."""
+    """Replaces `train.batch_size=auto` by a number.
+
+    Args:
+        config: the run's configuration.
+        images: its images.
+        device: the device that trains.
+        replicas: the training processes.
+
+    Returns:
+        The configuration and the reason for the number; "" if nothing was replaced.
+
+    Raises:
+        UserError: there are several processes, or not even the smallest batch fits.
+    """
     if replicas.size > 1:
         raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
     return fit_batch(config, images.train, device, free_memory(device))

@@ -65,7 +65,14 @@ def meant(root: type[BaseModel], path: str) -> list[str]:
 
 
 def hint(root: type[BaseModel], path: str, section: type[BaseModel], key: str) -> str:
-    """The end of a message on the unknown `key` of `section`, written as `path`: the key that is probably meant."""
+    """The end of a message on an unknown key: the key that is probably meant.
+
+    Args:
+        root: the type of the configuration.
+        path: the key with its sections, as written.
+        section: the type of its section.
+        key: the unknown key in it.
+    """
     if found := meant(root, path):
         return f"did you mean {' or '.join(map(repr, found))}?"
     return nearest(key, section.model_fields)

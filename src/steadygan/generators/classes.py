@@ -24,7 +24,7 @@ def class_numbers(asked: Classes, known: Known) -> int | list[int] | None:
     """Indices of the requested classes; None: all trained classes.
 
     Raises:
-        UserError: a class does not exist or was not trained.
+        UserError: a class does not exist.
     """
     if asked is None:
         return list(known.trained_classes) or None

@@ -39,8 +39,12 @@ MARK = _Mark()
 class Machine:
     """Reads the pickles of a file in sequence.
 
-    data: the file or a part of it; place: offset of the next byte; persistent: resolves persistent ids, for torch's
-    formats; budget: shared by all pickles of a file; legacy: reads an embedded torch file.
+    Args:
+        data: the file or a part of it.
+        place: offset of the next byte.
+        persistent: resolves persistent ids, for torch's formats.
+        budget: shared by all pickles of a file.
+        legacy: reads an embedded torch file.
     """
 
     def __init__(

@@ -116,7 +116,17 @@ def possible(sides: Any) -> bool:
 
 
 def checked_array(storage: Any, offset: Any, shape: Any, stride: Any) -> Array:
-    """A tensor as described in a file. Raises Refused if it exceeds its storage."""
+    """A tensor as described in a file.
+
+    Args:
+        storage: its numbers.
+        offset: of the first number in the storage.
+        shape: sides of the tensor.
+        stride: steps in the storage, one per side.
+
+    Raises:
+        Refused: the description is invalid or exceeds the storage.
+    """
     if not isinstance(storage, Storage) or not possible(shape) or not possible(stride) or not possible((offset,)):
         raise Refused("a tensor has an invalid description: the file is damaged")
     if len(shape) != len(stride):

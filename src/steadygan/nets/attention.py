@@ -83,9 +83,15 @@ def attention_after(
 ) -> nn.ModuleList:
     """The layer after each block of a network: `Attention` where requested, else the identity.
 
-    attention: the side or sides, in pixels, of the maps with attention; 0 or an empty list for none. sides, widths: of
-    the blocks' outputs. If several blocks have that side, the first gets the attention, or the `last`. Raises UserError
-    for a side that no block outputs.
+    Args:
+        attention: the side or sides, in pixels, of the maps with attention; 0 or an empty list for none.
+        sides: of the blocks' outputs in pixels.
+        widths: channels of the blocks' outputs.
+        last: if several blocks have that side, attention follows the last one rather than the first.
+        spectral: spectral norm of its layers.
+
+    Raises:
+        UserError: no block outputs that side.
     """
     wanted = [side for side in (attention if isinstance(attention, Sequence) else [attention]) if side != 0]
     for side in wanted:

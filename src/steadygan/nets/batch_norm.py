@@ -114,6 +114,12 @@ class ConditionalBatchNorm2d(BatchNorm2d):
     The statistics are those of the whole batch, over all classes. Tables `gamma`, `beta`: (classes, C), starting at 1
     and 0. Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, §4 (after Dumoulin et al., A
     Learned Representation for Artistic Style, ICLR 2017).
+
+    Args:
+        num_features: C.
+        classes: number of classes.
+        eps: added to the variance.
+        momentum: of the running statistics, in [0, 1].
     """
 
     def __init__(self, num_features: int, classes: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -132,9 +138,14 @@ class ConditionalBatchNorm2d(BatchNorm2d):
 class ModulatedBatchNorm2d(BatchNorm2d):
     """Batch norm whose gain and bias are projections of a vector per image: (1 + g(c)) · normalised(x) + b(c).
 
-    project: makes g and b, each a module from (N, F) to the (N, num_features) it is called with. Linear ones of
-    [class embedding, latent] are BigGAN's (Brock et al., Large Scale GAN Training, ICLR 2019, §3 and app. B), small
-    networks of the latent are self-modulation (Chen et al., On Self Modulation for GANs, ICLR 2019).
+    Linear projections of [class embedding, latent] are BigGAN's (Brock et al., Large Scale GAN Training, ICLR 2019, §3
+    and app. B), small networks of the latent are self-modulation (Chen et al., On Self Modulation for GANs, ICLR 2019).
+
+    Args:
+        num_features: C.
+        project: builds g and b, modules from (N, F) to (N, C), from C.
+        eps: added to the variance.
+        momentum: of the running statistics, in [0, 1].
     """
 
     def __init__(

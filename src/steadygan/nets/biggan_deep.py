@@ -50,8 +50,16 @@ CRITIC_WIDTHS = {
 class UpBlock(Block):
     """(N, C, H, W) → (N, C', H, W), or (N, C', 2H, 2W) with `up`; C' ≤ C.
 
-    BN, ReLU, conv1 to C/4; BN, ReLU, ×2, conv3; BN, ReLU, conv3; BN, ReLU, conv1 to C'. The shortcut keeps the first
-    C' channels, ×2. norm: builds a batch norm, called with (x, condition), for a number of channels.
+    BN, ReLU, conv1 to C/4; BN, ReLU, ×2, conv3; BN, ReLU, conv3; BN, ReLU, conv1 to C'. The shortcut keeps the first C'
+    channels, ×2.
+
+    Args:
+        before: C.
+        after: C'.
+        up: double the sides.
+        norm: builds a batch norm, called with (x, condition), for a number of channels.
+        spectral: spectral norm of the convolutions.
+        slope: of every ReLU below zero.
     """
 
     def __init__(
@@ -92,6 +100,13 @@ class DownBlock(Block):
 
     ReLU, conv1 to C'/4; ReLU, conv3; ReLU, conv3; ReLU, mean pooling, conv1 to C'. The pooled shortcut is extended by a
     1×1 convolution of itself to C' channels.
+
+    Args:
+        before: C.
+        after: C'.
+        down: halve the sides.
+        spectral: spectral norm of the convolutions.
+        slope: of every ReLU below zero.
     """
 
     def __init__(self, before: int, after: int, *, down: bool, spectral: Spectral, slope: float = 0.0) -> None:

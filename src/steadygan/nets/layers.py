@@ -97,6 +97,12 @@ class Projection(nn.Module):
     """A discriminator's last layer: w·h + b, plus ⟨e_y, h⟩ when there are classes.
 
     Source: Miyato and Koyama, cGANs with Projection Discriminator, ICLR 2018, eq. 3.
+
+    Args:
+        features: length of h.
+        classes: number of classes; 0: no projection.
+        bias: whether there is a b.
+        spectral: spectral norm of the layer and the embedding.
     """
 
     def __init__(self, features: int, classes: int, *, bias: bool = True, spectral: Spectral = PLAIN) -> None:

@@ -40,9 +40,14 @@ class EqualLinear(nn.Module):
     """x (N, F) → (N, F'), with the weights kept at N(0, 1) and scaled by 1/√F when used.
 
     All weights then have the same dynamic range, so that Adam updates all at the same relative speed (equalised
-    learning rate: Karras et al., Progressive Growing of GANs, ICLR 2018, §4.1). lr_multiplier m: the layer learns m
-    times as fast, by keeping its weights at N(0, 1/m²) and using m times them. bias: its initial value, None for no
-    bias. activate: leaky ReLU (0.2) of gain √2 at the end.
+    learning rate: Karras et al., Progressive Growing of GANs, ICLR 2018, §4.1).
+
+    Args:
+        in_features: F.
+        out_features: F'.
+        bias: initial value of the bias; None: no bias.
+        lr_multiplier: m; the layer learns m times as fast, by keeping its weights at N(0, 1/m²) and using m times them.
+        activate: leaky ReLU (0.2) of gain √2 at the end.
     """
 
     def __init__(
@@ -80,7 +85,14 @@ class Resample(nn.Module):
         self.register_buffer("kernel", torch.outer(taps, taps)[None, None], persistent=False)
 
     def blur(self, x: Tensor, *, padding: int, stride: int = 1, gain: float = 1.0) -> Tensor:
-        """(N, C, H, W) → (N, C, H', W'), H' = (H + 2·padding − 4) / stride + 1; every `stride`-th pixel is kept."""
+        """(N, C, H, W) → (N, C, H', W'), H' = (H + 2·padding − 4) / stride + 1; every `stride`-th pixel is kept.
+
+        Args:
+            x: (N, C, H, W).
+            padding: zeros on every side, in pixels.
+            stride: 1 or 2.
+            gain: factor on the result.
+        """
         return self._filter(x, gain, stride, padding)
 
     def down(self, x: Tensor) -> Tensor:
@@ -141,9 +153,17 @@ class SameSizeConv2d(Winograd):
 
 
 class EqualConv2d(SameSizeConv2d):
-    """(N, C, H, W) → (N, C', H, W), or half the side with `down`; weights as in `EqualLinear`, kernel 1 or 3.
+    """(N, C, H, W) → (N, C', H, W), or half the side with `down`; weights as in `EqualLinear`.
 
-    activate: leaky ReLU (0.2) of gain √2 at the end. gain: of the output. clamp: its bound, before that gain.
+    Args:
+        before: C.
+        after: C'.
+        kernel: 1 or 3.
+        bias: whether there is a bias.
+        down: filter and halve the sides.
+        activate: leaky ReLU (0.2) of gain √2 at the end.
+        gain: factor on the output.
+        clamp: bound of the output, before the gain; None: no bound.
     """
 
     def __init__(
@@ -181,11 +201,20 @@ class EqualConv2d(SameSizeConv2d):
 class ModulatedConv2d(SameSizeConv2d):
     """A convolution whose kernel is scaled, for each image, by a style computed from its w.
 
-    x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up` (filtered). With s = A(w):
-    w'ᵢⱼₖ = sᵢ · wᵢⱼₖ and, with `demodulate`, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), then a bias (StyleGAN2, §2.2,
-    eq. 1 and 3). Instead of a kernel per image, s scales the input of the shared convolution and the demodulation its
-    output, which is equivalent and much faster in training. gain: of the output, bias included. raw_eps: ε is added to
-    the sum over unscaled weights.
+    x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up` (filtered). With s = A(w): w'ᵢⱼₖ = sᵢ ·
+    wᵢⱼₖ and, with `demodulate`, w''ᵢⱼₖ = w'ᵢⱼₖ / √(Σᵢₖ w'ᵢⱼₖ² + ε), then a bias (StyleGAN2, §2.2, eq. 1 and 3). Instead
+    of a kernel per image, s scales the input of the shared convolution and the demodulation its output, which is
+    equivalent and much faster in training.
+
+    Args:
+        before: C.
+        after: C'.
+        kernel: 1 or 3.
+        w_dim: length of w.
+        up: double the sides.
+        demodulate: normalise the kernel of each output channel.
+        gain: factor on the output, bias included.
+        raw_eps: ε is added to the sum over unscaled weights.
     """
 
     def __init__(

@@ -75,8 +75,14 @@ class BiasedLeakyReLU(nn.Module):
 class ResidualBlock(Block):
     """x plus an inverted bottleneck: 1×1, grouped 3×3, 1×1, with biased leaky ReLUs between them (the paper's §3.3).
 
-    blocks: L, number of blocks in the network. As in Fixup (Zhang et al., ICLR 2019) the last convolution starts at 0
-    and the others at L^(-1/(2m-2)) of their usual scale, m = 3 layers in a branch.
+    As in Fixup (Zhang et al., ICLR 2019) the last convolution starts at 0 and the others at L^(-1/(2m-2)) of their
+    usual scale, m = 3 layers in a branch.
+
+    Args:
+        channels: of x.
+        groups: of the 3×3 convolution.
+        expansion: inner width as a multiple of the channels.
+        blocks: L, number of blocks in the network.
     """
 
     def __init__(self, channels: int, groups: int, expansion: int, blocks: int) -> None:

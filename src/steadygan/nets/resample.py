@@ -45,7 +45,14 @@ def folded(kernel: Tensor) -> Tensor:
 
 
 class ResamplingConv2d(Conv2d):
-    """A 3×3 convolution with padding 1, next to a resampling by two. `fold` affects speed, not the result."""
+    """A 3×3 convolution with padding 1, next to a resampling by two. `fold` affects speed, not the result.
+
+    Args:
+        before: channels of the input.
+        after: channels of the output.
+        bias: whether there is a bias.
+        spectral: spectral norm of the kernel.
+    """
 
     fold: bool = True
 

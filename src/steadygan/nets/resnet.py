@@ -46,7 +46,12 @@ def _initialise(network: nn.Module) -> None:
 class UpBlock(Block):
     """(N, C, H, W) → (N, C', 2H, 2W): BN, ReLU, ×2, conv3, BN, ReLU, conv3, plus a 1×1 shortcut, ×2.
 
-    norm: builds the two norms for a number of channels; None: SNGAN's, with `classes`. Both are called with (x, y).
+    Args:
+        before: C.
+        after: C'.
+        classes: number of classes of SNGAN's batch norms; 0: unconditional.
+        norm: builds the two norms, called with (x, y), for a number of channels; None: SNGAN's.
+        spectral: spectral norm of the convolutions.
     """
 
     def __init__(
@@ -76,9 +81,13 @@ class UpBlock(Block):
 class DownBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): ReLU, conv3, ReLU, conv3, mean pooling, plus a 1×1 shortcut, pooled.
 
-    Without `down` there is no pooling, and with equal channels the shortcut is then the identity. The middle
-    has as many channels as the input, or as the output in a `wide` block (SAGAN's and BigGAN's). D's
-    `first` block, which sees the image, has no ReLU before its first convolution and is always wide.
+    Args:
+        before: C.
+        after: C'.
+        down: halve the sides. Without it there is no pooling, and with C = C' the shortcut is the identity.
+        first: D's first block, which gets the image: no ReLU before its first convolution, and always wide.
+        wide: the middle has C' channels (SAGAN's and BigGAN's) instead of C.
+        spectral: spectral norm of the convolutions.
     """
 
     def __init__(

@@ -73,7 +73,16 @@ def _check_clamp(bound: float | None) -> None:
 class Mapping(nn.Module):
     """z (N, latent) and y (N,) → w (N, w_dim): dense layers with leaky ReLU, learning at 1/100 of the rate.
 
-    z and the embedded label are first normalised to unit mean square. latent = 0: the input is the label alone.
+    z and the embedded label are first normalised to unit mean square.
+
+    Args:
+        latent: length of z; 0: the input is the label alone.
+        classes: number of classes; 0: the input is z alone.
+        w_dim: length of w.
+        layers: number of dense layers.
+
+    Raises:
+        UserError: there are no layers.
     """
 
     def __init__(self, latent: int, classes: int, w_dim: int, layers: int) -> None:
@@ -100,8 +109,17 @@ class SynthesisLayer(OfBatch, Block):
     """x (N, C, H, W), w (N, w_dim) → (N, C', H, W), or twice the side with `up`: modulated conv3, noise, leaky ReLU.
 
     The noise is one value per pixel, shared by the channels, with a learned strength that starts at 0: drawn from
-    torch's global generator in training mode, a fixed buffer in evaluation mode. clamp: bound of the output. raw_eps:
-    see `ModulatedConv2d`.
+    torch's global generator in training mode, a fixed buffer in evaluation mode.
+
+    Args:
+        before: C.
+        after: C'.
+        w_dim: length of w.
+        side: of the output in pixels.
+        up: double the sides.
+        noise: whether there is noise.
+        clamp: bound of the output; None: no bound.
+        raw_eps: see `ModulatedConv2d`.
     """
 
     noise: Tensor
@@ -256,7 +274,11 @@ class Generator(OfBatch, Shaped):
 class CriticBlock(Block):
     """(N, C, H, W) → (N, C', H/2, W/2): conv3, conv3 with filtered halving, leaky ReLU (0.2) after each.
 
-    residual: plus a 1×1 shortcut, halved in the same way, and the sum divided by √2. clamp: bound of both convolutions.
+    Args:
+        before: C.
+        after: C'.
+        residual: plus a 1×1 shortcut, halved in the same way, and the sum divided by √2.
+        clamp: bound of both convolutions; None: no bound.
     """
 
     def __init__(self, before: int, after: int, *, residual: bool, clamp: float | None = None) -> None:

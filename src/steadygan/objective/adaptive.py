@@ -84,7 +84,14 @@ def watch(
 
 
 class Watcher(nn.Module):
-    """Passes D's scores to an adaptive augmentation; its value is the first one reported before the update."""
+    """Passes D's scores to an adaptive augmentation; its value is the first one reported before the update.
+
+    Args:
+        controller: the adaptive augmentation.
+        loss: the adversarial loss, which defines D's margin.
+        real: the reals as D's input.
+        fake: the fakes as D's input.
+    """
 
     def __init__(self, controller: Adaptive, loss: AdversarialLoss, real: View, fake: View) -> None:
         super().__init__()

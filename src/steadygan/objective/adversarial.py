@@ -57,7 +57,14 @@ class AdversarialLoss(NamedTuple):
         halved: bool = False,
         about: str = "",
     ) -> AdversarialLoss:
-        """Builds a loss from elementwise functions of single logits."""
+        """Builds a loss from elementwise functions of single logits.
+
+        Args:
+            real: D's loss on a real's logit.
+            fake: D's loss on a fake's logit.
+            generator: G's loss on a fake's logit.
+            boundary, undecided, halved, about: see the attributes.
+        """
         return cls(
             critic=lambda x, g: real(x).mean() + fake(g).mean(),
             generator=lambda g, _: generator(g).mean(),

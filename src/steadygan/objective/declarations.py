@@ -87,8 +87,17 @@ def check_together(builders: Mapping[str, Callable[..., object]]) -> None:
 
 
 def check_needs(name: str, builder: Callable[..., object], options: Mapping[str, Any], game: Game) -> None:
-    """Raises `UserError`, naming the term, the reason and the key to change, if the game does not meet its
-    requirements."""
+    """Checks that a game meets a term's requirements.
+
+    Args:
+        name: the term's name in the configuration.
+        builder: its builder.
+        options: its options by name.
+        game: the game.
+
+    Raises:
+        UserError: it does not; the message names the term, the reason and the key to change.
+    """
     for option, need in _needed(declaration(builder), options):
         if reason := _REASONS[need](game):
             raise UserError(f"objective.terms.{name}{option} {reason.format(term=f'objective.terms.{name}')}")

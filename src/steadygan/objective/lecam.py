@@ -38,7 +38,14 @@ def lecam(
 
 
 class LeCam(nn.Module):
-    """The loss of `lecam`, with its two averages."""
+    """The loss of `lecam`, with its two averages.
+
+    Args:
+        x: the reals as D's input.
+        g: the fakes as D's input.
+        decay: of the averages, in [0, 1).
+        one_sided: penalise only the positive part of each distance.
+    """
 
     def __init__(self, x: View, g: View, decay: float, one_sided: bool) -> None:
         super().__init__()

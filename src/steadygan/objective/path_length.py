@@ -46,7 +46,14 @@ def path_length(
 
 
 class PathLength(nn.Module):
-    """The loss of `path_length`, with its average."""
+    """The loss of `path_length`, with its average.
+
+    Args:
+        net: name of the generator.
+        z: its latents.
+        decay: of the average, in [0, 1).
+        shrink: use 1/shrink of the batch.
+    """
 
     def __init__(self, net: str, z: View, decay: float, shrink: int) -> None:
         super().__init__()

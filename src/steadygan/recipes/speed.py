@@ -97,7 +97,14 @@ def cores() -> int:
 
 
 def machine(config: Config, device: torch.device, *, classes: int, channels: int) -> Machine:
-    """A machine with the number of threads chosen by timing `config`."""
+    """A machine with the number of threads chosen by timing `config`.
+
+    Args:
+        config: the configuration to time.
+        device: the device that trains.
+        classes: number of classes of the images; 0: none.
+        channels: 1 or 3.
+    """
     found = Machine(device, classes, channels)
     found.choose_threads(resolve(config))
     return found

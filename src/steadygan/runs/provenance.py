@@ -85,6 +85,13 @@ def resumed(
 
     `config` and `config_sha256` describe the new configuration; each entry lists the settings it changed under
     `changed`: `key: [before, after]`.
+
+    Args:
+        before: the previous content.
+        step: at which the run resumes.
+        config_yaml: the new configuration.
+        overrides: the settings given at the resume, as `key=value`.
+        circumstances: what `circumstances` returned.
     """
     now = dict(flat(yaml.safe_load(config_yaml)))
     entry = {

@@ -104,7 +104,17 @@ def run_of(studio: Any, request: Request) -> RunFiles:
 
 
 def whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    """An integer of the query. Raises ValueError outside low…high."""
+    """An integer of the query.
+
+    Args:
+        query: the URL's query.
+        name: of the entry.
+        default: if there is none.
+        low, high: the allowed range, both included.
+
+    Raises:
+        ValueError: it is not an integer in this range.
+    """
     text = query.get(name)
     if text is None:
         return default

@@ -129,6 +129,11 @@ class Columns:
 
         Few values are returned unchanged: `steps`, `values` (None if not finite). Many are aggregated to `low`, `high`
         and `mean` of equal intervals of steps, so that no peak is lost. `total`: the number of values.
+
+        Args:
+            name: the column.
+            first, last: steps, both included.
+            points: maximum number of points, roughly.
         """
         with self._lock:
             table = self._shown
@@ -191,7 +196,14 @@ def sample(path: Path, size: int) -> _Table:
 def thin(
     steps: NDArray[np.int64], values: NDArray[np.float64], first: float, last: float, points: int
 ) -> dict[str, Any]:
-    """See `Columns.thin`; NaN: not measured, infinity: not finite."""
+    """See `Columns.thin`; NaN: not measured, infinity: not finite.
+
+    Args:
+        steps: (N,), in the order of records.
+        values: (N,).
+        first, last: steps, both included.
+        points: maximum number of points, roughly.
+    """
     measured = ~np.isnan(values)
     steps, values = steps[measured], values[measured]
     if len(steps) and not np.all(steps[1:] > steps[:-1]):

@@ -79,7 +79,17 @@ class Operations:
         moves: Sequence[tuple[int, float]] = (),
         draft: bool = False,
     ) -> Answer:
-        """One image per seed, as raw bytes (N, H, W, C)."""
+        """One image per seed, as raw bytes (N, H, W, C).
+
+        Args:
+            checkpoint: its path.
+            weights: "ema" or "raw".
+            seeds: one per image.
+            classes: numbers, used in turn; None: all in turn.
+            truncation: see `Generator.sample`.
+            moves: (seed of a direction, distance) pairs.
+            draft: use available batch-norm statistics of the nearest truncation.
+        """
         generator = self.generator(checkpoint, weights)
         images = generator.from_seeds(
             seeds, classes=classes if generator.classes else None, truncation=truncation, moves=moves, draft=draft
@@ -95,7 +105,16 @@ class Operations:
         classes: Sequence[int] | None = None,
         truncation: float | None = None,
     ) -> Answer:
-        """A walk through the seeds, as raw bytes (N, H, W, C)."""
+        """A walk through the seeds, as raw bytes (N, H, W, C).
+
+        Args:
+            checkpoint: its path.
+            weights: "ema" or "raw".
+            seeds: two or more.
+            steps: images from one seed to the next.
+            classes: numbers, used in turn; None: all in turn.
+            truncation: see `Generator.sample`.
+        """
         generator = self.generator(checkpoint, weights)
         return raw(generator.walk(seeds, steps, classes=classes if generator.classes else None, truncation=truncation))
 
@@ -112,7 +131,20 @@ class Operations:
         moves: Sequence[tuple[int, float]] = (),
         scale: int = 1,
     ) -> Answer:
-        """A stamped file: `png` (one image or a grid), `zip` (a folder), `gif`, `webp` or `mp4`."""
+        """A stamped file: `png` (one image or a grid), `zip` (a folder), `gif`, `webp` or `mp4`.
+
+        Args:
+            checkpoint: its path.
+            weights: "ema" or "raw".
+            run: name of the run, for the stamp.
+            kind: png, zip, gif, webp or mp4.
+            seeds: of the images, or of a walk for animations.
+            steps: images of a walk from one seed to the next.
+            classes: numbers, used in turn; None: all in turn.
+            truncation: see `Generator.sample`.
+            moves: (seed of a direction, distance) pairs.
+            scale: integer factor of enlargement.
+        """
         generator = self.generator(checkpoint, weights)
         classes = classes if generator.classes else None
         walking = kind in ("gif", "webp", "mp4")
@@ -151,7 +183,20 @@ class Operations:
         gap: int,
         fps: float = 8,
     ) -> Answer:
-        """An animation, GIF, WebP or MP4, of grids or of one latent in them."""
+        """An animation, GIF, WebP or MP4, of grids or of one latent in them.
+
+        Args:
+            paths: the grids, in order.
+            run: name of the run, for the stamp.
+            kind: gif, webp or mp4.
+            index: of the latent; None: whole grids.
+            side: of a tile in pixels.
+            gap: between tiles in pixels.
+            fps: frames per second.
+
+        Raises:
+            UserError: no grid can be read.
+        """
         frames = []
         for path in paths:
             try:
@@ -195,7 +240,15 @@ def operations_on(device: str) -> dict[str, Callable[..., Answer]]:
 
 
 def film(frames: Sequence[Image.Image], kind: str, stamp: Stamp | None, *, fps: float = 12, scale: int = 1) -> bytes:
-    """Encodes frames, enlarged by an integer factor, as an animation."""
+    """Encodes frames, enlarged by an integer factor, as an animation.
+
+    Args:
+        frames: of equal size.
+        kind: gif, webp or mp4.
+        stamp: provenance, written into the file; None: no stamp.
+        fps: frames per second.
+        scale: integer factor of enlargement.
+    """
     if scale > 1:
         frames = [enlarged(frame, scale) for frame in frames]
     with tempfile.TemporaryDirectory() as folder:

@@ -100,6 +100,14 @@ class Reals:
         `spaces`: name, distances (seeds × k), indices, and closer (the fraction of training images whose nearest other
         image is closer than this sample's: 0.05 means closer than most reals are to each other), with quartiles of the
         reals' distances. Pixel distances are root mean squares in grey levels.
+
+        Args:
+            generator: of the samples.
+            run: the run directory.
+            seeds: one per sample.
+            classes: numbers, used in turn; None: all in turn.
+            truncation: see `Generator.sample`.
+            k: neighbours per sample.
         """
         samples = generator.from_seeds(
             seeds, classes=classes if generator.classes else None, truncation=truncation, batch_size=64

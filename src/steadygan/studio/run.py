@@ -42,7 +42,11 @@ REFRESH = 10.0
 class RunFiles:
     """A run directory; re-reads only what changed. Missing or damaged parts are omitted and listed.
 
-    id: its id in pages; name: its path below the studio's directory; place: its path in commands.
+    Args:
+        id: its id in pages.
+        name: its path below the studio's directory.
+        path: the directory.
+        place: its path in commands; None: `path`.
     """
 
     def __init__(self, id: str, name: str, path: Path, place: str | None = None) -> None:

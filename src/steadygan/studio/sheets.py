@@ -71,7 +71,17 @@ def shape(image: Image.Image, side: int, gap: int) -> tuple[int, int] | None:
 
 
 def tile(image: Image.Image, index: int, side: int, gap: int) -> Image.Image:
-    """Tile number `index`, row by row. Raises `Damaged` if it does not exist."""
+    """Tile number `index`, row by row.
+
+    Args:
+        image: the grid.
+        index: of the tile, from 0.
+        side: of a tile in pixels.
+        gap: between tiles in pixels.
+
+    Raises:
+        Damaged: there is no such tile.
+    """
     found = shape(image, side, gap)
     if found is None or not 0 <= index < found[0] * found[1]:
         raise Damaged("this sheet has no such tile")
@@ -80,7 +90,15 @@ def tile(image: Image.Image, index: int, side: int, gap: int) -> Image.Image:
 
 
 def strip(paths: Sequence[Path], index: int, side: int, gap: int, *, across: int | None = None) -> Image.Image:
-    """One latent over time: its tile in each grid, in a row; grey for unreadable grids."""
+    """One latent over time: its tile in each grid, in a row; grey for unreadable grids.
+
+    Args:
+        paths: the grids, in order.
+        index: of the latent, from 0.
+        side: of a tile in pixels.
+        gap: between tiles in pixels.
+        across: tiles per row; None: all in one row.
+    """
     across = across or len(paths)
     rows = -(-len(paths) // across)
     film = Image.new("RGB", (across * (side + gap) - gap, rows * (side + gap) - gap), "white")

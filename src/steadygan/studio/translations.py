@@ -69,7 +69,16 @@ class Translations:
         }, b""
 
     def own(self, checkpoint: str, weights: str, run: str, direction: str, first: int, count: int) -> Answer:
-        """Held-out images and their translations, raw: input, output, and the target for pairs."""
+        """Held-out images and their translations, raw: input, output, and the target for pairs.
+
+        Args:
+            checkpoint: its path.
+            weights: "ema" or "raw".
+            run: the run directory.
+            direction: a2b or b2a.
+            first: index of the first image.
+            count: number of images.
+        """
         translator, images = self.translator(checkpoint, weights), self.images(run)
         indices = [(first + i) % len(images) for i in range(min(count, len(images)))]
         domains = dict(zip("ab", images.take(indices), strict=True))
@@ -82,7 +91,19 @@ class Translations:
         return {**about, **shape}, data
 
     def given(self, checkpoint: str, weights: str, run: str, direction: str, image: str, keep: bool = False) -> Answer:
-        """An uploaded image file (base64) and its translation, raw; with `keep`, a stamped PNG of the latter."""
+        """An uploaded image file (base64) and its translation, raw; with `keep`, a stamped PNG of the latter.
+
+        Args:
+            checkpoint: its path.
+            weights: "ema" or "raw".
+            run: name of the run, for the stamp.
+            direction: a2b or b2a.
+            image: the file, as base64.
+            keep: return a stamped PNG.
+
+        Raises:
+            UserError: it is not a readable image, or too large.
+        """
         translator = self.translator(checkpoint, weights)
         try:
             picture = eight_bit(open_image(base64.b64decode(image)), translator.channels)

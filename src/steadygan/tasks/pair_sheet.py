@@ -16,6 +16,12 @@ def sheet(nets: nn.ModuleDict, images: PairSet, directions: Sequence[str], rows:
     """Rows of input | output | target | cycle, uint8, for each direction, and the number of columns.
 
     The target requires aligned images, the cycle a generator of the opposite direction.
+
+    Args:
+        nets: the generators by name.
+        images: the pairs.
+        directions: such as a2b.
+        rows: maximum number of rows per direction.
     """
     domains = by_name(images, min(rows, len(images)))
     lines = []

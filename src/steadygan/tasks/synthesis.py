@@ -40,7 +40,11 @@ PROBE_IMAGES = 256
 class SynthesisMonitor:
     """The monitor of a generator from latents.
 
-    train, heldout: the real images; seed: seed of the preview's latents.
+    Args:
+        train: the training images.
+        heldout: the held-out images, if any.
+        generator: its description for checkpoints.
+        seed: seed of the preview's latents.
     """
 
     scores_itself = True
@@ -224,5 +228,16 @@ class Synthesis:
 
 
 def fakes(state: TrainState, num: int, labels: Tensor | None, seed: int, part: Tensor) -> Tensor:
-    """Images `part` of `num` images of the averaged generator of a run in training."""
+    """Images `part` of `num` images of the averaged generator of a run in training.
+
+    Args:
+        state: the run.
+        num: number of images determined by the seed.
+        labels: (num,) classes; None: unconditional.
+        seed: seed of the latents.
+        part: indices of the images to generate.
+
+    Returns:
+        uint8 (P, C, H, W).
+    """
     return sample(state.ema.net, state.objective.prior, num, labels=labels, seed=seed, part=part)

@@ -37,8 +37,12 @@ PROBED = 32
 class TranslationMonitor:
     """The monitor of a translation's generators.
 
-    train, heldout: the two domains; directions: the trained directions; beside: whether discriminators also get the
-    input.
+    Args:
+        train: the training images of both domains.
+        heldout: the held-out ones, if any.
+        generator: the generators' description for checkpoints.
+        directions: the trained directions, such as a2b.
+        beside: whether discriminators also get the input.
     """
 
     scores_itself = False
@@ -245,6 +249,13 @@ def score_translation(
     """Scores every direction on aligned images: returns the record, and the mean MSE, which ranks checkpoints.
 
     Scores are named `SSIM_a2b` etc.
+
+    Args:
+        nets: the generators by name.
+        images: aligned pairs.
+        config: the run's configuration.
+        weights: "ema" or "raw", for the record.
+        lpips: the LPIPS network; None: LPIPS is not measured.
     """
     assert isinstance(nets, nn.ModuleDict)
     domains = by_name(images, len(images))

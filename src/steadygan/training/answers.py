@@ -18,7 +18,12 @@ LOOKED_AT = 64
 def balanced_draw(labels: Tensor | None, total: int, count: int, seed: int) -> Tensor:
     """Draws indices (at most `count`,) of images in random order, a function of the arguments alone.
 
-    labels: (total,) int64; each class contributes an equal share, or all its images if it has fewer. None: any images.
+    Args:
+        labels: (total,) int64; each class contributes an equal share, or all its images if it has fewer. None: any
+            images.
+        total: number of images.
+        count: maximum number of indices.
+        seed: of the draw.
     """
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     if labels is None:
@@ -56,11 +61,16 @@ def wrong_labels(y: Tensor) -> Tensor:
 def answers(critic: nn.Module, reals: Tensor, labels: Tensor | None, logit: Tensor) -> dict[str, float]:
     """Computes `D_auc_*`, how often D ranks a real above another image, and `D_spread_*`, what its logit varies with.
 
-    reals (N, C, H, W) are in [-1, 1], with labels (N,) or None and D's logits (N,). D_auc_noise: above uniform noise
-    with the reals' labels, the same noise throughout the run. D_auc_shuffled: above a real with a wrong label. Both use
-    `LOOKED_AT` images; 0.5 is chance, 1 perfect, below 0.5 D prefers the other image. D_spread_within: mean over
-    classes of the logit's standard deviation within a class. D_spread_between: standard deviation of the classes' mean
-    logits. A D that uses the label alone has a D_spread_within of 0.
+    D_auc_noise: above uniform noise with the reals' labels, the same noise throughout the run. D_auc_shuffled: above a
+    real with a wrong label. Both use `LOOKED_AT` images; 0.5 is chance, 1 perfect, below 0.5 D prefers the other image.
+    D_spread_within: mean over classes of the logit's standard deviation within a class. D_spread_between: standard
+    deviation of the classes' mean logits. A D that uses the label alone has a D_spread_within of 0.
+
+    Args:
+        critic: D.
+        reals: (N, C, H, W) in [-1, 1].
+        labels: (N,); None: unconditional.
+        logit: D's logits on the reals, (N,).
     """
     some = min(LOOKED_AT, len(reals))
     x, y = reals[:some], None if labels is None else labels[:some]

@@ -49,7 +49,15 @@ def build_execution(
     generator: torch.Generator,
     convolutions: str,
 ) -> Execution:
-    """Chooses the execution on the device of `generator`. convolutions: description from `prepare_nets`."""
+    """Chooses the execution of phases.
+
+    Args:
+        train: the section of the configuration.
+        nets: the networks by name.
+        terms: of the objective.
+        generator: the run's random generator, on its device.
+        convolutions: description from `prepare_nets`.
+    """
     device, share = generator.device, share_of(generator)
     mode = choose_mode(train, terms, device, share.size)
     return Execution(

@@ -34,7 +34,14 @@ class Mode(NamedTuple):
 
 
 def choose_mode(train: TrainConfig, terms: Iterable[Term], device: torch.device, processes: int = 1) -> Mode:
-    """Chooses the fastest requested mode that is correct for the terms in use."""
+    """Chooses the fastest requested mode that is correct for the terms in use.
+
+    Args:
+        train: the section of the configuration.
+        terms: of the objective.
+        device: the device that trains.
+        processes: number of training processes.
+    """
     twice = sorted({term.name for term in terms if term.grads})
     networks = "networks compiled" if train.compile else "eager"
     if train.compile and twice:

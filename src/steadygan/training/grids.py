@@ -32,7 +32,14 @@ def grid_path(run: Writer, step: int) -> Path:
 
 
 def stamp_of_grid(run: Path, step: int, monitor: Monitor, columns: int) -> Stamp:
-    """Provenance of a grid when it is drawn. The checkpoint's hash is missing: if there is one, it is written later."""
+    """Provenance of a grid when it is drawn. The checkpoint's hash is missing: if there is one, it is written later.
+
+    Args:
+        run: the run directory.
+        step: of the grid.
+        monitor: describes the images.
+        columns: of the grid.
+    """
     arguments = {key: value for key, value in monitor.call().items() if value is not None}
     names = monitor.generator.get("class_names") or []
     shown = [names[label] if label < len(names) else str(label) for label in arguments.get("classes", [])]

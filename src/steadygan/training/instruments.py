@@ -103,9 +103,16 @@ def look_at_fakes(
     """Computes `G_diversity`, `D_accuracy_fake` and `D_auc_fake` on 64 latents that stay fixed throughout the run.
 
     G_diversity: `spread` of the images of G (raw weights, evaluation mode) relative to the reals'. D_accuracy_fake: the
-    fraction that D classifies as fake; omitted without a `boundary`. D_auc_fake: how often D ranks a real (logits
-    `real`, (N,)) above a fake. labels (N,): the reals' labels, which the fakes get too, so that a D that uses the label
-    alone stays at chance; None: labels from the prior.
+    fraction that D classifies as fake. D_auc_fake: how often D ranks a real above a fake.
+
+    Args:
+        state: the run.
+        seed: of the latents.
+        boundary: the logit above which D predicts real; None: no D_accuracy_fake.
+        reals_spread: `spread` of the reals, ().
+        labels: the reals' labels (N,), which the fakes get too, so that a D that uses the label alone stays at chance;
+            None: labels from the prior.
+        real: D's logits on the reals, (N,); None: no D_auc_fake.
     """
     generator = torch.Generator(state.device).manual_seed(seed)
     z = state.objective.prior.latents(FAKE_IMAGES, generator)

@@ -12,7 +12,11 @@ from steadygan.schedules import value
 def adam(net: nn.Module, player: PlayerConfig, *, pace: float = 1.0, recorded: bool = False) -> torch.optim.Adam:
     """Fused Adam, which can skip a phase without synchronising with the device.
 
-    pace: see `Objective.pace`. recorded: for CUDA graphs, which need the learning rate on the device.
+    Args:
+        net: the networks of the player.
+        player: its section of the configuration.
+        pace: see `Objective.pace`.
+        recorded: for CUDA graphs, which need the learning rate on the device.
     """
     start = value(player.lr, 0) * pace
     lr = torch.tensor(start, device=next(net.parameters()).device) if recorded else start

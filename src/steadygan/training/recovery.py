@@ -40,6 +40,12 @@ class Recovery:
     Its memory is metrics.jsonl: a rollback is a line with `event`, the target `step`, the step it came `from`, its
     `number` in the run and the `reason`. notice: the last events in one line, until read. With several processes, rank
     0 decides for all.
+
+    Args:
+        config: the run's configuration.
+        state: its state.
+        run: its directory.
+        replicas: the training processes; None: this one alone.
     """
 
     def __init__(self, config: Config, state: TrainState, run: RunDirectory, replicas: Replicas | None = None) -> None:

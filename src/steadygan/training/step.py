@@ -44,7 +44,17 @@ def run_phase(state: TrainState, player: str) -> dict[str, Tensor]:
 
 
 def carry_out(state: TrainState, player: str, terms: Sequence[Term], reals: Given) -> dict[str, Tensor]:
-    """Runs one update of a phase, eagerly or as a CUDA graph."""
+    """Runs one update of a phase, eagerly or as a CUDA graph.
+
+    Args:
+        state: the run.
+        player: D or G.
+        terms: the live terms of the update.
+        reals: the phase's images by view.
+
+    Returns:
+        The unweighted values of terms and the gradient norm, on the device.
+    """
     work, batches = partial(update, state, player, terms), micro_batches(state, player, reals)
     if state.execution.graphs is None:
         return work(batches)
@@ -58,6 +68,15 @@ def update(state: TrainState, player: str, live: Sequence[Term], batches: Sequen
 
     A phase with a non-finite gradient changes no parameter; it is counted in `state.skipped` or as an overflow of the
     loss scale.
+
+    Args:
+        state: the run.
+        player: D or G.
+        live: the terms of the update.
+        batches: its micro-batches.
+
+    Returns:
+        The unweighted values of terms and the gradient norm, on the device.
     """
     trained = [state.nets[name] for name in state.objective.players[player]]
     optimizer, scale = state.optimizers[player], state.scales[player]

@@ -218,7 +218,21 @@ class Reader:
 
 
 def collect(parts: Sequence[Part], run: Mapping[str, Any], options: Options, is_g: Any, reader: Any) -> Imported:
-    """Collects the content of all files: G, G_ema (by file name), D and the arguments, as far as given."""
+    """Collects the content of all files: G, G_ema (by file name), D and the arguments, as far as given.
+
+    Args:
+        parts: the files.
+        run: the arguments of the run, if known.
+        options: the user's settings.
+        is_g: whether a file's value is a generator.
+        reader: converts G and D, see `Reader`.
+
+    Returns:
+        The networks, ready to be written.
+
+    Raises:
+        Refused: networks are missing, given twice, or do not fit together.
+    """
     found: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {}
     for part in parts:
         if is_arguments(part.value) or is_optimiser(part.value):
@@ -248,7 +262,14 @@ def collect(parts: Sequence[Part], run: Mapping[str, Any], options: Options, is_
 
 
 def base_width(table: Mapping[int, Sequence[int]], size: int, maps: Sequence[int], what: str) -> int:
-    """Our `model.width` with these feature maps at this size. Raises Refused if there is none."""
+    """Our `model.width` with these feature maps at this size. Raises Refused if there is none.
+
+    Args:
+        table: our multiples of the width, by side of the images in pixels.
+        size: side of the images in pixels.
+        maps: numbers of feature maps in the file.
+        what: the network's name, for messages.
+    """
     if size not in table:
         raise Refused(f"{what} makes images of {size} pixels; ours {', '.join(map(str, sorted(table)))}")
     width = maps[-1] // table[size][-1]
@@ -258,7 +279,17 @@ def base_width(table: Mapping[int, Sequence[int]], size: int, maps: Sequence[int
 
 
 def attention_sides(what: str, there: Sequence[bool], sides: Sequence[int], *, last: bool = False) -> list[int]:
-    """The sides with attention. Raises Refused for several attentions at one side, or at another place than ours."""
+    """The sides with attention.
+
+    Args:
+        what: the network's name, for messages.
+        there: whether attention follows each block.
+        sides: of the blocks' outputs in pixels.
+        last: whether ours follows the last block of a side rather than the first.
+
+    Raises:
+        Refused: several attentions at one side, or one at another place than ours.
+    """
     wanted = sorted({side for has, side in zip(there, sides, strict=True) if has})
     order = list(sides)
     places = {len(order) - 1 - order[::-1].index(side) if last else order.index(side) for side in wanted}
@@ -271,7 +302,15 @@ def attention_sides(what: str, there: Sequence[bool], sides: Sequence[int], *, l
 
 
 def attention(sheet: Sheet, name: str, key: str, names: Mapping[str, str] = ATTENTION, gamma: str = "gamma") -> None:
-    """Self-attention, if present."""
+    """Moves self-attention, if present.
+
+    Args:
+        sheet: the network's tensors.
+        name: prefix of our names.
+        key: prefix of the file's names.
+        names: the file's names of the layers, by ours.
+        gamma: the file's name of γ.
+    """
     if sheet.has(f"{key}.{gamma}"):
         for ours, theirs in names.items():
             sheet.layer(f"{name}.{ours}", f"{key}.{theirs}")

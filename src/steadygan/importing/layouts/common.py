@@ -62,7 +62,18 @@ class Options:
         self.assumed: list[str] = []
 
     def number(self, name: str, default: float | None, *, what: str, least: float = 0.0) -> float:
-        """A number; required if there is no default. what: description for messages."""
+        """A number; required if there is no default.
+
+        Args:
+            name: the setting's name.
+            default: its default; None: required.
+            what: description for messages.
+            least: its minimum.
+
+        Raises:
+            Unsaid: it is required and was not given.
+            UserError: it is not a number, or below the minimum.
+        """
         text = self._take(name, default is None, what)
         if text is None:
             assert default is not None
@@ -108,8 +119,12 @@ class Options:
 class Sheet:
     """Moves the tensors of one network of a file, one by one, to our names.
 
-    style: the storage of spectral norm: "torch" (weight_orig, weight_u, weight_v), or the name of the buffer that holds
-    only u, which the source program updates before every pass.
+    Args:
+        tensors: the file's tensors by name.
+        what: the network's name, for messages.
+        style: the storage of spectral norm: "torch" (weight_orig, weight_u, weight_v), or the name of the buffer that
+            holds only u, which the source program updates before every pass.
+        eps: ε of spectral norm.
     """
 
     def __init__(self, tensors: Mapping[str, Array], what: str, *, style: str = "torch", eps: float = 1e-12) -> None:
@@ -158,8 +173,14 @@ class Sheet:
             self.copy(f"{name}.bias", f"{key}.bias")
 
     def layer(self, name: str, key: str, *, rows: Tensor | None = None, columns: Tensor | None = None) -> None:
-        """Moves a convolution, linear layer or embedding, with or without spectral norm. rows, columns:
-        permutations."""
+        """Moves a convolution, linear layer or embedding, with or without spectral norm.
+
+        Args:
+            name: our prefix.
+            key: the file's prefix.
+            rows: permutation of the rows (outputs,); None: unchanged.
+            columns: permutation of the columns (inputs,); None: unchanged.
+        """
         u = v = None
         if self.has(f"{key}.weight_orig"):
             weight, u, v = (self.take(f"{key}.{part}") for part in ("weight_orig", "weight_u", "weight_v"))

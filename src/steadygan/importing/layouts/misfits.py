@@ -39,7 +39,14 @@ REASONS: Mapping[str, tuple[str, str]] = {
 
 
 def names(value: Any, budget: Budget, prefix: str = "", depth: int = 0) -> Iterator[str]:
-    """Dotted names of tensors in nested dictionaries, one per path to a tensor."""
+    """Dotted names of tensors in nested dictionaries, one per path to a tensor.
+
+    Args:
+        value: a file's content.
+        budget: bounds the number of entries.
+        prefix: of the names.
+        depth: of the nesting so far; at most 3.
+    """
     if isinstance(value, dict) and depth < 3:
         budget.spend(len(value))
         for key, part in value.items():

@@ -167,7 +167,14 @@ def residual_generator(sheet: Sheet, options: Options) -> Network:
 
 
 def norm(sheet: Sheet, name: str, key: str, *, shared: bool) -> None:
-    """A batch norm: plain, or with gains and biases from linear layers of the condition or the one-hot label."""
+    """Moves a batch norm: plain, or with gains and biases from linear layers of the condition or the one-hot label.
+
+    Args:
+        sheet: the network's tensors.
+        name: our prefix.
+        key: the file's prefix.
+        shared: whether its condition is a shared class embedding rather than the one-hot label.
+    """
     if sheet.has(f"{key}.running_mean"):
         sheet.dense(name, key)
         sheet.statistics(name, f"{key}.running_mean", f"{key}.running_var")

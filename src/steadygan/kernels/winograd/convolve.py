@@ -73,7 +73,12 @@ def _first_of(forms: tuple[Form, ...], x: Tensor, scale: int) -> Form | None:
 def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
     """(N, C, H, W) → (N, C', scale·H, scale·W), of x's dtype, or autocast's.
 
-    kernel: (C', C, 3, 3) in full precision; bias: (C',); rectify: relu(x) is convolved.
+    Args:
+        form: the Winograd form.
+        x: (N, C, H, W).
+        kernel: (C', C, 3, 3) in full precision.
+        bias: (C',), or None.
+        rectify: convolve relu(x).
     """
     x = rounded(x)
     with without_autocast(x):
@@ -81,7 +86,15 @@ def convolve(form: Form, x: Tensor, kernel: Tensor, bias: Tensor | None, *, rect
 
 
 def convolve_back(form: Form, y: Tensor, kernel: Tensor, bias: Tensor | None, *, rectify: bool = False) -> Tensor:
-    """The transpose of `convolve` as regards x: (N, C', scale·H, scale·W) → (N, C, H, W), and a bias (C,)."""
+    """The transpose of `convolve` with respect to x: (N, C', scale·H, scale·W) → (N, C, H, W).
+
+    Args:
+        form: the Winograd form.
+        y: (N, C', scale·H, scale·W).
+        kernel: (C', C, 3, 3) in full precision.
+        bias: (C,), added to the result; or None.
+        rectify: use relu(y).
+    """
     y = rounded(y)
     with without_autocast(y):
         x = ToInput.apply(form, y.permute(0, 2, 3, 1).contiguous(), kernel, rectify)

@@ -75,7 +75,14 @@ class Form:
     def transform_output(
         self, parts: Tensor, y: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
     ) -> None:
-        """(P, t, C') → (n, H', W', C'), written into y, plus a bias (C',); zero where a mask is not positive."""
+        """Transforms products into the output.
+
+        Args:
+            parts: (P, t, C').
+            y: (n, H', W', C'), written to.
+            bias: (C',), added; or None.
+            mask: (n, H', W', C'); y is zero where it is not positive. None: no mask.
+        """
         self._together(self._output, parts, y, bias, mask)
 
     def transform_output_transposed(self, y: Tensor, rectify: bool = False) -> Tensor:

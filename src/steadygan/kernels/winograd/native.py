@@ -38,7 +38,16 @@ def run(
     rectify: bool = False,
     mask: Tensor | None = None,
 ) -> None:
-    """Applies `stencil` to the other arguments; the target may have another dtype than the source."""
+    """Applies `stencil` to a source.
+
+    Args:
+        stencil: the sums.
+        source: tiles to read.
+        target: tiles to write; may have another dtype than the source.
+        bias: (C,), added; or None.
+        rectify: read relu(source).
+        mask: shaped like target, which is zero where it is not positive; or None.
+    """
     kinds, options = (source.dtype, target.dtype), (rectify, bias is not None, mask is not None)
     code = _code((stencil, kinds, options)) if suits(source, target, mask) else None
     if code is None:
