@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 import re
 from collections import Counter
-from collections.abc import Iterator
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
 from helpers import Run
 
 import steadygan as package
@@ -122,50 +117,6 @@ def test_the_help_of_train_names_five_settings_that_exist_and_where_all_are(stea
     assert len(named) == 5
     assert set(named) <= {setting.key for setting in KEYS}
     assert "settings [WORD]" in text
-
-
-def test_longer_signatures_are_described_whole() -> None:
-    """Of every public function, method and constructor with four parameters or more in the packages of the library."""
-    found = {}
-    for module in library():
-        for name, thing in vars(module).items():
-            if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
-                continue
-            found |= dict(callables(thing))
-    assert len(found) > 50
-    for qualified, (function, docstring) in found.items():
-        assert list(documented(docstring)) == arguments_of(function), qualified
-
-
-def library() -> Iterator[ModuleType]:
-    for name in (
-        "data",
-        "evaluation",
-        "generators",
-        "metrics",
-        "nets.registry",
-        "pictures",
-        "pretrained",
-        "transforms",
-    ):
-        module = import_module(f"steadygan.{name}")
-        yield module
-        for inner in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{module.__name__}."):
-            yield import_module(inner.name)
-
-
-def callables(thing: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """(name, (function, what holds its docstring)) of a function, or of a class's own; a dataclass's fields say all."""
-    for member in vars(thing).values() if inspect.isclass(thing) else [thing]:
-        function = getattr(member, "__func__", member)  # a class method's
-        own = inspect.isfunction(function) and function.__code__.co_filename != "<string>"
-        own = own and not issubclass(thing if inspect.isclass(thing) else object, torch.autograd.Function)
-        if own and len(arguments_of(function)) >= 4 and (name := function.__name__).strip("_") in (name, "init"):
-            yield function.__qualname__, (function, thing if name == "__init__" and not function.__doc__ else function)
-
-
-def arguments_of(function: Any) -> list[str]:
-    return [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
 
 
 @pytest.mark.parametrize("name", sorted(set(package.__all__) - {"__version__", "UserError"}))

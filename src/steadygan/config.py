@@ -298,7 +298,7 @@ class TrainConfig(Section):
 
     @property
     def batch(self) -> int:
-        """`batch_size` as a number; a run replaces auto when it starts (`estimate.fit_batch`)."""
+        """`batch_size` as a number; runs replace auto (`estimate.fit_batch`). Raises UserError before."""
         if self.batch_size == "auto":
             raise UserError("train.batch_size=auto is chosen where a run starts; set it to a number here")
         return self.batch_size
@@ -343,7 +343,15 @@ class Config(Section):
 
 
 def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Loads a preset, a YAML file or a run's configuration, and applies `key.path=value` overrides."""
+    """Loads a preset, a YAML file or a run's configuration, and applies `key.path=value` overrides.
+
+    Args:
+        source: a preset, a YAML file or a run directory.
+        overrides: settings as `key.path=value` strings.
+
+    Raises:
+        UserError: the source does not exist, or a setting is invalid.
+    """
     name, tree = read_tree(str(source))
     tree.setdefault("name", name)
     torn = misspaced(overrides)
@@ -369,7 +377,7 @@ def preset_about(name: str) -> About:
 
 
 def validate(tree: Mapping[str, Any]) -> Config:
-    """Builds a `Config` from nested mappings; reports every mistake with its dotted key."""
+    """Builds a `Config` from nested mappings; raises UserError with every mistake's dotted key."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

@@ -34,7 +34,10 @@ class Cost(NamedTuple):
     """The cost of a step with all terms live.
 
     Bytes on the device: weights of all networks and their average, Adam's moments, images, and the peak including all
-    of these. flop: floating-point operations.
+    of these.
+
+    Attributes:
+        flop: floating-point operations.
     """
 
     weights: int

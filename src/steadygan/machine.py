@@ -84,7 +84,11 @@ def has_bfloat16(device: str) -> bool:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device for a configuration's `train.device`; `auto` prefers an accelerator."""
+    """The device for a configuration's `train.device`; `auto` prefers an accelerator.
+
+    Raises:
+        UserError: the device cannot be used here.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -110,7 +114,11 @@ def _why_not(name: str, error: Exception) -> str:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """The autocast dtype for training on this device; None: float32."""
+    """The autocast dtype for training on this device; None: float32.
+
+    Raises:
+        UserError: the device does not support the precision.
+    """
     if name == "float16":
         return torch.float16
     has = has_bfloat16(device.type)

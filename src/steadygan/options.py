@@ -54,7 +54,11 @@ def resolve(
 
 
 def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
-    """The keyword-only parameters of `build` by name: (default, annotation)."""
+    """The keyword-only parameters of `build` by name: (default, annotation).
+
+    Raises:
+        UserError: it has no signature.
+    """
     try:
         signature = inspect.signature(build)
     except ValueError as error:  # of some built-in callables

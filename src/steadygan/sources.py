@@ -19,7 +19,11 @@ def preset_names() -> list[str]:
 
 
 def preset_text(name: str) -> str:
-    """The YAML of one preset, as written."""
+    """The YAML of one preset, as written.
+
+    Raises:
+        UserError: there is no such preset.
+    """
     if name not in preset_names():
         raise UserError(f"unknown preset {name!r}; {nearest(name, preset_names())}")
     return _presets().joinpath(f"{name}.yaml").read_text(encoding="utf-8")

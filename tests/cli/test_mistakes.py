@@ -49,7 +49,7 @@ ERRORS = {
     "resume a preset": (["train", "digits", "--resume"], ["digits is not a run directory"]),
     "resume elsewhere": (["train", "digits", "--resume", "--out", "x"], ["--resume continues the run in SOURCE"]),
     "sample nothing": (["sample", "nowhere"], ["nowhere is neither a checkpoint nor a run directory"]),
-    "evaluate nothing": (["evaluate", "nowhere"], ["nowhere is not a run directory"]),
+    "evaluate nothing": (["evaluate", "nowhere"], ["nowhere is neither a run directory nor a generator"]),
     "evaluate images without features": (["evaluate", "empty", "texts"], ["--features", "squeezenet"]),
     "evaluate a run by features": (["evaluate", "nowhere", "--features", "digits"], ["two folders of images"]),
     "evaluate images by protocol": (

@@ -108,7 +108,7 @@ def test_a_changed_byte_is_other_data(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("file,label\na.png,0\n", r"no label for 1 images, such as b\.png"),
-        ("file,label\na.png,0\nb.png,1\nc.png,1\n", r"not there.*c\.png"),
+        ("file,label\na.png,0\nb.png,1\nc.png,1\n", r"do not exist.*c\.png"),
         ("name,class\na.png,0\n", "line 1 has no column 'file', but name, class; expected a first line `file,label`"),
         ("File,Label\na.png,0\n", "line 1 has no column 'file', but File, Label; .*'File', in small letters"),
         ("file,label,file\na.png,0,b\n", "line 1 has several columns 'file'"),
@@ -122,7 +122,7 @@ def test_a_changed_byte_is_other_data(tmp_path: Path) -> None:
             (f"file,label\na.png,0\nb.png,{nothing}\n", r"line 3, column 2: b\.png has no label")
             for nothing in ("NA", "<NA>", "#N/A", "null", "-", "?")
         ),
-        ("file,label\na.png,0\nb.PNG,1\n", r"such as b\.PNG \(it has b\.png; names are .* capitals count\)"),
+        ("file,label\na.png,0\nb.PNG,1\n", r"such as b\.PNG \(it has b\.png; names are .* case-sensitive\)"),
         ("file,label\n/data/a.png,0\n/data/b.png,1\n", r"such as /data/a\.png \(it has a\.png; names are relative"),
         ("file,label\na.png,0\nb.png,-1\n", "-1 is not a label, as class numbers start at 0"),
         ("file,label\na.png,0.0\nb.png,-1.0\n", "-1 is not a label, as class numbers start at 0"),

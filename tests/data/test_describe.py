@@ -109,7 +109,9 @@ def test_files_of_several_images_are_counted_and_give_their_first(tmp_path: Path
     found = describe(str(tmp_path))
     assert (found["count"], found["moving"]) == (2, 1)
     assert found["mean"][0] == pytest.approx(200 / 255, abs=0.02)
-    assert "1 hold several images (pages, frames): the first of each is used" in advice(summary(found, mirror=0.5))
+    assert "files with several images (pages, frames): 1; the first image of each is used" in advice(
+        summary(found, mirror=0.5)
+    )
 
 
 def test_folders_of_several_depths_are_told(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_where_no_image_is_seen_what_is_there_is_named(
 
 @packings
 def test_archives_beside_images_are_warned_of(tmp_path: Path, pack: Packing) -> None:
-    with pytest.warns(UserWarning, match=r"is not read, more/b\.zip: unpack them"):
+    with pytest.warns(UserWarning, match=r"are not read, more/b\.zip: unpack them"):
         assert open_source(str(pack(tmp_path, {"a.png": png(0), "more/b.zip": b"?"})), size=8).names == ("a.png",)
 
 

@@ -274,7 +274,7 @@ def test_a_checkpoint_s_description_that_lies_is_refused_before_memory_is_taken(
     manifest = json.loads((path / "manifest.json").read_text())
     manifest["generator"] |= change
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UserError, match=r"promises [\d,]+ numbers, weights\.safetensors has"):
+    with pytest.raises(UserError, match=r"implies [\d,]+ numbers, but weights\.safetensors has"):
         package.load(path)
 
 

@@ -180,7 +180,7 @@ def test_a_critic_alone_is_refused(tmp_path: Path) -> None:
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     written = FAMILIES["rosinality"](tmp_path)
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="exists already"):
         import_files(written.files, tmp_path / "out")
 
 

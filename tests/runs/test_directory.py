@@ -191,6 +191,6 @@ def test_a_full_disk_is_reported_with_the_file(run: Writer, monkeypatch: pytest.
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: No space left"):
         run.append("metrics.jsonl", {"step": 1})
-    with pytest.raises(UserError, match=r"config\.yaml: cannot be written: No space left.*untouched"):
+    with pytest.raises(UserError, match=r"config\.yaml: cannot be written: No space left.*unchanged"):
         run.write_config("name: changed\n")
     assert (run.path / "config.yaml").read_text() == "name: run\n"

@@ -57,7 +57,7 @@ def test_the_rest_is_handed_on_when_the_run_ends(tmp_path: Path) -> None:
 def test_a_tracker_that_fails_is_named_once_and_the_others_go_on(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=10)
     with (
-        pytest.warns(UserWarning, match=r"reporting to Broken stopped \(ConnectionError: no route to host\)") as told,
+        pytest.warns(UserWarning, match=r"Broken stopped \(ConnectionError: no route to host\)") as told,
         reporting(run, ["their_tracker:Broken", THEIRS], 0, every=3600),
     ):
         pass

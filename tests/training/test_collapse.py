@@ -107,7 +107,7 @@ def test_symptoms_are_counted_apart() -> None:
     lasting = Lasting()
     assert [lasting.look(100 * i, i > 2) for i in range(1, LINES + 4)] == [False] * (LINES + 1) + [True, False]
     both = found([ALIKE | SATURATED] * 20)
-    assert ["alike" in collapse.symptom for collapse in both] == [True, False]
+    assert ["identical" in collapse.symptom for collapse in both] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,12 @@ pixels."""
 
 
 class UnreadableImage(UserError):
-    """An image that cannot be decoded. name: its path inside the source; reason: why."""
+    """An image that cannot be decoded.
+
+    Args:
+        name: its path inside the source.
+        reason: why.
+    """
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"cannot read the image {name}: {reason}")
@@ -45,6 +50,9 @@ def open_image(data: bytes) -> Image.Image:
 
     32-bit integers are marked, as their range is unknown (`eight_bit`). At most Pillow's MAX_IMAGE_PIXELS are decoded,
     whatever the header says, and only FORMATS. Raises Pillow's errors on damaged files.
+
+    Raises:
+        ValueError: the file is empty, or has too many pixels or scans.
     """
     if not data:
         raise ValueError("not an image, as it is empty")

@@ -38,7 +38,8 @@ LAYOUTS = """
 class Domain(Source):
     """One domain's images: whole files, or halves of files that show a pair side by side.
 
-    fit: how images become square: "crop" the centre, or "squash" the whole image.
+    Attributes:
+        fit: how images become square: "crop" the centre, or "squash" the whole image.
     """
 
     half: Half | None = None
@@ -129,7 +130,11 @@ class Layout(NamedTuple):
 
 
 class DomainSources(NamedTuple):
-    """The sources of one split. aligned: A's image i and B's image i form a pair."""
+    """The sources of one split.
+
+    Attributes:
+        aligned: A's image i and B's image i form a pair.
+    """
 
     a: Domain
     b: Domain

@@ -39,6 +39,9 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
         name: the manifest's name in it.
         images: names of the images, in order.
         where: the container's path, for messages.
+
+    Raises:
+        UserError: the manifest is invalid, or does not label exactly these images.
     """
     try:
         manifest = json.loads(_text(files, name, where, len(images)))
@@ -82,6 +85,9 @@ def table_labels(files: Container, name: str, images: Sequence[str], where: str)
         name: the CSV's name in it.
         images: names of the images, in order.
         where: the container's path, for messages.
+
+    Raises:
+        UserError: the table is invalid, or does not label exactly these images.
     """
     text, base = _text(files, name, where, len(images)), name.removesuffix(TABLE)
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -252,6 +258,9 @@ def sidecar_labels(files: Container, found: Mapping[str, str], images: Sequence[
         found: names of label files by the `key` of their images.
         images: names of the images, in order.
         where: the container's path, for messages.
+
+    Raises:
+        UserError: a file gives no label, or images lack one.
     """
     values = {image: _label(files, found[key(image)]) for image in images if key(image) in found}
     if damaged := next((image for image, value in values.items() if value is None), None):

@@ -25,8 +25,12 @@ CONSISTENCY = ("D/cr", "D/bcr_real", "D/zcr_dis")
 class NotLooking:
     """D ignores the image.
 
-    step: of the last line; since: the last step at which it used the image, 0 if it never did; reads_label: it uses the
-    label instead; symptom: description with numbers; remedy: settings to change.
+    Attributes:
+        step: of the last line.
+        since: the last step at which it used the image, 0 if it never did.
+        reads_label: it uses the label instead.
+        symptom: description with numbers.
+        remedy: settings to change.
     """
 
     step: int

@@ -36,8 +36,10 @@ class Advice:
 class Verdict:
     """A one-sentence verdict with its evidence.
 
-    numbers: measurements, by their name in the records. since_step: step since which the verdict holds, None if not
-    applicable. advice: settings to change, most promising first.
+    Attributes:
+        numbers: measurements, by their name in the records.
+        since_step: step since which the verdict holds, None if not applicable.
+        advice: settings to change, most promising first.
     """
 
     kind: Kind

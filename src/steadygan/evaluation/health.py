@@ -61,7 +61,9 @@ def augmentations(config: Config) -> dict[str, Augmentation]:
 class Health:
     """Fractions of a run's images that show each of its augmentations, and that are copies of training images.
 
-    step: the checkpoint's step; made: the `protocol` of the record.
+    Attributes:
+        step: the checkpoint's step.
+        made: the `protocol` of the record.
     """
 
     leaks: Mapping[str, Leak]

@@ -37,10 +37,11 @@ CHUNK_BYTES = 64 << 20
 class Neighbours:
     """Samples (N, C, H, W) uint8 and their nearest training images.
 
-    found: by "pixels" and, if available, the extractor's name: the `Nearest`, with indices of training images, and
-    these images (N, k, C, H, W) uint8. Pixel distances are root mean squares over pixels and channels, in grey levels 0
-    to 255; feature distances are Euclidean. names: files of those training images by index; empty for an embedded data
-    set.
+    Attributes:
+        found: by "pixels" and, if available, the extractor's name: the `Nearest`, with indices of training images, and
+            these images (N, k, C, H, W) uint8. Pixel distances are root mean squares over pixels and channels, in grey
+            levels 0 to 255; feature distances are Euclidean.
+        names: files of those training images by index; empty for an embedded data set.
     """
 
     samples: Tensor

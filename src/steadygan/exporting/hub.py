@@ -55,7 +55,11 @@ def upload(subject: Subject, to: str) -> str:
 
 
 def patiently(to: str, call: Callable[[], T], wait: Callable[[float], Any] = time.sleep) -> T:
-    """Calls the Hub; retries temporary failures of its servers or the network."""
+    """Calls the Hub; retries temporary failures of its servers or the network.
+
+    Raises:
+        UserError: the last attempt failed, or retrying cannot help.
+    """
     for attempt in range(ATTEMPTS):
         try:
             return call()

@@ -32,7 +32,8 @@ EXAMPLES = 2
 class Synthesis(nn.Module):
     """z (N, latent), y (N,) int64 if conditional, truncation () → images (N, C, H, W), in about [−1, 1].
 
-    tables: batch-norm statistics by truncation from 0 to 1, interpolated for `truncation`.
+    Args:
+        tables: batch-norm statistics by truncation from 0 to 1, interpolated for `truncation`.
     """
 
     table: Tensor
@@ -76,8 +77,12 @@ class Translation(nn.Module):
 class Program:
     """A module and its tracing inputs.
 
-    Attributes: name (empty, or the direction of a translation), module, inputs (examples by name), shapes (their
-    dynamic dimensions, for `torch.export`), about (metadata for the file).
+    Attributes:
+        name: empty, or the direction of a translation.
+        module: the function to trace.
+        inputs: examples by name.
+        shapes: their dynamic dimensions, for `torch.export`.
+        about: metadata for the file.
     """
 
     name: str

@@ -22,8 +22,10 @@ from steadygan.runs.outputs import run_of
 class Options:
     """Export options; each target uses those it needs.
 
-    truncation: for which batch-norm statistics are gathered if the graph fixes them. licence: the licence of the
-    weights, for the card. public, token: of the Hub repository.
+    Attributes:
+        truncation: for which batch-norm statistics are gathered if the graph fixes them.
+        licence: the licence of the weights, for the card.
+        public, token: of the Hub repository.
     """
 
     truncation: float | None = None
@@ -36,8 +38,13 @@ class Options:
 class Subject:
     """A generator or translator on the CPU.
 
-    Attributes: path (of the checkpoint), name (of the run, or the checkpoint's folder), manifest, made (the `Generator`
-    or `Translator`), run (its directory, if any), options.
+    Attributes:
+        path: the checkpoint.
+        name: of the run, or of the checkpoint's folder.
+        manifest: the checkpoint's.
+        made: the `Generator` or `Translator`.
+        run: its run directory, if any.
+        options: of the export.
     """
 
     path: Path

@@ -44,6 +44,9 @@ def build_generator(description: Mapping[str, Any]) -> tuple[nn.Module, Prior]:
     """Builds a generator with initial weights, and its prior, from a `describe_generator` dictionary.
 
     For a translation: all generators in an `nn.ModuleDict`, and an empty prior.
+
+    Raises:
+        UserError: the description is incomplete or damaged.
     """
     try:
         sizes = {key: int(description[key]) for key in ("size", "channels", "classes", "latent", "width")}
@@ -90,7 +93,11 @@ def refuse_oversized(path: Path, description: Mapping[str, Any]) -> None:
 
 
 def trained_classes(description: Mapping[str, Any]) -> tuple[int, ...]:
-    """The trained classes of a generator; all if the description names none."""
+    """The trained classes of a generator; all if the description names none.
+
+    Raises:
+        UserError: the description is damaged.
+    """
     classes = int(description["classes"])
     named = description.get("trained_classes")
     if named is None:

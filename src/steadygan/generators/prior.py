@@ -45,9 +45,11 @@ def read_truncation(given: Truncation) -> Cut:
 class Prior:
     """p(z) and p(y) of the fakes.
 
-    latent: the dimension of z; kind: N(0, I), U(-1, 1), or N(0, I) within ±2; label_pool: int64 tensor from which
-    labels are drawn (`arange(classes)` for uniform labels, the training labels for the data's distribution); None if
-    unconditional.
+    Attributes:
+        latent: the dimension of z.
+        kind: N(0, I), U(-1, 1), or N(0, I) within ±2.
+        label_pool: int64 tensor from which labels are drawn (`arange(classes)` for uniform labels, the training labels
+            for the data's distribution); None if unconditional.
     """
 
     latent: int

@@ -18,7 +18,11 @@ Moves = Sequence[tuple[int, float]]
 
 
 def latents_of(prior: Prior, seeds: Sequence[int], *, truncation: Truncation | None = None) -> Tensor:
-    """z (len(seeds), latent) float32 on the CPU; row i is the latent of `sample(1, seed=seeds[i])`."""
+    """z (len(seeds), latent) float32 on the CPU; row i is the latent of `sample(1, seed=seeds[i])`.
+
+    Raises:
+        UserError: there are no seeds, or one is out of range.
+    """
     if not seeds:
         raise UserError("name at least one seed")
     for seed in seeds:

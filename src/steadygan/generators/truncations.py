@@ -96,7 +96,11 @@ class Truncations:
 
 
 def at_truncation(tables: Mapping[str, Tensor], truncation: float) -> dict[str, Tensor]:
-    """Interpolates statistics for a truncation in [0, 1] between the two nearest rows of tables (truncations, C)."""
+    """Interpolates statistics for a truncation in [0, 1] between the two nearest rows of tables (truncations, C).
+
+    Raises:
+        UserError: the truncation is above 1.
+    """
     if truncation > 1:
         raise UserError(f"this generator was published with statistics for truncations up to 1, got {truncation}")
     found = {}

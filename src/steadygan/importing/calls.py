@@ -26,7 +26,8 @@ from steadygan.importing.values import (
 class Machine(Protocol):
     """The interface of calls to their reader.
 
-    legacy: reads a torch file embedded in the file; None where none is allowed.
+    Attributes:
+        legacy: reads a torch file embedded in the file; None where none is allowed.
     """
 
     budget: Budget
@@ -69,7 +70,11 @@ def known(module: str, name: str) -> bool:
 
 
 def set_item(target: Any, key: Any, value: Any) -> None:
-    """Sets an entry of a dictionary. Only simple keys are allowed: hashing and comparing others might never end."""
+    """Sets an entry of a dictionary. Only simple keys are allowed: hashing and comparing others might never end.
+
+    Raises:
+        Refused: the target is not a dictionary, or the key not simple.
+    """
     if not isinstance(target, dict):
         raise Refused("an entry of something that is not a dictionary")
     if type(key) not in SIMPLE_KEYS and not (isinstance(key, tuple) and all(type(k) in SIMPLE_KEYS for k in key)):
@@ -186,7 +191,11 @@ def _persistent(machine: Machine, meta: Any = None) -> Made:
 
 
 def simple_set(machine: Machine, items: Any = ()) -> set[Any]:
-    """A set of simple values."""
+    """A set of simple values.
+
+    Raises:
+        Refused: a value is not simple.
+    """
     if not isinstance(items, list | tuple) or any(type(item) not in SIMPLE_KEYS for item in items):
         raise Refused("a set of anything but simple values")
     machine.budget.spend(len(items))

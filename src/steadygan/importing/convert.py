@@ -76,7 +76,11 @@ def check(imported: Imported) -> None:
 
 
 def expected(imported: Imported, player: str) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Shape and type of every tensor of the generator ("G") or discriminator ("D"), without allocating memory."""
+    """Shape and type of every tensor of the generator ("G") or discriminator ("D"), without allocating memory.
+
+    Raises:
+        Refused: the network would be larger than any that is imported.
+    """
     description = dict(imported.critic or {}) if player == "D" else dict(imported.generator)
     description = {
         key: value for key, value in description.items() if key not in ("prior", "class_names", "directions")

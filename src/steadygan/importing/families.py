@@ -64,6 +64,7 @@ def read_files(paths: Sequence[Path], given: Mapping[str, str], family: str | No
 
     Raises:
         UserError: a file is not recognised; the message names it.
+        Refused: no family matches, or a tensor cannot be converted.
     """
     parts = [Part(path, read_file(path)) for path in paths]
     layout = _choose(parts, family)

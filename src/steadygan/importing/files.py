@@ -56,7 +56,11 @@ def _no_storage(identifier: Any) -> Any:
 
 
 def described_storage(identifier: Any) -> tuple[Storage, str]:
-    """The storage of a persistent id ("storage", kind, key, location, numel, …), and its key."""
+    """The storage of a persistent id ("storage", kind, key, location, numel, …), and its key.
+
+    Raises:
+        Refused: it is not a storage, or of an unknown form.
+    """
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
         raise Refused("a persistent id that is not a storage")
     _, kind, key, _, numel = identifier[:5]
@@ -69,7 +73,11 @@ def described_storage(identifier: Any) -> tuple[Storage, str]:
 
 def read_legacy(data: memoryview, budget: Budget) -> Any:
     """Reads the format of `torch.save` before its zip format; it can be embedded in other pickles, but not in
-    itself."""
+    itself.
+
+    Raises:
+        Refused: the file is damaged or of another format.
+    """
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -97,7 +105,11 @@ def read_legacy(data: memoryview, budget: Budget) -> Any:
 
 
 def read_zip(data: memoryview, path: Path) -> Any:
-    """Reads the format of `torch.save`: an uncompressed zip with one pickle and one entry per storage."""
+    """Reads the format of `torch.save`: an uncompressed zip with one pickle and one entry per storage.
+
+    Raises:
+        Refused: the file is damaged, or not a zip that torch writes.
+    """
     entries = _entries(data, path)
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:

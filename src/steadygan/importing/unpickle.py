@@ -63,7 +63,11 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """The next pickle's value."""
+        """The next pickle's value.
+
+        Raises:
+            Refused: the pickle is damaged, or contains an opcode that weights do not need.
+        """
         self.stack, self.memo = [], {}
         while True:
             self.budget.spend()
@@ -173,7 +177,11 @@ class Machine:
         return made
 
     def build(self, target: Any, state: Any) -> None:
-        """Sets attributes of the object on top of the stack."""
+        """Sets attributes of the object on top of the stack.
+
+        Raises:
+            Refused: the object has no state.
+        """
         if isinstance(target, Made) and isinstance(state, dict):
             self.budget.spend(len(state) + len(target.state))
             target.state = {**target.state, **state}

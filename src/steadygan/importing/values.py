@@ -56,7 +56,11 @@ class Span:
     length: int
 
     def read(self, start: int = 0, length: int | None = None) -> memoryview:
-        """`length` bytes (by default the rest) from `start`, relative to the span."""
+        """`length` bytes (by default the rest) from `start`, relative to the span.
+
+        Raises:
+            Refused: the bytes are outside the file.
+        """
         length = self.length - start if length is None else length
         if start < 0 or length < 0 or start + length > self.length:
             raise Refused("a tensor is outside the file: it is truncated or damaged")
@@ -90,7 +94,11 @@ class Array:
         return math.prod(self.shape)
 
     def tensor(self) -> Tensor:
-        """The numbers in a new tensor."""
+        """The numbers in a new tensor.
+
+        Raises:
+            Refused: the numbers are not in the file.
+        """
         if self.storage.span is None:
             raise Refused("a tensor's numbers are not in the file: it is truncated or damaged")
         if self.numel == 0:

@@ -71,6 +71,7 @@ def score(
 
     Raises:
         UserError: the extractor cannot read the images, or there are fewer reals than required.
+        ValueError: `generate` returned images of another shape or type.
     """
     asked = _labels(classes, trained, protocol)
     real = real_side(reals, real_labels, protocol)

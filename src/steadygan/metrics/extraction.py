@@ -102,6 +102,9 @@ def read(extractor: Extractor, images: Tensor, protocol: Protocol) -> Features:
     """Features (N, F) and logits (N, K) of uint8 images; per channel, (N, 3·F) and (N, 3, K).
 
     Greyscale images are repeated to three channels for an RGB extractor.
+
+    Raises:
+        UserError: the images have another number of channels than the protocol needs.
     """
     n, channels = images.shape[:2]
     if protocol.per_channel:

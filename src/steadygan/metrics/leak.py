@@ -59,8 +59,9 @@ class Reader(nn.Module):
 class Leak:
     """The reader's measurement of one augmentation.
 
-    leak: fraction of fakes that show it; None if the reader cannot detect it. found, false, true: detections in fakes,
-    in held-out reals without it, and in held-out reals with it.
+    Attributes:
+        leak: fraction of fakes that show it; None if the reader cannot detect it.
+        found, false, true: detections in fakes, in held-out reals without it, and in held-out reals with it.
     """
 
     leak: Estimate | None

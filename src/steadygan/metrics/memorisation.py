@@ -17,11 +17,13 @@ QUERIES = 2000
 
 
 class Memorised(NamedTuple):
-    """share: fraction of samples that are copies, minus the 1 % expected of reals; copies: which samples, of which
-    images.
+    """The samples that are copies of training images.
 
-    copies (C, 2) int64: indices of samples and training images, nearest first. threshold: the distance below which a
-    sample is a copy; expected: the median distance of a real to its nearest other real.
+    Attributes:
+        share: fraction of samples that are copies, minus the 1 % expected of reals.
+        copies: (C, 2) int64, indices of samples and of their training images, nearest first.
+        threshold: the distance below which a sample is a copy.
+        expected: the median distance of a real to its nearest other real.
     """
 
     share: Estimate
@@ -36,6 +38,9 @@ def memorised(samples: Tensor, train: Tensor, *, seed: int = 0) -> Memorised:
     F are features or pixels; M ≥ 3. Duplicates (distance 0) do not count as neighbours, as otherwise nothing would be a
     copy in a data set with duplicates. A generator that has learnt the distribution has a share near 0, like held-out
     reals.
+
+    Raises:
+        ValueError: all training images are equal.
     """
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:QUERIES]
     between = torch.cat([_to_another(part, train) for part in train[order].split(256)])

@@ -18,7 +18,11 @@ class ModeCoverage(NamedTuple):
 
 
 def class_agreement(logits: Tensor, asked: Tensor) -> float:
-    """Fraction in [0, 1] of images classified (logits (N, K)) as the requested class `asked` (N,)."""
+    """Fraction in [0, 1] of images classified (logits (N, K)) as the requested class `asked` (N,).
+
+    Raises:
+        ValueError: the shapes do not match.
+    """
     if logits.ndim != 2 or asked.shape != logits.shape[:1] or not len(asked):
         shapes = f"{tuple(logits.shape)} and {tuple(asked.shape)}"
         raise ValueError(f"logits must be (N, K) and labels (N,), not {shapes}")
@@ -26,7 +30,11 @@ def class_agreement(logits: Tensor, asked: Tensor) -> float:
 
 
 def mean_pairwise_distance(x: Tensor, chunk: int = 1024) -> float:
-    """Mean Euclidean distance over all pairs of rows of x (N, F), N ≥ 2, in memory of order chunk · N."""
+    """Mean Euclidean distance over all pairs of rows of x (N, F), N ≥ 2, in memory of order chunk · N.
+
+    Raises:
+        ValueError: N is less than 2.
+    """
     n = len(x)
     if n < 2:
         raise ValueError(f"a pairwise distance needs at least 2 samples, got {n}")
@@ -84,6 +92,9 @@ def stacked_modes(logits: Tensor, reference: Tensor | None = None) -> ModeCovera
     normalised; ∞ if a mode is generated that q lacks. Metz et al., Unrolled GANs, ICLR 2017, §3.3.1, and Lin et al.,
     PacGAN, NeurIPS 2018, §4.2 ("reverse KL"). The estimate is biased: N images drawn from q itself score about 999 / 2N
     (0.05 for 10,000), so compare only at equal N.
+
+    Raises:
+        ValueError: logits or reference have another shape, or a weight is negative.
     """
     if logits.ndim != 3 or logits.shape[1:] != (3, 10) or not len(logits):
         raise ValueError(f"logits must be (N, 3, 10), not {tuple(logits.shape)}")

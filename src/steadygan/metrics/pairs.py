@@ -30,8 +30,11 @@ DEFINITIONS = {
 class PairProtocol:
     """How outputs were compared with their targets.
 
-    split: "test", or "heldout" from the training split; size: side of the images in pixels; fit: how they became
-    square; weights: "ema" or "raw".
+    Attributes:
+        split: "test", or "heldout" from the training split.
+        size: side of the images in pixels.
+        fit: how they became square.
+        weights: "ema" or "raw".
     """
 
     split: str
@@ -47,6 +50,9 @@ def score_pairs(outputs: Tensor, targets: Tensor, *, lpips: LPIPS | None = None)
 
     Higher is better for SSIM (at most 1) and PSNR (dB), lower for MSE (of 8-bit values) and LPIPS. Equal images have
     infinite PSNR. Raises `UserError` for images smaller than SSIM's window.
+
+    Raises:
+        ValueError: outputs and targets differ in shape, or are not uint8.
     """
     require("torchmetrics", "pairs", "scoring a translation (SSIM, PSNR)")
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -102,8 +108,13 @@ def pair_record(
 class LPIPS(nn.Module):
     """Learned perceptual distance of images, 0 for equal ones (Zhang et al., CVPR 2018, eq. 1), AlexNet version 0.1.
 
-    path: torchvision's ImageNet weights of AlexNet (`alexnet-owt-7be5be79.pth`), loaded without executing code. The
-    channel weights of the five layers come with torchmetrics. Raises `UserError` for a file that is not these weights.
+    The channel weights of the five layers come with torchmetrics.
+
+    Args:
+        path: torchvision's ImageNet weights of AlexNet (`alexnet-owt-7be5be79.pth`), loaded without executing code.
+
+    Raises:
+        UserError: the file is not these weights.
     """
 
     MEAN, STD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)

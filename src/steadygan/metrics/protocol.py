@@ -24,14 +24,22 @@ class Protocol:
     `split`, `weights`, `truncation` and `batch_norm` are applied by the caller of `score`, which passes reals and
     generator; the rest is applied by `score`.
 
-    extractor: a name `get_extractor` knows. num_fake: fakes generated. num_real: reals drawn without replacement with
-    `seed`; None: all of the split; with `at_most`, all if there are fewer. scores: names of `registry.METRICS`, or
-    `module:NAME`. split: the reals: training images, held-out images, the whole data set, or another data set given by
-    path. truncation: None: off. batch_norm: the statistics that the generator uses. labels: in turn, or sampled
-    uniformly with `seed`. resize: "bicubic" resizes both sides to the extractor's size (antialiased, back to uint8),
-    "none" leaves it to the extractor. per_channel: three greyscale images stacked as channels, read one by one, their
-    features concatenated. is_splits: parts over which the Inception score is averaged. kd_subsets, kd_subset_size: of
-    the kernel distance. neighbours: k of precision, recall, density and coverage.
+    Attributes:
+        extractor: a name `get_extractor` knows.
+        num_fake: fakes generated.
+        num_real: reals drawn without replacement with `seed`; None: all of the split; with `at_most`, all if there are
+            fewer.
+        scores: names of `registry.METRICS`, or `module:NAME`.
+        split: the reals: training images, held-out images, the whole data set, or another data set given by path.
+        truncation: None: off.
+        batch_norm: the statistics that the generator uses.
+        labels: in turn, or sampled uniformly with `seed`.
+        resize: "bicubic" resizes both sides to the extractor's size (antialiased, back to uint8), "none" leaves it to
+            the extractor.
+        per_channel: three greyscale images stacked as channels, read one by one, their features concatenated.
+        is_splits: parts over which the Inception score is averaged.
+        kd_subsets, kd_subset_size: of the kernel distance.
+        neighbours: k of precision, recall, density and coverage.
     """
 
     name: str

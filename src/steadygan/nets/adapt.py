@@ -37,6 +37,9 @@ def all_but_scale_and_shift(generator: nn.Module) -> frozenset[str]:
     biases are a batch norm's γ and β: two vectors, per-class tables, or the layers that project a condition to them.
     StyleGAN2 has no batch norms; its counterparts are the affine layers that map w to styles, as FreezeD's code for
     this baseline trains StyleGAN's AdaIN layers. Layers declare them with `Scaled`.
+
+    Raises:
+        UserError: the generator has no normalisations.
     """
     layers = [module for module in generator.modules() if isinstance(module, Scaled)]
     learning = [parameter for layer in layers for parameter in layer.scale_and_shift()]

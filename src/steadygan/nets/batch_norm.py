@@ -19,7 +19,9 @@ from steadygan.parallel.share import Sharing
 class OfBatch(Sharing):
     """A layer that depends on the whole batch, or draws random numbers for it.
 
-    groups: number of equal consecutive batches in the batch; share: this process's part of each.
+    Attributes:
+        groups: number of equal consecutive batches in the batch.
+        share: this process's part of each.
     """
 
     groups: int = 1
@@ -37,7 +39,11 @@ class BatchNorm2d(OfBatch, nn.BatchNorm2d):
     """
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (N, C, H, W); y is ignored, so that plain and conditional norms are called alike."""
+        """x: (N, C, H, W); y is ignored, so that plain and conditional norms are called alike.
+
+        Raises:
+            ValueError: the batch does not split into `groups`.
+        """
         if not self.training or (self.groups == 1 and self.share.size == 1):
             return self._alone(x)
         if x.shape[0] % self.groups:

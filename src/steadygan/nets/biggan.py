@@ -127,6 +127,9 @@ class Generator(Shaped):
         sn_generator: spectral norm on every layer of G.
         sn_eps: ε of spectral norm's divisions.
         bn_eps: ε of batch norm.
+
+    Raises:
+        UserError: an option is invalid or does not fit the shape.
     """
 
     def __init__(

@@ -160,6 +160,9 @@ class Generator(Shaped):
         sn_eps: ε of spectral norm's divisions.
         bn_eps: ε of batch norm.
         slope: slope of every ReLU below zero; LOGAN's is 0.2.
+
+    Raises:
+        UserError: an option is invalid or does not fit the shape.
     """
 
     def __init__(

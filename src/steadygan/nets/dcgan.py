@@ -49,6 +49,9 @@ class Generator(Shaped):
         sn_generator: spectral norm on every layer of G.
         first_norm: batch norm and ReLU after the first linear layer; StudioGAN uses neither.
         bn_eps: ε of batch norm.
+
+    Raises:
+        UserError: an option is invalid or does not fit the shape.
     """
 
     def __init__(

@@ -89,7 +89,10 @@ class UpBlock(Block):
     """(N, C, H, W) → (N, C', 2H, 2W): nearest-neighbour doubling, conv3, BN, GLU; with `side`, noise, and conv3, noise,
     BN, GLU again.
 
-    A GLU is one half of the channels times the sigmoid of the other (Dauphin et al., ICML 2017). side: of the output.
+    A GLU is one half of the channels times the sigmoid of the other (Dauphin et al., ICML 2017).
+
+    Args:
+        side: of the output.
     """
 
     def __init__(self, before: int, after: int, side: int | None = None) -> None:

@@ -20,8 +20,10 @@ T = TypeVar("T")
 class Score(NamedTuple):
     """The discriminator's output for N images.
 
-    logit: (N,), or (N, 1, h, w) of a discriminator of patches; unbounded, before any sigmoid. features: (N, F), the
-    input of the last linear layer. pixels: (N, 1, H, W), one logit per pixel, of discriminators that have them.
+    Attributes:
+        logit: (N,), or (N, 1, h, w) of a discriminator of patches; unbounded, before any sigmoid.
+        features: (N, F), the input of the last linear layer.
+        pixels: (N, 1, H, W), one logit per pixel, of discriminators that have them.
     """
 
     logit: Tensor
@@ -85,6 +87,9 @@ def set_sn_gain(module: nn.Module, gain: float) -> None:
     normalised convolution halves differences between its inputs, roughly, because its largest singular value is far
     from a typical one, and the ReLU after it halves the energy; γ near 2 undoes that, and a deep discriminator without
     skips sees its image from the first step on.
+
+    Raises:
+        UserError: the gain is not positive.
     """
     if gain <= 0:
         raise UserError(f"sn_gain must be positive, got {gain:g}; 1 is plain spectral norm")

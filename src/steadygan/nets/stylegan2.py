@@ -174,6 +174,9 @@ class Generator(OfBatch, Shaped):
         w_avg_beta: decay, per training call, of the running average of w used by truncation.
         conv_clamp: bound on the output of every convolution (256 in NVIDIA's half-precision files); null: none.
         raw_eps: ε of demodulation as in NVIDIA's PyTorch code; false: as in its TensorFlow code.
+
+    Raises:
+        UserError: an option is invalid or does not fit the shape.
     """
 
     w_avg: Tensor
@@ -324,6 +327,9 @@ class Critic(Shaped):
         mbstd_group: images in a group of the minibatch standard deviation; 0: none.
         mapping_layers: with classes: layers of the label's mapping network.
         conv_clamp: bound on the output of every convolution (256 in NVIDIA's half-precision files); null: none.
+
+    Raises:
+        UserError: an option is invalid or does not fit the shape.
     """
 
     def __init__(

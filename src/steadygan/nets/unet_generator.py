@@ -73,7 +73,11 @@ class Generator(Shaped):
         _initialise(self)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """y is ignored."""
+        """y is ignored.
+
+        Raises:
+            ValueError: a side is below `LEAST_SIDE`.
+        """
         height, width = x.shape[2:]
         if min(height, width) < LEAST_SIDE:
             raise ValueError(f"an image of {width}×{height} pixels is too small: sides must be at least {LEAST_SIDE}")

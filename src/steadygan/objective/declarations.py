@@ -38,8 +38,11 @@ Need = Literal[
 class Declaration:
     """The declarations of one builder.
 
-    needs: requirements; needs_by_option: option -> value -> requirements; excludes: names of other terms, with the
-    reason; rewrite: change of the game, before terms are built.
+    Attributes:
+        needs: requirements.
+        needs_by_option: option -> value -> requirements.
+        excludes: names of other terms, with the reason.
+        rewrite: change of the game, before terms are built.
     """
 
     needs: tuple[Need, ...] = ()
@@ -57,6 +60,9 @@ def needs(*always: Need, **by_option: Mapping[Any, Need]) -> Callable[[Builder],
     """Declares the requirements of a builder; see `_REASONS` for their meaning.
 
     by_option: requirements of values of an option, such as `target={"bare": "diffaugment"}`.
+
+    Raises:
+        ValueError: a requirement does not exist.
     """
     wanted = {*always, *(need for values in by_option.values() for need in values.values())}
     if unknown := wanted - _REASONS.keys():

@@ -33,10 +33,16 @@ MOVES: Mapping[str, Callable[[Tensor, float, float], Tensor]] = MappingProxyType
 class Climb(View):
     """z' = clip(z + Δz, -1, 1), with Δz along the gradient of D(G(z)), and z's labels (LOGAN, Wu et al., 2019).
 
-    source: z (N, latent); net, critic: G and D; method: Δz = α·g ("gd") or α·g/(β + ‖g‖²) ("ngd"), where g (N, latent)
-    is the gradient of the logit with respect to a random `fraction` of each sample's elements, drawn once; steps:
-    number of updates. Images pass through `pre_d` as in training. Δz is not detached: z' depends on the weights of both
-    networks, with second-order terms. Raises UserError for an option out of range.
+    Images pass through `pre_d` as in training. Δz is not detached: z' depends on the weights of both networks, with
+    second-order terms. Raises UserError for an option out of range.
+
+    Attributes:
+        source: z (N, latent).
+        net, critic: G and D.
+        method: Δz = α·g ("gd") or α·g/(β + ‖g‖²) ("ngd"), where g (N, latent) is the gradient of the logit with respect
+            to a random `fraction` of each sample's elements, drawn once.
+        alpha, beta, fraction: see `method`.
+        steps: number of updates.
     """
 
     source: View

@@ -13,8 +13,11 @@ from steadygan.parallel.share import Sharing
 class Average(Sharing, nn.Module):
     """Exponential moving average of a scalar, a mean over the batch: mean ← decay·mean + (1 - decay)·value.
 
-    decay: in [0, 1), per call, i.e. per phase and micro-batch; initial: the mean before the first value, None to start
-    with that value. Non-finite values are ignored, as their phase is skipped.
+    Non-finite values are ignored, as their phase is skipped.
+
+    Args:
+        decay: in [0, 1), per call, i.e. per phase and micro-batch.
+        initial: the mean before the first value; None: start with that value.
     """
 
     mean: Tensor

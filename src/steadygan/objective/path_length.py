@@ -36,6 +36,9 @@ def path_length(
         decay: decay of the running average a.
         shrink: the term uses 1/shrink of a batch.
         every: apply the term in every n-th update of G, n times as strong (lazy regularisation).
+
+    Raises:
+        UserError: shrink is below 1.
     """
     net = game.fake.net
     if shrink < 1:

@@ -127,6 +127,9 @@ def jsreg(game: Game, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.
         anneal: training steps in which γ decays; 0: γ is constant.
         decay: the fraction of γ left after `anneal` steps.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
+
+    Raises:
+        UserError: anneal or decay is out of range.
     """
     if anneal < 0 or not 0 < decay <= 1:
         raise UserError("objective.terms.jsreg: anneal must be at least 0 and decay above 0 and at most 1")

@@ -17,6 +17,9 @@ def joined() -> Iterator[Replicas]:
 
     An existing process group is used and kept. One process reports an error; the others raise `SaidElsewhere` after it
     has exited, or after a few seconds.
+
+    Raises:
+        UserError: the processes did not connect.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Replicas()

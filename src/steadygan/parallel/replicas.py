@@ -51,7 +51,11 @@ class Replicas:
         return self._share or WHOLE
 
     def device_name(self, asked: str) -> str:
-        """The device of this process for `train.device`: with several processes, the GPU of its local rank."""
+        """The device of this process for `train.device`: with several processes, the GPU of its local rank.
+
+        Raises:
+            UserError: the machine has too few GPUs, or one device is set for several processes.
+        """
         if self.size == 1 or asked == "cpu":
             return asked
         import torch

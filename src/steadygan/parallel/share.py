@@ -125,7 +125,11 @@ def rows(
 
 
 class Sharing:
-    """A layer or term whose result depends on the whole batch. share: this process's part."""
+    """A layer or term whose result depends on the whole batch.
+
+    Attributes:
+        share: this process's part.
+    """
 
     share: Share = WHOLE
 

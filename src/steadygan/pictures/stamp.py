@@ -31,13 +31,19 @@ _COMMENT = b"\xa9cmt"
 class Stamp:
     """The provenance of an image: a generator and a call of one of its methods.
 
-    steadygan: the version that made it; checkpoint: SHA-256 of weights.safetensors, empty if the step has no
-    checkpoint; run, step: source of the weights; weights: ema or raw; call, arguments: the method of `Generator` and
-    its JSON arguments, including seed and truncation, or `sheet` for images that need data, `translate` for one of
-    them, `film` for grids of several steps; index: index of the image in the call's result, None for a grid of all;
-    columns, column_names: of that grid, names if each column has one class; named: whether names are drawn above the
-    columns; enlarged: integer factor of enlargement; top: pixels above the first row; label, class_name: the image's
-    class, if any.
+    Attributes:
+        steadygan: the version that made it.
+        checkpoint: SHA-256 of weights.safetensors, empty if the step has no checkpoint.
+        run, step: source of the weights.
+        weights: ema or raw.
+        call, arguments: the method of `Generator` and its JSON arguments, including seed and truncation, or `sheet` for
+            images that need data, `translate` for one of them, `film` for grids of several steps.
+        index: index of the image in the call's result, None for a grid of all.
+        columns, column_names: of that grid, names if each column has one class.
+        named: whether names are drawn above the columns.
+        enlarged: integer factor of enlargement.
+        top: pixels above the first row.
+        label, class_name: the image's class, if any.
     """
 
     steadygan: str

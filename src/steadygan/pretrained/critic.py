@@ -72,9 +72,12 @@ class FeatureCritic(Shaped):
     """
 
     def __init__(self, shape: Shape, plain: nn.Module, features: str) -> None:
-        """plain: the discriminator on pixels, with one logit per image.
+        """Builds the heads.
 
-        features: a name from `FEATURES`, or a custom class with the interface `Maps` as `module:NAME`.
+        Args:
+            shape: of the images and classes.
+            plain: the discriminator on pixels, with one logit per image.
+            features: a name from `FEATURES`, or a custom class with the interface `Maps` as `module:NAME`.
         """
         super().__init__(shape)
         kind = find(features, FEATURES, where="model.features", noun="pretrained network")
@@ -88,7 +91,11 @@ class FeatureCritic(Shaped):
             self.stages = plain.stages
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Score:
-        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without."""
+        """x: (N, channels, size, size); y: (N,) int64, required with classes and ignored without.
+
+        Raises:
+            UserError: the discriminator has several logits per image.
+        """
         score = self.plain(x, y)
         if score.logit.ndim != 1:
             raise UserError("model.features needs a discriminator with one logit per image; set it to null")

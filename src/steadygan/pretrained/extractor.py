@@ -81,7 +81,11 @@ class Extractor(ABC):
 
     @classmethod
     def absent(cls) -> Path | None:
-        """The result of `find` if no file is given."""
+        """The result of `find` if no file is given.
+
+        Raises:
+            UserError: the extractor needs a file.
+        """
         if cls.variable is None:
             return None
         raise UserError(

@@ -25,6 +25,9 @@ class InceptionNet(nn.Module):
 
     Input (N, 3, 299, 299) float, about [-1, 1]. The logits omit the bias, as in the Inception score's original code
     (Salimans et al. 2016).
+
+    Raises:
+        UserError: torch-fidelity is not installed, or the weights are another network's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,7 +79,11 @@ class Inception(Extractor):
 
     @classmethod
     def absent(cls) -> Path:
-        """Downloads the weights with torch-fidelity, once, and verifies them."""
+        """Downloads the weights with torch-fidelity, once, and verifies them.
+
+        Raises:
+            UserError: torch-fidelity is not installed, or the download fails or is damaged.
+        """
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as url
         except ImportError as error:

@@ -73,6 +73,9 @@ class TinyMaps(nn.Module):
 
     The image is first downsampled by averaging until its side is below 64. channels, sides: of the maps, from fine to
     coarse.
+
+    Raises:
+        UserError: the images are too small.
     """
 
     channels = (64, FEATURES)

@@ -22,7 +22,7 @@ def advice(look: Look) -> list[str]:
     if look.layout == "nested folders":
         said.append("folders have different depths, so they are not used as classes")
     if look.moving:
-        said.append(f"{look.moving:,} files hold several images (pages, frames): the first of each is used")
+        said.append(f"files with several images (pages, frames): {look.moving:,}; the first image of each is used")
     if look.unreadable:
         said.append(f"unreadable images are left out ({len(look.unreadable):,}); more than 1% of them end a training")
     if look.duplicates > look.looked_at / 100:

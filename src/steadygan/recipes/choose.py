@@ -38,7 +38,10 @@ class Choice:
 class Chosen:
     """All settings of a run, in the order of printing.
 
-    seconds: measured seconds per step; images: number of images shown to D; words: the expected outcome.
+    Attributes:
+        seconds: measured seconds per step.
+        images: number of images shown to D.
+        words: the expected outcome.
     """
 
     choices: tuple[Choice, ...]

@@ -22,10 +22,15 @@ ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 class Look:
     """Properties of images.
 
-    side: median of the shorter side, in pixels. classes: number of images by class name, empty without labels. alpha:
-    fraction with transparency. mirror: accuracy of a linear classifier between held-out images and their mirror images,
-    0.5 is chance. duplicates: images equal to an earlier one, unreadable: reasons by file, both among the `looked_at`.
-    moving: files with several images, such as animations.
+    Attributes:
+        side: median of the shorter side, in pixels.
+        classes: number of images by class name, empty without labels.
+        alpha: fraction with transparency.
+        mirror: accuracy of a linear classifier between held-out images and their mirror images; 0.5 is chance.
+        looked_at: number of decoded images.
+        duplicates: number of those equal to an earlier one.
+        unreadable: reasons by file, among those.
+        moving: number of files with several images, such as animations.
     """
 
     path: str

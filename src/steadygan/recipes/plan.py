@@ -25,7 +25,16 @@ OWN = "your own images"
 
 @dataclass(frozen=True)
 class Plan:
-    """name: the run's name; extra: the user's overrides, which come last; memory: peak bytes of a step."""
+    """The settings chosen for the user's images.
+
+    Attributes:
+        name: the run's name.
+        look: properties of the images.
+        chosen: the choices.
+        device: the device that trains.
+        extra: the user's overrides, which come last.
+        memory: peak bytes of a step.
+    """
 
     name: str
     look: Look

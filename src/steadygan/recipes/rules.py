@@ -24,8 +24,11 @@ class Hours(Justified):
 
 
 class Network(Row):
-    """Networks of one size, used if D can be shown at least `needs` images in the time. gain: `sn_gain` of the
-    critic."""
+    """Networks of one size, used if D can be shown at least `needs` images in the time.
+
+    Attributes:
+        gain: `sn_gain` of the critic.
+    """
 
     size: int
     kind: str

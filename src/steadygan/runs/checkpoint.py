@@ -123,7 +123,11 @@ def save_checkpoint(
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Deletes a checkpoint atomically: neither readers nor a process after a kill see a partial one."""
+    """Deletes a checkpoint atomically: neither readers nor a process after a kill see a partial one.
+
+    Raises:
+        UserError: it cannot be deleted.
+    """
     aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}-gone")
     try:
         path.replace(aside)
@@ -186,6 +190,9 @@ def find_checkpoint(path: Path) -> Path:
     checkpoints/.
 
     Shared generators (`runs.shared`) count as checkpoints: a folder, a zip file, or `hub:USER/NAME`.
+
+    Raises:
+        UserError: there is none.
     """
     path = opened(path)
     if (path / MANIFEST).is_file() or is_shared(path):
@@ -312,6 +319,9 @@ def read_networks(path: Path, networks: Sequence[str]) -> tuple[dict[str, Any], 
 
     `state.pt` and other networks are not read and may be missing. Checkpoints of version 0.1.0 have one digest for all
     weights; their weights file is read whole.
+
+    Raises:
+        UserError: a network is missing or damaged.
     """
     manifest = read_manifest(path, ())
     digests, tables = manifest.get("networks"), [STATISTICS] if STATISTICS in manifest["sha256"] else []
@@ -346,7 +356,11 @@ def _form(tensor: Tensor) -> str:
 
 
 def load_checkpoint(state: Checkpointed, path: Path) -> None:
-    """Restores a state from a checkpoint."""
+    """Restores a state from a checkpoint.
+
+    Raises:
+        UserError: it is damaged, has no training state, or does not fit the run.
+    """
     if STATE not in read_manifest(path)["sha256"]:
         raise UserError(f"{path} has weights but no training state to resume from; start from it with train.init_from")
     try:

@@ -99,7 +99,11 @@ class Writer(RunDirectory):
         return run
 
     def lock(self) -> None:
-        """Makes this process the run's only writer."""
+        """Makes this process the run's only writer.
+
+        Raises:
+            UserError: another process is training in the directory.
+        """
         self._lock = lock(self.path / ".lock")
         if self._lock is None:
             raise UserError(
@@ -114,7 +118,11 @@ class Writer(RunDirectory):
             self._lock = None
 
     def make_folders(self) -> None:
-        """Creates the folders for samples and checkpoints if they were removed."""
+        """Creates the folders for samples and checkpoints if they were removed.
+
+        Raises:
+            UserError: they cannot be created.
+        """
         for folder in (self.samples, self.checkpoints):
             try:
                 folder.mkdir(exist_ok=True)

@@ -25,11 +25,15 @@ class Follower:
     """Reads new lines of a `.jsonl` file since the last call; one object a line, each with an integer `step`.
 
     An incomplete last line is left for the next call. A missing or unreadable file has no rows. A file that was
-    replaced or truncated (a resumed run drops records from after its checkpoint) is read again from the start, and
-    `restarts` grows by one. The content never raises an error: invalid lines are counted in `damaged`, and lines of a
-    later version of steadygan, which are read as far as possible, in `newer`.
+    replaced or truncated (a resumed run drops records from after its checkpoint) is read again from the start. The
+    content never raises an error.
 
-    Attributes: path; offset, the bytes taken so far; restarts; damaged; newer.
+    Attributes:
+        path: the file.
+        offset: bytes read so far.
+        restarts: how often the file was read again from the start.
+        damaged: number of invalid lines.
+        newer: number of lines of a later version of steadygan, which are read as far as possible.
     """
 
     def __init__(self, path: Path) -> None:

@@ -101,7 +101,11 @@ class ResumedRun:
         self.run = RunDirectory(path)
 
     def read(self) -> Config:
-        """The stored configuration with the overrides."""
+        """The stored configuration with the overrides.
+
+        Raises:
+            UserError: there is no run, or its configuration is invalid.
+        """
         if not (self.path / "config.yaml").is_file():
             raise UserError(no_run(self.path))
         if not self.accept:

@@ -88,8 +88,10 @@ class Attention:
     def stops(self, interrupted: object = False, on_pause: Callable[[bool], None] | None = None) -> bool:
         """Handles the request; returns whether to stop. A pause blocks here, checking every `interval` seconds.
 
-        interrupted: also ends a pause once true, e.g. after a signal. on_pause: called with True at every check during
-        a pause, for the run's sign of life, and with False at its end.
+        Args:
+            interrupted: also ends a pause once true, e.g. after a signal.
+            on_pause: called with True at every check during a pause, for the run's sign of life, and with False at its
+                end.
         """
         request = take(self.run, since=self.since)
         if request != "pause":

@@ -75,7 +75,11 @@ class Pairs(Translating):
 
 
 class Translated(Translating):
-    """An image to translate, as base64. keep: return it as a file."""
+    """An image to translate, as base64.
+
+    Attributes:
+        keep: return it as a file.
+    """
 
     image: Annotated[str, Field(min_length=1)]
     keep: bool = False

@@ -28,8 +28,11 @@ class Painter:
 
     Both sides send a length (4 bytes, big-endian), that many bytes of JSON, and for answers the number of raw bytes
     given in `bytes`; received data is never unpickled or executed. The process starts with the first request, is killed
-    if an answer takes too long, and is restarted if it dies. device: see `steadygan.load`; memory_gib: memory limit, if
-    the system supports it.
+    if an answer takes too long, and is restarted if it dies.
+
+    Args:
+        device: see `steadygan.load`.
+        memory_gib: memory limit, if the system supports it.
     """
 
     def __init__(self, device: str = "cpu", memory_gib: float = MEMORY_GIB, waiting: int = 6) -> None:

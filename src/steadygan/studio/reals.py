@@ -35,7 +35,11 @@ AMONG_REALS = 200
 
 
 class Training:
-    """The training images of a run, and their distances from each other."""
+    """The training images of a run, and their distances from each other.
+
+    Raises:
+        UserError: the run is a translation.
+    """
 
     def __init__(self, run: Path, device: torch.device) -> None:
         config = load_located(run)
@@ -141,7 +145,11 @@ class Reals:
         return found, b""
 
     def preview(self, source: str, overrides: Sequence[str], num: int = 8) -> Answer:
-        """Three rows of raw images: cropped, as D's input, and after the augmentation of consistency terms."""
+        """Three rows of raw images: cropped, as D's input, and after the augmentation of consistency terms.
+
+        Raises:
+            UserError: the run would be a translation.
+        """
         config = configuration.load(
             source, [*overrides, f"data.max_images={num}", "data.heldout=0", "model.conditional=false"]
         )

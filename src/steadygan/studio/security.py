@@ -47,8 +47,10 @@ class Guard:
 
     Host: must be a loopback name, or with a token this machine's name or a numeric address, which prevents DNS
     rebinding. The port is not checked, as `ssh -L` changes it. Origin and Sec-Fetch-Site: must be the page's own if
-    sent, and requests that change anything need a header that forms cannot set. token: required once in the link, then
-    kept in a cookie.
+    sent, and requests that change anything need a header that forms cannot set.
+
+    Args:
+        token: required once in the link, then kept in a cookie.
     """
 
     def __init__(self, app: ASGIApp, token: str | None = None, names: tuple[str, ...] = ()) -> None:

@@ -50,8 +50,11 @@ TYPES = {
 class Studio:
     """State shared by all requests.
 
-    root: the directory with runs; allowed: whether runs may be started and controlled; data: folders of images for new
-    runs; device, memory_gib: of the process that generates images.
+    Attributes:
+        root: the directory with runs.
+        allowed: whether runs may be started and controlled.
+        data: folders of images for new runs.
+        device, memory_gib: of the process that generates images.
     """
 
     root: Path

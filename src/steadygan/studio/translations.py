@@ -47,7 +47,11 @@ class Translations:
         return self._translators[key]
 
     def images(self, run: str) -> PairSet:
-        """The held-out images of a run, or its training images if none were held out."""
+        """The held-out images of a run, or its training images if none were held out.
+
+        Raises:
+            UserError: the run has no domains.
+        """
         if self._images is None or self._images[0] != run:
             images = build_images(load_located(Path(run)), torch.device("cpu"))
             check_same_data(Path(run), images.train.fingerprint)

@@ -21,6 +21,9 @@ def protocol_for(config: Config, images: Images) -> Protocol | None:
     """The protocol of a run: the requested one, else the data's; None for a single image, which has no variance.
 
     If it was not requested, metrics that need more images than available are dropped.
+
+    Raises:
+        UserError: the protocol's classes differ from the data's.
     """
     name, train = config.eval.protocol, images.train
     if name is None:

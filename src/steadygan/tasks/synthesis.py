@@ -118,7 +118,11 @@ class Synthesis:
         """Raises `UserError` for settings that do not fit this kind of run."""
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
-        """Opens, splits and loads the data."""
+        """Opens, splits and loads the data.
+
+        Raises:
+            UserError: labels are required but missing.
+        """
         config, data = self.config, self.config.data
         source = open_source(data.path, size=data.size, channels=data.channels, root=data.root, bits=data.bits)
         if config.model.conditional and source.labels is None:

@@ -15,8 +15,11 @@ from steadygan.config import TrainConfig
 class Clock:
     """The time a run has used over all its sessions: steps, scores and checkpoints, without pauses.
 
-    steps: maximum number of steps; budget: maximum seconds, None for no limit; before: seconds used by earlier
-    sessions; reserve: seconds of the budget set aside for the last score.
+    Attributes:
+        steps: maximum number of steps.
+        budget: maximum seconds, None for no limit.
+        before: seconds used by earlier sessions.
+        reserve: seconds of the budget set aside for the last score.
     """
 
     steps: int

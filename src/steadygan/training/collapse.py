@@ -21,7 +21,12 @@ LINES, STEPS = 10, 500
 
 @dataclass(frozen=True)
 class Collapse:
-    """A collapse detected at `step`. symptom: description with its numbers; since: the last step without it."""
+    """A collapse detected at `step`.
+
+    Attributes:
+        symptom: description with its numbers.
+        since: the last step without it.
+    """
 
     step: int
     since: int
@@ -52,9 +57,11 @@ class Lasting:
 class CollapseDetector:
     """Detects collapse from the lines of metrics.jsonl.
 
-    loss: the adversarial loss, which gives D's loss at chance. The Wasserstein loss has no such value, so D never
-    counts as saturated. For relativistic losses D's loss alone decides; for others, its accuracies must agree. The
-    result depends on the lines alone, so a resumed run behaves as if it had never stopped.
+    The result depends on the lines alone, so a resumed run behaves as if it had never stopped.
+
+    Attributes:
+        loss: the adversarial loss, which gives D's loss at chance. The Wasserstein loss has no such value, so D never
+            counts as saturated. For relativistic losses D's loss alone decides; for others, its accuracies must agree.
     """
 
     loss: AdversarialLoss

@@ -71,8 +71,10 @@ class Graphs:
 
     An update is recorded once its key has run `WARM_UP` times eagerly, as ordinary training. The key must hold
     everything that a recording bakes in: the player, the live terms, their factors. A replay reads its own buffers,
-    into which the batch is copied, and returns copies of its values. capture: turns a function into a replay; tests
-    pass a substitute.
+    into which the batch is copied, and returns copies of its values.
+
+    Args:
+        capture: turns a function into a replay; tests pass a substitute.
     """
 
     def __init__(self, capture: Capture) -> None:

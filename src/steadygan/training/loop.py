@@ -38,8 +38,10 @@ from steadygan.training.step import train_step
 class Progress:
     """Progress of a run after a step, for a progress bar. `values` are those of the last logged step.
 
-    notice: a problem that was handled, in one line; empty if there is none. moment: progress as a step of `steps`,
-    ahead of `step` if `train.hours` ends the run. grid: the newest sample grid of this process.
+    Attributes:
+        notice: a problem that was handled, in one line; empty if there is none.
+        moment: progress as a step of `steps`, ahead of `step` if `train.hours` ends the run.
+        grid: the newest sample grid of this process.
     """
 
     step: int
@@ -56,10 +58,13 @@ class Progress:
 class Trainer:
     """One run: its state and its directory.
 
-    run: a `Writer` in the process that writes; status: the run's status file, written by that process; monitor: grids
-    and instruments of this kind of run; score: scores the current averaged weights and returns a record and the value
-    that ranks checkpoints (lower is better), or None without a protocol for this data; replicas: the processes that
-    train together, each with a Trainer; rank 0 writes.
+    Attributes:
+        run: a `Writer` in the process that writes.
+        status: the run's status file, written by that process.
+        monitor: grids and instruments of this kind of run.
+        score: scores the current averaged weights and returns a record and the value that ranks checkpoints (lower is
+            better), or None without a protocol for this data.
+        replicas: the processes that train together, each with a Trainer; rank 0 writes.
     """
 
     config: Config

@@ -13,8 +13,9 @@ from steadygan.training.state import TrainState
 class Monitor(Protocol):
     """The trainer's interface to a kind of run.
 
-    generator: the description of the generator or generators for checkpoints (plain JSON values); scores_itself:
-    whether the run is scored automatically, as often as time allows, when `eval.every` is null.
+    Attributes:
+        generator: the description of the generator or generators for checkpoints (plain JSON values).
+        scores_itself: whether the run is scored automatically, as often as time allows, when `eval.every` is null.
     """
 
     generator: Mapping[str, Any]

@@ -16,8 +16,10 @@ FIRST = 500
 class Pace:
     """Schedules scores so that they take less than 3 % of training time; the first may exceed it temporarily.
 
-    The machine's speed affects which steps are scored, never the training. spent, last: seconds taken by all scores and
-    by the last one, None before the first.
+    The machine's speed affects which steps are scored, never the training.
+
+    Attributes:
+        spent, last: seconds taken by all scores and by the last one, None before the first.
     """
 
     spent: float = 0.0
@@ -46,7 +48,9 @@ class Pace:
 class Patience:
     """Ends a run whose scores no longer improve.
 
-    limit: maximum number of consecutive scores without improvement, None for no limit; worse: their current number.
+    Attributes:
+        limit: maximum number of consecutive scores without improvement, None for no limit.
+        worse: their current number.
     """
 
     limit: int | None

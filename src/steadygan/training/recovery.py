@@ -25,8 +25,11 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Rollback:
-    """A rollback to the checkpoint `target`, the `number`-th of the run. skipped: count of skipped phases, which is
-    kept."""
+    """A rollback to the checkpoint `target`, the `number`-th of the run.
+
+    Attributes:
+        skipped: count of skipped phases, which is kept.
+    """
 
     target: Path
     number: int

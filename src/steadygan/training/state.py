@@ -28,9 +28,13 @@ from steadygan.transforms.adaptive import Adaptive
 class TrainState:
     """A run between two steps: its objective, its execution and the state that a checkpoint saves.
 
-    ema: the average of `averaged`, the network "G" or a dictionary of several generators; counts: phases of each player
-    so far; images: reals shown to discriminators so far; skipped: phases with a non-finite gradient; scales: loss scale
-    of each player; pools: state of views.
+    Attributes:
+        ema: the average of `averaged`, the network "G" or a dictionary of several generators.
+        counts: phases of each player so far.
+        images: reals shown to discriminators so far.
+        skipped: phases with a non-finite gradient.
+        scales: loss scale of each player.
+        pools: state of views.
     """
 
     nets: dict[str, nn.Module]

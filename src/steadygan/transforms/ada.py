@@ -81,10 +81,11 @@ def strengths(ops: Mapping[str, float]) -> dict[str, float]:
 class ADA:
     """T of D(T(x)) and D(T(G(z))), with the probability of `controller`.
 
-    ops: strengths by operation (`strengths`). The ranges are the paper's: integer shifts of up to ±1/8 of the side,
-    scales 2^N(0, 0.2²), any angle, fractional shifts N(0, (1/8)²) of the side; brightness N(0, 0.2²), contrast
-    2^N(0, 0.5²), luma flips, any hue, saturation 2^N(0, 1); bands amplified by 2^N(0, 1) at constant power; noise of
-    deviation |N(0, 0.1²)|; a black (mid-grey, 0) rectangle of half the side.
+    Attributes:
+        ops: strengths by operation (`strengths`). The ranges are the paper's: integer shifts of up to ±1/8 of the side,
+            scales 2^N(0, 0.2²), any angle, fractional shifts N(0, (1/8)²) of the side; brightness N(0, 0.2²), contrast
+            2^N(0, 0.5²), luma flips, any hue, saturation 2^N(0, 1); bands amplified by 2^N(0, 1) at constant power;
+            noise of deviation |N(0, 0.1²)|; a black (mid-grey, 0) rectangle of half the side.
     """
 
     controller: Controller

@@ -20,7 +20,8 @@ class Adaptive(Sharing, nn.Module):
 
     Its buffers are on the run's device and in every checkpoint. It must not synchronise with the device.
 
-    needs_margin: it requires an adversarial loss with a decision boundary (not Wasserstein).
+    Attributes:
+        needs_margin: it requires an adversarial loss with a decision boundary (not Wasserstein).
     """
 
     needs_margin: bool = False

@@ -17,18 +17,18 @@ from steadygan.parallel.share import rows as draw
 class Consistency:
     """T of D(x) ≈ D(T(x)): random horizontal flip, integer shift, cutout, in this order, drawn for each image.
 
-    flip: probability in [0, 1] of mirroring left and right.
-    shift: radius as a fraction of the side, in [0, 0.5]; the shift along each axis is uniform over the
-        integers in ±int(shift·side + 0.5), ±4 pixels at 32².
-    cutout: side of the erased square as a fraction of the image's, in [0, 1]; its centre is uniform, so it may extend
-        beyond the edge, and it is filled with 0, mid-grey.
-    padding: of the border uncovered by a shift: "reflect" (edge not repeated) or "zero".
+    Raises UserError, naming the argument, for a value outside its range. Sources: T of CR-GAN (Zhang et al.,
+    Consistency Regularization for GANs, ICLR 2020), which ICR-GAN (Zhao et al., Improved Consistency Regularization for
+    GANs, AAAI 2021, Algorithm 1) applies to reals and fakes. Radius and reflection follow StudioGAN; the papers' own
+    radius is not verified.
 
-    Raises UserError, naming the argument, for a value outside its range.
-
-    Sources: T of CR-GAN (Zhang et al., Consistency Regularization for GANs, ICLR 2020), which ICR-GAN (Zhao
-    et al., Improved Consistency Regularization for GANs, AAAI 2021, Algorithm 1) applies to reals and fakes.
-    Radius and reflection follow StudioGAN; the papers' own radius is not verified.
+    Attributes:
+        flip: probability in [0, 1] of mirroring left and right.
+        shift: radius as a fraction of the side, in [0, 0.5]; the shift along each axis is uniform over the integers in
+            ±int(shift·side + 0.5), ±4 pixels at 32².
+        cutout: side of the erased square as a fraction of the image's, in [0, 1]; its centre is uniform, so it may
+            extend beyond the edge, and it is filled with 0, mid-grey.
+        padding: of the border uncovered by a shift: "reflect" (edge not repeated) or "zero".
     """
 
     flip: float = 0.5

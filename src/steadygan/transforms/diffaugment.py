@@ -41,10 +41,14 @@ POLICIES: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = MappingPro
 class DiffAugment:
     """T of D(T(x)) and D(T(G(z))): the named policies in order, always applied, drawn independently for each image.
 
-    policy: names of `POLICIES`, in order. color: see there. translation: integer shifts of up to ±1/8 of the side, zero
-    (mid-grey) fill. cutout: a grey square of half the side, which may extend beyond the edge. images: number of images
-    concatenated along the channels of x, such as an input and its translation (pix2pix); they share one draw. Raises
-    UserError for an unknown policy. Source: the paper's §3 and its official code, which agree.
+    color: see there. translation: integer shifts of up to ±1/8 of the side, filled with zero (mid-grey). cutout: a grey
+    square of half the side, which may extend beyond the edge. Raises UserError for an unknown policy. Source: the
+    paper's §3 and its official code, which agree.
+
+    Attributes:
+        policy: names of `POLICIES`, in order.
+        images: number of images concatenated along the channels of x, such as an input and its translation (pix2pix);
+            they share one draw.
     """
 
     policy: tuple[str, ...]

@@ -37,7 +37,11 @@ MAX_MEMBER_BYTES, PART_BYTES = 256 << 20, 1 << 20
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a container in order, with their classes if known. ignored: number of other files."""
+    """The images of a container in order, with their classes if known.
+
+    Attributes:
+        ignored: number of other files.
+    """
 
     layout: str
     names: tuple[str, ...]

@@ -21,7 +21,11 @@ PREFIX = "torchvision:"
 
 
 class Vision(Container):
-    """A torchvision data set; an image's name is its index, labels are torchvision's."""
+    """A torchvision data set; an image's name is its index, labels are torchvision's.
+
+    Raises:
+        UserError: its samples are not images.
+    """
 
     def __init__(self, data: Any, name: str) -> None:
         self._data, self.name = data, name

@@ -31,7 +31,11 @@ def write(subject: Subject, out: Path) -> None:
 
 
 def arguments(net: Generator) -> dict[str, Any]:
-    """The arguments of their Generator's constructor."""
+    """The arguments of their Generator's constructor.
+
+    Raises:
+        UserError: their constructor cannot build this network.
+    """
     maps = [
         len(net.first.conv.weight),
         *(len(net.get_parameter(f"layers.{i}.conv.weight")) for i in range(len(net.layers))),

@@ -72,7 +72,15 @@ def arguments_of(value: Any) -> dict[str, Any]:
 
 
 class Reader:
-    """Converts a generator's and a discriminator's tensors; run: the arguments of the run, where known."""
+    """Converts a generator's and a discriminator's tensors.
+
+    Args:
+        run: the arguments of the run, if known.
+        options: the user's settings.
+
+    Raises:
+        Refused: the run has a setting that our networks lack.
+    """
 
     family = FAMILY
 
@@ -318,7 +326,11 @@ def attention(sheet: Sheet, name: str, key: str, names: Mapping[str, str] = ATTE
 
 
 def stored(sheet: Sheet, name: str, key: str) -> None:
-    """Running statistics of the code's batch norms: the plain one, `mybn`, or the synchronised one."""
+    """Running statistics of the code's batch norms: the plain one, `mybn`, or the synchronised one.
+
+    Raises:
+        Refused: there are no statistics.
+    """
     for inner, mean, var in (
         ("", "stored_mean", "stored_var"),
         ("bn.", "stored_mean", "stored_var"),

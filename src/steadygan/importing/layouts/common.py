@@ -25,10 +25,15 @@ MOST_MODULES = 10_000
 class Imported:
     """The converted networks, ready to be written.
 
-    family: name of the source program; generator, critic: arguments of `nets.create_generator` and `create_critic`, and
-    the prior; networks: tensors of "G", "G_ema" and "D" by our names, as far as in the file; arguments: the file's own,
-    as plain values; left_out: unused tensors of the file, with the reason; assumed: settings that the file lacks;
-    licence: of the weights, if known; statistics: batch-norm statistics by truncation, see `huggingface`.
+    Attributes:
+        family: name of the source program.
+        generator, critic: arguments of `nets.create_generator` and `create_critic`, and the prior.
+        networks: tensors of "G", "G_ema" and "D" by our names, as far as in the file.
+        arguments: the file's own, as plain values.
+        left_out: unused tensors of the file, with the reason.
+        assumed: settings that the file lacks.
+        licence: of the weights, if known.
+        statistics: batch-norm statistics by truncation, see `huggingface`.
     """
 
     family: str
@@ -45,7 +50,9 @@ class Imported:
 class Unsaid(UserError):
     """The file lacks a setting that the user must give.
 
-    Attributes: name (of the setting), what (the message, without instructions).
+    Attributes:
+        name: of the setting.
+        what: the message, without instructions.
     """
 
     def __init__(self, name: str, what: str) -> None:
@@ -143,14 +150,22 @@ class Sheet:
         return self.tensors[key].shape
 
     def side(self, key: str, axis: int) -> int:
-        """The size of one dimension of a tensor, without reading it."""
+        """The size of one dimension of a tensor, without reading it.
+
+        Raises:
+            Refused: the tensor is missing or has fewer dimensions.
+        """
         shape = self.shape(key)
         if axis >= len(shape):
             raise Refused(f"{self.what}: {key} has {len(shape)} dimensions, which this family's files have more of")
         return shape[axis]
 
     def take(self, key: str) -> Tensor:
-        """Takes a tensor; lower-precision floating-point types become float32."""
+        """Takes a tensor; lower-precision floating-point types become float32.
+
+        Raises:
+            Refused: it is missing, or tensors share memory.
+        """
         self.shape(key)
         self._left -= self.tensors[key].numel
         if self._left < 0:
@@ -211,7 +226,11 @@ class Sheet:
     def finish(self, unused: Mapping[str, str]) -> tuple[dict[str, Tensor], list[str]]:
         """Returns our tensors, and the file's unused tensors with reasons.
 
-        unused: reasons by name pattern. Raises Refused for any other tensor that was not used.
+        Args:
+            unused: reasons by name pattern.
+
+        Raises:
+            Refused: any other tensor was not used.
         """
         left = []
         for key in sorted(self.tensors.keys() - self.used):
@@ -225,7 +244,11 @@ class Sheet:
 
 
 def power_iteration(weight: Tensor, u: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(u, v) after one power iteration, as in programs that store only u and update it before every pass."""
+    """(u, v) after one power iteration, as in programs that store only u and update it before every pass.
+
+    Raises:
+        Refused: the sizes do not match.
+    """
     matrix, u = weight.flatten(1), u.flatten()
     if len(u) != len(matrix):
         raise Refused(f"a vector of spectral norm has {len(u)} numbers, its weight {len(matrix)} rows")
@@ -234,7 +257,11 @@ def power_iteration(weight: Tensor, u: Tensor, eps: float) -> tuple[Tensor, Tens
 
 
 def state_dict(value: Any, what: str) -> dict[str, Array]:
-    """The tensors of a state dict in a file, without the prefix `module.` of DataParallel."""
+    """The tensors of a state dict in a file, without the prefix `module.` of DataParallel.
+
+    Raises:
+        Refused: the value is not a state dict.
+    """
     if not isinstance(value, dict) or not value:
         raise Refused(f"{what} is not a state dict")
     for key, tensor in value.items():
@@ -263,7 +290,11 @@ def is_state_dict(value: Any) -> bool:
 
 
 def module_tensors(module: Any, what: str) -> dict[str, Array]:
-    """The parameters and buffers of a pickled module (`Made`, with torch's attributes), by dotted name."""
+    """The parameters and buffers of a pickled module (`Made`, with torch's attributes), by dotted name.
+
+    Raises:
+        Refused: it is not a network, or too large.
+    """
     found: dict[str, Array] = {}
     waiting: list[tuple[str, Any, int]] = [("", module, 0)]
     for _ in range(MOST_MODULES):
@@ -295,7 +326,11 @@ def _entries(node: Made, kind: str) -> Iterable[tuple[str, Any]]:
 
 
 def count(names: Iterable[str], prefix: str) -> int:
-    """The number of `prefix`0.…, `prefix`1.…: one more than the highest index, at most 64."""
+    """The number of `prefix`0.…, `prefix`1.…: one more than the highest index, at most 64.
+
+    Raises:
+        Refused: there would be more than 64.
+    """
     numbers = [name.removeprefix(prefix).split(".", 1)[0] for name in names if name.startswith(prefix)]
     highest = max((int(number) for number in numbers if number.isdecimal() and len(number) < 4), default=-1)
     if highest >= 64:

@@ -190,7 +190,11 @@ def resnet(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str, Te
 
 
 def unet(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
-    """Nested blocks: model.model = [down, block, relu, up], and each block.model = [relu, down, norm, block, …]."""
+    """Nested blocks: model.model = [down, block, relu, up], and each block.model = [relu, down, norm, block, …].
+
+    Raises:
+        Refused: the number of levels is not supported.
+    """
     prefixes = ["model.model"]
     while sheet.has(f"{(inner := prefixes[-1] + ('.1' if len(prefixes) == 1 else '.3') + '.model')}.1.weight"):
         prefixes.append(inner)

@@ -107,7 +107,11 @@ def resolution(module: Made) -> list[int]:
 
 
 def widths(maps: dict[int, int], what: str) -> tuple[int, int]:
-    """(width, fmap_max) of ours with these feature maps by side: min(512·width / side, fmap_max)."""
+    """(width, fmap_max) of ours with these feature maps by side: min(512·width / side, fmap_max).
+
+    Raises:
+        Refused: there are none.
+    """
     most, last = max(maps.values()), max(maps)
     bases = {side * count for side, count in maps.items() if count < most}
     if len(bases) > 1 or any(base % 512 for base in bases) or maps[4] != most:
@@ -268,8 +272,12 @@ def critic_tensors(module: Made) -> tuple[dict[str, torch.Tensor], list[str]]:
 
 
 def critic_of(sheet: Sheet, sides: list[int], out: str) -> None:
-    """Moves a discriminator's tensors. sides: of its feature maps, from the largest; out: the name of its last
-    layer."""
+    """Moves a discriminator's tensors.
+
+    Args:
+        sides: of its feature maps, from the largest.
+        out: the name of its last layer.
+    """
     sheet.dense("from_rgb", f"b{sides[0]}.fromrgb")
     for place, side in enumerate(sides[:-1]):
         sheet.dense(f"blocks.{place}.conv1", f"b{side}.conv0")
@@ -283,7 +291,11 @@ def critic_of(sheet: Sheet, sides: list[int], out: str) -> None:
 
 
 def finish(sheet: Sheet) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """Drops the filters after checking that they equal our built-in one."""
+    """Drops the filters after checking that they equal our built-in one.
+
+    Raises:
+        Refused: a filter is another one, or a tensor was not used.
+    """
     filters = {name for name in sheet.tensors if name.endswith("resample_filter")}
     usual = Resample().kernel[0, 0]
     for name in filters:

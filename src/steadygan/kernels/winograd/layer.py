@@ -12,7 +12,8 @@ from steadygan.kernels.winograd.native import obstacle
 class Winograd(nn.Module):
     """Base of layers with a kernel `weight` (C', C, k, k) that can use Winograd convolution.
 
-    winograd: whether to use it, if the input's sides allow; the result differs only by rounding.
+    Attributes:
+        winograd: whether to use it, if the input's sides allow; the result differs only by rounding.
     """
 
     weight: Tensor

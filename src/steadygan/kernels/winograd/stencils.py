@@ -21,7 +21,8 @@ TermOfSum = tuple[int, int, float]
 class Stencil:
     """Along one axis, line p of a tile of the target is the sum of sums[p]; tiles beyond the edge are zero.
 
-    lines: of a tile of the source.
+    Attributes:
+        lines: of a tile of the source.
     """
 
     lines: int
@@ -45,10 +46,14 @@ class Stencil:
         rectify: bool = False,
         mask: Tensor | None = None,
     ) -> None:
-        """Writes target (n, t, t', p, p, C) from source (n, t, t', i, i, C).
+        """Applies the sums.
 
-        bias: (C,), added. rectify: relu(source) in place of source. mask: shaped like target, which is zero where the
-        mask is not positive.
+        Args:
+            source: (n, t, t', i, i, C).
+            target: (n, t, t', p, p, C), written to.
+            bias: (C,), added; or None.
+            rectify: use relu(source).
+            mask: shaped like target, which is zero where it is not positive; or None.
         """
         if target.dtype is not source.dtype:
             exact = torch.empty_like(target, dtype=source.dtype)
