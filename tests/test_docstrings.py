@@ -45,8 +45,13 @@ def test_longer_signatures_are_described_whole() -> None:
                 continue
             found |= {f"{module.__name__}: {qualified}": both for qualified, both in callables(thing)}
     assert len(found) > 150
-    wrong = [name for name, (function, doc) in found.items() if list(documented(doc)) != arguments_of(function)]
-    assert wrong == []
+    assert [name for name, (function, doc) in found.items() if not whole(list(documented(doc)), function)] == []
+
+
+def whole(described: list[str], function: Any) -> bool:
+    """All parameters are described, but for the first of terms and networks: their options are the others."""
+    arguments = arguments_of(function)
+    return described in (arguments, arguments[1:] if arguments[0] in ("game", "shape") else arguments)
 
 
 def callables(thing: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:

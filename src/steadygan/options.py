@@ -75,6 +75,8 @@ def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
     """Finds an object by its name in a configuration: an entry of `known`, or a custom `module:NAME`.
 
     Args:
+        name: as in the configuration.
+        known: the built-in objects.
         where: the key that holds the name, such as `objective.loss`, for messages.
         noun: its kind, such as "adversarial loss", for messages.
 

@@ -28,7 +28,7 @@ def r1(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
     Args:
         gamma: γ.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
-        through: under DiffAugment, differentiate with respect to the image before it and not behind it.
+        through: under DiffAugment, differentiate with respect to the image before it instead of after it.
     """
     return (_half_squared_norm("r1", game.critic_sees_real, gamma, every, through),)
 
@@ -42,7 +42,7 @@ def r2(game: Game, *, gamma: Weight = 10.0, every: int = 1, through: bool = Fals
     Args:
         gamma: γ.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
-        through: under DiffAugment, differentiate with respect to the image before it and not behind it.
+        through: under DiffAugment, differentiate with respect to the image before it instead of after it.
     """
     return (_half_squared_norm("r2", game.critic_sees_fake, gamma, every, through),)
 
@@ -72,7 +72,7 @@ def gp(
 
     Args:
         weight: λ.
-        target: the gradient norm that costs nothing.
+        target: the gradient norm without penalty.
         one_sided: penalise only norms above the target.
         epsilon: added to the squared norm under its root.
         every: apply the penalty in every n-th update of D, n times as strong (lazy regularisation).
@@ -119,8 +119,8 @@ def jsreg(game: Game, *, gamma: Weight = 0.1, anneal: int = 0, decay: float = 0.
     """(γ/2)·E[(1 - σ(D(x)))²‖∇D(x)‖² + σ(D(g))²‖∇D(g)‖²] (Roth et al., NeurIPS 2017), D being the logit.
 
     The weights σ are not detached, as in the authors' code. The γ for images in [0, 1] is 4γ here. With `anneal` > 0, γ
-    decays to γ·decay over that many training steps, γ·decay^(step/anneal), and stay there; the authors' image runs have
-    gamma 2 and decay 0.01 over all steps. Designed for the non-saturating loss, where σ(logit) is a probability.
+    decays to γ·decay over that many training steps, γ·decay^(step/anneal), and stays there; the authors' image runs
+    have gamma 2 and decay 0.01 over all steps. Designed for the non-saturating loss, where σ(logit) is a probability.
 
     Args:
         gamma: γ.

@@ -118,7 +118,10 @@ def make_plan(
 
     Args:
         path: any `data.path`.
+        hours, size: see `choose`.
         extra: the user's overrides.
+        progress: called with (images examined, total).
+        say: called with each activity, for progress.
 
     Raises:
         UserError: there are no or too few images, or an override is invalid.

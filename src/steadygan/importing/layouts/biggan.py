@@ -103,6 +103,15 @@ class Reader:
             options.assumed.append("ReLU everywhere, the default; give state_dict.pth as well to be sure")
 
     def say(self, name: str, options: Options, ours: str, default: float, what: str) -> float:
+        """Takes a setting from the run's arguments, else from the user.
+
+        Args:
+            name: the argument's name.
+            options: the user's settings.
+            ours: our name of the setting.
+            default: if neither has it.
+            what: description for messages.
+        """
         if isinstance(value := self.run.get(name), float) and 0 < value < 1:
             return value
         return options.number(ours, default, what=what)
@@ -215,6 +224,15 @@ class Reader:
         return description, *sheet.finish(UNUSED)
 
     def describe_critic(self, sheet: Sheet, kind: str, size: int, width: int, classes: int) -> dict[str, Any]:
+        """The description of a discriminator.
+
+        Args:
+            sheet: its tensors.
+            kind: our family.
+            size: side of the images in pixels.
+            width: our `model.width`.
+            classes: number of classes; 0: unconditional.
+        """
         return {
             "kind": kind,
             "size": size,
@@ -343,6 +361,14 @@ def stored(sheet: Sheet, name: str, key: str) -> None:
 
 
 def norm(sheet: Sheet, name: str, key: str, *, shared: bool) -> None:
+    """Moves a conditional batch norm.
+
+    Args:
+        sheet: the network's tensors.
+        name: our prefix.
+        key: the file's prefix.
+        shared: whether its condition is a shared class embedding rather than a table.
+    """
     stored(sheet, name, key)
     for ours, theirs in (("gain", "gain"), ("shift", "bias")):
         if sheet.has(f"{key}.{theirs}.0.weight"):

@@ -95,12 +95,36 @@ class Options:
         return value
 
     def whole(self, name: str, default: int | None, *, what: str, least: int = 1) -> int:
+        """Like `number`, for a whole number.
+
+        Args:
+            name: the setting's name.
+            default: its default; None: required.
+            what: description for messages.
+            least: its minimum.
+
+        Raises:
+            Unsaid: it is required and was not given.
+            UserError: it is not a whole number, or below the minimum.
+        """
         value = self.number(name, default, what=what, least=least)
         if value != int(value):
             raise UserError(f"--set {name}={value:g}: {what} must be a whole number")
         return int(value)
 
     def choice(self, name: str, choices: Sequence[str], default: str | None, *, what: str) -> str:
+        """One of several words.
+
+        Args:
+            name: the setting's name.
+            choices: the words.
+            default: one of them; None: required.
+            what: description for messages.
+
+        Raises:
+            Unsaid: it is required and was not given.
+            UserError: it is another word.
+        """
         text = self._take(name, default is None, f"{what}: {' or '.join(choices)}")
         if text is None:
             assert default is not None
