@@ -49,7 +49,7 @@ SQUEEZENET = ("FD-squeezenet", "precision", "recall", "density", "coverage")
 SMALL = (
     *("model.width=16", "train.batch_size=16", "train.phases=[D,G]", "optim.g.lr=5e-4", "optim.d.lr=5e-4"),
     *("eval.protocol=squeezenet-test", "eval.num_fake=2000", "eval.every=500"),
-    *("train.log_every=50", "train.sample_every=500", "train.checkpoint_every=500"),
+    *("train.log_every=50", "train.sample_every=500", "train.checkpoint_every=500", "train.keep_checkpoints=4"),
 )
 """A quarter of SNGAN-ResNet's published width and batch, one D step a G step: what a CPU trains in minutes."""
 SQUEEZENET_RUN = ("eval.protocol=squeezenet-test", "eval.num_fake=2000", "eval.every=0", "train.log_every=50")
