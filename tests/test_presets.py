@@ -50,7 +50,7 @@ def networks_on_paper(size: int, channels: int, domains: str | None, model: str)
     if cfg.model.kind in TRANSLATORS:
         description |= {"latent": 0, "directions": cfg.model.directions}
     with torch.device("meta"):
-        nets = build.build_nets(cfg, description, task_of(cfg).networks)
+        nets = build.build_nets(task_of(cfg), description)
     return {name: count_parameters(net) for name, net in nets.items()}
 
 
@@ -120,7 +120,7 @@ def test_the_preset_trains_one_player_at_a_time_with_finite_losses(name: str) ->
         aligned = cfg.data.domains == "paired"
         loaded = PairSet(loaded, load_images(source, np.arange(4)), size=cfg.data.size, aligned=aligned)
     torch.manual_seed(0)
-    state = build.build_state(cfg, loaded, torch.device("cpu"))
+    state = build.build_state(task_of(cfg), loaded, torch.device("cpu"))
     assert any("adversarial" in line for line in facts_of(state, Images(loaded, None)))
     # Half-way through, where warm-ups are over.
     state.step = cfg.train.steps // 2
