@@ -9,7 +9,7 @@ from steadygan import build, machine
 from steadygan import config as configuration
 from steadygan.errors import UserError
 from steadygan.kernels.winograd.layer import Winograd
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training import execution
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
         "data.max_images=64",
     ]
     config = configuration.load("digits", overrides)
-    state = build.build_state(config, build_images(config, CPU).train, CPU)
+    state = build.build_state(task_of(config), build_images(config, CPU).train, CPU)
     nets = state.nets.values()
     layers = [
         layer for net in nets for layer in net.modules() if isinstance(layer, Winograd) and layer.suits_winograd()
