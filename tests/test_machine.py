@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from helpers import tiny_run
 
+import steadygan
 from steadygan import build, machine
 from steadygan import config as configuration
 from steadygan.errors import UserError
@@ -82,8 +87,23 @@ def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> No
     assert current == [1, 1]
 
 
-def test_training_from_python_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_from_python_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "keep_freed_memory", lambda: pytest.fail("the allocator is not the library's"))
+    torch.manual_seed(5)
+    before, within = (torch.get_rng_state(), torch.get_num_threads()), []
+
+    def look(_: Any) -> None:
+        within.append((torch.get_rng_state(), torch.get_num_threads()))
+
+    settings = tiny_run("train.steps=1", f"train.threads={before[1] + 1}")
+    steadygan.train("digits", settings, out=tmp_path / "run", on_step=look)
+    ((state, threads),) = within
+    assert (torch.equal(state, before[0]), threads) == (False, before[1] + 1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.get_num_threads() == before[1]
+
+
+def test_all_that_is_prepared_is_restored() -> None:
     cudnn = torch.backends.cudnn
     torch.manual_seed(5)
     before = torch.get_rng_state(), torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark

@@ -89,6 +89,7 @@ def train_run(
     """
     replicas = replicas or Replicas()
     opening = NewRun(path, config) if config is not None else ResumedRun(path, overrides, accept=accept_config)
+    choice = ""
     with ExitStack() as stack:
         stack.callback(opening.close)
         with replicas.together():
@@ -102,8 +103,9 @@ def train_run(
             task = task_of(config)
             images = task.load(device, on_load)
             opening.check_images(images.train.fingerprint)
-            task, choice = choose_batch(task, images, device, replicas)
-            config = task.config
+            if train.batch_size == "auto":
+                task, choice = choose_batch(task, images, device, replicas)
+                config = task.config
             score, monitor = task.scorer(images, replicas), task.monitor(images)
         replicas.connect(device, train.collective_timeout)
         replicas.agree(
@@ -155,8 +157,8 @@ def train_run(
 
 
 def choose_batch(task: Task, images: Images, device: torch.device, replicas: Replicas) -> tuple[Task, str]:
-    """Replaces `train.batch_size=auto` by a number; returns the run and the reason, "" where it was one already."""
-    if replicas.size > 1 and task.config.train.batch_size == "auto":
+    """Replaces `train.batch_size=auto` by a number; returns the run and the reason."""
+    if replicas.size > 1:
         raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
     return fit_batch(task, images.train, device, free_memory(device))
 
