@@ -34,7 +34,7 @@ from steadygan.metrics.protocol import Protocol
 from steadygan.objective.adversarial import LOSSES
 from steadygan.pictures.grid import save_grid
 from steadygan.pictures.pixels import to_float
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.tasks.synthesis import SynthesisMonitor as Sampling
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -198,7 +198,7 @@ def run(
     overrides = [*COMMON, *ARMS[arm], f"data.size={size}", f"train.seed={seed}", *extra]
     config = resolve(configuration.load("digits-none", [f"data.path={path}", "data.cache=false", *overrides]))
     images = build_images(config, CPU)
-    state = build_state(config, images.train, CPU)
+    state = build_state(task_of(config), images.train, CPU)
     torch.manual_seed(seed)
     task = Sampling(images.train, images.heldout, {}, seed)
     boundary = LOSSES[config.objective.loss].boundary

@@ -44,6 +44,7 @@ from steadygan.data.source import Source
 from steadygan.estimate import Arithmetic, estimate_cost
 from steadygan.kernels.compiled import building
 from steadygan.machine import keep_freed_memory, prepare
+from steadygan.tasks.choice import task_of
 from steadygan.training.graphs import WARM_UP
 from steadygan.training.step import run_phase
 
@@ -166,7 +167,7 @@ class Job:
         config = self.config()
         device = torch.device(self.device)
         prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
-        state = build_state(config, synthetic(config, self.device), device)
+        state = build_state(task_of(config), synthetic(config, self.device), device)
         updates = config.train.phases.count("D")
         # A lazy phase is recorded when it has come so often.
         warm_up = (

@@ -36,6 +36,7 @@ from steadygan.machine import keep_freed_memory, prepare
 from steadygan.metrics.evaluation import score
 from steadygan.metrics.protocol import get_protocol
 from steadygan.pictures.pixels import to_float, to_uint8
+from steadygan.tasks.choice import task_of
 from steadygan.training.step import train_step
 
 CONFIG, PEER_CONFIG = "benchmarks/studiogan-biggan-icr.yaml", "CIFAR10/BigGAN-ICR.yaml"
@@ -55,7 +56,7 @@ def ours(images: ImageSet, options: argparse.Namespace, seed: int) -> tuple[Call
     config = configuration.load(CONFIG, [*width, *whole, "train.threads=1", "train.device=cpu"])
     device = torch.device("cpu")
     prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
-    state = build_state(config, images, device)
+    state = build_state(task_of(config), images, device)
 
     @building()
     def step() -> None:

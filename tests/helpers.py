@@ -23,6 +23,7 @@ SMALLEST = [
     "model.latent=4",
     "train.batch_size=8",
     "train.device=cpu",
+    "eval.num_fake=20",
 ]
 
 

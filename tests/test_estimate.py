@@ -16,6 +16,7 @@ from steadygan.data.source import Source
 from steadygan.errors import UserError
 from steadygan.estimate import ROOM, Arithmetic, LiveBytes, estimate_cost, fit_batch
 from steadygan.kernels.winograd import convolve as winograd
+from steadygan.tasks.choice import task_of
 from steadygan.training.step import train_step
 
 CPU = torch.device("cpu")
@@ -42,7 +43,7 @@ def case(preset: str, *overrides: str) -> tuple[Config, ImageSet]:
 def allocated(cfg: Config, images: ImageSet) -> int:
     """The most bytes alive between the first allocation of the networks and the end of the second step."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        state = build.build_state(cfg, images, CPU)
+        state = build.build_state(task_of(cfg), images, CPU)
         for _ in range(2):
             state.counts.clear()
             train_step(state)
@@ -80,7 +81,7 @@ def test_the_peak_on_a_gpu_is_predicted_within_fifteen_percent(preset: str) -> N
     predicted = estimate_cost(cfg, images, device)
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
-    state = build.build_state(cfg, images, device)
+    state = build.build_state(task_of(cfg), images, device)
     for _ in range(2):
         state.counts.clear()
         train_step(state)
@@ -111,7 +112,7 @@ def load_many(images: ImageSet) -> ImageSet:
 def test_weights_moments_and_images_are_told_apart() -> None:
     cfg, images = case("cifar10-biggan-icr", "model.width=8")
     memory = estimate_cost(cfg, images, CPU)
-    state = build.build_state(cfg, images, CPU)
+    state = build.build_state(task_of(cfg), images, CPU)
     train_step(state)
     assert memory.weights == sum(tensor.nbytes for tensor in state.weights().values())
     moments = [value for o in state.optimizers.values() for entry in o.state.values() for value in entry.values()]
@@ -144,7 +145,7 @@ def test_arithmetic_is_that_of_the_formulas() -> None:
 
 def test_the_predicted_arithmetic_is_that_of_a_step() -> None:
     cfg, images = case("cifar10-resnet-gp", "model.width=4")
-    state = build.build_state(cfg, images, CPU)
+    state = build.build_state(task_of(cfg), images, CPU)
     with Arithmetic() as counted:
         train_step(state)
     assert estimate_cost(cfg, images, CPU).flop == counted.flop
@@ -168,26 +169,30 @@ def test_auto_is_the_largest_power_of_two_that_is_predicted_to_fit() -> None:
     cfg, images = auto_case(5000, "train.batch_size=9", "train.accumulate=3")
     free = round(peak(cfg, images, 3 * 32) / ROOM * 1.2)
     assert ROOM * free < peak(cfg, images, 3 * 64)
-    chosen, why = fit_batch(cfg, images, CPU, free)
-    assert chosen.train.batch == 96
-    assert chosen == cfg.model_copy(update={"train": cfg.train.model_copy(update={"batch_size": 96})})
+    task, why = fit_batch(task_of(cfg), images, CPU, free)
+    assert task.config.train.batch == 96
+    assert task.config == cfg.model_copy(update={"train": cfg.train.model_copy(update={"batch_size": 96})})
     assert why.startswith(f"train.batch_size=96: a step takes {peak(cfg, images, 96) / 2**20:,.0f} of the ")
     assert "twice as many would take about" in why
 
 
 def test_auto_is_never_more_than_the_images() -> None:
-    chosen, why = fit_batch(*auto_case(21), CPU, 1 << 40)
-    assert chosen.train.batch == 16
+    cfg, images = auto_case(21)
+    task, why = fit_batch(task_of(cfg), images, CPU, 1 << 40)
+    assert task.config.train.batch == 16
     assert why.endswith("there are 21 images")
 
 
 def test_where_nothing_fits_auto_says_what_the_least_would_take() -> None:
+    cfg, images = auto_case(21)
     with pytest.raises(UserError, match=r"auto: a step with 2 images takes \d+ MiB, and 0 MiB are free on cpu"):
-        fit_batch(*auto_case(21), CPU, 1)
+        fit_batch(task_of(cfg), images, CPU, 1)
+    cfg, images = auto_case(1)
     with pytest.raises(UserError, match="1 images are too few"):
-        fit_batch(*auto_case(1), CPU, 1 << 40)
+        fit_batch(task_of(cfg), images, CPU, 1 << 40)
 
 
 def test_a_number_stays_what_it_is() -> None:
     cfg, images = case("digits", "model.width=4")
-    assert fit_batch(cfg, images, CPU, 1) == (cfg, "")
+    task = task_of(cfg)
+    assert fit_batch(task, images, CPU, 1) == (task, "")

@@ -40,9 +40,6 @@ ORDER += [
     "runs",
     "importing",
     "trackers",
-]
-ORDER += [
-    "trackers",
     "diagnosis",
     "generators",
     "objective",
@@ -132,6 +129,28 @@ def test_no_circles_between_modules() -> None:
 
     for name in graph:
         visit(name, ())
+
+
+def reached(*names: str) -> set[str]:
+    """These modules and all that is imported with them, ours (`training.step`) and others' (`torch.nn`)."""
+    found: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        if name in MODULES:
+            below = {target.removeprefix("steadygan.") for target in imported(top_level(MODULES[name]))}
+            waiting |= (below | {name.rpartition(".")[0]}) - found - {""}
+    return found
+
+
+def test_loading_a_generator_imports_neither_training_nor_metrics_nor_data() -> None:
+    modules = reached(*(name for name in MODULES if name.split(".")[0] == "generators"))
+    assert "generators.loading" in modules
+    assert "torch" in modules
+    rooms = {name.split(".")[0] for name in modules}
+    assert not rooms & {"data", "objective", "training", "metrics", "tasks", "evaluation", "build", "run", "studio"}
+    assert not rooms & {"sklearn", "scipy", "torchvision", "torchmetrics", "matplotlib", "pyarrow"}
 
 
 @pytest.mark.parametrize("command", ["import steadygan.config", "import steadygan.cli", "--help", "presets"])

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from helpers import tiny_run
 
+import steadygan
 from steadygan import build, machine
 from steadygan import config as configuration
 from steadygan.errors import UserError
 from steadygan.kernels.winograd.layer import Winograd
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training import execution
 
 CPU = torch.device("cpu")
@@ -56,7 +61,7 @@ def test_a_run_says_by_what_it_convolves(reason: str | None, said: str, monkeypa
         "data.max_images=64",
     ]
     config = configuration.load("digits", overrides)
-    state = build.build_state(config, build_images(config, CPU).train, CPU)
+    state = build.build_state(task_of(config), build_images(config, CPU).train, CPU)
     nets = state.nets.values()
     layers = [
         layer for net in nets for layer in net.modules() if isinstance(layer, Winograd) and layer.suits_winograd()
@@ -82,8 +87,23 @@ def test_tf32_and_autotuning_are_switches(monkeypatch: pytest.MonkeyPatch) -> No
     assert current == [1, 1]
 
 
-def test_training_from_python_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_from_python_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "keep_freed_memory", lambda: pytest.fail("the allocator is not the library's"))
+    torch.manual_seed(5)
+    before, within = (torch.get_rng_state(), torch.get_num_threads()), []
+
+    def look(_: Any) -> None:
+        within.append((torch.get_rng_state(), torch.get_num_threads()))
+
+    settings = tiny_run("train.steps=1", f"train.threads={before[1] + 1}")
+    steadygan.train("digits", settings, out=tmp_path / "run", on_step=look)
+    ((state, threads),) = within
+    assert (torch.equal(state, before[0]), threads) == (False, before[1] + 1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.get_num_threads() == before[1]
+
+
+def test_all_that_is_prepared_is_restored() -> None:
     cudnn = torch.backends.cudnn
     torch.manual_seed(5)
     before = torch.get_rng_state(), torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark

@@ -59,6 +59,6 @@ def test_the_documented_term_trains_under_its_own_name(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     tiny = ["train.steps=2", "train.log_every=1", "train.batch_size=8", "model.width=2", "data.size=16"]
-    run = steadygan.train("my-experiment.yaml", tiny)
+    run = steadygan.train("my-experiment.yaml", [*tiny, "eval.num_fake=20"])
     record = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[-1])
     assert "G/latent_slope" in record

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,18 +12,15 @@ from steadygan.config import Config
 from steadygan.data.free_memory import check_room
 from steadygan.data.images import ImageSet, free_memory
 from steadygan.data.pair_images import PairSet
-from steadygan.generators.description import build_generator
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import check_single, has_batch_statistics
-from steadygan.nets.registry import build_network, typed_options
-from steadygan.nets.shape import Shape
+from steadygan.nets.registry import typed_options
 from steadygan.objective.adversarial import find_loss
 from steadygan.objective.composition import compose
 from steadygan.objective.game import Game
 from steadygan.objective.registry import PLACEMENTS, resolve_options
 from steadygan.parallel.share import WHOLE, Share, stream
-from steadygan.pretrained.critic import FeatureCritic
-from steadygan.tasks.choice import Task, task_of
+from steadygan.tasks.choice import Task
 from steadygan.training.ema import EMA
 from steadygan.training.execution import build_execution, prepare_nets
 from steadygan.training.loss_scale import FullRange, LossScale
@@ -39,8 +35,7 @@ LARGE = 256
 
 
 def resolve(config: Config) -> Config:
-    """Checks a configuration and fills in all options of its terms."""
-    task_of(config).check()
+    """Fills in all options of a configuration's terms, transforms and networks."""
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     augment = config.augment.model_copy(update={"transforms": transform_options(config.augment.transforms)})
     kind = config.model.kind  # import custom modules here, before a checkpoint may name them
@@ -52,22 +47,20 @@ def resolve(config: Config) -> Config:
     return config.model_copy(update={"objective": objective, "augment": augment, "model": model})
 
 
-def build_state(
-    config: Config, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE, task: Task | None = None
-) -> TrainState:
+def build_state(task: Task, images: ImageSet | PairSet, device: torch.device, share: Share = WHOLE) -> TrainState:
     """Builds the state of a run before its first step.
 
     Args:
-        config: the resolved configuration.
+        task: the kind of run, with its resolved configuration.
         images: the training images.
         device: the device that trains.
         share: this process's part of every batch.
-        task: the kind of run; None: that of `config`.
     """
-    task, train, augment = task or task_of(config), config.train, config.augment
+    config = task.config
+    train, augment = config.train, config.augment
     loader, description = task.loader(images, share), task.describe(images)
-    _check_room(config, description, task.networks, device)
-    nets = build_nets(config, description, task.networks)
+    _check_room(task, description, device)
+    nets = build_nets(task, description)
     convolutions = prepare_nets(train, nets, device)
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
@@ -114,18 +107,16 @@ def build_state(
     )
 
 
-def _check_room(
-    config: Config, description: Mapping[str, Any], networks: Callable[..., dict[str, nn.Module]], device: torch.device
-) -> None:
+def _check_room(task: Task, description: Mapping[str, Any], device: torch.device) -> None:
     """Raises UserError if the networks' weights do not fit in memory, as the system would kill the process."""
-    model = config.model
+    model = task.config.model
     if (
         max(model.width, model.critic.get("width") or 0) <= LARGE
         and max(model.latent, description["size"]) <= 8 * LARGE
     ):
         return
     with torch.device("meta"):  # shapes without numbers
-        nets = build_nets(config, description, networks)
+        nets = build_nets(task, description)
     number = sum(parameter.numel() for net in nets.values() for parameter in net.parameters())
     remedy = "lower model.width, model.latent or data.size"
     check_room(4 * number, f"networks of {number:,} parameters", remedy)
@@ -134,23 +125,11 @@ def _check_room(
     check_room(16 * number, what, remedy, free_memory(device))
 
 
-def build_nets(
-    config: Config, description: Mapping[str, Any], networks: Callable[..., dict[str, nn.Module]]
-) -> dict[str, nn.Module]:
-    """Builds the networks with initial weights that depend only on `train.seed`. networks: see `Task.networks`."""
+def build_nets(task: Task, description: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """Builds the networks with initial weights that depend only on `train.seed`. description: see `Task.describe`."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        generator, _ = build_generator(description)
-        return networks(generator, partial(build_critic, config, description))
-
-
-def build_critic(config: Config, description: Mapping[str, Any]) -> nn.Module:
-    """Builds this configuration's discriminator for the images of a generator with this description."""
-    model, options = config.model, dict(config.model.critic)
-    width = options.pop("width", description["width"])
-    shape = Shape(description["size"], description["channels"], description["classes"], width=width)
-    net = build_network("critic", model.kind, shape, options)
-    return net if model.features is None else FeatureCritic(shape, net, model.features)
+        torch.manual_seed(task.config.train.seed)
+        return task.networks(description)
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:

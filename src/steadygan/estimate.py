@@ -25,6 +25,7 @@ from steadygan.data.pair_images import PairSet
 from steadygan.errors import UserError
 from steadygan.kernels.compiled import building
 from steadygan.kernels.winograd import convolve as winograd
+from steadygan.tasks.choice import Task, task_of
 from steadygan.training.optimizers import adam
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -99,7 +100,7 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
     counted. Compilation and CUDA graphs are ignored.
     """
     eager = config.train.model_copy(update={"compile": False, "cuda_graphs": False})
-    state = build_state(config.model_copy(update={"train": eager}), images, device)
+    state = build_state(task_of(config.model_copy(update={"train": eager})), images, device)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, LiveBytes() as live:
         for net in (*state.nets.values(), state.ema.net, *state.memories.values()):
             _make_fake(net, fake)
@@ -132,26 +133,27 @@ ROOM = 0.9
 """Fraction of free memory for a chosen batch; the rest is for libraries and fragmentation."""
 
 
-def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, free: int) -> tuple[Config, str]:
-    """Chooses the batch size of a configuration with `train.batch_size=auto`.
+def fit_batch(task: Task, images: ImageSet | PairSet, device: torch.device, free: int) -> tuple[Task, str]:
+    """Chooses the batch size of a run with `train.batch_size=auto`.
 
     It is the largest power of two times `train.accumulate` whose estimated step fits in 90 % of the memory left after
     the images, and for which there are enough images.
 
     Args:
-        config: of the run.
+        task: the run.
         images: the images, which lie in memory, too.
         device: where the run trains.
         free: bytes of memory that are free there.
 
     Returns:
-        The configuration with a number in place of auto, and the reason; other configurations unchanged, and "".
+        The run with a number in place of auto, and the reason; other runs unchanged, and "".
 
     Raises:
         UserError: even the smallest batch does not fit.
     """
+    config = task.config
     if config.train.batch_size != "auto":
-        return config, ""
+        return task, ""
     known: dict[int, int] = {}
 
     def of(size: int) -> Config:
@@ -181,7 +183,7 @@ def fit_batch(config: Config, images: ImageSet | PairSet, device: torch.device, 
     if size < sizes[-1]:
         bound = f"twice as many would take about {(taken(first) + (2 * size - first) * each) / 2**20:,.0f}"
     mib = [f"{number / 2**20:,.0f}" for number in (taken(size), free)]
-    return of(size), (
+    return task_of(of(size)), (
         f"train.batch_size={size}: a step takes {mib[0]} of the {mib[1]} MiB that are free on {device}; {bound}"
     )
 

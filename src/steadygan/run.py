@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from steadygan._version import __version__
-from steadygan.build import build_critic, build_state, resolve
+from steadygan.build import build_state, resolve
 from steadygan.config import Config
 from steadygan.data.images import free_memory
 from steadygan.errors import Collapsed, LostProcess, UserError, command_line
@@ -27,7 +27,8 @@ from steadygan.runs.opening import Facts, NewRun, ResumedRun
 from steadygan.runs.provenance import circumstances, config_digest
 from steadygan.runs.reading import last_score
 from steadygan.runs.status import Status
-from steadygan.tasks.choice import task_of
+from steadygan.tasks.choice import Task, task_of
+from steadygan.tasks.critic import build_critic
 from steadygan.tasks.images import Images, Notify
 from steadygan.tasks.synthesis import fakes
 from steadygan.trackers import clients as trackers
@@ -92,8 +93,7 @@ def train_run(
     with ExitStack() as stack:
         stack.callback(opening.close)
         with replicas.together():
-            config = resolve(opening.read())
-            opening.open(config, write=replicas.first)
+            config = opening.open(resolve, write=replicas.first)
             train = config.train
             if replicas.first:
                 trackers.check(train.report)
@@ -102,11 +102,11 @@ def train_run(
             prepare(device, tf32=train.tf32, autotune=train.autotune, threads=train.threads, allocator=own_process)
             task = task_of(config)
             images = task.load(device, on_load)
+            opening.check_images(images.train.fingerprint)
             if train.batch_size == "auto":
-                config, choice = choose_batch(config, images, device, replicas)
-                task = task_of(config)
-                opening.check(config)
-            score = task.scorer(images, replicas)
+                task, choice = choose_batch(task, images, device, replicas)
+                config = task.config
+            score, monitor = task.scorer(images, replicas), task.monitor(images)
         replicas.connect(device, train.collective_timeout)
         replicas.agree(
             {
@@ -118,10 +118,8 @@ def train_run(
             }
         )
         with replicas.together():
-            state = build_state(config, images.train, device, replicas.share, task)
-            monitor = task.monitor(images)
+            state = build_state(task, images.train, device, replicas.share)
             torch.manual_seed(train.seed)  # for networks with noise inputs (StyleGAN2)
-            opening.check_images(images.train.fingerprint)
             origin: dict[str, Any] = {}
             if opening.checkpoint is not None:
                 load_checkpoint(state, opening.checkpoint)
@@ -129,7 +127,7 @@ def train_run(
                 refuse_ended(RunDirectory(path), config, state)
             elif train.init_from is not None:
                 source = Path(train.init_from).expanduser()
-                origin["init_from"] = start_from(state, source, monitor.generator, partial(build_critic, config))
+                origin["init_from"] = start_from(state, source, monitor.generator, partial(build_critic, config.model))
             precision = str(state.execution.autocast or torch.float32).removeprefix("torch.")
             now = circumstances(device, replicas.size, f"{precision}; {state.execution.mode}")
             facts = Facts(state.step, images.facts(config.data.path), now, origin)
@@ -158,24 +156,24 @@ def train_run(
     return Trained(path, finished, last_score(path), grids[-1] if grids else None, "directions" in monitor.generator)
 
 
-def choose_batch(config: Config, images: Images, device: torch.device, replicas: Replicas) -> tuple[Config, str]:
+def choose_batch(task: Task, images: Images, device: torch.device, replicas: Replicas) -> tuple[Task, str]:
     """Replaces `train.batch_size=auto` by a number.
 
     Args:
-        config: the run's configuration.
+        task: the run.
         images: its images.
         device: the device that trains.
         replicas: the training processes.
 
     Returns:
-        The configuration and the reason for the number; "" if nothing was replaced.
+        The run and the reason for the number; "" if nothing was replaced.
 
     Raises:
         UserError: there are several processes, or not even the smallest batch fits.
     """
     if replicas.size > 1:
         raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
-    return fit_batch(config, images.train, device, free_memory(device))
+    return fit_batch(task, images.train, device, free_memory(device))
 
 
 @contextmanager

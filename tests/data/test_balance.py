@@ -8,7 +8,7 @@ import torch
 
 from steadygan import build, config
 from steadygan.data.balance import MOST_IMBALANCE, fakes_follow_data, imbalance
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 
 
 @pytest.mark.parametrize(("counts", "share"), [([5, 5, 5], 0), ([1, 3], 0.25), ([0, 4], 0.5), ([10, 30, 100], 8 / 21)])
@@ -38,4 +38,5 @@ def test_what_is_asked_for_is_done() -> None:
 def test_the_digits_are_balanced_whatever_part_of_them_is_trained_on(options: list[str]) -> None:
     cfg = build.resolve(config.load("digits", ["model.width=4", *options]))
     images = build_images(cfg, torch.device("cpu")).train
-    assert build.build_state(cfg, images, torch.device("cpu")).objective.prior.label_pool.tolist() == list(range(10))
+    state = build.build_state(task_of(cfg), images, torch.device("cpu"))
+    assert state.objective.prior.label_pool.tolist() == list(range(10))

@@ -21,10 +21,10 @@ from steadygan.exporting import onnx_file
 WITHOUT_US = """
 import sys, torch
 sys.modules["steadygan"] = None  # importing it raises ImportError
-program, inputs, out = sys.argv[1:]
-facts = {"about.json": ""}
-call = torch.export.load(program, extra_files=facts).module()
-torch.save({"image": call(**torch.load(inputs)), "about": facts["about.json"]}, out)
+for program in sys.argv[1:]:
+    facts = {"about.json": ""}
+    call = torch.export.load(program, extra_files=facts).module()
+    torch.save({"image": call(**torch.load(program + "-inputs")), "about": facts["about.json"]}, program + "-out")
 assert not [name for name in sys.modules if name.startswith("steadygan.")]
 """
 
@@ -74,17 +74,25 @@ def test_onnx_runtime_makes_the_same_images_at_any_batch(kind: str, tmp_path: Pa
         assert json.loads(about["size"]) == FAMILIES[kind]["size"]
 
 
-@pytest.mark.parametrize("kind", ["biggan", "stylegan2", "translate"])
-def test_a_program_runs_without_steadygan(kind: str, tmp_path: Path) -> None:
-    path = checkpoint(kind, tmp_path)
-    package.export(path, "torch", tmp_path / "g.pt2")
-    program = tmp_path / ("g-a2b.pt2" if kind == "translate" else "g.pt2")
-    inputs = inputs_for(kind, 3)
-    torch.save(inputs, tmp_path / "inputs.pt")
-    arguments = [str(program), str(tmp_path / "inputs.pt"), str(tmp_path / "out.pt")]
-    subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_US, *arguments], check=True, cwd=tmp_path)
-    made = torch.load(tmp_path / "out.pt")
-    np.testing.assert_allclose(made["image"].numpy(), expected_of(kind, path, inputs), rtol=0, atol=1e-5)
+PROGRAMS = {"biggan": "biggan.pt2", "stylegan2": "stylegan2.pt2", "translate": "translate-a2b.pt2"}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints, their programs, and what these made in one process: to start it takes most of the time."""
+    folder = tmp_path_factory.mktemp("programs")
+    for kind, program in PROGRAMS.items():
+        package.export(checkpoint(kind, folder), "torch", folder / f"{kind}.pt2")
+        torch.save(inputs_for(kind, 3), folder / f"{program}-inputs")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_US, *PROGRAMS.values()], check=True, cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_a_program_runs_without_steadygan(kind: str, programs: Path) -> None:
+    made = torch.load(programs / f"{PROGRAMS[kind]}-out")
+    expected = expected_of(kind, programs / kind, inputs_for(kind, 3))
+    np.testing.assert_allclose(made["image"].numpy(), expected, rtol=0, atol=1e-5)
     assert json.loads(made["about"])["kind"] == kind
 
 

@@ -19,6 +19,8 @@ from steadygan.generators import truncations
 from steadygan.importing import import_files
 from steadygan.runs.checkpoint import read_statistics, read_weights
 
+QUICK = ["train.device=cpu", "eval.num_fake=20"]
+
 
 def imported(family: str, folder: Path) -> Path:
     written = FAMILIES[family](folder)
@@ -106,7 +108,7 @@ def test_training_goes_on_from_an_import_with_its_lower_blocks_at_rest(tmp_path:
     path = imported("stylegan2-ada", tmp_path)
     data = photographs(tmp_path / "data", 16, 3)
     overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "train.freeze_critic=1", "data.heldout=0"]
-    run = package.train(path / "finetune.yaml", [*overrides, "train.device=cpu"], out=tmp_path / "run")
+    run = package.train(path / "finetune.yaml", [*overrides, *QUICK], out=tmp_path / "run")
     before = read_weights(path)
     after = read_weights(next((run.path / "checkpoints").glob("step-*")))
     assert before.keys() == after.keys()
@@ -118,7 +120,7 @@ def test_training_goes_on_from_an_import_with_its_lower_blocks_at_rest(tmp_path:
 def test_the_licence_is_said_where_training_starts_and_where_it_goes_on(tmp_path: Path) -> None:
     path = imported("stylegan2-ada", tmp_path)
     data = photographs(tmp_path / "data", 16, 3)
-    overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", "train.device=cpu"]
+    overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", *QUICK]
     with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
         run = package.train(path / "finetune.yaml", overrides, out=tmp_path / "run")
     with pytest.warns(UserWarning, match="NVIDIA Source Code License"):
@@ -131,7 +133,7 @@ def test_a_critic_that_is_not_in_the_file_starts_afresh(tmp_path: Path) -> None:
     written = FAMILIES["biggan"](tmp_path)
     import_files(written.files[:1], tmp_path / "model")
     data = photographs(tmp_path / "data", 32, 3)
-    overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", "train.device=cpu"]
+    overrides = [f"data.path={data}", "train.steps=1", "train.batch_size=4", "data.heldout=0", *QUICK]
     with pytest.warns(UserWarning, match="has no D: initialised at random"):
         run = package.train(tmp_path / "model" / "finetune.yaml", overrides, out=tmp_path / "run")
     assert any(key.startswith("D.") for key in read_weights(next((run.path / "checkpoints").glob("step-*"))))

@@ -31,6 +31,7 @@ OVERRIDES = [
     "train.checkpoint_every=2",
     "train.device=cpu",
     "eval.every=0",
+    "eval.num_fake=20",
 ]
 
 

@@ -37,6 +37,7 @@ from steadygan.objective.views import (
     Through,
     View,
 )
+from steadygan.tasks.choice import task_of
 from steadygan.training.step import run_phase, train_step
 from steadygan.transforms.consistency import Consistency
 from steadygan.transforms.diffaugment import DiffAugment
@@ -236,11 +237,13 @@ def tree(**sections: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_the_configuration_switches_it_on_and_places_it() -> None:
     images = load_images(open_source("digits", size=8), range(8))
-    off = build.build_state(config.validate(tree()), images, torch.device("cpu"))
+    off = build.build_state(task_of(config.validate(tree())), images, torch.device("cpu"))
     assert off.objective.pre_d is None
     augment = {"diffaugment": {"policy": ["translation", "cutout"], "placement": "reals-only"}}
     terms = {"terms": {"cr": {}}}
-    on = build.build_state(config.validate(tree(augment=augment, objective=terms)), images, torch.device("cpu"))
+    on = build.build_state(
+        task_of(config.validate(tree(augment=augment, objective=terms))), images, torch.device("cpu")
+    )
     assert on.objective.pre_d == DiffAugment(("translation", "cutout"))
     assert on.objective.pre_d_on == PLACEMENTS["reals-only"]
     assert all(value.isfinite() for value in train_step(on).values())

@@ -19,7 +19,7 @@ from steadygan.pretrained import inception as ours
 from steadygan.pretrained.extractor import Features
 from steadygan.pretrained.registry import get_extractor
 
-N = 6
+N = 4
 """Images a side: a forward pass takes a third of a second each."""
 F = 1024
 """Features of which pytorch-fid's distance is taken: its matrix square root of all 2,048 takes half a minute."""

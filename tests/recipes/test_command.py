@@ -14,6 +14,7 @@ from steadygan import config as configuration
 from steadygan.recipes.speed import Machine
 
 TINY = ["model.width=2", "train.batch_size=8", "train.steps=3", "train.log_every=1", "train.device=cpu", "eval.every=9"]
+TINY += ["eval.num_fake=20"]
 
 
 @pytest.fixture
@@ -82,6 +83,7 @@ def test_threads_are_those_that_were_quickest(photos: Path, steadygan: Run) -> N
 
 def test_hours_and_size_work_on_presets_too(steadygan: Run) -> None:
     tiny = ["model.width=2", "data.max_images=24", "train.batch_size=8", "train.device=cpu", "train.log_every=1"]
+    tiny += ["eval.num_fake=20"]
     result = steadygan("train", "digits", *tiny, "--size", "24", "--hours", "0.001", "train.steps=1", "eval.every=9")
     assert result.status == 0
     config = configuration.load(Path("runs/digits"))

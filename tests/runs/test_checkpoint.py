@@ -41,7 +41,7 @@ TINY = tiny_run()
 def make(*overrides: str) -> tuple[TrainState, dict[str, Any]]:
     config = configuration.load("digits", [*TINY, *overrides])
     images = build_images(config, torch.device("cpu"))
-    return build_state(config, images.train, torch.device("cpu")), task_of(config).describe(images.train)
+    return build_state(task_of(config), images.train, torch.device("cpu")), task_of(config).describe(images.train)
 
 
 @pytest.fixture

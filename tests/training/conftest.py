@@ -11,6 +11,7 @@ from steadygan import build, config
 from steadygan.data.images import load_images
 from steadygan.data.source import Source
 from steadygan.machine import choose_device
+from steadygan.tasks.choice import task_of
 from steadygan.training.state import TrainState
 
 BATCH = 4
@@ -32,4 +33,4 @@ def build_state(preset: str, *overrides: str) -> TrainState:
         Source("noise", size, channels, tuple("abc"), labels, images=pixels),
         choose_device(cfg.train.device),
     )
-    return build.build_state(cfg, load_images(source, np.arange(2 * BATCH), device=device), device)
+    return build.build_state(task_of(cfg), load_images(source, np.arange(2 * BATCH), device=device), device)

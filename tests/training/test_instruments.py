@@ -18,7 +18,7 @@ from steadygan import build, config
 from steadygan.nets.layers import Linear
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.spectral_norm import Spectral
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training.instruments import (
     EXACT_UP_TO,
     instability,
@@ -112,7 +112,7 @@ def test_the_spread_is_the_root_mean_square_distance_of_all_pairs() -> None:
 def state() -> TrainState:
     cfg = build.resolve(config.load("digits", [*TINY, "model.kind=stylegan2"]))
     device = torch.device("cpu")
-    return build.build_state(cfg, build_images(cfg, device).train, device)
+    return build.build_state(task_of(cfg), build_images(cfg, device).train, device)
 
 
 def test_fakes_are_looked_at_without_a_trace(state: TrainState) -> None:

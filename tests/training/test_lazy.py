@@ -20,6 +20,7 @@ from steadygan.nets.layers import Score
 from steadygan.objective.adversarial import LOSSES
 from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
+from steadygan.tasks.choice import task_of
 from steadygan.training.ema import EMA
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -151,7 +152,7 @@ def test_a_configuration_scales_rates_and_betas_of_the_player_that_has_lazy_term
     cfg = of("optim.lazy=apart", "objective.terms.r1={gamma: 1, every: 4}", "optim.d.lr=0.01", "optim.d.beta2=0.9")
     groups = {
         name: optimizer.param_groups[0]
-        for name, optimizer in build.build_state(cfg, images, torch.device("cpu")).optimizers.items()
+        for name, optimizer in build.build_state(task_of(cfg), images, torch.device("cpu")).optimizers.items()
     }
     assert groups["D"]["lr"] == pytest.approx(0.01 * 4 / 5)
     assert groups["D"]["betas"] == pytest.approx((0, 0.9**0.8))
@@ -160,7 +161,7 @@ def test_a_configuration_scales_rates_and_betas_of_the_player_that_has_lazy_term
 
 def test_g_may_have_more_fakes_in_its_phase_than_there_are_reals(images: ImageSet) -> None:
     cfg = of("train.g_batch_size=12", "train.accumulate=2")
-    state = build.build_state(cfg, images, torch.device("cpu"))
+    state = build.build_state(task_of(cfg), images, torch.device("cpu"))
     sizes: list[tuple[str, int]] = []
     state.nets["D"].register_forward_pre_hook(lambda _, args: sizes.append((args[0].requires_grad, len(args[0]))))
     train_step(state)
@@ -172,6 +173,6 @@ def test_g_may_have_more_fakes_in_its_phase_than_there_are_reals(images: ImageSe
 def test_a_phase_of_g_that_looks_at_reals_has_no_size_of_its_own(images: ImageSet) -> None:
     cfg = of("train.g_batch_size=16", "objective.loss=relativistic", "objective.terms={}")
     with pytest.raises(UserError, match=r"g_batch_size: phases of G use reals too \(adversarial\)"):
-        build.build_state(cfg, images, torch.device("cpu"))
+        build.build_state(task_of(cfg), images, torch.device("cpu"))
     with pytest.raises(UserError, match="accumulate must divide g_batch_size"):
         of("train.g_batch_size=9", "train.accumulate=2")

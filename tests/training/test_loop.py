@@ -30,7 +30,7 @@ from steadygan.training.loop import Progress, interruptible
 from steadygan.training.state import TrainState
 
 TINY = tiny_run("train.log_every=1")
-UNSCORED = ["data.channels=3"]  # no extractor reads coloured digits
+COLOURED = ["data.channels=3"]
 
 
 def rows(path: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def rows(path: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
 
 
 def test_metrics_hold_every_term_by_name_and_the_critic_on_seen_and_unseen_images(tmp_path: Path) -> None:
-    steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=2"], out=tmp_path / "run")
+    steadygan.train("digits", [*TINY, *COLOURED, "train.steps=2"], out=tmp_path / "run")
     row = rows(tmp_path / "run")[-1]
     assert {"step", "images", "seconds", "images_per_s", "skipped"} <= row.keys()
     assert {"D/adversarial", "D/bcr_real", "G/adversarial", "D/grad_norm"} <= row.keys()
@@ -48,7 +48,7 @@ def test_metrics_hold_every_term_by_name_and_the_critic_on_seen_and_unseen_image
 def test_small_values_keep_their_digits(tmp_path: Path) -> None:
     """zCR's image distance is around 1e-6 at first."""
     steadygan.train(
-        "digits", [*TINY, *UNSCORED, "train.steps=1", "objective.terms.zcr.sigma=1e-4"], out=tmp_path / "run"
+        "digits", [*TINY, *COLOURED, "train.steps=1", "objective.terms.zcr.sigma=1e-4"], out=tmp_path / "run"
     )
     value = rows(tmp_path / "run")[0]["G/zcr_gen"]
     assert -1e-6 < value < 0
@@ -120,7 +120,7 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_third_partys_term_trains_from_a_yaml_file(third_party: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(f"extends: digits\nobjective:\n  terms:\n    {third_party}: {{weight: 2}}\n")
-    path = steadygan.train(file, [*TINY, *UNSCORED, "train.steps=2"], out=tmp_path / "run").path
+    path = steadygan.train(file, [*TINY, *COLOURED, "train.steps=2"], out=tmp_path / "run").path
     assert all(row["G/brightness"] > 0 for row in rows(path))
     resolved = (path / "config.yaml").read_text()
     assert third_party in resolved
@@ -128,7 +128,7 @@ def test_a_third_partys_term_trains_from_a_yaml_file(third_party: str, tmp_path:
 
 
 def test_an_option_of_a_third_partys_term_can_be_set_on_the_command_line(third_party: str, tmp_path: Path) -> None:
-    overrides = [*TINY, *UNSCORED, "train.steps=1", f"objective.terms.{third_party}.weight=0.5"]
+    overrides = [*TINY, *COLOURED, "train.steps=1", f"objective.terms.{third_party}.weight=0.5"]
     path = steadygan.train("digits", overrides, out=tmp_path / "run").path
     assert "G/brightness" in rows(path)[0]
 
@@ -146,7 +146,7 @@ def test_a_term_that_turns_nan_is_skipped_then_rolled_back_then_reported(
     options = [f"objective.terms.{third_party}.after=12", "train.phases=[D, D, G]"]
     options += ["train.checkpoint_every=10", "train.steps=100", "train.sample_every=100"]
     with pytest.raises(UserError, match=r"training diverged at step 20: no longer finite is G/brightness") as caught:
-        steadygan.train("digits", [*TINY, *UNSCORED, *options], out=tmp_path / "run")
+        steadygan.train("digits", [*TINY, *COLOURED, *options], out=tmp_path / "run")
     assert "3 rollbacks did not help" in str(caught.value)
     assert rollbacks == ["step-00000010"] * 3
     last = rows(tmp_path / "run")[-1]
@@ -159,7 +159,7 @@ def test_a_term_that_turns_nan_is_skipped_then_rolled_back_then_reported(
 def test_nan_before_the_first_checkpoint_ends_the_run_with_a_reason(third_party: str, tmp_path: Path) -> None:
     options = [f"objective.terms.{third_party}.after=0", "train.steps=100", "train.sample_every=100"]
     with pytest.raises(UserError, match="training diverged at step 10"):
-        steadygan.train("digits", [*TINY, *UNSCORED, *options], out=tmp_path / "run")
+        steadygan.train("digits", [*TINY, *COLOURED, *options], out=tmp_path / "run")
 
 
 def test_a_signal_raises_the_flag_once_and_the_handlers_come_back() -> None:
@@ -204,7 +204,7 @@ def test_a_grid_that_cannot_be_written_and_deleted_samples_end_no_training(tmp_p
         elif now.step == 2:
             (run / "samples/step-00000003.png").mkdir()
 
-    overrides = [*TINY, *UNSCORED, "train.steps=3", "train.sample_every=1"]
+    overrides = [*TINY, *COLOURED, "train.steps=3", "train.sample_every=1"]
     assert steadygan.train("digits", overrides, out=run, on_step=spoil).finished
     assert (run / "samples/step-00000002.png").is_file()
     assert "step-00000003.png: cannot be written" in notices[2]
@@ -220,7 +220,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint_of_its_last
             (run / "metrics.jsonl").mkdir()
 
     with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: Is a directory"):
-        steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=5"], out=run, on_step=spoil)
+        steadygan.train("digits", [*TINY, *COLOURED, "train.steps=5"], out=run, on_step=spoil)
     assert checkpoints(run / "checkpoints")[-1].name == "step-00000003"
     (run / "metrics.jsonl").rmdir()
     (run / "before").rename(run / "metrics.jsonl")
@@ -228,7 +228,7 @@ def test_a_log_that_cannot_be_written_ends_the_run_with_a_checkpoint_of_its_last
 
 
 def test_a_run_stopped_before_its_first_checkpoint_starts_again_both_ways(tmp_path: Path) -> None:
-    overrides = [*TINY, *UNSCORED, "train.steps=2"]
+    overrides = [*TINY, *COLOURED, "train.steps=2"]
 
     def crash(now: Any) -> None:
         raise ZeroDivisionError
@@ -252,7 +252,7 @@ def test_a_runs_name_without_resume_says_so(tmp_path: Path) -> None:
 
 
 def test_an_edited_configuration_is_resumed_only_when_asked_for_and_leaves_a_trace(tmp_path: Path) -> None:
-    run = steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=1"], out=tmp_path / "run").path
+    run = steadygan.train("digits", [*TINY, *COLOURED, "train.steps=1"], out=tmp_path / "run").path
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text.replace("  steps: 1\n", "  steps: 2\n"))
     with pytest.raises(UserError, match=r"train\.steps is 2, was 1"):
@@ -284,7 +284,7 @@ def test_an_interruption_on_a_checkpoint_does_not_write_it_again(tmp_path: Path)
         stamps.append((tmp_path / "run/checkpoints/step-00000001").stat().st_ino)
         signal.raise_signal(signal.SIGTERM)
 
-    overrides = [*TINY, *UNSCORED, "train.steps=9", "train.checkpoint_every=1"]
+    overrides = [*TINY, *COLOURED, "train.steps=9", "train.checkpoint_every=1"]
     result = steadygan.train("digits", overrides, out=tmp_path / "run", on_step=stop)
     assert not result.finished
     assert [(tmp_path / "run/checkpoints/step-00000001").stat().st_ino] == stamps
@@ -299,7 +299,7 @@ FRESH.set_forkserver_preload(["torch._dynamo", "steadygan.run"])
 @contextmanager
 def running(path: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Iterator[Any]:
     """A process with `python -m steadygan train digits …`, ended with the block."""
-    command = ["steadygan", "train", "digits", "--out", str(path), *TINY, *UNSCORED, "train.steps=1000000", *overrides]
+    command = ["steadygan", "train", "digits", "--out", str(path), *TINY, *COLOURED, "train.steps=1000000", *overrides]
     monkeypatch.setattr(sys, "argv", command)  # which a new process takes over
     process = FRESH.Process(target=runpy.run_module, args=("steadygan",), kwargs={"run_name": "__main__"})
     process.start()
@@ -360,7 +360,7 @@ def test_a_request_to_stop_leaves_a_checkpoint_to_resume_from(tmp_path: Path, mo
         if now.step == 2:
             ask(tmp_path / "run", "stop")
 
-    run = steadygan.train("digits", [*TINY, *UNSCORED, "train.steps=4"], out=tmp_path / "run", on_step=at_step_two)
+    run = steadygan.train("digits", [*TINY, *COLOURED, "train.steps=4"], out=tmp_path / "run", on_step=at_step_two)
     assert not run.finished
     assert [path.name for path in checkpoints(tmp_path / "run/checkpoints")] == ["step-00000002"]
     assert not (tmp_path / "run" / FILE).exists()
@@ -382,7 +382,7 @@ def test_a_paused_run_is_the_run_that_never_paused(tmp_path: Path, monkeypatch: 
             monkeypatch.setattr("steadygan.runs.requests.time.sleep", sleep)
             ask(tmp_path / "paused", "pause")
 
-    options = [*TINY, *UNSCORED, "train.steps=4"]
+    options = [*TINY, *COLOURED, "train.steps=4"]
     assert steadygan.train("digits", options, out=tmp_path / "paused", on_step=at_step_two).finished
     assert turns == 3
     steadygan.train("digits", options, out=tmp_path / "straight")

@@ -36,7 +36,7 @@ TINY = tiny_run(
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["torch._dynamo", "steadygan.run"])
 
-UNSCORED = ["data.channels=3"]  # no extractor reads coloured digits
+COLOURED = ["data.channels=3"]
 
 
 class Crash(Exception):
@@ -54,13 +54,13 @@ def crash_at(step: int) -> Any:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never interrupted."""
-    return steadygan.train("digits-icr", TINY + UNSCORED, out=tmp_path_factory.mktemp("whole") / "run").path
+    return steadygan.train("digits-icr", TINY + COLOURED, out=tmp_path_factory.mktemp("whole") / "run").path
 
 
 def crashed(path: Path) -> Path:
     """The same run, dead two steps after its checkpoint."""
     with pytest.raises(Crash):
-        steadygan.train("digits-icr", TINY + UNSCORED, out=path, on_step=crash_at(STOP + 2))
+        steadygan.train("digits-icr", TINY + COLOURED, out=path, on_step=crash_at(STOP + 2))
     return path
 
 
@@ -146,7 +146,7 @@ def test_twice_interrupted_is_still_the_same(whole: Path, tmp_path: Path) -> Non
 
 
 def test_more_steps_than_planned_are_a_longer_run(tmp_path: Path) -> None:
-    constant = [*TINY, *UNSCORED, "optim.schedule=constant"]
+    constant = [*TINY, *COLOURED, "optim.schedule=constant"]
     steadygan.train("digits", constant, out=tmp_path / "long")
     steadygan.train("digits", [*constant, f"train.steps={STOP}"], out=tmp_path / "short")
     steadygan.train(tmp_path / "short", [f"train.steps={STEPS}"], resume=True)
@@ -174,7 +174,7 @@ def test_a_finished_run_says_how_to_go_on_and_keeps_its_configuration(whole: Pat
 
 
 def test_a_damaged_newest_checkpoint_can_be_removed_to_go_on_from_the_one_before(tmp_path: Path) -> None:
-    steadygan.train("digits", [*TINY, *UNSCORED, "train.checkpoint_every=2", "train.steps=4"], out=tmp_path / "run")
+    steadygan.train("digits", [*TINY, *COLOURED, "train.checkpoint_every=2", "train.steps=4"], out=tmp_path / "run")
     newest = tmp_path / "run/checkpoints/step-00000004"
     with (newest / "weights.safetensors").open("r+b") as file:
         file.truncate(100)
@@ -198,7 +198,7 @@ def test_what_is_no_run_cannot_be_resumed(source: str, tmp_path: Path, monkeypat
 
 def test_inner_noise_comes_from_the_seed_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """StyleGAN2 draws noise and style mixing inside the network while it trains."""
-    stylegan2 = [*TINY, *UNSCORED, "model={kind: stylegan2, width: 2, latent: 8, conditional: true}"]
+    stylegan2 = [*TINY, *COLOURED, "model={kind: stylegan2, width: 2, latent: 8, conditional: true}"]
     stylegan2 += ["model.generator={fmap_max: 8, mapping_layers: 2}", "model.critic={fmap_max: 8}"]
 
     def weights(run: Path) -> dict[str, torch.Tensor]:

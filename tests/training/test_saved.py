@@ -12,7 +12,7 @@ from helpers import tiny_run
 
 from steadygan import config as configuration
 from steadygan.build import build_state
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training.saved import fitted
 from steadygan.training.state import TrainState
 from steadygan.training.step import train_step
@@ -24,7 +24,7 @@ Saved = dict[str, Any]
 def state() -> TrainState:
     """A state after one step."""
     config = configuration.load("digits", tiny_run())
-    made = build_state(config, build_images(config, torch.device("cpu")).train, torch.device("cpu"))
+    made = build_state(task_of(config), build_images(config, torch.device("cpu")).train, torch.device("cpu"))
     train_step(made)
     return made
 

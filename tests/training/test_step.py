@@ -39,6 +39,8 @@ from steadygan.nets.spectral_norm import SpectralNorm
 from steadygan.objective.game import Game
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Real
+from steadygan.tasks import critic
+from steadygan.tasks.choice import task_of
 from steadygan.training.state import TrainState
 from steadygan.training.step import fetch, micro_batches, run_phase, train_step
 
@@ -366,14 +368,14 @@ def test_a_critic_with_batch_statistics_is_built_to_score_each_view_by_itself(
 ) -> None:
     torch.set_default_dtype(torch.float32)
     if normalised:
-        monkeypatch.setattr(build, "build_network", lambda *_: NormalisedCritic())
+        monkeypatch.setattr(critic, "build_network", lambda *_: NormalisedCritic())
     tree = {
         "data": {"path": "digits", "size": SIZE, "channels": 1},
         "model": {"width": 1, "latent": LATENT},
         "train": {"batch_size": BATCH, "device": "cpu"},
         "objective": {"terms": ICR},
     }
-    state = build.build_state(config.validate(tree), images, torch.device("cpu"))
+    state = build.build_state(task_of(config.validate(tree)), images, torch.device("cpu"))
     assert state.objective.joint is not normalised
     calls = count_calls(state)
     run_phase(state, "D")

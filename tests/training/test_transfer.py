@@ -113,7 +113,7 @@ def test_a_scalar_that_is_missing_is_told_from_one_that_is_there(source: Path) -
     cfg = build.resolve(config.load("digits", FINE))
     device = torch.device("cpu")
     images = build_images(cfg, device).train
-    state = build.build_state(cfg, images, device)
+    state = build.build_state(task_of(cfg), images, device)
     state.nets["D"].register_buffer("odd", torch.zeros(()))
     with pytest.raises(UserError, match=r"D\.odd is not there in the source and \[\] here"):
         start_from(state, source, task_of(cfg).describe(images))
@@ -150,7 +150,7 @@ def test_a_frozen_weight_gets_no_gradient_and_costs_no_moments(source: Path) -> 
     """Checked phase by phase, for the other player's phase switches gradients on and off as well."""
     cfg = build.resolve(config.load("digits", [*FINE, f"train.init_from={source}", "train.freeze_critic=2"]))
     device = torch.device("cpu")
-    state = build.build_state(cfg, build_images(cfg, device).train, device)
+    state = build.build_state(task_of(cfg), build_images(cfg, device).train, device)
     frozen = {name.removeprefix("D.") for name in state.objective.frozen}
     assert frozen == {f"convs.{i}.{part}" for i in range(2) for part in ("weight", "bias")}
     resting = sum(state.nets["D"].get_parameter(name).numel() for name in frozen)

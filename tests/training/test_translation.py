@@ -21,7 +21,7 @@ from steadygan import build, config
 from steadygan.cli import app
 from steadygan.errors import UserError
 from steadygan.objective.memory import History
-from steadygan.tasks.choice import build_images
+from steadygan.tasks.choice import build_images, task_of
 from steadygan.training.state import TrainState
 from steadygan.training.step import run_phase, train_step
 
@@ -61,7 +61,7 @@ CSGAN: dict[str, Any] = {"cycle": {}, "synthesised": {}, "identity": {}}
 
 def make(pairs: Path, terms: dict[str, Any] = CSGAN, **sections: Any) -> TrainState:
     cfg = build.resolve(config.validate(tree(pairs, terms, **sections)))
-    return build.build_state(cfg, build_images(cfg, torch.device("cpu")).train, torch.device("cpu"))
+    return build.build_state(task_of(cfg), build_images(cfg, torch.device("cpu")).train, torch.device("cpu"))
 
 
 PIX2PIX: dict[str, Any] = {

@@ -246,23 +246,24 @@ def _dry_run(config: Config) -> None:
     from steadygan.estimate import estimate_cost, fit_batch, seconds_per_step
     from steadygan.machine import choose_device, prepare
     from steadygan.parallel.replicas import Replicas
-    from steadygan.tasks.choice import build_images, task_of
+    from steadygan.tasks.choice import task_of
     from steadygan.trackers import clients
     from steadygan.training.transfer import start_from
 
     console = make_console()
-    config = resolve(config)
-    clients.check(config.train.report)
-    device = choose_device(config.train.device)
-    prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
-    images, free = build_images(config, device), free_memory(device)
-    config, choice = fit_batch(config, images.train, device, free)
+    task = task_of(resolve(config))
+    train = task.config.train
+    clients.check(train.report)
+    device = choose_device(train.device)
+    prepare(device, tf32=train.tf32, autotune=train.autotune)
+    images, free = task.load(device), free_memory(device)
+    task, choice = fit_batch(task, images.train, device, free)
     if choice:
         console.print(f"batch       {escape(choice)}", highlight=False, soft_wrap=True)
-    cost = estimate_cost(config, images.train, device)
-    state = build_state(config, images.train, device)
-    if config.train.init_from is not None:
-        start_from(state, Path(config.train.init_from).expanduser(), task_of(config).monitor(images).generator)
+    cost = estimate_cost(task.config, images.train, device)
+    state = build_state(task, images.train, device)
+    if train.init_from is not None:
+        start_from(state, Path(train.init_from).expanduser(), task.describe(images.train))
     for line in facts_of(state, images):
         console.print(line, highlight=False, soft_wrap=True)
     mib = [f"{size / 2**20:,.0f}" for size in (cost.peak, cost.weights, cost.optimisers, cost.images)]
@@ -282,9 +283,9 @@ def _dry_run(config: Config) -> None:
     if device.type == "cuda":
         measured = torch.cuda.max_memory_allocated(device) / 2**20
         console.print(f"measured    {measured:,.0f} MiB at the peak", highlight=False)
-    hours = config.train.hours
-    length = f"{duration(seconds * config.train.steps)} for {config.train.steps:,} steps"
-    if hours is not None and 3600 * hours < seconds * config.train.steps:
+    hours = train.hours
+    length = f"{duration(seconds * train.steps)} for {train.steps:,} steps"
+    if hours is not None and 3600 * hours < seconds * train.steps:
         length = f"about {max(1, int(3600 * hours / seconds)):,} steps in the {hours:g} hours of train.hours"
     console.print(f"time        {seconds:.2f} s a step, {length}", highlight=False)
-    task_of(config).scorer(images, Replicas())  # refuse protocols that training would refuse
+    task.scorer(images, Replicas())  # refuse protocols that training would refuse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,9 @@ def score(
             raise ValueError(f"generate must return uint8 {expected}, not {made.dtype} {tuple(made.shape)}")
         return made
 
-    record = _score_sides(
-        get_extractor(protocol.extractor, device, extractor_weights),
-        Side(protocol.num_fake, take, asked),
-        real,
-        protocol,
-        classes=classes if "classes" in protocol.scores else 0,
-        cache_dir=cache_dir,
-        shard=shard or Shard(),
-    )
+    extractor, known = get_extractor(protocol.extractor, device, extractor_weights), "classes" in protocol.scores
+    how = _Setup(extractor, protocol, classes if known else 0, cache_dir, shard or Shard())
+    record = _score_sides(how, Side(protocol.num_fake, take, asked), real)
     record["protocol"] |= {"classes": classes, "data_fingerprint": fingerprint}
     if 0 < len(trained) < classes:
         record["protocol"]["classes_asked"] = len(trained)
@@ -121,15 +115,9 @@ def score_images(
     """
     protocol = replace(protocol, num_fake=len(fakes))
     fake = real_side(fakes, None, replace(protocol, num_real=None))
-    record = _score_sides(
-        get_extractor(protocol.extractor, device, extractor_weights),
-        fake,
-        real_side(reals, None, protocol),
-        protocol,
-        classes=0,
-        cache_dir=cache_dir,
-        shard=shard or Shard(),
-    )
+    extractor = get_extractor(protocol.extractor, device, extractor_weights)
+    how = _Setup(extractor, protocol, 0, cache_dir, shard or Shard())
+    record = _score_sides(how, fake, real_side(reals, None, protocol))
     record["protocol"] |= {"fakes_sha256": fake.fingerprint(), "size": reals.size, "channels": reals.channels}
     return record
 
@@ -145,17 +133,22 @@ def headline(record: Mapping[str, Any]) -> float:
     return next((value for value in costs if value is not None), float("inf"))
 
 
-def _score_sides(
-    extractor: Extractor,
-    fakes: Side,
-    reals: Side,
-    protocol: Protocol,
-    *,
-    classes: int,
-    cache_dir: Path | None,
-    shard: Shard,
-) -> dict[str, Any]:
-    """classes: number of labels that both sides have and the extractor predicts; 0: labels are ignored."""
+@dataclass(frozen=True)
+class _Setup:
+    """What fakes and reals are read and compared with.
+
+    classes: number of labels that both sides have and the extractor predicts; 0: labels are ignored.
+    """
+
+    extractor: Extractor
+    protocol: Protocol
+    classes: int
+    cache_dir: Path | None
+    shard: Shard
+
+
+def _score_sides(how: _Setup, fakes: Side, reals: Side) -> dict[str, Any]:
+    extractor, protocol, classes = how.extractor, how.protocol, how.classes
     if classes not in (0, extractor.classes):
         raise UserError(f"{extractor.name!r} has {extractor.classes} classes, not {classes}")
     wanted = {name: find_metric(name) for name in protocol.scores}
@@ -171,10 +164,11 @@ def _score_sides(
     protocol = replace(protocol, num_real=reals.count, kd_subset_size=subset_size)
     reals_sha256 = reals.fingerprint()
     keep_reals = any("reals" in metric.needs for metric in wanted.values())
-    reference = _reference(extractor, reals, reals_sha256, protocol, classes, keep_reals, cache_dir, shard)
+    how = replace(how, protocol=protocol)
+    reference = _reference(how, reals, reals_sha256, keep_reals)
 
     keep = any("fakes" in metric.needs for metric in wanted.values())
-    moments, read = extract(extractor, fakes, protocol, keep=keep, shard=shard)
+    moments, read = extract(extractor, fakes, protocol, keep=keep, shard=how.shard)
     inputs = Inputs(extractor, protocol, moments, reference, read, fakes.labels, classes)
     labelled = classes and fakes.labels is not None
     scores: dict[str, float] = {}
@@ -205,34 +199,25 @@ def _labels(classes: int, trained: Sequence[int], protocol: Protocol) -> Tensor 
     return pool[torch.arange(protocol.num_fake) % len(pool)]
 
 
-def _reference(
-    extractor: Extractor,
-    reals: Side,
-    reals_sha256: str,
-    protocol: Protocol,
-    classes: int,
-    keep: bool,
-    cache_dir: Path | None,
-    shard: Shard,
-) -> Reference:
+def _reference(how: _Setup, reals: Side, reals_sha256: str, keep: bool) -> Reference:
     """Loads the reference from the cache, keyed by weights and images, or computes it. keep: include the features."""
-    how = (extractor.name, extractor.sha256, extractor.resize, protocol.resize, protocol.per_channel)
-    path = cache_path((reals_sha256, *how, classes, keep), cache_dir)
+    extractor, protocol = how.extractor, how.protocol
+    read = (extractor.name, extractor.sha256, extractor.resize, protocol.resize, protocol.per_channel)
+    path = cache_path((reals_sha256, *read, how.classes, keep), how.cache_dir)
     cached = load_reference(path)
     # All processes must agree on reading the reals.
-    everyone = all(shard.exchange(cached is not None))
+    everyone = all(how.shard.exchange(cached is not None))
     if cached is not None and everyone:
         return cached
-    reference = _compute_reference(extractor, reals, protocol, classes, keep, shard)
-    if shard.rank == 0:
+    reference = _compute_reference(how, reals, keep)
+    if how.shard.rank == 0:
         save_reference(path, reference)
     return reference
 
 
-def _compute_reference(
-    extractor: Extractor, reals: Side, protocol: Protocol, classes: int, keep: bool, shard: Shard
-) -> Reference:
-    moments, read = extract(extractor, reals, protocol, keep=keep or bool(classes), shard=shard)
+def _compute_reference(how: _Setup, reals: Side, keep: bool) -> Reference:
+    classes = how.classes
+    moments, read = extract(how.extractor, reals, how.protocol, keep=keep or bool(classes), shard=how.shard)
     spread = torch.zeros(0, dtype=torch.float64)
     labels = reals.labels if classes else None
     if read is not None and labels is not None and torch.bincount(labels, minlength=classes).min() >= 2:

@@ -14,6 +14,7 @@ from steadygan.config import Config
 from steadygan.data.images import load_images
 from steadygan.data.source import Source
 from steadygan.estimate import estimate_cost, seconds_per_step
+from steadygan.tasks.choice import task_of
 
 SECONDS = 1.0
 """Seconds per measurement, which takes at least three steps."""
@@ -74,9 +75,8 @@ class Machine:
         try:
             with torch.random.fork_rng(devices=[]):
                 source = self._noise(config)
-                state = build_state(
-                    config, load_images(source, np.arange(len(source)), device=self.device), self.device
-                )
+                images = load_images(source, np.arange(len(source)), device=self.device)
+                state = build_state(task_of(config), images, self.device)
                 return seconds_per_step(state, warm_up=1, budget=SECONDS)
         finally:
             torch.set_num_threads(before)

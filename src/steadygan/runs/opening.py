@@ -5,7 +5,7 @@ Both classes have the same methods, called in the order of definition.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,18 +44,23 @@ class NewRun:
         self.path, self.config = path, config
         self.run = RunDirectory(path)
 
-    def read(self) -> Config:
-        """The configuration."""
-        return self.config
+    def open(self, resolve: Callable[[Config], Config], *, write: bool) -> Config:
+        """Resolves the configuration and checks the directory.
 
-    def open(self, config: Config, *, write: bool) -> None:
-        """Raises `UserError` for a directory that holds another run or the training images."""
+        Args:
+            resolve: fills in all options of a configuration.
+            write: whether this process writes.
+
+        Returns:
+            The resolved configuration.
+
+        Raises:
+            UserError: the directory holds another run or the training images.
+        """
+        config = resolve(self.config)
         check_data(self.path, config.data.path)
         refuse_existing(self.path, None if config.train.batch_size == "auto" else config.to_yaml())
-
-    def check(self, config: Config) -> None:
-        """Checks again for another run in the directory, once all settings are known."""
-        refuse_existing(self.path, config.to_yaml())
+        return config
 
     def check_images(self, fingerprint: str) -> None:
         """Accepts any images."""
@@ -100,26 +105,29 @@ class ResumedRun:
         self.path, self.overrides, self.accept = path, overrides, accept
         self.run = RunDirectory(path)
 
-    def read(self) -> Config:
-        """The stored configuration with the overrides.
+    def open(self, resolve: Callable[[Config], Config], *, write: bool) -> Config:
+        """Locks the directory and finds the checkpoint to resume from.
+
+        Args:
+            resolve: completes the stored configuration, with the overrides.
+            write: whether this process writes the run.
+
+        Returns:
+            The resolved configuration.
 
         Raises:
-            UserError: there is no run, or its configuration is invalid.
+            UserError: there is no run, its configuration is invalid, or settings contradict the checkpoint.
         """
         if not (self.path / "config.yaml").is_file():
             raise UserError(no_run(self.path))
         if not self.accept:
             check_config(self.path)
-        return load_located(self.path, self.overrides)
-
-    def open(self, config: Config, *, write: bool) -> None:
-        """Locks the directory and finds the checkpoint to resume from; raises `UserError` for settings that contradict
-        it."""
+        config = resolve(load_located(self.path, self.overrides))
         if write:
             self.run = _locked(self.path)
         self.checkpoint = self.run.newest_checkpoint()
         if self.checkpoint is None:
-            return
+            return config
         check_unchanged(self.path, config.to_yaml())
         step = manifest_step(self.checkpoint, read_manifest(self.checkpoint))
         if step >= config.train.steps:
@@ -127,9 +135,7 @@ class ResumedRun:
                 f"{self.path} has already reached step {step}; to continue, raise train.steps, e.g. "
                 f"`{command_line('train', self.path, '--resume', f'train.steps={2 * step}')}`"
             )
-
-    def check(self, config: Config) -> None:
-        """Does nothing: `open` has checked everything."""
+        return config
 
     def check_images(self, fingerprint: str) -> None:
         """Raises `UserError` if the images differ from those the run started with."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -28,8 +28,9 @@ class Task(Protocol):
     `images` hold an `ImageSet`, or a `PairSet` for a translation.
     """
 
-    def check(self) -> None:
-        """Raises `UserError` for settings that do not fit this kind of run."""
+    @property
+    def config(self) -> Config:
+        """The configuration."""
 
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens, splits and loads the data."""
@@ -37,8 +38,8 @@ class Task(Protocol):
     def describe(self, images: Any) -> dict[str, Any]:
         """The description from which the generator can be rebuilt, as plain JSON values; saved in every checkpoint."""
 
-    def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
-        """The networks by name; players train those whose names start with "G" and "D"."""
+    def networks(self, description: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """The networks of a `describe`, with fresh weights; players train those whose names start with "G" and "D"."""
 
     def games(self, game: Game) -> tuple[Game, ...]:
         """The games from which terms are built, one per generator–discriminator pair."""
@@ -63,7 +64,7 @@ def task_of(config: Config) -> Task:
     """The kind of run of `config`: a translation if `data.domains` is set.
 
     Raises:
-        UserError: the network family does not support it.
+        UserError: the network family does not support it, or settings do not fit this kind of run.
     """
     translates = config.data.domains is not None
     if translates != (config.model.kind in TRANSLATORS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from steadygan.data.loader import Loader
 from steadygan.data.source import open_source
 from steadygan.data.split import split
 from steadygan.errors import UserError
+from steadygan.generators.description import build_generator
 from steadygan.generators.sampling import choose_labels, sample, standing_statistics
 from steadygan.metrics.evaluation import headline, score
 from steadygan.nets.adapt import all_but_scale_and_shift, lower_blocks
@@ -25,6 +26,7 @@ from steadygan.parallel.replicas import Replicas
 from steadygan.parallel.share import Share, unshared
 from steadygan.pictures.pixels import to_float
 from steadygan.pretrained.registry import extractor_type
+from steadygan.tasks.critic import build_critic
 from steadygan.tasks.images import Images, Notify, Scorer, cache_folder, refuse_batch
 from steadygan.tasks.protocols import protocol_for, real_images
 from steadygan.training.answers import answers, balanced_draw
@@ -114,9 +116,6 @@ class Synthesis:
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def check(self) -> None:
-        """Raises `UserError` for settings that do not fit this kind of run."""
-
     def load(self, device: torch.device, notify: Notify | None = None) -> Images:
         """Opens, splits and loads the data.
 
@@ -161,9 +160,10 @@ class Synthesis:
             **some_empty,
         }
 
-    def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
-        """The networks by name."""
-        return {"G": generator, "D": critic()}
+    def networks(self, description: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """The networks by name, with fresh weights."""
+        generator, _ = build_generator(description)
+        return {"G": generator, "D": build_critic(self.config.model, description)}
 
     def games(self, game: Game) -> tuple[Game, ...]:
         """The games from which terms are built."""

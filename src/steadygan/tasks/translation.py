@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from steadygan.data.domains import open_domains
 from steadygan.data.pair_images import PairSet, choose, load_domains
 from steadygan.data.pair_loader import PairLoader
 from steadygan.errors import UserError, require
+from steadygan.generators.description import build_generator
 from steadygan.generators.translation import translate
 from steadygan.metrics.pairs import LPIPS, PairProtocol, pair_record, score_pairs
 from steadygan.nets.translate import critic_name, generator_name
@@ -23,6 +24,7 @@ from steadygan.objective.views import Gen, Real
 from steadygan.parallel.replicas import Replicas
 from steadygan.parallel.share import Share
 from steadygan.pictures.pixels import to_float
+from steadygan.tasks.critic import build_critic
 from steadygan.tasks.images import Images, Notify, Scorer, cache_folder, refuse_batch
 from steadygan.tasks.pair_sheet import by_name, sheet
 from steadygan.training.state import TrainState
@@ -90,10 +92,15 @@ class TranslationMonitor:
 
 
 class Translation:
-    """A run of a generator and a discriminator for each direction between two domains, described by `config`."""
+    """A run of a generator and a discriminator for each direction between two domains, described by `config`.
+
+    Raises:
+        UserError: settings that do not fit such a run.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self._check()
 
     @property
     def aligned(self) -> bool:
@@ -105,8 +112,7 @@ class Translation:
         """Whether discriminators score an image concatenated with its input (pix2pix)."""
         return bool(self.config.model.critic.get("images", 1) > 1)
 
-    def check(self) -> None:
-        """Raises `UserError` for settings that do not fit this kind of run."""
+    def _check(self) -> None:
         config, augment = self.config, self.config.augment
         if config.model.conditional:
             raise UserError("model.conditional: the images of a translation have no classes; set it to false")
@@ -175,11 +181,13 @@ class Translation:
             "directions": list(model.directions),
         }
 
-    def networks(self, generator: nn.Module, critic: Callable[[], nn.Module]) -> dict[str, nn.Module]:
-        """The networks by name: the generators of all directions, then their discriminators."""
-        assert isinstance(generator, nn.ModuleDict)
-        critics = {critic_name(direction): critic() for direction in self.config.model.directions}
-        return {**dict(generator.items()), **critics}
+    def networks(self, description: Mapping[str, Any]) -> dict[str, nn.Module]:
+        """The networks by name, with fresh weights: the generators of all directions, then their discriminators."""
+        model = self.config.model
+        generators, _ = build_generator(description)
+        assert isinstance(generators, nn.ModuleDict)
+        critics = {critic_name(direction): build_critic(model, description) for direction in model.directions}
+        return {**dict(generators.items()), **critics}
 
     def games(self, game: Game) -> tuple[Game, ...]:
         """The games from which terms are built, one per direction."""
