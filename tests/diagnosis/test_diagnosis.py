@@ -122,6 +122,8 @@ def test_few_lines_cannot_tell() -> None:
     assert found.kind == "cannot tell"
     assert "look again later" in found.sentence
     assert verdict_on([]).kind == "cannot tell"
+    assert "lower train.log_every, or train longer" in verdict_on(rows(3)).sentence
+    assert "needed; train longer" in verdict_on(rows(3), train__log_every=1).sentence
 
 
 def test_scores_that_stand_still_beside_a_discriminator_at_work_cannot_tell() -> None:
