@@ -13,6 +13,7 @@ from steadygan.errors import UserError
 from steadygan.recipes.choose import choose, described, own_name
 from steadygan.recipes.look import Look
 from steadygan.recipes.plan import Plan
+from steadygan.recipes.rules import rules
 
 FACES = Look("photos", "flat", 2000, 2000, 178, (178, 218), 3, {}, 0.0, 0.52, 0, {})
 
@@ -46,6 +47,15 @@ def test_a_size_that_is_asked_for_is_taken_and_any_other_is_refused() -> None:
     assert chosen(hours=0.01, size=128)["data.size"] == "128"
     with pytest.raises(UserError, match="--size 100: choose one of 32, 48, 64, 128"):
         choose(FACES, at(250), size=100)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128])
+def test_more_time_never_promises_less(size: int) -> None:
+    words = [row.words for row in rules().expect]
+    promised = [choose(FACES, at(250), hours=hours, size=size).words for hours in (0.01, 0.5, 1, 2, 8, 24, 240)]
+    places = [words.index(one) if one in words else 0 for one in promised]
+    assert places == sorted(places)
+    assert places[-1] == len(words) - 1
 
 
 def test_what_cannot_fit_is_not_measured() -> None:

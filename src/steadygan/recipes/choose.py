@@ -112,7 +112,8 @@ def choose(
         Choice("", "none", table.regulariser.because, "regulariser"),
         Choice("", "D, G", table.optimiser.because, "learning"),
     ]
-    share = images / max(network.needs, 100_000)
+    # By size alone: a wider network is taken where there is time for it, and makes nothing worse.
+    share = images / max(min(row.needs for row in table.networks if row.size == network.size), 100_000)
     expected = next(row for row in reversed(table.expect) if share >= row.share)
     smallest = network.size == min(row.size for row in table.networks)
     words = expected.smallest if smallest and expected.smallest else expected.words
