@@ -87,6 +87,25 @@ def test_yaml_that_is_no_configuration_is_refused_in_a_line(text: str, message: 
     assert len(str(caught.value)) < 700
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("train: {steps: 5}\ndata: {}\ntrain: {seed: 1}\n", "train is given twice, in lines 1 and 3"),
+        ("train:\n  steps: 5\n  seed: 1\n  steps: 6\n", r"train\.steps is given twice, in lines 2 and 4"),
+        ("train: {steps: 5, 'steps': 6}\n", r"train\.steps is given twice, in line 1"),
+        ("a: [{b: {c: 1, c: 1}}]\n", r"a\.b\.c is given twice"),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_its_lines(text: str, named: str) -> None:
+    with pytest.raises(UserError, match=f"mine.yaml: {named}.*: keep one of them"):
+        parse_yaml(text, "mine.yaml")
+
+
+def test_a_key_of_two_tables_is_not_given_twice() -> None:
+    text = "x: &x {a: 1, b: 2}\ny: {<<: *x, a: 3}\nz: {a: 4}\n"
+    assert parse_yaml(text, "mine.yaml") == {"x": {"a": 1, "b": 2}, "y": {"a": 3, "b": 2}, "z": {"a": 4}}
+
+
 def test_yaml_with_an_alias_is_read() -> None:
     assert parse_yaml("a: &x {b: 1}\nc: *x\n", "mine.yaml") == {"a": {"b": 1}, "c": {"b": 1}}
 

@@ -115,6 +115,7 @@ def test_other_values_are_read_by_their_type(override: str, value: Any) -> None:
         ("data.path.x=3", r"data\.path has no keys of its own"),
         ("train.steps", "not of the form key.path=value"),
         ("model.critic={", "quote tables and lists"),
+        ("model.critic={sn_gain: 1, sn_gain: 2}", "sn_gain is given twice: keep one of them"),
     ],
 )
 def test_a_mistake_is_named_with_the_right_spelling(override: str, said: str) -> None:

@@ -162,11 +162,39 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
+def key_given_twice(text: str) -> str:
+    """Which key a YAML text gives twice in one table, of which YAML would keep the last; empty where there is none.
+
+    Raises yaml.YAMLError where it is no YAML.
+    """
+    root = yaml.compose(text, YAML)
+    rest, seen = [] if root is None else [(root, "")], set[int]()
+    while rest:
+        node, path = rest.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            rest += [(child, path) for child in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[tuple[str, str], int] = {}
+            for key, value in node.value:
+                place, line = (key.tag, str(key.value)), key.start_mark.line + 1
+                name = f"{path}.{key.value}" if path else str(key.value)
+                if isinstance(key, yaml.ScalarNode) and key.value != "<<" and place in lines:
+                    where = f"lines {lines[place]} and {line}" if lines[place] != line else f"line {line}"
+                    return f"{name} is given twice, in {where}"
+                lines[place] = line
+                rest.append((value, name))
+    return ""
+
+
 def parse_yaml(text: str, source: object) -> Any:
     """Parses YAML.
 
     Raises:
-        UserError: it is not valid YAML, or longer or deeper than any configuration, which could take minutes to parse.
+        UserError: it is not valid YAML, gives a key twice, or is longer or deeper than any configuration, which could
+            take minutes to parse.
     """
     depth = deepest = 0
     for bracket in re.findall(r"[\[{}\]]", text[:LONGEST_YAML]):
@@ -176,6 +204,8 @@ def parse_yaml(text: str, source: object) -> Any:
         what = f"over {LONGEST_YAML >> 20} MiB" if len(text) > LONGEST_YAML else f"brackets nested {deepest} deep"
         raise UserError(f"{source}: {what}: not a configuration; is it the wrong file, or damaged?")
     try:
+        if twice := key_given_twice(text):
+            raise UserError(f"{source}: {twice}: keep one of them")
         tree = yaml.load(text, YAML)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from steadygan import spelling
 from steadygan.errors import UserError, command_line, in_words, one_of
+from steadygan.files import key_given_twice
 
 WRAPPERS = (Annotated, Union, UnionType)
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -221,6 +222,8 @@ def _mapping(path: str, text: str, kind: Any) -> Any:
 def _yaml(path: str, text: str) -> Any:
     """Parses a value whose type is not known yet: an option of a network or term."""
     try:
+        if twice := key_given_twice(text):
+            raise UserError(f"{path}={text}: {twice.partition(',')[0]}: keep one of them")
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         example = '"{a: 1, b: [2, 3]}"'

@@ -59,6 +59,7 @@ def test_everything_is_told(tmp_path: Path) -> None:
         "duplicates": {"images": 1, "groups": [["cat/1.png", "dog/copy.png"]]},
         "unreadable": {"dog/zero.png": "not an image, as it is empty"},
         "moving": 0,
+        "transparent": 0,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ def test_few_lines_cannot_tell() -> None:
     assert found.kind == "cannot tell"
     assert "look again later" in found.sentence
     assert verdict_on([]).kind == "cannot tell"
+    assert "lower train.log_every, or train longer" in verdict_on(rows(3)).sentence
+    assert "needed; train longer" in verdict_on(rows(3), train__log_every=1).sentence
 
 
 def test_scores_that_stand_still_beside_a_discriminator_at_work_cannot_tell() -> None:
@@ -146,6 +149,22 @@ def test_an_exploding_loss_is_told_by_what_an_undecided_discriminator_pays() -> 
     exploding = rows(**{"D/adversarial": lambda k: 1.5 * 3.0**k})
     assert verdict_on(exploding).kind == "diverging"
     assert verdict_on(exploding, objective__loss="wasserstein").kind != "diverging"
+
+
+@pytest.mark.parametrize(
+    ("bad", "first"),
+    [
+        (range(8, 20), 90),  # to the end
+        (range(8, 18), 90),  # the last lines fall to 0: most of the last quarter still shows it
+        ([*range(8, 13), *range(14, 20)], 90),  # one line in ten is no end
+        ([*range(4, 8), *range(12, 20)], 130),  # it had recovered
+        ([3, *range(17, 20)], 180),
+    ],
+)
+def test_a_verdict_on_the_last_lines_says_since_when_they_are_so(bad: Sequence[int], first: int) -> None:
+    found = verdict_on(rows(**{"D/adversarial": lambda k: 1e5 if k in bad else 0.0}))
+    assert found.kind == "diverging"
+    assert found.since_step == first
 
 
 def test_a_discriminator_that_has_won_is_diverging() -> None:

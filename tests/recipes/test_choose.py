@@ -13,6 +13,7 @@ from steadygan.errors import UserError
 from steadygan.recipes.choose import choose, described, own_name
 from steadygan.recipes.look import Look
 from steadygan.recipes.plan import Plan
+from steadygan.recipes.rules import rules
 
 FACES = Look("photos", "flat", 2000, 2000, 178, (178, 218), 3, {}, 0.0, 0.52, 0, {})
 
@@ -46,6 +47,15 @@ def test_a_size_that_is_asked_for_is_taken_and_any_other_is_refused() -> None:
     assert chosen(hours=0.01, size=128)["data.size"] == "128"
     with pytest.raises(UserError, match="--size 100: choose one of 32, 48, 64, 128"):
         choose(FACES, at(250), size=100)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128])
+def test_more_time_never_promises_less(size: int) -> None:
+    words = [row.words for row in rules().expect]
+    promised = [choose(FACES, at(250), hours=hours, size=size).words for hours in (0.01, 0.5, 1, 2, 8, 24, 240)]
+    places = [words.index(one) if one in words else 0 for one in promised]
+    assert places == sorted(places)
+    assert places[-1] == len(words) - 1
 
 
 def test_what_cannot_fit_is_not_measured() -> None:
@@ -92,6 +102,36 @@ def test_few_images_shrink_the_batch_and_none_is_kept_away() -> None:
         choose(replace(FACES, count=7), at(250))
 
 
+def test_duplicates_count_once() -> None:
+    """8,000 images shown are 4 times 2,000 images, but 80 times the 100 that differ."""
+    key, often = "augment.diffaugment.policy", {"size": 32, "hours": 32 / 3600}
+    copies = replace(FACES, duplicates=1900)
+    assert (chosen(**often)[key], chosen(copies, **often)[key]) == ("[]", "[color,translation,cutout]")
+    assert "data.heldout" not in chosen()
+    assert chosen(copies)["data.heldout"] == "0"
+    assert "memorise them" in choose(copies, at(250)).words
+
+
+def test_what_the_user_says_is_chosen_and_the_rest_is_chosen_for_it() -> None:
+    wide = choose(FACES, at(250), hours=0.5, size=32, extra=["model.width=64", "train.hours=0.25", "train.seed=3"])
+    free = choose(FACES, at(250), hours=0.25, size=32)
+    assert wide.seconds == 4 * free.seconds
+    assert wide.images == pytest.approx(free.images / 4, abs=1)
+    said = {choice.key: choice.because for choice in wide.choices if choice.because == "as you said"}
+    assert {"model.width", "train.hours"} <= said.keys()
+    assert "model.width=64" in wide.overrides
+    more = choose(FACES, at(250), size=32, extra=["train.phases=[D,D,G]", "train.batch_size=16"])
+    assert more.images == pytest.approx(2 * 16 * more.steps, rel=1e-3)
+    assert chosen(hours=0.01, extra=["data.size=64"])["model.critic.sn_gain"] == "2", "the network of that size"
+    with pytest.raises(UserError, match=r"model\.widht"):
+        choose(FACES, at(250), extra=["model.widht=8"])
+
+
+def test_the_smallest_size_is_not_told_to_be_smaller() -> None:
+    assert "smaller" not in choose(FACES, at(250), hours=0.001, size=32).words
+    assert "smaller --size" in choose(FACES, at(250), hours=0.001, size=64).words
+
+
 def test_every_choice_has_a_reason() -> None:
     assert all(choice.because for choice in choose(FACES, at(250)).choices)
 
@@ -111,12 +151,14 @@ def test_a_run_is_named_after_its_images(path: str, name: str) -> None:
 
 
 def test_the_written_plan_is_the_plan(tmp_path_factory: pytest.TempPathFactory) -> None:
-    plan = Plan("photos", FACES, choose(FACES, at(250), threads=1), "cpu", 1 << 20, ("train.seed=3",))
+    extra = ("train.seed=3", "train.ema.start=7")
+    plan = Plan("photos", FACES, choose(FACES, at(250), threads=1, extra=extra), "cpu", 1 << 20, extra)
     file = tmp_path_factory.mktemp("plan") / "photos.yaml"
     file.write_text(plan.to_yaml())
     assert configuration.load(file) == plan.config
     assert plan.config.about.paper == "your own images"
-    assert plan.config.train.seed == 3
+    assert (plan.config.train.seed, plan.config.train.ema.start) == (3, 7)
+    assert plan.command.count("train.ema.start=") == plan.command.count("train.seed=3") == 1
 
 
 def test_the_command_of_a_plan_trains_the_same() -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import Run
 from PIL import Image
 
 from steadygan import config as configuration
+from steadygan.recipes.choose import described
 from steadygan.recipes.speed import Machine
 
 TINY = ["model.width=2", "train.batch_size=8", "train.steps=3", "train.log_every=1", "train.device=cpu", "eval.every=9"]
@@ -79,6 +81,27 @@ def test_a_plan_is_written_and_nothing_started(photos: Path, steadygan: Run) -> 
 
 def test_threads_are_those_that_were_quickest(photos: Path, steadygan: Run) -> None:
     assert "train.threads=1" in steadygan("plan", photos).out
+
+
+def test_threads_that_are_said_are_not_measured_against_others(
+    photos: Path, steadygan: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[int, int | None]] = []
+
+    def measure(self: Machine, config: configuration.Config, threads: int | None) -> float:
+        measured.append((config.data.size, threads))
+        return 0.001
+
+    monkeypatch.setattr(Machine, "_measure", measure)
+    assert "as you said" in steadygan("plan", photos, "train.threads=2", "--hours", "999").out
+    assert {threads for _, threads in measured} == {2}
+
+
+def test_a_step_is_timed_at_each_size(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Machine, "_measure", lambda self, config, threads: config.data.size)
+    machine = Machine(torch.device("cpu"), 0, 3)
+    of = [described(["model.kind=resnet", "model.width=32", f"data.size={size}"]) for size in (64, 128)]
+    assert [machine.seconds(config) for config in of] == [64, 128]
 
 
 def test_hours_and_size_work_on_presets_too(steadygan: Run) -> None:

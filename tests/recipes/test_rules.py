@@ -28,6 +28,6 @@ def test_networks_go_from_little_work_to_much() -> None:
 def test_every_row_says_what_it_rests_on() -> None:
     table = rules()
     rows = [*table.networks, *table.batches, *table.hours.values(), table.features, table.augment, table.augment.colour]
-    rows += [table.augment.grey, table.classes, table.flip, table.regulariser, table.optimiser]
+    rows += [table.augment.grey, table.classes, table.held_out, table.flip, table.regulariser, table.optimiser]
     rows += [table.schedule, table.average]
     assert all(row.source for row in rows)

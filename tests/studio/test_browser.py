@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import threading
@@ -31,6 +32,21 @@ def test_home_shows_every_run_and_a_search_narrows_them(serve: Callable[..., Pag
     page.one("input[type=search]").send_keys("second")
     page.until(lambda _: len(page.all(".card")) == 1)
     assert page.text(".card h2") == "deeper/second"
+
+
+def test_a_run_that_went_wrong_is_not_merely_finished(serve: Callable[..., Page], root_of_runs: Path) -> None:
+    rows = [{"step": s, "images": 8 * s, "D/adversarial": 1e6 if s < 190 else 0.0} for s in range(10, 201, 10)]
+    (root_of_runs / "first" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("first", "deeper/second"):
+        (root_of_runs / name / "status.json").write_text(json.dumps({"state": "finished", "message": ""}))
+    page = serve(root_of_runs)
+    page.open()
+    assert page.one(".card .state.failed", "diverging")
+    assert page.one(".card .state.finished", "finished")
+    assert len(page.all(".card .state")) == 2
+    page.push(".card h2 a", "first")
+    page.push(".tab", "Health")
+    assert page.one("p", "Since step 10.")
 
 
 def test_a_new_run_turns_up_by_itself(serve: Callable[..., Page], root_of_runs: Path) -> None:

@@ -86,6 +86,32 @@ def test_a_class_among_thousands_is_found_by_its_name(
     assert wanted[-1] == [2992]
 
 
+def test_neighbours_are_asked_for_by_the_names_of_classes(
+    serve: Callable[..., Page], with_trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[list[int] | None] = []
+
+    def ask(self: Painter, do: str, **arguments: Any) -> tuple[dict[str, Any], bytes]:
+        if do != "neighbours":
+            return {"classes": 3, "class_names": ["ape", "bat", "cat"], "device": "cpu"}, b""
+        wanted.append(arguments["classes"])
+        count = len(arguments["seeds"])
+        space = {"name": "pixels", "closer": [0.5] * count, "distances": [[1.0]] * count, "indices": [[0]] * count}
+        shape = {"count": count, "height": 1, "width": 1, "channels": 1, "k": 1, "images": 9}
+        return {**shape, "spaces": [{**space, "among_reals": [1, 2, 3]}]}, bytes(2 * count)
+
+    monkeypatch.setattr("steadygan.studio.painter.Painter.ask", ask)
+    page = serve(with_trained)
+    page.open()
+    page.push(".card h2 a", "tiny")
+    page.push(".tab", "Neighbours")
+    assert page.one(".case figcaption", "seed 1 · bat")
+    page.push(".chip", "cat")
+    page.push("button", "Look")
+    assert page.one(".case figcaption", "seed 1 · cat")
+    assert wanted == [None, [2]]
+
+
 def test_a_live_run_is_watched_and_stopped(serve: Callable[..., Page], tmp_path: Path) -> None:
     root = tmp_path / "runs"
     root.mkdir()

@@ -38,6 +38,7 @@ class _Look(NamedTuple):
     histogram: np.ndarray
     digest: bytes
     moving: bool
+    transparent: bool
 
 
 @dataclass
@@ -51,6 +52,7 @@ class _Tally:
     kept: list[int] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
     moving: int = 0
+    transparent: int = 0
 
     def __post_init__(self) -> None:
         self.histogram = np.zeros((self.channels, 256), np.int64)
@@ -62,6 +64,7 @@ class _Tally:
         self.kept.append(index)
         self.histogram += look.histogram
         self.moving += look.moving
+        self.transparent += look.transparent
 
     def moments(self) -> dict[str, list[float]]:
         """Mean and standard deviation of each channel over all pixels, in [0, 1]."""
@@ -111,8 +114,8 @@ def describe(
         pixel_modes {Pillow mode: count}, channels (as training would choose them), mean and std (of each channel over
         all pixels, in 0…1), duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their
         own sizes, see `content.fingerprint`: training's at that size where all are squares of one size), unreadable
-        {name: reason}, moving (files of several images, of which the first counts), proposal (see
-        `proposal.propose`).
+        {name: reason}, moving (files of several images, of which the first counts), transparent (images with pixels
+        that let the background show), proposal (see `proposal.propose`).
 
     Raises:
         UserError: there are no images at the path.
@@ -176,6 +179,7 @@ def describe(
         "fingerprint": content if len(chosen) == len(listing.names) else None,
         "unreadable": tally.unreadable,
         "moving": tally.moving,
+        "transparent": tally.transparent,
         "proposal": proposal,
     }
 
@@ -191,7 +195,7 @@ def _look(image: Image.Image, channels: int, bits: int | None = None) -> _Look:
     plain = eight_bit(image, channels, bits)
     digest = hashlib.sha256(repr(plain.size).encode() + plain.tobytes()).digest()
     histogram = np.array(plain.histogram(), np.int64).reshape(channels, 256)
-    return _Look(image.mode, image.size, planes(plain), histogram, digest, _moves(image))
+    return _Look(image.mode, image.size, planes(plain), histogram, digest, _moves(image), _shows_through(image))
 
 
 def _moves(image: Image.Image) -> bool:
@@ -200,6 +204,11 @@ def _moves(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # Damage after the first image does not affect it.
         return False
+
+
+def _shows_through(image: Image.Image) -> bool:
+    """Whether a pixel is not opaque."""
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
 
 
 def _balance(counts: list[int]) -> dict[str, float]:

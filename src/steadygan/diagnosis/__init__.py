@@ -52,7 +52,8 @@ def diagnose(
     records = Records(rows, scores, config or {})
     lines, running = records.lines, status in ("running", "starting")
     if len(lines) < LINES:
-        later = "look again later" if running else "lower train.log_every, or train longer"
+        often = records.config.get("train.log_every") == 1
+        later = "look again later" if running else "train longer" if often else "lower train.log_every, or train longer"
         return Verdict(
             "cannot tell",
             f"Too early to tell: {len(lines)} line{'s' * (len(lines) != 1)} of metrics, {LINES} are needed; {later}.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -86,17 +86,28 @@ def middle(values: Sequence[float]) -> float | None:
     return math.nan if any(math.isnan(value) for value in values) else median(values)
 
 
-def since(series: Sequence[tuple[int, float]], shows: Any) -> int | None:
-    """The first step since which `shows(value)` holds in at least nine of ten lines; None if it does not last.
+def since(series: Sequence[tuple[int, float]], shows: Callable[[float], bool]) -> int | None:
+    """The first step since which `shows(value)` holds; None if it does not hold in most of the last lines.
 
-    Searched from the end, so that the verdict is about the current state of the run.
+    Most of the last lines (those of `Records.tail`) are enough, as for the median that a verdict is about; before
+    them it must hold in at least nine of ten lines.
     """
-    first, missed = None, 0
-    for seen, (step, value) in enumerate(reversed(series), start=1):
+    count = max(FEWEST, math.ceil(TAIL * len(series)))
+    # In the tail: the step from which on lines that show it outnumber the others the most.
+    first, margin, most, missed = None, 0, 0, 0
+    for step, value in reversed(series[-count:]):
+        margin += 1 if shows(value) else -1
+        if margin > most:
+            first, most, missed = step, margin, 0
+        else:
+            missed += not shows(value)
+    if first is None:
+        return None
+    for seen, (step, value) in enumerate(reversed(series[:-count]), start=1):
         if shows(value):
             first = step
-        else:
-            missed += 1
-            if missed > max(1, seen // 10):
-                break
+            continue
+        missed += 1
+        if missed > max(1, (count + seen) // 10):
+            break
     return first

@@ -1,7 +1,7 @@
-"""The SNGAN ResNets, as in their authors' public code: 32² for CIFAR-10, 64² and 128² for ImageNet.
+"""The SNGAN ResNets, as in their authors' public code: 32² for CIFAR-10, 64² and 128² for ImageNet; 48² for STL-10.
 
-Sources: Miyato et al., Spectral Normalization for GANs, ICLR 2018; Miyato and Koyama, cGANs with Projection
-Discriminator, ICLR 2018; pfnet-research/sngan_projection.
+Sources: Miyato et al., Spectral Normalization for GANs, ICLR 2018 (Table 5 for 48²); Miyato and Koyama, cGANs with
+Projection Discriminator, ICLR 2018; pfnet-research/sngan_projection.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ from steadygan.nets.shape import Shape, Shaped
 from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 SEED = 4
+SEEDS = {48: 6}
+"""The side of the generator's first map, where it is not SEED."""
 BATCH_NORM_EPS = 2e-5
 
 # Multiples of `width`: the generator's seed and the output of each block (all of them double the side) ...
-GENERATOR_WIDTHS = {32: (4, 4, 4, 4), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+GENERATOR_WIDTHS = {32: (4, 4, 4, 4), 48: (8, 4, 2, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 # ... and the output of each block of D, with the number of blocks, from the first, that halve the side.
-CRITIC_WIDTHS = {32: ((2, 2, 2, 2), 2), 64: ((1, 2, 4, 8, 16), 5), 128: ((1, 2, 4, 8, 16, 16), 5)}
+CRITIC_WIDTHS = {
+    32: ((2, 2, 2, 2), 2),
+    48: ((1, 2, 4, 8, 16), 4),
+    64: ((1, 2, 4, 8, 16), 5),
+    128: ((1, 2, 4, 8, 16, 16), 5),
+}
 
 
 def _initialise(network: nn.Module) -> None:
@@ -123,8 +130,9 @@ class DownBlock(Block):
 class Generator(Shaped):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
-    A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh.
-    `width` 64 is the published one at every size: 256 channels throughout at 32², 1024 down to 64 above.
+    A linear layer to a 4×4 map (6×6 at 48²), one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh.
+    `width` 64 is the published one at every size: 256 channels throughout at 32², 512 down to 64 at 48², 1024 down to
+    64 above.
 
     Args:
         sn_generator: spectral norm on every layer of G.
@@ -135,7 +143,8 @@ class Generator(Shaped):
         super().__init__(shape)
         spectral = Spectral(sn_generator, sn_eps)
         widths = [multiple * shape.width for multiple in at_size(GENERATOR_WIDTHS, shape.size)]
-        self.linear = Linear(shape.latent, widths[0] * SEED**2, spectral=spectral)
+        self.seed = SEEDS.get(shape.size, SEED)
+        self.linear = Linear(shape.latent, widths[0] * self.seed**2, spectral=spectral)
         self.blocks = nn.ModuleList(
             UpBlock(before, after, shape.classes, spectral=spectral) for before, after in itertools.pairwise(widths)
         )
@@ -145,7 +154,7 @@ class Generator(Shaped):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
-        h = self.linear(z).view(z.shape[0], -1, SEED, SEED)
+        h = self.linear(z).view(z.shape[0], -1, self.seed, self.seed)
         for block in self.blocks:
             h = block(h, y)
         return torch.tanh(self.out(F.relu(self.norm(h))))
@@ -154,8 +163,8 @@ class Generator(Shaped):
 class Critic(Shaped):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
-    `width` 64 is the published one at every size: 128 channels throughout at 32², 64 to 1024 at 64² and 128².
-    The last linear layer has no bias at 32² and has one at 64² and 128², as in the authors' code.
+    `width` 64 is the published one at every size: 128 channels throughout at 32², 64 to 1024 above.
+    The last linear layer has no bias at 32² and has one at 64² and 128², as in the authors' code, and at 48².
 
     Args:
         sn_critic: spectral norm on every layer of D.

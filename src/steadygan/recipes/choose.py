@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,13 @@ def choose(
     threads: int | None = None,
     hours: float | None = None,
     size: int | None = None,
+    extra: Sequence[str] = (),
     table: Rules | None = None,
 ) -> Chosen:
     """Chooses the settings for these images, this machine and this time.
+
+    Overrides by the user stand in the place of what would have been chosen for their keys, and the rest is chosen for
+    a run with them.
 
     Args:
         look: properties of the images.
@@ -76,6 +80,7 @@ def choose(
         threads: torch threads, as measured.
         hours: training time; None: the table's default.
         size: side of the training images in pixels; None: choose.
+        extra: overrides by the user.
         table: the rules; None: the package's.
 
     Raises:
@@ -87,6 +92,10 @@ def choose(
             f"{look.path} has {look.count} images: too few to learn from; use 8 at least, thousands if you can"
         )
     plenty = table.hours.get(device, table.hours["cpu"])
+    wanted, given = described(list(extra)), dict(override.split("=", 1) for override in extra)
+    hours = wanted.train.hours if "train.hours" in given else hours
+    if "data.size" in given and wanted.data.size in {row.size for row in table.networks}:
+        size = wanted.data.size
     budget = 3600 * (plenty.value if hours is None else hours)
     base = [*_of_the_data(look, table), *_of_the_time(hours, plenty.value, plenty.because)]
     batch = next(row for row in table.batches if row.device == device or row is table.batches[-1])
@@ -94,21 +103,29 @@ def choose(
     base.append(_said("train.batch_size", min(batch.value, most), batch.because, "batch"))
     if threads is not None:
         base.append(_said("train.threads", threads, "measured: the fastest here", "threads"))
-    network, step, why = _network(look, seconds, base, budget, size, table)
-    images, steps = int(budget / step * min(batch.value, most)), max(1, int(budget / step))
+    network, step, why = _network(look, seconds, base, extra, budget, size, table)
+    steps = max(1, int(budget / step))
+    chosen = [*base, *_of_the_network(network, why)]
+    images = int(budget / step * _shown(_with(chosen, extra)))
     choices = [
-        *base,
-        *_of_the_network(network, why),
+        *chosen,
         Choice("model.features", table.features.value, table.features.because, "features"),
         _of_the_augmentation(look, images, table),
         *_of_the_course(steps, step, table),
         Choice("", "none", table.regulariser.because, "regulariser"),
         Choice("", "D, G", table.optimiser.because, "learning"),
     ]
-    share = images / max(network.needs, 100_000)
-    words = next(row.words for row in reversed(table.expect) if share >= row.share)
-    if look.count < table.few_images.below:
+    # By size alone: a wider network is taken where there is time for it, and makes nothing worse.
+    share = images / max(min(row.needs for row in table.networks if row.size == network.size), 100_000)
+    expected = next(row for row in reversed(table.expect) if share >= row.share)
+    smallest = network.size == min(row.size for row in table.networks)
+    words = expected.smallest if smallest and expected.smallest else expected.words
+    if look.distinct < table.few_images.below:
         words += f"; {table.few_images.words}"
+    choices = [
+        replace(choice, value=given[choice.key], because="as you said") if choice.key in given else choice
+        for choice in choices
+    ]
     return Chosen(tuple(choices), network, step, steps, images, words)
 
 
@@ -137,8 +154,11 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
     flip, accuracy = look.mirror < table.flip.below, f"{look.mirror:.0%} told apart, 50% is by chance"
     because = table.flip.because if flip else table.flip.otherwise
     found.append(_said("data.flip", flip, f"{because} ({accuracy})", "mirroring"))
-    if look.count < 200:
-        found.append(_said("data.heldout", 0, "too few images to hold any out", "held out"))
+    held_out = table.held_out
+    if look.count < held_out.fewest:
+        found.append(_said("data.heldout", 0, held_out.few, "held out"))
+    elif look.duplicates > held_out.most_duplicates * look.looked_at:
+        found.append(_said("data.heldout", 0, held_out.duplicated, "held out"))
     if look.classes:
         learn = 2 <= len(look.classes) <= table.classes.most
         learn = learn and min(look.classes.values()) >= table.classes.fewest_images
@@ -152,9 +172,11 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
 
 def _of_the_augmentation(look: Look, images: int, table: Rules) -> Choice:
     """Augmentation of a run that shows D so many images."""
-    augment, passes = table.augment, images / look.count
+    augment, passes = table.augment, images / look.distinct
     if passes <= augment.passes:
-        return Choice("augment.diffaugment.policy", "[]", f"{augment.otherwise}: {passes:.0f} times", "augmentation")
+        often = "once" if round(passes) == 1 else f"{passes:.0f} times"
+        because = f"{augment.otherwise}: about {often}"
+        return Choice("augment.diffaugment.policy", "[]", because, "augmentation")
     policy = augment.grey if look.channels == 1 else augment.colour
     because = f"{policy.because}; each image about {passes:,.0f} times"
     return Choice("augment.diffaugment.policy", policy.value, because, "augmentation")
@@ -202,22 +224,26 @@ def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
 
 
 def _network(
-    look: Look, seconds: Seconds, base: list[Choice], budget: float, size: int | None, table: Rules
+    look: Look,
+    seconds: Seconds,
+    base: list[Choice],
+    extra: Sequence[str],
+    budget: float,
+    size: int | None,
+    table: Rules,
 ) -> tuple[Network, float, str]:
     """The network, seconds of its step, and the reason for it."""
     rows = [row for row in table.networks if row.size == size or size is None]
     if not rows:
         sizes = sorted({row.size for row in table.networks})
         raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")
-    overrides = [f"{choice.key}={choice.value}" for choice in base if choice.key]
     taken, step, why = rows[0], 0.0, "the largest size with a rule"
     for row in rows:
         if size is None and row is not rows[0] and row.size > look.side:
             why = f"half of the images are smaller than {row.size} px"
             break
-        settings = [f"{choice.key}={choice.value}" for choice in _of_the_network(row, "") if choice.key]
-        config = described([*overrides, *settings])
-        shown = config.train.batch * config.train.phases.count("D")
+        config = _with([*base, *_of_the_network(row, "")], extra)
+        shown = _shown(config)
         if row is rows[0]:
             step = seconds(config)
             continue
@@ -228,6 +254,16 @@ def _network(
             why = f"{row.size} px need more time: D must be shown {row.needs:,} images"
             break
     return taken, step, "as you said" if size is not None else why
+
+
+def _with(choices: Sequence[Choice], extra: Sequence[str]) -> Config:
+    """The configuration of these choices and the user's overrides."""
+    return described([*(f"{choice.key}={choice.value}" for choice in choices if choice.key), *extra])
+
+
+def _shown(config: Config) -> int:
+    """Reals that D is shown in a step."""
+    return config.train.batch * config.train.phases.count("D")
 
 
 def _times_the_work(taken: Network, row: Network) -> float:

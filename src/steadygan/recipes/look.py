@@ -15,7 +15,6 @@ from steadygan.data.source import open_source
 LOOKED_AT = 2000
 """Maximum number of images to decode, evenly spaced; all files are counted."""
 MIRROR_SIDE, MIRROR_IMAGES = 16, 1000
-ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Look:
     Attributes:
         side: median of the shorter side, in pixels.
         classes: number of images by class name, empty without labels.
-        alpha: fraction with transparency.
+        alpha: fraction with transparent pixels.
         mirror: accuracy of a linear classifier between held-out images and their mirror images; 0.5 is chance.
         looked_at: number of decoded images.
         duplicates: number of those equal to an earlier one.
@@ -47,6 +46,11 @@ class Look:
     unreadable: dict[str, str]
     ignored: int = 0
     moving: int = 0
+
+    @property
+    def distinct(self) -> int:
+        """About how many different images there are, by the share of duplicates among those looked at."""
+        return max(1, round(self.count * (1 - self.duplicates / max(1, self.looked_at))))
 
     @property
     def balanced(self) -> bool:
@@ -80,8 +84,7 @@ def look_at(
 
 def summary(found: dict[str, Any], *, mirror: float) -> Look:
     """Extracts the properties from a report of `data.describe.describe`."""
-    modes, count = found["pixel_modes"], found["count"]
-    looked_at = max(1, sum(modes.values()))
+    count, looked_at = found["count"], max(1, sum(found["pixel_modes"].values()))
     return Look(
         path=found["path"],
         layout=found["layout"],
@@ -91,7 +94,7 @@ def summary(found: dict[str, Any], *, mirror: float) -> Look:
         largest=tuple(found["width_height"].get("largest", (0, 0))),
         channels=found["channels"],
         classes=found["classes"] if found["labelled"] else {},
-        alpha=sum(modes.get(mode, 0) for mode in ALPHA_MODES) / looked_at,
+        alpha=found["transparent"] / looked_at,
         mirror=mirror,
         duplicates=found["duplicates"]["images"],
         unreadable=found["unreadable"],
@@ -101,11 +104,15 @@ def summary(found: dict[str, Any], *, mirror: float) -> Look:
 
 
 def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float:
-    """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set, without unreadable ones."""
+    """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set, without unreadable ones.
+
+    Duplicates are left out, too: the classifier would have seen the images that it is tested on.
+    """
     source = open_source(path, size=MIRROR_SIDE, root=root, bits=bits)
     chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
     read = (source.try_read(index) for index in chosen.tolist())
     images = [image for image in read if isinstance(image, np.ndarray)]
+    images = [*{image.tobytes(): image for image in images}.values()]
     return mirror_accuracy(np.stack(images)) if len(images) >= 8 else 1.0
 
 

@@ -44,6 +44,12 @@ class Plan:
     extra: tuple[str, ...] = ()
 
     @property
+    def added(self) -> list[str]:
+        """The user's overrides of what is not chosen."""
+        chosen = {choice.key for choice in self.chosen.choices}
+        return [override for override in self.extra if override.partition("=")[0] not in chosen]
+
+    @property
     def config(self) -> Config:
         """The configuration to train."""
         about = About(
@@ -53,12 +59,12 @@ class Plan:
             protocol="FD-tiny for colour images of up to 64 pixels (docs/scores.md)",
             deviations=f"chosen for these images, from preset {PRESET}; no paper's",
         )
-        return described([*self.chosen.overrides, *self.extra]).model_copy(update={"name": self.name, "about": about})
+        return described([*self.chosen.overrides, *self.added]).model_copy(update={"name": self.name, "about": about})
 
     @property
     def command(self) -> str:
         """The equivalent command, with every choice as an override."""
-        return command_line("train", PRESET, *self.chosen.overrides, *self.extra, "--out", own_directory(self.name))
+        return command_line("train", PRESET, *self.chosen.overrides, *self.added, "--out", own_directory(self.name))
 
     @property
     def hours(self) -> float:
@@ -72,14 +78,14 @@ class Plan:
         chosen = self.chosen
         lines = [(c.title, f"{c.key}={c.value}" if c.key else c.value, c.because) for c in chosen.choices]
         if self.look.alpha:
-            lines.insert(1, ("transparency", f"{self.look.alpha:.0%} of the images", "it is laid on white"))
+            lines.insert(1, ("transparency", f"{self.look.alpha:.0%} of the images", "they are laid on white"))
         if self.look.duplicates:
             lines.insert(1, ("duplicates", f"{self.look.duplicates:,}", "equal to an earlier image; they count twice"))
         if self.look.unreadable:
             some = ", ".join(list(self.look.unreadable)[:3])
             lines.insert(1, ("unreadable", f"{len(self.look.unreadable):,}", f"left out: {some}"))
-        lines += [("you say", override, "") for override in self.extra]
-        epochs = chosen.images / max(self.look.count, 1)
+        lines += [("you say", override, "") for override in self.added]
+        epochs = chosen.images / self.look.distinct
         lines.append(
             ("forecast", f"{60 * self.hours:.0f} minutes", f"{chosen.steps:,} steps of {chosen.seconds:.2f} s")
         )
@@ -96,7 +102,7 @@ class Plan:
                 keys, value = parse(Config, f"{choice.key}={choice.value}")
                 _put(tree, keys, value)
                 reasons[tuple(keys)] = choice.because
-        for override in self.extra:
+        for override in self.added:
             keys, value = parse(Config, override)
             _put(tree, keys, value)
             reasons[tuple(keys)] = "as you said"
@@ -130,18 +136,28 @@ def make_plan(
     look = look_at(path, progress=progress, bits=wanted.data.bits)
     device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
     say("timing a few steps on this machine")
-    found, threads = _machine(device, look)
+    found, threads = _machine(device, look, wanted.train.threads)
     kind = "cpu" if device.type == "cpu" else "cuda"
-    chosen = choose(look, lambda c: found.seconds(resolve(c)), device=kind, threads=threads, hours=hours, size=size)
+    chosen = choose(
+        look,
+        lambda config: found.seconds(resolve(config)),
+        device=kind,
+        threads=threads,
+        hours=hours,
+        size=size,
+        extra=extra,
+    )
     own = Plan(own_name(path), look, chosen, str(device), 0, extra)
     memory = found.memory(resolve(own.config), look.count)
     return Plan(own.name, look, chosen, str(device), memory, extra)
 
 
-def _machine(device: torch.device, look: Look) -> tuple[Machine, int | None]:
-    """This machine, with the number of threads chosen by timing steps at 32 px."""
+def _machine(device: torch.device, look: Look, threads: int | None) -> tuple[Machine, int | None]:
+    """This machine, with the user's number of threads, or one chosen by timing steps at 32 px."""
     classes = len(look.classes) if 2 <= len(look.classes) <= 100 else 0
     base = described([f"data.channels={look.channels}", f"model.conditional={str(classes > 0).lower()}"])
+    if threads is not None:
+        return Machine(device, classes, look.channels, threads), threads
     found = machine(base, device, classes=classes, channels=look.channels)
     return found, found.threads
 

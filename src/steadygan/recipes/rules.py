@@ -54,6 +54,16 @@ class Flip(Justified):
     otherwise: str
 
 
+class HeldOut(Row):
+    """Below `fewest` images none is held out, nor above a share of `most_duplicates`; with the reasons."""
+
+    fewest: int
+    few: str
+    most_duplicates: float
+    duplicated: str
+    source: str
+
+
 class Policy(Justified):
     value: str
 
@@ -78,10 +88,14 @@ class Average(Justified):
 
 
 class Expectation(Row):
-    """The expected outcome if D is shown `share` times the images that the chosen network needs."""
+    """The expected outcome if D is shown `share` times the images that the chosen network needs.
+
+    smallest: what to say instead where images cannot be made smaller.
+    """
 
     share: float
     words: str
+    smallest: str = ""
 
 
 class FewImages(Row):
@@ -96,6 +110,7 @@ class Rules(Row):
     networks: tuple[Network, ...]
     batches: tuple[Batch, ...]
     classes: Classes
+    held_out: HeldOut
     flip: Flip
     features: Policy
     augment: Augment

@@ -42,7 +42,7 @@ class Machine:
 
     def seconds(self, config: Config) -> float:
         """Seconds per training step of `config`, with the threads from `choose_threads`."""
-        key = config.model_dump_json(include={"model", "objective", "augment", "train"})
+        key = config.model_dump_json(include={"data", "model", "objective", "augment", "train"})
         if key not in self._known:
             self._known[key] = self._measure(config, self.threads)
         return self._known[key]

@@ -147,7 +147,7 @@ class Trainer:
         if self.clock.budget is None:
             return self.state.step
         if self.score is not None and self.monitor.scores_itself:
-            self.clock.reserve = self._pace.expected(self.state.seconds, self.state.images)
+            self.clock.reserve = self._pace.expected(self.clock.spent, self.state.images)
         return self.replicas.lead(partial(self.clock.moment, self.state.step))
 
     def _progress(self, moment: int, rate: float, values: Mapping[str, float]) -> Progress:

@@ -1,8 +1,9 @@
 // Several runs: the same latents side by side, curves overlaid, settings that differ, scores by protocol.
 
-import { complain, count, fill, grain, h, number, pill, s } from "../lib/dom.js";
+import { complain, count, fill, grain, h, number, s } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Chart, Sync } from "../lib/chart.js";
+import { judged } from "../lib/judged.js";
 import { look, middle, nearestIndex } from "../lib/scale.js";
 import { onRuns, runs } from "../lib/store.js";
 import { groupsOf, protocolOf, scoreData, withSpread } from "./curves.js";
@@ -30,7 +31,7 @@ function page(main, found) {
   const sheets = all.map((run) => new Sheets(run.id)), canvases = all.map((run) => h("canvas", { class: grain(run.size), role: "img", width: 1, height: 1 })), captions = all.map(() => h("figcaption", { class: "small muted num" }));
   const most = Math.max(1, ...all.map((run) => run.steps_of_sheets.at(-1) ?? 0));
   const slider = h("input", { type: "range", min: 0, max: most, value: most, step: Math.max(1, Math.round(most / 400)), "aria-label": "Step", oninput: () => at(Number(slider.value)) }), said = h("span", { class: "num muted nowrap" });
-  const grids = h("div", { class: "sheets" }, all.map((run, i) => h("figure", null, h("div", { class: "row spread" }, h("a", { href: `#/run/${run.id}` }, swatch(i), run.name), pill(run.state)), run.steps_of_sheets.length ? canvases[i] : h("p", { class: "note" }, "no samples"), captions[i])));
+  const grids = h("div", { class: "sheets" }, all.map((run, i) => h("figure", null, h("div", { class: "row spread" }, h("a", { href: `#/run/${run.id}` }, swatch(i), run.name), judged(run)), run.steps_of_sheets.length ? canvases[i] : h("p", { class: "note" }, "no samples"), captions[i])));
   function at(step) {
     said.textContent = `step ${count(step)}`;
     all.forEach(async (run, i) => {

@@ -3,12 +3,11 @@
 import { copyable, count, duration, fill, h, icon, number } from "../lib/dom.js";
 import { get } from "../lib/api.js";
 import { Sync } from "../lib/chart.js";
+import { toneOf } from "../lib/judged.js";
 import { about } from "../lib/store.js";
 import { groupsOf, panels } from "./curves.js";
 
-const SIGNS = { fine: "good", "cannot tell": "calm", memorises: "warn", "ignores images": "warn", "augmentations leak": "warn", "nothing is learnt": "warn" };
 const NAMES = { first: "first score", last: "newest score", best: "best score", lines: "lines read", G_diversity_best: "diversity at its best", "D/adversarial": "loss of D", rollbacks: "rollbacks", skipped: "steps skipped", D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
-export const toneOf = (kind) => SIGNS[kind] ?? "bad";
 
 export function health(body, run) {
   const card = h("section", { class: "panel", "aria-label": "Verdict" }, h("p", { class: "muted" }, "Looking …"));

@@ -1,7 +1,8 @@
 // All runs, newest first.
 
-import { ago, count, duration, far, fill, h, keep, kept, meter, number, pill, stateWord } from "../lib/dom.js";
+import { ago, count, duration, far, fill, h, keep, kept, meter, number, stateWord } from "../lib/dom.js";
 import { spark } from "../lib/chart.js";
+import { judged } from "../lib/judged.js";
 import { about, onRuns, runs, tray, unread } from "../lib/store.js";
 
 const ORDERS = { newest: ["newest first", (a, b) => b.started - a.started], changed: ["changed last", (a, b) => b.changed - a.changed], name: ["by name", (a, b) => a.name.localeCompare(b.name, "en", { numeric: true })], score: ["best score", byScore] };
@@ -67,7 +68,7 @@ function card(id) {
     const cut = run.name.lastIndexOf("/") + 1;
     fill(link, cut > 0 && h("span", { class: "folder" }, run.name.slice(0, cut)), run.name.slice(cut));
     words.textContent = run.objective || "configuration not readable";
-    fill(state, pill(run.state));
+    fill(state, judged(run));
     fill(rest, told(run));
   }
   return { node, update };

@@ -2,9 +2,10 @@
 
 import { complain, duration, far, fill, h, icon, meter, number, pill, typing } from "../lib/dom.js";
 import { get } from "../lib/api.js";
+import { toneOf } from "../lib/judged.js";
 import { about, contact, onRuns, runs, tray } from "../lib/store.js";
 import { time } from "./time.js";
-import { health, toneOf } from "./health.js";
+import { health } from "./health.js";
 import { curves } from "./curves.js";
 import { play } from "./play.js";
 import { neighbours } from "./neighbours.js";

@@ -1,0 +1,28 @@
+// The state of a run in a pill; where a run that has ended went wrong, the verdict on it stands in its place.
+
+import { get } from "./api.js";
+import { fill, h, icon, pill, stateWord } from "./dom.js";
+
+const SIGNS = { fine: "good", "cannot tell": "calm", memorises: "warn", "ignores images": "warn", "augmentations leak": "warn", "nothing is learnt": "warn" };
+export const toneOf = (kind) => SIGNS[kind] ?? "bad";
+
+const ENDED = ["finished", "stopped"], CLASSES = { warn: "lost", bad: "failed" };
+const known = new Map(), asks = new WeakMap();
+
+// A verdict reads all of a run's records: it is asked for only when its pill comes into sight.
+const sight = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => { sight.unobserve(target); asks.get(target)(); }));
+
+export function judged(run) {
+  const node = h("span", null, pill(run.state)), key = `${run.id} ${run.changed} ${run.score?.count}`;
+  if (!ENDED.includes(run.state)) return node;
+  function show({ kind, sentence }) {
+    const tone = toneOf(kind);
+    if (CLASSES[tone]) fill(node, h("span", { class: `state ${CLASSES[tone]}`, title: `${stateWord(run.state)}. ${sentence}` }, icon(tone), kind));
+  }
+  if (known.has(key)) show(known.get(key));
+  else {
+    asks.set(node, () => get(`/api/runs/${run.id}/health`).then((found) => { known.set(key, found); show(found); }).catch(() => { /* the page of its health says why */ }));
+    sight.observe(node);
+  }
+  return node;
+}
