@@ -67,5 +67,10 @@ def test_a_folder_of_a_run_is_told_the_run(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "runs/x/checkpoints/step-1").mkdir(parents=True)
     (tmp_path / "runs/x/config.yaml").write_text("name: x\n")
     for inside in ("runs/x/checkpoints", "runs/x/checkpoints/step-1"):
-        assert no_run(inside).endswith(f"it has no config.yaml; it lies in the run {Path('runs/x')}, name that")
-    assert no_run("runs") == "runs is not a run directory: it has no config.yaml"
+        assert no_run(inside).endswith(f"it has no config.yaml; it is part of the run {Path('runs/x')}, give that")
+    assert no_run("runs").endswith(f"; give one of the runs in it, such as {Path('runs/x')}")
+    assert no_run("x").endswith(f"; did you mean {Path('runs/x')}?")
+    assert (
+        no_run("y")
+        == "y is not a run directory, as it has no config.yaml; give the directory of a run, such as runs/NAME"
+    )

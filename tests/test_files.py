@@ -77,14 +77,15 @@ def test_the_digest_is_sha_256(tmp_path: Path) -> None:
             "aliases",
         ),
         ("a: !!python/object/apply:os.system [true]\n", "not valid YAML"),
-        ("a: [1\n", "not valid YAML"),
+        ("a: [1\n", r"not valid YAML: line 2, column 1: .*; correct it$"),
     ],
     ids=["deep", "long", "self", "circle", "laughs", "tag", "open"],
 )
 def test_yaml_that_is_no_configuration_is_refused_in_a_line(text: str, message: str) -> None:
     with pytest.raises(UserError, match=f"mine.yaml: .*({message})") as caught:
         parse_yaml(text, "mine.yaml")
-    assert len(str(caught.value)) < 700
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

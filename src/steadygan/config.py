@@ -285,9 +285,9 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _check(self) -> TrainConfig:
         if self.batch_size != "auto" and self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate must divide batch_size ({self.batch_size})")
+            raise ValueError(f"accumulate must divide batch_size ({self.batch_size}), got {self.accumulate}")
         if (self.g_batch_size or 0) % self.accumulate:
-            raise ValueError(f"accumulate must divide g_batch_size ({self.g_batch_size})")
+            raise ValueError(f"accumulate must divide g_batch_size ({self.g_batch_size}), got {self.accumulate}")
         if self.compile and self.recompute:
             raise ValueError("compile and recompute exclude each other; set one of them to false")
         if missing := {"D", "G"} - set(self.phases):

@@ -91,10 +91,19 @@ def one_of(name: str, known: Sequence[str]) -> str:
 
 
 def no_run(path: str | Path) -> str:
-    """The message for a path that is not a run directory; names the run that contains it, if any."""
-    inside = [folder for folder in Path(path).parents[:2] if (folder / "config.yaml").is_file()]
-    meant = f"; it lies in the run {inside[0]}, name that" if inside else ""
-    return f"{path} is not a run directory: it has no config.yaml{meant}"
+    """The message for a path that is not a run directory; names the run that was probably meant."""
+    around = [folder for folder in Path(path).parents[:2] if (folder / "config.yaml").is_file()]
+    below = sorted(file.parent for file in Path(path).glob("*/config.yaml"))
+    named = Path("runs") / path
+    if around:
+        meant = f"it is part of the run {around[0]}, give that"
+    elif below:
+        meant = f"give one of the runs in it, such as {below[0]}"
+    elif (named / "config.yaml").is_file():
+        meant = f"did you mean {named}?"
+    else:
+        meant = "give the directory of a run, such as runs/NAME"
+    return f"{path} is not a run directory, as it has no config.yaml; {meant}"
 
 
 def command_line(*arguments: object) -> str:

@@ -208,7 +208,7 @@ def parse_yaml(text: str, source: object) -> Any:
             raise UserError(f"{source}: {twice}: keep one of them")
         tree = yaml.load(text, YAML)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{source}: not valid YAML: {str(error)[:500]}") from error
+        raise UserError(f"{source}: not valid YAML: {_place(error)}; correct it") from error
     # Nested aliases can expand beyond any memory, or refer to themselves.
     rest, seen = [(tree, 0)], 0
     while rest:
@@ -220,6 +220,14 @@ def parse_yaml(text: str, source: object) -> Any:
         if isinstance(node, dict | list):
             rest += [(child, depth + 1) for child in (node.values() if isinstance(node, dict) else node)]
     return tree
+
+
+def _place(error: Exception) -> str:
+    """What is wrong with a YAML text, and where, in one line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
 def check_folder(folder: Path, out: Path, *, option: str = "--out") -> None:

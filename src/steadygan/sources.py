@@ -42,15 +42,16 @@ def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, 
         UserError: the preset, file or run does not exist, or is not a mapping.
     """
     if source in chain:
-        raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}")
+        raise UserError(f"{source}: extends itself through {' → '.join((*chain, source))}; remove one `extends`")
+    asked = f"{chain[-1]}: extends: " if chain else ""
     path = Path(source)
     if path.is_dir():
         path = path / "config.yaml"
         if not path.is_file():
-            raise UserError(no_run(source))
+            raise UserError(asked + no_run(source))
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise UserError(f"{source}: no such file")
+            raise UserError(f"{asked}{source}: no such file; check its path")
         name, text = (
             path.parent.name if path.name == "config.yaml" else path.stem,
             read_text(path),
@@ -58,11 +59,11 @@ def read_tree(source: str, chain: tuple[str, ...] = ()) -> tuple[str, dict[str, 
     elif source in preset_names():
         name, text = source, preset_text(source)
     elif "/" in source or path.suffix:
-        raise UserError(f"{source} does not exist: give images, a YAML file, a run directory or a preset's name")
+        raise UserError(f"{asked}{source} does not exist: give images, a YAML file, a run directory or a preset's name")
     else:
         raise UserError(
-            f"{source!r} is neither a preset, a YAML file nor a run directory; {nearest(source, preset_names())} "
-            f"(`{command_line('presets')}` lists them)"
+            f"{asked}{source!r} is neither a preset, a YAML file nor a run directory; "
+            f"{nearest(source, preset_names())} (`{command_line('presets')}` lists them)"
         )
     tree = parse_yaml(text, path if path.is_file() else source)
     if tree is None or tree == {}:

@@ -50,7 +50,7 @@ def test_an_empty_argument_does_not_stand_for_the_current_directory(
         (["train.seed=99999999999999999999999"], "train.seed: must be below"),
         (["train.hours=1e400"], "train.hours: must be a finite number"),
         (["data.size=99999"], "data.size: must be at most 4096"),
-        (["train.accumulate=7"], "train: accumulate must divide batch_size (16)\n"),
+        (["train.accumulate=7"], "train: accumulate must divide batch_size (16), got 7\n"),
         (["objective.terms.r1=10"], "write objective.terms.r1.OPTION=…"),
         (["model.width=65536"], "networks of 9,020,249,341,954 parameters would take 33,603.0 GiB of memory, and "),
         (["model.critic.width=60000"], "GiB are free: lower model.width, model.latent or data.size"),

@@ -142,6 +142,19 @@ def test_an_out_that_cannot_be_made_is_one_clear_error(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_mistake_in_what_a_file_extends_names_the_file(steadygan: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: dgits\n")
+    assert "mine.yaml: extends: 'dgits' is neither a preset" in steadygan("train", "mine.yaml").err
+
+
+def test_a_size_without_a_rule_is_refused_before_anything_is_timed(
+    steadygan: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("steadygan.recipes.plan._machine")
+    folder(tmp_path / "photos", 12)
+    assert "--size 33: choose one of 32, 48, 64, 128" in steadygan("train", "photos", "--size", "33").err
+
+
 def test_two_mistakes_are_both_named(steadygan: Run) -> None:
     result = steadygan("train", "digits", "train.stepz=1", "data.heldout=2")
     assert "train.stepz" in result.err

@@ -57,6 +57,17 @@ class Chosen:
         return [f"{choice.key}={choice.value}" for choice in self.choices if choice.key]
 
 
+def check(look: Look, size: int | None, table: Rules | None = None) -> None:
+    """Raises UserError for too few images, or a size without a network, before anything is measured."""
+    if look.count - len(look.unreadable) < 8:
+        raise UserError(
+            f"{look.path} has {look.count} images: too few to learn from; use 8 at least, thousands if you can"
+        )
+    sizes = sorted({row.size for row in (table or rules()).networks})
+    if size is not None and size not in sizes:
+        raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")
+
+
 def choose(
     look: Look,
     seconds: Seconds,
@@ -87,10 +98,7 @@ def choose(
         UserError: there are too few images, or no network of that size.
     """
     table = table or rules()
-    if look.count - len(look.unreadable) < 8:
-        raise UserError(
-            f"{look.path} has {look.count} images: too few to learn from; use 8 at least, thousands if you can"
-        )
+    check(look, size, table)
     plenty = table.hours.get(device, table.hours["cpu"])
     wanted, given = described(list(extra)), dict(override.split("=", 1) for override in extra)
     hours = wanted.train.hours if "train.hours" in given else hours
@@ -234,9 +242,6 @@ def _network(
 ) -> tuple[Network, float, str]:
     """The network, seconds of its step, and the reason for it."""
     rows = [row for row in table.networks if row.size == size or size is None]
-    if not rows:
-        sizes = sorted({row.size for row in table.networks})
-        raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")
     taken, step, why = rows[0], 0.0, "the largest size with a rule"
     for row in rows:
         if size is None and row is not rows[0] and row.size > look.side:

@@ -14,7 +14,7 @@ from steadygan.config import About, Config
 from steadygan.errors import command_line
 from steadygan.machine import choose_device
 from steadygan.overrides import parse
-from steadygan.recipes.choose import PRESET, Chosen, choose, described, own_name
+from steadygan.recipes.choose import PRESET, Chosen, check, choose, described, own_name
 from steadygan.recipes.look import Look, look_at
 from steadygan.recipes.speed import Machine, machine
 from steadygan.runs.status import ENDED, read_status
@@ -134,6 +134,7 @@ def make_plan(
     """
     wanted = described(list(extra))  # report mistakes in overrides first
     look = look_at(path, progress=progress, bits=wanted.data.bits)
+    check(look, size)
     device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
     say("timing a few steps on this machine")
     found, threads = _machine(device, look, wanted.train.threads)

@@ -62,6 +62,7 @@ AVERAGED = "G_ema"
 
 ANOTHER = "use another checkpoint of the run, or remove this one and resume"
 """Advice for a damaged checkpoint."""
+KINDS = "give a run, a checkpoint, an exported folder or .zip, hub:USER/NAME, or a .pkl or .pth file"
 MOST_HEADER = 8 << 20
 """Maximum size in bytes of a safetensors header, which holds about a hundred bytes per tensor."""
 RETRIES = 5
@@ -200,7 +201,7 @@ def find_checkpoint(path: Path) -> Path:
     root = path if path.name == "checkpoints" else path / "checkpoints"
     found = best_checkpoint(root) or next(reversed(checkpoints(root)), None) if root.is_dir() else None
     if found is None:
-        raise UserError(f"{path} is neither a checkpoint nor a run directory with one")
+        raise UserError(f"{path} is neither a checkpoint nor a run directory with one; {KINDS}")
     return found
 
 

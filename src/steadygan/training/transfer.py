@@ -155,7 +155,11 @@ def _check_architecture(
             raise UserError(
                 f"train.init_from={path}: its networks have another architecture: {name} is "
                 f"{there} in the source and {here} here"
-                + (f" ({'; '.join(settings)})" if settings else "; compare model.critic of the two runs")
+                + (
+                    f" ({'; '.join(settings)}): set what the source has"
+                    if settings
+                    else "; compare model.critic of the two runs"
+                )
             )
 
 
