@@ -146,4 +146,4 @@ def test_a_run_that_another_process_trains_is_left_to_it(
 def test_seeds_are_the_sweeps_to_give(steadygan: Run) -> None:
     result = steadygan("sweep", "digits-cr", "train.seed=3")
     assert result.status == 2
-    assert "say with --seeds how many" in result.err
+    assert "set their number with --seeds" in result.err

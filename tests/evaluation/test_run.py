@@ -142,7 +142,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["interpolate", "RUN", "--classes", "cat"], "there is no class 'cat'"),
         (["interpolate", "RUN", "--weights", "best"], "--weights best: must be ema or raw (`"),
         (["curve", "nowhere"], "nowhere is not a run directory"),
-        (["curve", "RUN", "--truncation", "1,x"], "got x, or off for none"),
+        (["curve", "RUN", "--truncation", "1,x"], "got x; off is no truncation"),
         (["curve", "RUN", "--truncation", "0"], "truncation must be positive"),
         (["curve", "RUN", "--out", "a.pdf"], "--out a.pdf: name a .png for the curve, or a .csv"),
         (["curve", "RUN", "--num-fake", "1"], "--num-fake 1"),

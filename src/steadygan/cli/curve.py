@@ -91,7 +91,7 @@ def _values(text: str) -> list[float | str | None]:
             try:
                 read_truncation(values[-1])
             except UserError as error:
-                raise UserError(f"--truncation {text}: {error}, or off for none") from error
+                raise UserError(f"--truncation {text}: {error}; off is no truncation") from error
     return list(dict.fromkeys(values))
 
 

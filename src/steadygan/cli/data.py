@@ -126,7 +126,7 @@ def data_pack(
     if channels == 2:
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
     if not is_name(src):
-        check_apart(out, Path(src), "the images to pack, which stay as they are", option="OUT")
+        check_apart(out, Path(src), "the images to pack, which must not change", option="OUT")
     check_folder(out.parent, out, option="OUT")
     source = open_source(src, size=size, channels=channels, root=root, bits=bits)
     with images_bar("packing") as progress:

@@ -41,7 +41,7 @@ def import_weights(
     for setting in settings or []:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise UserError(f"--set {setting}: not of the form name=value")
+            raise UserError(f"--set {setting}: not of the form name=value, such as size=256")
         given[name] = value
     imported = import_files(files, out, given, family)
     console = make_console()

@@ -57,7 +57,7 @@ def sample(
     from steadygan.runs.outputs import check_output, default_output
 
     if moves is not None and seeds is None:
-        raise UserError("--moves goes with --seeds")
+        raise UserError("--moves needs --seeds: add them, or leave out --moves")
     if out is not None and out.is_file() and out.suffix.lower() != ".png":
         raise UserError(f"--out {out} is a file: name a .png for one sheet, or a folder")
     out = out or default_output(path, "samples.png")

@@ -42,7 +42,7 @@ def studio(
         )
     for folder in data or ():
         if not folder.is_dir():
-            raise UserError(f"--data {folder} is not a directory")
+            raise UserError(f"--data {folder} is not a directory; give a folder of images, or of such folders")
     shared = Studio(path.resolve(), allowed=control, data=tuple(data or ()), device=device, memory_gib=memory)
     token = None if is_loopback(host) else new_token()
     listener = _listen(host, port)

@@ -73,7 +73,7 @@ def sweep(
     names = choose(table)
     given = [override for override in overrides or [] if override.startswith("train.seed=")]
     if given:
-        raise UserError(f"{given[0]}: a sweep gives its runs the seeds 0, 1, …; say with --seeds how many")
+        raise UserError(f"{given[0]}: a sweep gives its runs the seeds 0, 1, …; set their number with --seeds")
     out = out or Path("runs") / plain_name(table)
     check_folder(out, out)
     queue = plan(names, [*on_device(device), *(overrides or [])], seeds, out)
@@ -112,7 +112,10 @@ def choose(table: str) -> list[str]:
         if paper in (None, row.paper) and wanted in f"{name}\n{row.paper}\n{row.table}".casefold()
     ]
     if not found:
-        raise UserError(f"no preset has {table!r} in its name, paper or table; {nearest(table, known)}")
+        raise UserError(
+            f"no preset has {table!r} in its name, paper or table; {nearest(table, known)} "
+            f"(`{command_line('presets')}` lists all)"
+        )
     papers = dict.fromkeys(rows[name].paper for name in found)
     if len(papers) > 1:
         lines = "\n".join("  " + command_line("sweep", f"{paper}, {table}") for paper in papers)

@@ -39,8 +39,9 @@ def explained(error: Exception) -> UserError | None:
     elif (command := re.match(r"No such command '(.*?)'", message)) is not None:
         said = _no_command(command[1], context)
     elif (extra := re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", message)) is not None:
-        takes = " ".join(_name(p) for p in _arguments(context)) or "none"
-        said = f"unexpected argument {extra[1]!r}; the arguments are {takes} (quote what contains spaces)"
+        takes = " ".join(_name(p) for p in _arguments(context))
+        takes = f"the arguments are {takes} (quote what contains spaces)" if takes else "the command takes none"
+        said = f"unexpected argument {extra[1]!r}; {takes}"
     path = getattr(context, "command_path", None) or " ".join([program(), *_command(given)])
     return UserError(f"{said} (`{path} --help` tells more)")
 

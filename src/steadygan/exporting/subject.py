@@ -72,7 +72,8 @@ class Subject:
         """Raises `UserError` unless the network belongs to the target's family."""
         if self.description["kind"] != kind:
             raise UserError(
-                f"--to {target} is for generators of model.kind={kind}; {self.path} is a {self.description['kind']}"
+                f"--to {target} is for generators of model.kind={kind}; {self.path} is a {self.description['kind']}; "
+                "use another target, such as zip or onnx"
             )
 
 

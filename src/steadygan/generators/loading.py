@@ -54,7 +54,7 @@ def load_translator(path: str | Path, *, device: str = "auto", weights: Literal[
 
     def read(checkpoint: Path) -> Translator:
         if not is_translation(checkpoint):
-            raise UserError(f"{path} is not of a translation: use `{command_line('sample', path)}`, or load in Python")
+            raise UserError(f"{path} is not a translation: use `{command_line('sample', path)}`, or load in Python")
         return Translator(checkpoint, choose_device(device), weights)
 
     return use_checkpoint(as_checkpoint(Path(path)), read)

@@ -41,7 +41,7 @@ def choose_labels(num: int, classes: int | Sequence[int] | None, total: int) -> 
     """
     if total == 0:
         if classes is not None:
-            raise UserError("this generator is unconditional: it has no classes to choose from")
+            raise UserError("this generator is unconditional: choose no classes")
         return None
     wanted = list(range(total)) if classes is None else [classes] if isinstance(classes, int) else list(classes)
     if wrong := [label for label in wanted if not 0 <= label < total]:

@@ -77,7 +77,9 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"seeds are whole numbers and ranges, e.g. 3,17,100-120; {part.strip()!r} is neither")
         low, high = int(first), int(last) if dash else int(first)
         if high < low or len(seeds) + high - low >= 100_000:
-            raise UserError(f"{part.strip()}: a range of seeds goes upwards, with at most 100,000 seeds in all")
+            raise UserError(
+                f"{part.strip()}: a range of seeds must ascend, such as 3-5, with at most 100,000 seeds in all"
+            )
         seeds.extend(range(low, high + 1))
     return seeds
 

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from steadygan.errors import UserError
+from steadygan.errors import UserError, command_line
 from steadygan.files import zip_of_weights
 from steadygan.importing.unpickle import Machine
 from steadygan.importing.values import STORAGES, Budget, Global, Refused, Span, Storage
@@ -35,11 +35,12 @@ def read_file(path: Path) -> Any:
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}; check its path") from error
     try:
         return read(memoryview(mapped), path)
     except Refused as error:
-        raise Refused(f"{path}: {error}; nothing in the file was run") from error
+        known = command_line("import", "--help")
+        raise Refused(f"{path}: {error}; nothing in the file was run (`{known}` names what can be read)") from error
 
 
 def read(data: memoryview, path: Path) -> Any:

@@ -118,15 +118,18 @@ def read_stamp(path: Path) -> Stamp:
         else:
             with Image.open(path) as image:
                 text = image.info.get(KEY) or image.info.get("comment") or image.getexif().get(_EXIF_DESCRIPTION)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; give an image that steadygan wrote") from None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path}: not a readable image ({error})") from None
+        raise UserError(f"{path}: not a readable image ({error}); give one that steadygan wrote") from None
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
     stamp = None if text is None else parse(text)
     stamp = stamp or _from_sidecar(path)
     if stamp is None:
         raise UserError(
-            f"{path} does not say what made it: it has no stamp (was it edited, or written by another program?)"
+            f"{path} does not say what made it: it has no stamp (was it edited, or written by another program?); give "
+            "an image as steadygan wrote it"
         )
     return stamp
 

@@ -89,7 +89,7 @@ class Extractor(ABC):
         if cls.variable is None:
             return None
         raise UserError(
-            f"the extractor {cls.name!r} needs its weights: {cls.where}, and name the file by "
+            f"the extractor {cls.name!r} needs its weights: {cls.where}, and give the file with "
             f"--{cls.name}-weights or {cls.variable}. Extractors that need no file: 'digits'"
         )
 

@@ -39,7 +39,8 @@ def extractor_type(name: str) -> type[Extractor]:
         return EXTRACTORS[name]
     if ":" not in name:
         hint = nearest(name, EXTRACTORS)
-        raise UserError(f"there is no feature extractor {name!r}: {hint}. Available: {available()}.")
+        known = "" if hint.startswith("did you mean") else f". Available: {available()}"
+        raise UserError(f"there is no feature extractor {name!r}; {hint}{known}")
     module, _, attribute = name.partition(":")
     try:
         kind = getattr(importlib.import_module(module), attribute)

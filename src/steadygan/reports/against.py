@@ -33,7 +33,9 @@ def against(runs: Sequence[str | Path], key: str, *, pick: Pick = "last") -> lis
     columns = [entry for entry in score_columns(loaded) if len(_values(_scored(loaded, *entry[1:]), key)) > 1]
     if not columns:
         if len(_values(loaded, key)) < 2:
-            raise UserError(f"--against {key}: all runs have the same, {loaded[0].config[key]!r}")
+            raise UserError(
+                f"--against {key}: all runs have the same, {loaded[0].config[key]!r}; choose a setting in which they differ"
+            )
         raise UserError(
             f"--against {key}: no two values of {key} were scored by the same protocol; the protocols differ in "
             f"{', '.join(protocol_difference(loaded)) or 'nothing, but runs lack scores'}. Score all runs in the same "

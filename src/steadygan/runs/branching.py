@@ -42,7 +42,7 @@ def branch(run: Path, out: Path, *, step: int | None = None, overrides: Sequence
     if at not in known:
         raise UserError(f"{run} has no checkpoint of step {at}; it has those of {', '.join(map(str, sorted(known)))}")
     if out.exists():
-        raise UserError(f"{out} exists already; choose another directory")
+        raise UserError(f"{out} exists already; choose another directory with --out")
     config = load_located(run, [*overrides, f"name={out.resolve().name}"])
     if config.train.steps <= at:
         raise UserError(f"train.steps={config.train.steps} is already reached at step {at}; raise train.steps")
