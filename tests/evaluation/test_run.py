@@ -152,7 +152,7 @@ def test_the_nearest_in_features_need_an_extractor_that_reads_the_images(trained
         (["neighbours", "RUN", "--out", "a.csv"], "name a .png file"),
         (["compare", "RUN", "--out", "a.html"], "--out a.html: name a .png for the curves, or a .md or .csv"),
         (["compare", "RUN", "--against", "data.fractoin"], "did you mean 'data.fraction'"),
-        (["compare", "RUN", "--against", "data.fraction"], "all runs have the same, 1.0"),
+        (["compare", "RUN", "--against", "data.fraction"], "all runs have 1.0; choose"),
         (["compare", "RUN", "--against", "data.fraction", "--at", "first"], "--at must be last or best"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

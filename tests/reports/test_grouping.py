@@ -143,7 +143,7 @@ def test_scores_against_different_reals_make_no_curve(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("data.fractoin", "did you mean 'data.fraction'"), ("train.lr", r"all runs have the same, 0\.1")],
+    [("data.fractoin", "did you mean 'data.fraction'"), ("train.lr", r"all runs have 0\.1")],
 )
 def test_a_key_that_makes_no_curve_is_refused(tmp_path: Path, key: str, message: str) -> None:
     paths = [write_run(tmp_path / f"r{seed}", {20: 5.0}, seed) for seed in (0, 1)]

@@ -34,7 +34,7 @@ def against(runs: Sequence[str | Path], key: str, *, pick: Pick = "last") -> lis
     if not columns:
         if len(_values(loaded, key)) < 2:
             raise UserError(
-                f"--against {key}: all runs have the same, {loaded[0].config[key]!r}; choose a setting in which they differ"
+                f"--against {key}: all runs have {loaded[0].config[key]!r}; choose a setting in which they differ"
             )
         raise UserError(
             f"--against {key}: no two values of {key} were scored by the same protocol; the protocols differ in "
