@@ -217,7 +217,7 @@ def render(table: Mapping[tuple[str, str], str], required: Sequence[str]) -> str
         marks = ["✓" if result == TRAINS else str(reasons.index(result) + 1) for result in results]
         lines.append(f"| **{first}** | " + " | ".join(marks) + " |")
     lines += ["", *(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))]
-    lines += ["", "What some methods need, and what is said without it:", ""]
+    lines += ["", "What some methods need, and the message without it:", ""]
     lines += [f"- {reason}" for reason in required]
     return "\n".join(lines) + "\n"
 

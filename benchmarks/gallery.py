@@ -2,7 +2,7 @@
 
     python benchmarks/gallery.py --celeba celeba10k.zip --cifar10 cifar10_train.zip --imagenette imagenette128.zip
 
-A finished run in `--runs` is not trained again, one that was stopped is resumed. Writes docs/images/families.png,
+A finished run in `--runs` is not trained again, a stopped run is resumed. Writes docs/images/families.png,
 regularisers.png, methods.png and r3gan.png (generated images only, unselected: the first latents of seed 0) and the
 rows of results/cpu-real-images.csv; `--only methods` writes one of them.
 """
@@ -198,7 +198,7 @@ def finished(run: Path) -> bool:
 
 
 def row(one: Entry, run: Path, machine: str) -> dict[str, object]:
-    """What the run's own files say of it, in the columns of results/cpu-real-images.csv."""
+    """Values from the run's own files, in the columns of results/cpu-real-images.csv."""
     last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     origin = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     command = ["steadygan", *one.command(Path(f"{one.data}.zip"), Path("runs") / one.name)]

@@ -5,7 +5,7 @@
 torch-fidelity, pytorch-fid and torchmetrics are called as their users call them, but for the weights: no download is
 needed. All 2,048 features; one CSV row each. Of features `theirs` and `ours` are norms, and the relative difference is
 that of the norm of the difference. With fewer images than features S₁S₂ is singular, and the others' √ of its rounded
-zeros is what is left of the difference of FIDs; what scipy says of it is in `note`. 64 and 64 images take 5 minutes of
+zeros is what is left of the difference of FIDs; scipy's warning is in `note`. 64 and 64 images take 5 minutes of
 one CPU core.
 """
 

@@ -61,7 +61,7 @@ COLUMNS = (
 
 
 def measure(run: Path, num_fake: int) -> list[dict[str, Any]]:
-    """What the leak meter says of a run's last checkpoint, a row for each augmentation."""
+    """The leak meter's values for a run's last checkpoint, a row for each augmentation."""
     from steadygan.evaluation.health import Health
 
     found = Health.of(run, num_fake=num_fake)

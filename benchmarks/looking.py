@@ -4,7 +4,7 @@
         --data ../shared/data --runs runs/looking
 
 For each set and arm it takes as many steps as fit into `--seconds` of CPU time, asks D about reals, fakes, uniform
-noise and wrong labels, and takes FD-squeezenet. Rows go to results/looking.csv as they end; one that is there is not
+noise and wrong labels, and takes FD-squeezenet. Rows go to results/looking.csv as they end; existing rows are not
 made again. Curves and sheets go to `--runs`.
 """
 

@@ -70,7 +70,7 @@ class Page:
         return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=PASSING).until(condition)
 
     def text(self, css: str) -> str:
-        """What the first element of a selector says; a page under way may replace it while it is read."""
+        """The text of a selector's first element; a loading page may replace it meanwhile."""
         return str(self.until(lambda _: self.one(css).text))
 
     def push(self, css: str, text: str | None = None, *, at: int = 0, key: str = Keys.ENTER) -> None:
@@ -90,7 +90,7 @@ class Page:
         self.until(lambda _: self.driver.switch_to.active_element.send_keys(keys) or True)
 
     def drag(self, css: str, value: float) -> None:
-        """Moves a slider as a hand does: its value changes, and it says so."""
+        """Moves a slider as a user does: its value changes, and it fires an event."""
         slider = self.one(css)
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         self.driver.execute_script(script, slider, value)

@@ -1,4 +1,4 @@
-"""benchmarks/claims: every run that a claim wants is a configuration that there is."""
+"""benchmarks/claims: every run of a claim has a valid configuration."""
 
 from __future__ import annotations
 

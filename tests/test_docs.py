@@ -1,4 +1,4 @@
-"""What the docs say of code and presets is so."""
+"""The docs agree with code and presets."""
 
 from __future__ import annotations
 

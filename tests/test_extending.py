@@ -1,4 +1,4 @@
-"""What docs/extending.md says a module outside the package can do, it does: the code there is run as it stands."""
+"""Runs the code of docs/extending.md: extensions by modules outside the package."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ FADE = "augment.transforms.my_transforms:Fade={speed: 0.125}"
 
 
 def test_a_transform_of_ones_own_learns_from_d_is_logged_and_comes_back(tmp_path: Path, modules: Path) -> None:
-    """Behind ADA, so that there are two in a row; a resumed run continues as if it had never stopped."""
+    """Two augmentations in a row, after ADA; a resumed run continues as if it had never stopped."""
     options = tiny_run("train.log_every=1", "train.checkpoint_every=2", "augment.ada={p: 0.5}", FADE)
     paths = [tmp_path / "whole", tmp_path / "half"]
     steadygan.train("digits", [*options, "train.steps=4"], out=paths[0])

@@ -1,4 +1,4 @@
-"""What is in the wheel: the package with its data, and nothing of tests, results or somebody's runs."""
+"""The wheel holds the package with its data, and no tests, results or runs."""
 
 from __future__ import annotations
 

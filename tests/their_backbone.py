@@ -21,7 +21,7 @@ class Generator(Shaped):
 
 
 class Critic(Shaped):
-    """A dense layer on features that somebody else has trained."""
+    """A dense layer on pretrained features."""
 
     def __init__(self, shape: Shape, *, hidden: bool = False) -> None:
         super().__init__(shape)

@@ -1,4 +1,4 @@
-"""A tracker as somebody else would write it, which remembers what it is handed."""
+"""A tracker from outside the package, which records its calls."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def studiogan_worker(
     root = source / "src"
     sys.path.insert(0, str(root))
     sys.meta_path.append(_EmptyFinder())
-    if importlib.util.find_spec("pkg_resources") is None:  # gone from setuptools 81 on; only this is used of it
+    if importlib.util.find_spec("pkg_resources") is None:  # removed in setuptools 81; only this function is used
         module = types.ModuleType("pkg_resources")
         module.parse_version = parse  # type: ignore[attr-defined]
         sys.modules["pkg_resources"] = module

@@ -85,7 +85,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def one_of(name: str, known: Sequence[str]) -> str:
-    """The end of an error message: the allowed words, and the one that was probably meant."""
+    """The end of an error message: the allowed words, and the most similar."""
     hint = nearest(name, known)
     return f"must be {' or '.join(known)}" + (f"; {hint}" if hint.startswith("did you mean") else "")
 

@@ -141,7 +141,7 @@ def fit_batch(task: Task, images: ImageSet | PairSet, device: torch.device, free
 
     Args:
         task: the run.
-        images: the images, which lie in memory, too.
+        images: the images; they are held in memory.
         device: where the run trains.
         free: bytes of memory that are free there.
 

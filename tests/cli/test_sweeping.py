@@ -34,7 +34,7 @@ class Stand:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that a sweep starts, carried out in this process."""
+    """The commands that a sweep starts, run in this process."""
     commands: list[list[str]] = []
 
     def launch(job: Job) -> Any:

@@ -142,7 +142,7 @@ def test_a_zip_that_lies_about_its_sizes_is_not_unpacked_beyond_them(tmp_path: P
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @pytest.mark.parametrize("claimed", [100, 64 << 20])
 def test_what_a_zip_unpacks_to_is_bounded_by_what_is_read(tmp_path: Path, method: int, claimed: int) -> None:
-    """64 MiB of zeros, whatever the directory says of their size; the sound file next to them is read."""
+    """64 MiB of zeros, regardless of the size in the directory; the sound file next to them is read."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("a.png", png(0))

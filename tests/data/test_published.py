@@ -29,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stand_in(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data set that is packed, and one that is downloaded from an address of this machine."""
+    """A packed data set, and a data set downloaded from this machine."""
     with zipfile.ZipFile(tmp_path / "there.zip", "w") as archive:
         for place in sorted(photos.rglob("*.png")):
             archive.write(place, place.name)

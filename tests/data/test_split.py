@@ -1,4 +1,4 @@
-"""The held-out split and the fingerprint; real data, where it is at hand."""
+"""The held-out split and the fingerprint; real data, where available."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_fingerprint_ignores_names_and_packing(tmp_path: Path) -> None:
     assert prints[0] == prints[1]
 
 
-# Real data, where it is at hand
+# Real data, where available
 
 
 def shared(name: str) -> str:

@@ -169,7 +169,7 @@ def test_an_unknown_form_names_the_nearest(steadygan: Run, tmp_path: Path) -> No
     assert "did you mean 'onnx'?" in result.err
 
 
-# ------------------------------------------------------------------------------------------------ strangers' files
+# ------------------------------------------------------------------------------------------------ files from others
 def rezipped(
     source: Path, out: Path, *, edit: Any = None, compression: int = zipfile.ZIP_STORED, top: str = ""
 ) -> Path:

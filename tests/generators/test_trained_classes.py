@@ -1,4 +1,4 @@
-"""A class that had no image is asked of the generator by nobody who did not name it."""
+"""Classes without training images are sampled only on request."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ MALICIOUS: Mapping[str, bytes] = {
     "module with a dot at its end": PROTOCOL + stack_global("torch", "_utils.sys.modules") + b".",
     "name split elsewhere": PROTOCOL + stack_global("torch_utils", "persistence._reconstruct_persistent_obj") + b".",
     "empty module": PROTOCOL + stack_global("", "os.system") + b".",
-    "name that is no text": PROTOCOL + b"K\x01K\x02\x93.",
+    "name that is not text": PROTOCOL + b"K\x01K\x02\x93.",
     "GLOBAL of posix": b"\x80\x02cposix\nsystem\n(U\x0ctouch canarytR.",
     "GLOBAL with a newline in the memo": b"\x80\x02c__builtin__\neval\nq\x00(h\x00tR.",
     "INST": b"(S'touch canary'\nios\nsystem\n.",

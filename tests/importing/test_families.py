@@ -1,4 +1,4 @@
-"""Whose file it is; what no file can say; and what is none of ours."""
+"""Recognising the project that wrote a file, settings that files lack, and files that are refused."""
 
 from __future__ import annotations
 

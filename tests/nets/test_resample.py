@@ -75,7 +75,7 @@ def test_spread_is_the_mean_of_the_four_corner_copies() -> None:
     ],
 )
 def test_networks_fold_and_agree(kind: str, size: int, folds: tuple[int, int]) -> None:
-    """Folded and plain networks have the same output and gradients; and the parameters know nothing of it."""
+    """Folded and plain networks have the same output and gradients; and the same parameters."""
     sizes = {"size": size, "channels": 3, "classes": 0, "width": 4}
     nets: list[nn.Module] = [create_generator(kind, latent=16, **sizes), create_critic(kind, **sizes)]
     inputs = [torch.randn(2, 16, dtype=torch.float64), torch.randn(2, 3, size, size, dtype=torch.float64)]

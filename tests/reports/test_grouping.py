@@ -50,7 +50,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path: Path) -> Non
     groups = group_seeds(read_runs(paths))
     assert [(group.name, len(group.runs)) for group in groups] == [("cr", 2), ("slow", 1), ("part", 1)]
     (paths[1] / "config.yaml").unlink()
-    assert len(group_seeds(read_runs(paths))) == 4, "what a run without configuration was, nobody knows"
+    assert len(group_seeds(read_runs(paths))) == 4, "a run without configuration belongs to no group"
 
 
 def test_mean_and_standard_deviation_of_the_sample() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, checked before use, and never executed."""
+"""Checkpoints: written atomically, checked before use, and never executed."""
 
 from __future__ import annotations
 

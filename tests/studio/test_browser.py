@@ -89,7 +89,7 @@ def test_a_page_outlives_its_server_and_its_run(serve: Served, root_of_runs: Pat
     write_run(root_of_runs / "first", steps=20)
     page.one(".runhead h1", "first")
     page.one(".row [role=status]", "steps 1 to 20")
-    page.driver.get_log("browser")  # it names each request that nobody answered
+    page.driver.get_log("browser")  # it names each unanswered request
 
 
 def test_the_slider_leads_through_time_and_a_tile_becomes_a_film(

@@ -1,4 +1,4 @@
-"""`steadygan studio`: what it listens on, and what it says."""
+"""`steadygan studio`: its address and its messages."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_runs_are_compared_by_what_differs(open_studio: Open, root_of_runs: Path
 
 
 def test_what_json_cannot_hold_hides_no_run(open_studio: Open, root_of_runs: Path) -> None:
-    """Numbers that are not finite, and a name that is no UTF-8."""
+    """Numbers that are not finite, and a name that is not UTF-8."""
     run = write_run(root_of_runs / "cafe").rename(root_of_runs / os.fsdecode(b"caf\xe9"))
     with (run / "scores.jsonl").open("a") as file:
         protocol = {**PROTOCOL, "num_fake": math.inf}

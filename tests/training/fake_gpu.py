@@ -1,7 +1,7 @@
 """Runs steps of presets on a device that is not there: `python fake_gpu.py` exits with 0 if all of it stays on it.
 
 Tensors have a device, a shape and no numbers, and operators refuse those of two devices, as a GPU's would. It is a
-process of its own, as a device that torch knows of changes what other code finds.
+process of its own, because registering a device in torch affects other tests.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def in_block(replicas: Replicas, message: str | None) -> None:
 
 
 def command_line(*arguments: str) -> None:
-    """Role: `steadygan …` with a small score, what it says going to a file."""
+    """Role: `steadygan …` with a small score; its output goes to a file."""
     from steadygan.cli import main
     from steadygan.metrics.protocol import PROTOCOLS, Protocol
 

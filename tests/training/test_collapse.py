@@ -1,4 +1,4 @@
-"""A collapse is recognised, said, and acted upon; what only wavers is left alone."""
+"""A collapse is detected, reported and acted upon; losses that only fluctuate are not."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SATURATED = {"D_accuracy_train": 1.0, "D/adversarial": 0.01, "G/adversarial": 9.
 
 
 def found(changes: list[dict[str, Any]], every: int = 100, loss: str = "hinge") -> list[Collapse]:
-    """What the detector says of a healthy run's lines with these changes."""
+    """The detector's verdict on a healthy run's lines with these changes."""
     detector = CollapseDetector(LOSSES[loss])
     lines = ({"step": every * (i + 1)} | WELL | change for i, change in enumerate(changes))
     return [collapse for line in lines if (collapse := detector.look(line)) is not None]

@@ -99,7 +99,7 @@ import torch
 from steadygan.objective.registry import Gen, Term
 
 def brightness(game, *, weight: float = 1.0, after: int = 10**9):
-    '''Fakes shall be as bright as reals; NaN from the phase number `after` on.'''
+    '''Penalises a difference in brightness of fakes and reals; NaN from phase number `after`.'''
     phases = iter(range(10**9))
     def loss(b):
         broken = next(phases) >= after
@@ -110,7 +110,7 @@ def brightness(game, *, weight: float = 1.0, after: int = 10**9):
 
 @pytest.fixture
 def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a term that somebody else wrote in a module of their own."""
+    """The name of a term in a module outside the package."""
     name = f"theirs_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(TERM)
     monkeypatch.syspath_prepend(tmp_path)

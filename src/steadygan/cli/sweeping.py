@@ -88,7 +88,7 @@ def sweep(
         console.print(f"elsewhere   {len(busy)} runs are trained by another process", highlight=False)
     if failed:
         names_of = ", ".join(job.name for job in failed)
-        raise UserError(f"{len(failed)} of {len(queue)} runs failed: {names_of}; each has its last words in NAME.log")
+        raise UserError(f"{len(failed)} of {len(queue)} runs failed: {names_of}; the reasons are in NAME.log")
 
 
 def choose(table: str) -> list[str]:

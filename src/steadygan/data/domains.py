@@ -58,7 +58,7 @@ class Domain(Source):
             if self.half is not None:
                 image = _half(image, self.half)
             made = square(image, size=self.size, channels=self.channels, fit=self.fit, bits=self.bits)
-        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+        except Exception as error:  # On damaged bytes decoders raise many kinds of errors.
             raise UnreadableImage(name, reason(error)) from error
         self.refuse_colour(image, name)
         return made
@@ -103,7 +103,7 @@ class Whole(Source):
         name = self.names[index]
         try:
             return planes(eight_bit(self.files.image(name), self.channels))
-        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+        except Exception as error:  # On damaged bytes decoders raise many kinds of errors.
             raise UnreadableImage(name, reason(error)) from error
 
 

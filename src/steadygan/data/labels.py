@@ -151,7 +151,7 @@ def _text(files: Container, name: str, where: str, images: int) -> str:
     UTF-8."""
     try:
         data = files.read(name)
-    except Exception as error:  # Containers raise nearly anything on damaged bytes.
+    except Exception as error:  # On damaged bytes containers raise many kinds of errors.
         raise UserError(f"{where} cannot be read: {error}") from None
     if len(data) > (most := SPARE_BYTES + IMAGE_BYTES * images):
         raise UserError(

@@ -65,7 +65,7 @@ class Source:
         try:
             fit, decoded = square if crop else whole, self.files.image(name)
             image = fit(decoded, size=self.size, channels=self.channels, bits=self.bits)
-        except Exception as error:  # Decoders raise nearly anything on damaged bytes.
+        except Exception as error:  # On damaged bytes decoders raise many kinds of errors.
             raise UnreadableImage(name, reason(error)) from error
         self.refuse_colour(decoded, name)
         return image

@@ -85,7 +85,7 @@ def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int 
 
 
 def save_grid(images: Tensor, path: Path, columns: int, stamp: Stamp | None = None, names: Sequence[str] = ()) -> Path:
-    """Writes a sheet as PNG, small images enlarged, whole or not at all.
+    """Writes a sheet as PNG atomically; small images are enlarged.
 
     Args:
         images: uint8 (N, C, H, W).

@@ -34,7 +34,7 @@ def advice(look: Look) -> list[str]:
     if look.classes:
         few = [name for name, count in look.classes.items() if count < 20]
         if few:
-            said.append(f"classes with under 20 images: {', '.join(few[:5])}; with them no class is learnt by itself")
+            said.append(f"classes with under 20 images: {', '.join(few[:5])}; too few to train conditionally")
         elif not look.balanced:
             counts = sorted(look.classes.values())
             said.append(f"classes are uneven ({counts[0]:,} to {counts[-1]:,}); fakes will be drawn as unevenly")

@@ -112,7 +112,7 @@ def _page_header(file: IO[bytes], position: int, end: int) -> tuple[Struct, int]
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise Damaged("a list of another kind")
+        raise Damaged("a list of another type")
     return value
 
 

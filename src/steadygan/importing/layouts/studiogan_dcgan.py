@@ -19,7 +19,7 @@ def generator(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str,
     if sheet.has("linear0.weight_orig"):
         raise Refused("a DCGAN generator with spectral norm, which ours lacks (transposed convolutions)")
     if any(".conv1x1_theta." in key for key in sheet.tensors):
-        raise Refused("a DCGAN with attention, which ours has not")
+        raise Refused("a DCGAN with attention, which ours lacks")
     conditional = sheet.has("blocks.0.0.bn0.gain.weight")
     description = {
         "kind": "dcgan",
@@ -50,7 +50,7 @@ def generator(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str,
 
 def critic(sheet: Sheet, options: Options) -> tuple[dict[str, Any], dict[str, Tensor], list[str]]:
     if any(".conv1x1_theta." in key for key in sheet.tensors):
-        raise Refused("a DCGAN with attention, which ours has not")
+        raise Refused("a DCGAN with attention, which ours lacks")
     spectral = sheet.has("linear1.weight_orig")
     suffix = "weight_orig" if spectral else "weight"
     classes = sheet.side(f"embedding.{suffix}", 0) if sheet.has(f"embedding.{suffix}") else 0

@@ -12,7 +12,7 @@ async function checked(answer) {
   throw new Error(text);
 }
 
-// What a browser says of a server that is not there ("Failed to fetch") helps nobody.
+// Replaces the browser's "Failed to fetch", which does not say that the server is gone.
 const unanswered = (error) => { if (error.name === "AbortError") throw error; throw new Error("the studio does not answer; it may have been stopped"); };
 export const get = async (path, signal) => (await checked(await fetch(path, { signal }).catch(unanswered))).json();
 const send = async (path, body, signal) => checked(await fetch(path, { method: "POST", signal, body: JSON.stringify(body), headers: { "content-type": "application/json", "x-steadygan": "1" } }).catch(unanswered));

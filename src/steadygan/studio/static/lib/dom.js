@@ -88,7 +88,7 @@ export function stays(text, bad = false) {
   document.getElementById("toasts").append(node);
   return () => node.remove();
 }
-// For a button: it rests while the work is under way, which takes seconds where networks are built.
+// For a button: it is disabled while the work runs, which takes seconds if networks are built.
 export const once = (say, work) => async (event) => {
   const button = event.currentTarget, end = stays(say);
   button.disabled = true;

@@ -1,4 +1,4 @@
-// What the server says of all runs, kept up to date.
+// The server's data of all runs, kept up to date.
 
 import { get } from "./api.js";
 
@@ -23,7 +23,7 @@ export function ready() {
   return loaded;
 }
 
-// A browser has six connections to a host at most: a page that nobody sees gives its own up.
+// A browser has at most six connections to a host: a hidden page closes its own.
 export function listen(onLink) {
   let source = null;
   const close = () => { source?.close(); source = null; };

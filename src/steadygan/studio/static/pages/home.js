@@ -53,7 +53,7 @@ export function home(main) {
 
 const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one, and it appears by itself:"), h("pre", null, `${about.program} train digits`), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
 
-// A card whose link and box stay the same elements while what they tell changes: nobody clicks at something replaced.
+// A card's link and box stay the same elements while their texts change, so a click never hits a replaced element.
 function card(id) {
   const link = h("a", { href: `#/run/${id}` }), words = h("p", { class: "small muted" }), check = h("input", { type: "checkbox", onchange: () => tray.toggle(id) }), state = h("span"), view = h("div", { class: "view" }), rest = h("div", { class: "stack tight growing" });
   const node = h("article", { class: "card" }, view, h("div", { class: "body" }, h("div", { class: "title" }, h("h2", null, link), state), h("div", { class: "title" }, words, h("label", { class: "check pick" }, check, "compare")), rest));

@@ -94,7 +94,7 @@ export function time(body, run) {
       const scale = size(image);
       pane.canvas.style.width = `${image.naturalWidth * scale}px`;
       pane.canvas.className = pixels && scale >= 1 ? "pixel" : "smooth";
-      pane.canvas.setAttribute("aria-label", `Samples of the same latents at step ${step}${names.length ? `, a column a class: ${names.join(", ")}` : ""}. Enter follows one latent.`);
+      pane.canvas.setAttribute("aria-label", `Samples of the same latents at step ${step}${names.length ? `, a column for each class: ${names.join(", ")}` : ""}. Enter follows one latent.`);
       if (names.length) headings(pane, scale);
       highlight(pane, scale);
       warning.hidden = true;
