@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Fixtures for several test files."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ LONG = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first: with the last of them begun last, one process would wait for the other."""
+    """Long files first; if they started last, one process would wait for the other."""
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(autouse=True)
 def may_compile() -> Iterator[None]:
-    """Kernels are compiled where a test first needs them."""
+    """Kernels are compiled by the first test that needs them."""
     with building():
         yield
 

@@ -1,4 +1,4 @@
-"""What several test files share and no fixture can hand them."""
+"""Helpers for several test files that cannot be fixtures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALLEST = [
 
 
 def tiny_run(*overrides: str) -> list[str]:
-    """Settings of the smallest run of digits, with more of them or others in their place."""
+    """Settings of the smallest run of digits, with added or replaced settings."""
     return [*SMALLEST, *overrides]
 
 
@@ -42,7 +42,7 @@ def state_of(**parts: Any) -> TrainState:
 
 
 def pixels(path: Path) -> tuple[str, tuple[int, int], bytes]:
-    """Mode, size and pixels of an image: all of it but what its stamp says."""
+    """Mode, size and pixels of an image, without its metadata."""
     with Image.open(path) as image:
         return image.mode, image.size, image.tobytes()
 

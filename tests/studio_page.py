@@ -1,4 +1,4 @@
-"""A studio that is served, looked at in a real browser."""
+"""A served studio in a real browser."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PASSING = [StaleElementReferenceException, ElementNotInteractableException, Elem
 
 
 def chromium(profile: Path, downloads: Path) -> Any:
-    """A browser without a window, which keeps what it downloads."""
+    """A headless browser that keeps its downloads."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
@@ -46,7 +46,7 @@ def chromium(profile: Path, downloads: Path) -> Any:
 
 
 class Page:
-    """A studio that is served, and the browser's view of it."""
+    """A served studio, and the browser's view of it."""
 
     def __init__(self, driver: Any, base: str) -> None:
         self.driver, self.base = driver, base
@@ -97,7 +97,7 @@ class Page:
 
 
 class Served:
-    """A directory that is served on a free port, and what the browser asked for and said meanwhile."""
+    """A directory served on a free port, and the browser's requests and console messages."""
 
     def __init__(self, browser: Any) -> None:
         self.browser = browser
@@ -129,7 +129,7 @@ class Served:
         self.running.clear()
 
     def check(self) -> None:
-        """The console had no error, and nothing but the studio was asked for."""
+        """The console had no error, and all requests went to the studio."""
         messages = self.browser.get_log("browser")
         asked_for = list(requested(self.browser.get_log("performance")))
         self.browser.get("about:blank")
@@ -141,7 +141,7 @@ class Served:
 
 
 def requested(log: list[dict[str, Any]]) -> Iterator[str]:
-    """The addresses that the browser asked for, by its own account."""
+    """The URLs that the browser requested, from its log."""
     for entry in log:
         message = json.loads(entry["message"])["message"]
         if message["method"] == "Network.requestWillBeSent":

@@ -1,4 +1,4 @@
-"""The templates in deploy/ are well-formed, and what they call exists."""
+"""The templates in deploy/ are well-formed, and the commands they call exist."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ NAME = re.compile(r"`([a-z]+[0-9]*-[a-z0-9*-]+|digits\*?)`")
 
 
 def named_in_docs() -> dict[str, set[str]]:
-    """Which presets every word in the docs that looks like one stands for."""
+    """The presets meant by each word in the docs that looks like a preset."""
     families = {name.partition("-")[0] for name in PRESETS}
     words = {word for page in (ROOT / "docs").glob("*.md") for word in NAME.findall(page.read_text(encoding="utf-8"))}
     return {

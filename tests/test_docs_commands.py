@@ -1,4 +1,4 @@
-"""Commands, code, links and quoted messages in README and docs: each is parsed against the code that it speaks of."""
+"""Commands, code, links and quoted messages in README and docs: each is checked against the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory predicted without taking it, against what an allocator was asked for."""
+"""Memory predicted without allocating it, against an allocator's records."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_peak_with_fewer_products_is_predicted_too(monkeypatch: pytest.Monke
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("preset", CASES)
 def test_the_peak_on_a_gpu_is_predicted_within_fifteen_percent(preset: str) -> None:
-    """Of tensors large enough that what cuDNN takes for itself is little beside them."""
+    """With tensors so large that cuDNN's own memory is small in comparison."""
     cfg, images = case(preset, *CASES[preset], "model.width=32", "train.batch_size=64")
     device = torch.device("cuda")
     images = load_images(images.source, np.arange(64), device=device)
@@ -104,7 +104,7 @@ def test_a_run_that_no_machine_could_hold_is_predicted_all_the_same() -> None:
 
 
 def load_many(images: ImageSet) -> ImageSet:
-    """As many images as such a batch wants, which nothing reads."""
+    """As many images as such a batch needs; nothing reads them."""
     many = np.zeros(1 << 20, np.int64)
     return ImageSet(images.source, many, pixels=images.pixels, device=CPU, skipped=[], fingerprint="", threads=1)
 

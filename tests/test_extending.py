@@ -36,7 +36,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def first_line(path: Path, *overrides: str) -> dict[str, float]:
-    """What two steps of digits with these settings log first."""
+    """The first log line of two steps of digits with these settings."""
     options = tiny_run("train.steps=2", "train.log_every=1", *overrides)
     run = steadygan.train("digits", options, out=path).path
     row: dict[str, float] = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])

@@ -1,4 +1,4 @@
-"""The core works without any optional package, and says which one is missing where it is needed."""
+"""The core works without any optional package; a feature that needs one names it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs written by version 0.1.0 load, sample, evaluate and resume as they did then."""
+"""Runs written by version 0.1.0 load, sample, evaluate and resume with the same results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAIRS = f"data.path={GOLDEN / 'pairs'}"
 
 @pytest.fixture
 def golden(tmp_path: Path) -> Path:
-    """A copy that may be written in."""
+    """A writable copy."""
     return shutil.copytree(GOLDEN, tmp_path / "golden")
 
 

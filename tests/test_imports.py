@@ -1,4 +1,4 @@
-"""What may import what, and what the update step may know: read from the source, not from a run."""
+"""Rules for imports between packages and for the update step, checked in the source."""
 
 from __future__ import annotations
 

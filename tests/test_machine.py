@@ -1,4 +1,4 @@
-"""What the machine allows, and what a run makes of it."""
+"""The machine's limits, and a run's use of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m steadygan` runs nothing that merely lies in the current directory."""
+"""`python -m steadygan` imports nothing from the current directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options are checked by name and type against a signature, whatever they are options of."""
+"""Options of any function are checked by name and type against its signature."""
 
 from __future__ import annotations
 

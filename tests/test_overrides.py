@@ -1,4 +1,4 @@
-"""What `key.path=value` means follows from the type of the key."""
+"""`key.path=value` is parsed by the key's type."""
 
 from __future__ import annotations
 

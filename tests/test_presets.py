@@ -1,4 +1,4 @@
-"""Every preset builds its networks as declared, trains one player at a time, and says what it reproduces."""
+"""Every preset builds its networks as declared, trains one player at a time, and names the result it reproduces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands are tried on."""
+"""Runs for the tests of all commands."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ TINY = tiny_run("train.log_every=1", "train.sample_every=2", "train.checkpoint_e
 
 
 def folder(path: Path, count: int = 16, *, classes: int = 1, damaged: int = 0) -> Path:
-    """A folder of random grey images, a folder a class, some of them no images."""
+    """A folder of random grey images, one folder per class; some files are not images."""
     rng = np.random.default_rng(0)
     for index in range(count):
         file = path / (f"class{index % classes}" if classes > 1 else "") / f"{index}.png"

@@ -1,4 +1,4 @@
-"""What every command makes of arguments that mean nothing, and what is always there."""
+"""Invalid arguments of every command, and the options that all commands have."""
 
 from __future__ import annotations
 

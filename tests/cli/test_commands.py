@@ -1,4 +1,4 @@
-"""The command line, through its own entry: what it prints, what it refuses, what it leaves behind."""
+"""The command line, through its entry point: output, refusals, files left behind."""
 
 from __future__ import annotations
 

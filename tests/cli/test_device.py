@@ -1,4 +1,4 @@
-"""Every command that runs a network asks on which device."""
+"""Every command that runs a network has `--device`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line refuses: each mistake is named, and leaves nothing behind."""
+"""Mistakes at the command line: each is named, and leaves no files behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sweep trains what a table names, resumes where it was stopped, and compares at the end."""
+"""A sweep trains the runs of a table, resumes stopped ones, and compares at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from steadygan.errors import UserError
 
 
 class Stand:
-    """In the place of a process: has run in this one."""
+    """Stands in for a process; the command ran in this one."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -46,7 +46,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def pretend(path: Path, state: str) -> None:
-    """A run directory that says it is so far."""
+    """A run directory with this progress."""
     (path / "checkpoints" / "step-00000001").mkdir(parents=True)
     (path / "checkpoints" / "step-00000001" / "manifest.json").write_text("{}")
     (path / "config.yaml").write_text("name: x\n")

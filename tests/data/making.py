@@ -1,4 +1,4 @@
-"""Images and the places they are kept in, for tests of the data."""
+"""Images and their containers, for tests of the data."""
 
 from __future__ import annotations
 

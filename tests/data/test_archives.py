@@ -1,4 +1,4 @@
-"""Hostile archives and odd names: refused, or read without harm, and nothing from outside."""
+"""Hostile archives and odd names: refused, or read safely; no file outside the archive is read."""
 
 from __future__ import annotations
 

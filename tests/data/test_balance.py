@@ -1,4 +1,4 @@
-"""Labels of fakes: as often as in the data where classes are imbalanced."""
+"""Labels of fakes: drawn with the data's frequencies if classes are imbalanced."""
 
 from __future__ import annotations
 

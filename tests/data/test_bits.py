@@ -1,4 +1,4 @@
-"""Grey levels of more than 8 bits: what they mean is asked for, never guessed in silence."""
+"""Grey levels of more than 8 bits: their range must be set; it is never guessed silently."""
 
 from __future__ import annotations
 

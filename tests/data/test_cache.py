@@ -1,4 +1,4 @@
-"""The memory-mapped cache: what it holds, what it is kept under, and what happens when it is damaged."""
+"""The memory-mapped cache: contents, key, damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every place images are kept in: the same images, labels and fingerprint; containers of one's own."""
+"""Every container gives the same images, labels and fingerprint; custom containers."""
 
 from __future__ import annotations
 

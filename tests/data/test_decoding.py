@@ -1,4 +1,4 @@
-"""Pixel modes, orientation and geometry: what an image file becomes."""
+"""Decoding: pixel modes, orientation and geometry."""
 
 from __future__ import annotations
 

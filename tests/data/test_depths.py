@@ -1,4 +1,4 @@
-"""Bits, ranges and channels of images: what cannot be right is refused or warned of."""
+"""Bits, ranges and channels of images: errors and warnings for implausible values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `steadygan data info` tells is so."""
+"""`steadygan data info` describes the data correctly."""
 
 from __future__ import annotations
 

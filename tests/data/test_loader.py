@@ -1,4 +1,4 @@
-"""From images to training batches: order, ranks, resume, flips, streaming, and what happens to bad files."""
+"""From images to training batches: order, ranks, resuming, flips, streaming, bad files."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_a_file_lost_while_streaming_is_an_error_that_names_it_and_loses_no_batc
 
 
 def test_batches_are_decoded_before_they_are_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that decoding overlaps with a step; the order in which threads come to it has no part in what is drawn."""
+    """Decoding overlaps with a step; the order of threads does not affect the random draws."""
     images = load(folder, streamed=True)
     read: list[int] = []
     decode = Source.read

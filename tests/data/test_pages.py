@@ -1,4 +1,4 @@
-"""What a parquet file takes in memory is known from its pages before anything unpacks them."""
+"""A parquet file's memory is computed from its page headers before anything is unpacked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 
 def table(sizes: list[int]) -> Any:
-    """Rows with so many bytes each, of one value: they pack to nothing."""
+    """Rows of this many equal bytes, which compress to almost nothing."""
     images = [{"bytes": bytes(size), "path": f"{number}"} for number, size in enumerate(sizes)]
     return pa.table({"image": images, "label": list(range(len(sizes)))})
 

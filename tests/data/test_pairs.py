@@ -1,4 +1,4 @@
-"""Two domains: where they may lie, what belongs together, and what jitter leaves together."""
+"""Two domains: layouts, pairing, and jitter that keeps pairs aligned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FITS: tuple[Fit, ...] = ("crop", "squash")
 
 
 def picture(value: int, size: tuple[int, int] = (SIDE, SIDE)) -> Image.Image:
-    """An image that is recognised by its colour; brighter to the right and down, so that a flip or a cut shows."""
+    """An image recognised by its colour; a gradient to the right and down reveals flips and crops."""
     x = np.arange(size[0])[None, :, None] + 3 * np.arange(size[1])[:, None, None]
     return Image.fromarray((x + np.array([value, value, 0])).astype(np.uint8))
 
@@ -245,7 +245,7 @@ def test_a_pair_with_an_unreadable_image_is_left_out_whole(tmp_path: Path) -> No
 def test_domains_bigger_than_memory_are_mapped_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
 ) -> None:
-    """The halves of one file, and its two fits, are different images under one name."""
+    """The cache distinguishes the halves of one file, and its two fits."""
     for index in range(4):
         for folder, width in (("train", 2 * SIDE),) if shared else (("A", 2 * SIDE), ("B", 3 * SIDE)):
             (tmp_path / "images" / folder).mkdir(parents=True, exist_ok=True)
@@ -271,7 +271,7 @@ def test_domains_bigger_than_memory_are_mapped_bit_for_bit(
 def test_domains_are_read_as_their_configuration_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """As plain images are; one unreadable file among 10 test images is one of all 40."""
+    """The limit counts all images, as for plain data: one unreadable file among 10 test images is one of 40."""
     for part, count in (("train", 30), ("test", 10)):
         for domain in "AB":
             write(tmp_path / "images", [f"{part}{domain}/{index:02d}.png" for index in range(count)])

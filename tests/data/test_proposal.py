@@ -1,4 +1,4 @@
-"""What `data info` proposes for layouts of several parts."""
+"""The settings that `data info` proposes for layouts of several parts."""
 
 from __future__ import annotations
 

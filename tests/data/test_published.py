@@ -1,4 +1,4 @@
-"""Published data sets in one command; a stand-in takes the network's place."""
+"""Published data sets in one command, with a stand-in for the network."""
 
 from __future__ import annotations
 

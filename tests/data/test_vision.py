@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """huggingface_hub with one data set in its cache; what it was asked for."""
+    """huggingface_hub with one data set in its cache; returns the list of requests."""
     for split, seeds in (("train", [0, 1, 2]), ("test", [3])):
         as_parquet(tmp_path / "snapshot/plain" / f"{split}-00000-of-00001.parquet", seeds, [0] * len(seeds))
     asked: list[dict[str, Any]] = []

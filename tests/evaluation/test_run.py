@@ -1,4 +1,4 @@
-"""What a person draws from a finished run, through the command line."""
+"""Drawings of a finished run, through the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of every family, whose tensors all have values of their own."""
+"""Tiny checkpoints of every family with random values in every tensor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def checkpoint(kind: str, folder: Path, **more: Any) -> Path:
 
 @torch.no_grad()
 def _settle(net: torch.nn.Module, latent: int, classes: int, seed: int) -> None:
-    """Small random values where networks start at 0, and the statistics that batch norms then have."""
+    """Small random values in parameters initialised to 0, and the resulting batch-norm statistics."""
     rng = torch.Generator().manual_seed(seed)
     for name, value in [*net.named_parameters(), *net.named_buffers()]:
         if value.is_floating_point() and name.rsplit(".")[-1] not in ("u", "v", "running_mean", "running_var"):

@@ -1,4 +1,4 @@
-"""The Hub, as a small server of its own on this machine answers for it."""
+"""The Hub, played by a small server on this machine."""
 
 from __future__ import annotations
 

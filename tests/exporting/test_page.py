@@ -1,4 +1,4 @@
-"""The example page: it fits the generator next to it, and asks nothing of another host."""
+"""The example page: it fits the generator next to it, and sends no requests to other hosts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs' files: what is written comes back through the importer bit for bit."""
+"""Files for other programs: the importer reads them back bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs and graphs: the network's own images, in ONNX Runtime and in a torch that has never met steadygan."""
+"""Programs and graphs: the network's own images, in ONNX Runtime and in torch without steadygan."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ PROGRAMS = {"biggan": "biggan.pt2", "stylegan2": "stylegan2.pt2", "translate": "
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints, their programs, and what these made in one process: to start it takes most of the time."""
+    """Checkpoints, their programs, and the programs' images, made in one process, since starting it is slow."""
     folder = tmp_path_factory.mktemp("programs")
     for kind, program in PROGRAMS.items():
         package.export(checkpoint(kind, folder), "torch", folder / f"{kind}.pt2")

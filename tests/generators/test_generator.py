@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def alone(runs: Path, tmp_path: Path) -> Path:
-    """Nothing but a checkpoint's files, somewhere else under another name."""
+    """A copy of a checkpoint's files alone, under another name."""
     return shutil.copytree(runs / "digits/checkpoints/step-00000003", tmp_path / "somewhere else")
 
 
@@ -111,7 +111,7 @@ def test_a_draft_takes_the_statistics_that_are_there(alone: Path) -> None:
 
 
 def test_each_truncation_has_statistics_of_its_own(alone: Path) -> None:
-    """Those of a fresh gathering with latents truncated in the same way, and of no other."""
+    """The statistics equal those gathered with latents truncated in the same way."""
     generator = steadygan.load(alone)
     seen = []
     for truncation in (0.2, 1.0, None, 0.2):

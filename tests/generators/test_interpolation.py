@@ -1,4 +1,4 @@
-"""Between latents and between classes: the ends, the way, and what is mixed on it."""
+"""Interpolation between latents and between classes: ends, path, mixing."""
 
 from __future__ import annotations
 

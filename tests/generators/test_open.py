@@ -1,4 +1,4 @@
-"""A generator as a function of tensors, moved between devices, and asked by several threads at once."""
+"""A generator as a function of tensors, moved between devices, and called by several threads at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    """One with an intermediate latent, unconditional."""
+    """An unconditional generator with an intermediate latent."""
     path = tmp_path_factory.mktemp("runs") / "mapped"
     options = tiny_run("train.steps=1", "model.kind=stylegan2", "model.conditional=false", "eval.num_fake=20")
     steadygan.train("digits", options, out=path)
@@ -61,7 +61,7 @@ def test_gradients_reach_latents_and_weights_of_classes_but_no_parameter(generat
 
 
 def test_an_image_is_found_again_by_gradient_descent(mapped: Generator) -> None:
-    """What the graph is for: the latent of a given image."""
+    """Inversion through the graph: the latent of a given image."""
     with torch.no_grad():
         target = mapped(mapped.latents([4]))
     z = mapped.latents([5]).requires_grad_()
@@ -89,7 +89,7 @@ def test_through_w_is_the_same_as_straight(mapped: Generator, truncation: float 
 
 
 def test_styles_of_two_images_are_mixed_layer_by_layer(mapped: Generator) -> None:
-    """As the FAQ writes it: an image is its own mixture with itself, and of two it is neither."""
+    """As in the FAQ: mixing an image with itself gives that image; mixing two gives neither."""
     w = mapped.map(mapped.latents([3, 7]))
     one, other = mapped.synthesise(w)
     same, mixed = mapped.synthesise(torch.stack([w[0], torch.cat([w[0, :2], w[1, 2:]])]))
@@ -148,7 +148,7 @@ def test_it_moves_with_all_it_remembers(generator: Generator) -> None:
 
 
 def test_threads_that_sample_at_the_same_time_get_what_each_gets_alone(generator: Generator) -> None:
-    """Of different truncations, whose batch norms differ, and all the ways to ask for images."""
+    """With different truncations, whose batch norms differ, through every method that makes images."""
     asks = [
         lambda: generator.sample(6, seed=1),
         lambda: generator.sample(6, seed=1, truncation=0.3),

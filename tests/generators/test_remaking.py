@@ -1,4 +1,4 @@
-"""Images made again from what their files say."""
+"""Images made again from their files' metadata."""
 
 from __future__ import annotations
 

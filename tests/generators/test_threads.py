@@ -1,4 +1,4 @@
-"""One thread a network: two networks in two threads make what each makes alone."""
+"""One thread per network: two networks in two threads make the same images as each alone."""
 
 from __future__ import annotations
 

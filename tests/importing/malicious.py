@@ -1,4 +1,4 @@
-"""Pickles that would do harm, each as bytes: what they call if they are run is `os.system` or worse."""
+"""Malicious pickles as bytes: unpickling them would call `os.system` or worse."""
 
 from __future__ import annotations
 

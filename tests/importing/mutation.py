@@ -1,4 +1,4 @@
-"""Changes bytes of files, by chance."""
+"""Random changes to the bytes of files."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def style_critic(net: nn.Module, clamp: float | None, group: int) -> Persistent:
 def stylegan2_ada(
     folder: Path, *, classes: int = 3, clamp: float | None = 256.0, residual: bool = True, edit: Callable[..., Any] = id
 ) -> Written:
-    """edit: changes the pickled content, to make it another file than ours are."""
+    """edit: changes the pickled content, for files unlike ours."""
     options: dict[str, Any] = {"fmap_max": 6, "conv_clamp": clamp}
     g, d = make(
         "stylegan2",

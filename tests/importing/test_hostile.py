@@ -1,4 +1,4 @@
-"""Files with bytes changed: each is refused, or read as values, and does nothing."""
+"""Files with changed bytes: each is refused, or read as values without side effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of several backbones need."""
+"""Fixtures for tests of several backbones."""
 
 from __future__ import annotations
 

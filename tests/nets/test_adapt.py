@@ -1,4 +1,4 @@
-"""What rests and what learns when a network is adapted to new data."""
+"""Frozen and trained parameters of a network adapted to new data."""
 
 from __future__ import annotations
 

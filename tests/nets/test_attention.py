@@ -1,4 +1,4 @@
-"""Self-attention against a loop over positions, and where it is put."""
+"""Self-attention against a loop over positions, and its placement."""
 
 from __future__ import annotations
 

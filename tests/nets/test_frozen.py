@@ -1,4 +1,4 @@
-"""A backbone of a module outside the package, whose discriminator looks at pretrained features that never learn."""
+"""A backbone of a module outside the package, whose discriminator uses frozen pretrained features."""
 
 from __future__ import annotations
 

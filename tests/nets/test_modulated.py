@@ -1,4 +1,4 @@
-"""What StyleGAN2 is made of: every layer against an independent reference."""
+"""StyleGAN2's layers, each against an independent reference."""
 
 from __future__ import annotations
 

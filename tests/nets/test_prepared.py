@@ -1,4 +1,4 @@
-"""Kernels made once a phase: the same function of the same parameters, and the same gradients."""
+"""Kernels prepared once per phase: the same outputs and the same gradients."""
 
 from __future__ import annotations
 

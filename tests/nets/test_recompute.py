@@ -1,4 +1,4 @@
-"""Blocks that forget their activations: the same step to the bit, in less memory."""
+"""Blocks that recompute their activations: the same step bit for bit, in less memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folded resampling is the plain form, in value and in both derivatives."""
+"""Folded resampling equals the plain form in value and both derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gain of spectrally normalised convolutions: what it multiplies, and what a deep discriminator sees with it."""
+"""The gain of spectrally normalised convolutions: its factor, and its effect in a deep discriminator."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_gain_of_one_is_plain_spectral_norm_to_the_bit(kind: str) -> None:
 
 
 def test_a_plain_critic_attenuates_its_image_and_a_gain_of_two_does_not() -> None:
-    """Seven layers that each pass on about half: a hundredth is left of what tells images apart."""
+    """Seven layers that each halve the signal leave a hundredth of the difference between images."""
 
     @torch.no_grad()
     def passed_on(net: nn.Module) -> float:

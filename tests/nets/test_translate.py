@@ -89,7 +89,7 @@ def test_a_setting_that_makes_no_sense_is_refused_with_the_reason(make: Any, rea
 
 
 class Pointwise(nn.Module):
-    """Each pixel for itself, so that tiles cannot be told from the whole; remembers what it was given."""
+    """Works pixel by pixel, so tiles equal the whole; records its inputs."""
 
     def __init__(self) -> None:
         super().__init__()

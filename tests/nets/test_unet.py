@@ -1,4 +1,4 @@
-"""The U-Net critic: its tables, which encoder map each decoder block sees, and its two kinds of logits."""
+"""The U-Net critic: its tables, the encoder map of each decoder block, and its two kinds of logits."""
 
 from __future__ import annotations
 

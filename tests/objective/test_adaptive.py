@@ -1,4 +1,4 @@
-"""ADA and APA in a run: what steers them, what D is shown, what is logged and comes back."""
+"""ADA and APA in a run: the controlling signal, D's inputs, the log, resuming."""
 
 from __future__ import annotations
 

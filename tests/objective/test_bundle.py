@@ -1,4 +1,4 @@
-"""Views and bundles: what is one tensor, what is computed how often, whose labels it has, what `pre_d` does."""
+"""Views and bundles: shared tensors, number of computations, labels, `pre_d`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Affine:
 
 
 class Painter(nn.Module):
-    """G(z) = W z as a 1×2×2 image; remembers what it was called with."""
+    """G(z) = W z as a 1×2×2 image; records its calls."""
 
     def __init__(self, features: int = LATENT) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Painter(nn.Module):
 
 
 class Judge(nn.Module):
-    """A linear discriminator with features and pixels; remembers what it was called with."""
+    """A linear discriminator with features and pixels; records its calls."""
 
     def __init__(self) -> None:
         super().__init__()

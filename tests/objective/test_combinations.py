@@ -21,7 +21,7 @@ REFUSED = {("cr", "bcr"): "bcr contains cr"}
 
 @pytest.fixture(scope="module")
 def outcome(combinations: ModuleType) -> Callable[[tuple[str, str]], str]:
-    """What comes of a pair, found out once a process."""
+    """A pair's outcome, computed once per process."""
     return cache(lambda pair: combinations.outcome(dict.fromkeys(pair)))
 
 

@@ -1,4 +1,4 @@
-"""What builders declare, ours and third parties', is checked in one place, with the key to change."""
+"""Declarations of builders, ours and third parties', are checked in one place; the error names the key to change."""
 
 from __future__ import annotations
 

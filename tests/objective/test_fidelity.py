@@ -33,7 +33,7 @@ NETS = [("dcgan", 8, 0), ("dcgan", 8, 3), ("resnet", 32, 0), ("resnet", 32, 3)]
 
 @dataclass(frozen=True)
 class Rolled:
-    """A transform without chance: moved by a pixel, and paler."""
+    """A deterministic transform: moves by a pixel and fades."""
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return 0.9 * x.roll(1, 3) + 0.05

@@ -1,4 +1,4 @@
-"""LeCam: what is averaged, what is penalised, and that a checkpoint brings the averages back."""
+"""LeCam: averages, penalty, and averages restored from a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history buffer: how many, with which probability, and that a checkpoint brings it back."""
+"""The history buffer: size, probability, and restoring from a checkpoint."""
 
 from __future__ import annotations
 

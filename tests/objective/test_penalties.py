@@ -1,4 +1,4 @@
-"""DRAGAN and JS-Reg: the law of the noise, the penalties in closed form, the annealing."""
+"""DRAGAN and JS-Reg: the noise's distribution, the penalties in closed form, the annealing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DiffAugment's placement: which images pass through it in whose phase, from the configuration to the critic."""
+"""DiffAugment's placement: the images transformed in each player's phase, from the configuration to the critic."""
 
 from __future__ import annotations
 

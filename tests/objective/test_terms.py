@@ -1,4 +1,4 @@
-"""From a configuration's terms to an objective: defaults, checks and terms of one's own."""
+"""From a configuration's terms to an objective: defaults, checks and custom terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Translation's terms against numbers worked out by hand, and whom each of them teaches."""
+"""Translation's terms against values computed by hand, and the networks that each trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""U-Net GAN: the arithmetic of the two heads, the law of CutMix's mask, mixing, the warm-up."""
+"""U-Net GAN: the arithmetic of the two heads, the distribution of CutMix's mask, mixing, the warm-up."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_one_pass_of_each_network_serves_both_terms() -> None:
 
 
 def naive_masks(count: int, size: int) -> np.ndarray:
-    """The authors' law, written anew: one box at a time."""
+    """The authors' distribution, reimplemented one box at a time."""
     rng = np.random.default_rng(0)
     masks = np.ones((count, size, size))
     for mask in masks:

@@ -1,4 +1,4 @@
-"""What processes tell each other is read without running code."""
+"""Messages between processes are read without executing code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sheets of samples: a class keeps its columns, and its name stands above them."""
+"""Sheets of samples: each class has its columns, with its name above."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written into an image file of what made it."""
+"""The provenance in an image file's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SqueezeNet, DINOv2 and extractors of one's own: architectures against independent ones, files against damage."""
+"""SqueezeNet, DINOv2 and custom extractors: architectures against independent ones, damaged files."""
 
 from __future__ import annotations
 

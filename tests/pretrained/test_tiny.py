@@ -1,4 +1,4 @@
-"""The extractor of FD-tiny: its weights, what it reads, and how it answers to damage."""
+"""The extractor of FD-tiny: weights, inputs, and response to damaged images."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ FACES = Look("photos", "flat", 2000, 2000, 178, (178, 218), 3, {}, 0.0, 0.52, 0,
 
 
 def at(images_per_s: float) -> Callable[[Config], float]:
-    """A machine that shows D so many images a second at 32 px and width 16, and fewer as there is more to do."""
+    """A machine that trains this many images a second at 32 px and width 16, and fewer with larger networks."""
 
     def seconds(config: Config) -> float:
         work = (config.data.size / 32) ** 2 * config.model.width / 16

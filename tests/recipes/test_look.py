@@ -1,4 +1,4 @@
-"""What is seen of images."""
+"""Properties measured of images."""
 
 from __future__ import annotations
 

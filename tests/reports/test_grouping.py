@@ -1,4 +1,4 @@
-"""Seeds as one, and scores against a key: which runs belong together, and what is averaged."""
+"""Seeds as one, and scores against a key: grouping and averaging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the truncation curve shows, from records alone."""
+"""The truncation curve, from records alone."""
 
 from __future__ import annotations
 

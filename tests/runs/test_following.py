@@ -1,4 +1,4 @@
-"""Reading records while they are still written."""
+"""Reading records while they are written."""
 
 from __future__ import annotations
 

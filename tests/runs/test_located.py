@@ -1,4 +1,4 @@
-"""The images of a run are found from another directory, and where they moved."""
+"""A run's images are found from another directory, and after they moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs go next to what they are made of: never into a checkpoint, nor into the data."""
+"""Outputs are written next to the run, never into a checkpoint or the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run comes from, and what was changed when it was resumed."""
+"""A run's origin, and its changes at each resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who only reads a run, while its trainer writes, rolls back and writes again."""
+"""Readers of a run while its trainer writes, rolls back and writes again."""
 
 from __future__ import annotations
 

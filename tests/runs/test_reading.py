@@ -1,4 +1,4 @@
-"""What run directories say, read back, whatever state they are in."""
+"""Reading run directories in any state."""
 
 from __future__ import annotations
 

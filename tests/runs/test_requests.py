@@ -1,4 +1,4 @@
-"""What a run is asked from outside."""
+"""Requests to a run from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says it is doing."""
+"""A run's status."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from steadygan.studio.server import Studio, create_app
 
 
 class Shared(Painter):
-    """Outlives the studios that use it: a process that makes images takes seconds to start."""
+    """Outlives the studios that use it, because the process that makes images takes seconds to start."""
 
     def close(self) -> None:
         """Not with a studio, but with the last test."""
@@ -51,7 +51,7 @@ def root_of_runs(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was really trained, for four steps."""
+    """A run actually trained for four steps."""
     path = tmp_path_factory.mktemp("trained") / "tiny"
     every = [f"train.{name}_every=2" for name in ("log", "sample", "checkpoint")]
     settings = ["model.conditional=true", "eval.num_fake=20", "train.steps=4", *every]
@@ -87,7 +87,7 @@ def open_studio() -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the browser keeps what a page offers."""
+    """The browser's download folder."""
     return tmp_path_factory.mktemp("downloads")
 
 
@@ -105,7 +105,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
 
 @pytest.fixture
 def serve(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Serves a directory on a free port; afterwards the console had no error, and nothing else was asked for."""
+    """Serves a directory on a free port; then checks for console errors and requests to other hosts."""
     from studio_page import Served
 
     served = Served(browser)

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a person does, without an error in its console and without a request elsewhere."""
+"""The page in a real browser: user actions, with no console errors and no requests to other hosts."""
 
 from __future__ import annotations
 

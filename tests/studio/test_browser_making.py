@@ -1,4 +1,4 @@
-"""The page in a real browser: what needs the process that makes images."""
+"""The page in a real browser: pages that use the process that makes images."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Where it would have listened; nothing is served."""
+    """The address it would have listened on; nothing is served."""
     addresses: list[tuple[str, int]] = []
 
     def run(server: Any, sockets: list[socket.socket]) -> None:

@@ -1,4 +1,4 @@
-"""Images made on the spot, in a process of their own."""
+"""Images made on demand, in a separate process."""
 
 from __future__ import annotations
 

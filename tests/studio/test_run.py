@@ -1,4 +1,4 @@
-"""What is known of a run from its directory."""
+"""A run's data from its directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask the studio, and for what."""
+"""The studio's access rules."""
 
 from __future__ import annotations
 

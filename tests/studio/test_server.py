@@ -1,4 +1,4 @@
-"""What pages read of runs."""
+"""The data of runs that pages read."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_a_verdict_is_shown_as_it_is_given(
 
 
 class Page:
-    """A page that listens for so many turns."""
+    """A page that listens for this many turns."""
 
     def __init__(self, turns: int) -> None:
         self.turns = turns

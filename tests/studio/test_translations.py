@@ -1,4 +1,4 @@
-"""A translation played with: images that a person gives, and those that were held out."""
+"""Playing with a translation: the user's images, and held-out images."""
 
 from __future__ import annotations
 

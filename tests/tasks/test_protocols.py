@@ -1,4 +1,4 @@
-"""Which images a run is scored against, and two sets of images without a run."""
+"""The images that a run is scored against, and scores of two sets without a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reporting while a run trains, and afterwards by command: nothing of it disturbs the run."""
+"""Reporting during training and afterwards by command; neither disturbs the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def none_called() -> Iterator[None]:
 
 
 class Noticing(Recorder):
-    """Says when it was handed step 11."""
+    """Sets an event when it receives step 11."""
 
     seen = threading.Event()
 

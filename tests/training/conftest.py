@@ -1,4 +1,4 @@
-"""What several test files of training need."""
+"""Fixtures for several test files of training."""
 
 from __future__ import annotations
 

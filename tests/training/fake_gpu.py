@@ -26,7 +26,7 @@ DEVICE = torch.device("toy")
 
 
 class Generator(torch.Generator):
-    """Says that it is on the device."""
+    """Claims to be on the device."""
 
     device = DEVICE
 

@@ -30,7 +30,7 @@ ICR: dict[str, dict[str, Any]] = {"bcr": {}, "zcr": {}}
 
 @dataclass(frozen=True)
 class Rolled:
-    """A transform without chance."""
+    """A deterministic transform."""
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         return x.roll(1, 3)

@@ -109,7 +109,7 @@ def state_of(tiny: Any, terms: Mapping[str, Any], options: Mapping[str, Any], sh
 
 
 def left(state: TrainState, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All that a run is after some steps."""
+    """A run's complete state after some steps."""
     memories = {f"{k}.{name}": v for k, m in state.memories.items() for name, v in m.state_dict().items()}
     draws = {"generator": state.generator.get_state(), "torch": torch.get_rng_state()}
     kept = {**state.weights(), **memories, **draws, **{f"value of {name}": value for name, value in values.items()}}
@@ -167,7 +167,7 @@ def exchanges(act: Callable[[], object]) -> tuple[int, int]:
 
 
 def wait_and_agree(out: str) -> None:
-    """Role: what the processes of a run say to each other."""
+    """Role: messages between the processes of a run."""
     said: dict[str, Any] = {}
     with joined() as replicas:
         rank = replicas.rank

@@ -1,4 +1,4 @@
-"""Runs with ADA and APA: when the probability moves, what is logged and what comes back."""
+"""Runs with ADA and APA: when the probability changes, the log, resuming."""
 
 from __future__ import annotations
 

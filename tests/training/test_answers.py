@@ -1,4 +1,4 @@
-"""What D is asked beside its losses: who ranks above whom, and what its logit varies with."""
+"""Measurements of D besides its losses: ranking, and the causes of its logit's variation."""
 
 from __future__ import annotations
 

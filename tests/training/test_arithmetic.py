@@ -1,4 +1,4 @@
-"""What a step costs, in numbers no machine changes: network calls, arithmetic, operators; and what rounding does."""
+"""A step's cost in machine-independent counts: network calls, arithmetic, operators; and the effect of rounding."""
 
 from __future__ import annotations
 

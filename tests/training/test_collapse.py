@@ -230,7 +230,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def killed_after_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process dies with each rollback done."""
+    """The process dies after each rollback."""
     follow = Recovery._follow
 
     def dying(*args: Any) -> bool:
@@ -244,7 +244,7 @@ def killed_after_rollback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_killed_after_a_rollback_goes_on_as_if_it_had_not_been(
     scores: list[float], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """With other random numbers than those that failed."""
+    """With random numbers other than the failed ones."""
     overrides, values = [*SCORED, "train.collapse=rollback"], list(scores)
     whole = steadygan.train("digits", overrides, out=tmp_path / "whole").path
     scores[:] = values

@@ -1,4 +1,4 @@
-"""`train.compile` with the compiler that it is for."""
+"""`train.compile` with the real compiler."""
 
 from __future__ import annotations
 

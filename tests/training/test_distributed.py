@@ -110,7 +110,7 @@ CASES = tuple(replicas.cases(tiny))
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
-    """What every case is in each of two processes."""
+    """The result of every case in each of two processes."""
     folder = tmp_path_factory.mktemp("two")
     with processes(folder, "train_everything", str(folder)) as started:
         assert finish(started) == [0, 0], said(folder)

@@ -1,4 +1,4 @@
-"""Fine-tuning with other classes or another size: what both have is taken over, and the rest is named."""
+"""Fine-tuning with other classes or another size: shared parameters are copied, the rest is reported."""
 
 from __future__ import annotations
 

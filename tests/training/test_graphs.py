@@ -1,4 +1,4 @@
-"""Phases that are recorded and replayed: by a recorder of operators, and by CUDA graphs where there is a GPU."""
+"""Recorded and replayed phases: by a recorder of operators, and by CUDA graphs on a GPU."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_replays_train_like_eager_phases(preset: str, device: str, compiled: boo
 
 @torch.no_grad()
 def follow(state: TrainState, other: TrainState) -> None:
-    """Copies all that lasts of `other` to where `state` has it, so that what rounding did before does not count."""
+    """Copies the persistent state of `other` into `state`, so earlier rounding does not count."""
     for ours, theirs in zip(lasting(state), lasting(other), strict=True):
         ours.copy_(theirs)
     state.generator.set_state(other.generator.get_state())

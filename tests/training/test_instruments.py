@@ -1,4 +1,4 @@
-"""Measuring a run: the right numbers, and a run that does not notice."""
+"""Measuring a run: correct values, without affecting the run."""
 
 from __future__ import annotations
 

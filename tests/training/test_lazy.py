@@ -51,7 +51,7 @@ class Painter(nn.Module):
 
 
 class Reals:
-    """Another batch at every call."""
+    """A different batch at every call."""
 
     batch_size, world_size = BATCH, 1
 

@@ -1,4 +1,4 @@
-"""The loop: what happens at the boundaries of steps, and when things go wrong."""
+"""The loop: events between steps, and failures."""
 
 from __future__ import annotations
 

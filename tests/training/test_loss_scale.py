@@ -1,4 +1,4 @@
-"""float16 with a loss scale, on a CPU: what is scaled, what is not, and the law by which the scale moves."""
+"""float16 with a loss scale, on a CPU: scaled values, unscaled values, and the rule that changes the scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory that runs out in a phase: from there on the run is one with smaller micro-batches."""
+"""Out of memory in a phase: the run continues with smaller micro-batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REMEMBERING = {
 
 
 def out_of_memory(net: nn.Module, *calls: int, error: type[RuntimeError] = torch.OutOfMemoryError) -> None:
-    """Fails these calls (from 0) of a network, after it has moved all that it moves."""
+    """Fails these calls (from 0) of a network, after it has changed its buffers."""
     count = [-1]
 
     def fail(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""A run that was not told when to score itself: how often it does."""
+"""The scoring interval of a run without `eval.every`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phase: who moves and who does not, how often networks are called, micro-batches, lazy terms, broken gradients."""
+"""A phase: updated and unchanged parameters, network calls, micro-batches, lazy terms, broken gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fine-tuning another run's networks: what is taken over, what is refused, what rests."""
+"""Fine-tuning another run's networks: copied, refused and frozen parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A translation from its description to images: one engine, exact resume, scores, and what is refused."""
+"""A translation from its description to images: one engine, exact resume, scores, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Constants are ordinary tensors, whoever asks first."""
+"""Constants are ordinary tensors, whichever caller requests them first."""
 
 from __future__ import annotations
 

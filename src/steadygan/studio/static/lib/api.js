@@ -1,4 +1,4 @@
-// Asking the server. Every address is on this host.
+// Requests to the server. Every URL is on this host.
 
 import { stays } from "./dom.js";
 
@@ -26,7 +26,7 @@ export async function pixels(path, body, signal) {
   return { ...head, data: new Uint8Array(buffer, 4 + length) };
 }
 
-// Image number `index` of such an answer onto a canvas.
+// Draws image number `index` of such a response on a canvas.
 export function paint(canvas, { data, height, width, channels }, index) {
   const size = height * width, start = index * size * channels;
   const rgba = new Uint8ClampedArray(size * 4);
@@ -58,7 +58,7 @@ async function save(asked, name = "steadygan") {
 export const saveFrom = (path, name) => save(fetch(path).catch(unanswered), name);
 export const savePosted = (path, body) => save(send(path, body));
 
-// One request at a time, and of those that come meanwhile the newest: what a slider needs.
+// For sliders: one request at a time; of those made meanwhile, only the newest is sent.
 export function latest(work) {
   let busy = false, waiting = null;
   return async function ask(...values) {

@@ -5,7 +5,7 @@ import { middle, nearestIndex, powers, short, smoothed, ticks } from "./scale.js
 
 const LEFT = 50, RIGHT = 10, TOP = 10, BOTTOM = 26;
 
-// What charts of one page have in common: the stretch of steps, and where the pointer is.
+// State shared by the charts of a page: the range of steps, and the pointer's position.
 export class Sync {
   constructor() { this.range = null; this.hover = null; this.charts = new Set(); this.onRange = null; }
   zoom(range) { this.range = range; this.onRange?.(range); for (const chart of this.charts) chart.draw(); }
@@ -69,7 +69,7 @@ export class Chart {
       });
     }
     if (low > high) return [0, 1];
-    // A constant, but for rounding.
+    // A constant, up to rounding.
     if (high - low <= Math.abs(high) * 1e-9) { if (low === 0) return [0, 1]; const pad = Math.abs(low) * 0.1; return this.log ? [low / 2, high * 2] : [low - pad, high + pad]; }
     if (this.log) return [low / 1.08, high * 1.08];
     const pad = (high - low) * 0.05;
@@ -142,7 +142,7 @@ export class Chart {
     }));
   }
 
-  // The values under the pointer; without one the last ones.
+  // The values under the pointer, or the last ones.
   cross() {
     if (!this.x || !this.hoverLayer) return;
     const step = this.sync.hover, read = [];

@@ -1,4 +1,4 @@
-// Small helpers: elements, numbers in words, notices.
+// Small helpers: elements, formatted numbers, notices.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -68,7 +68,7 @@ export function ago(when) {
   return !when ? "" : seconds < 45 ? "just now" : `${duration(seconds)} ago`;
 }
 
-// How far a run is, by its steps or by the hours that it was given.
+// A run's progress, by its steps or by its hours.
 export function far(run) {
   if (run.steps) return `step ${count(run.step)} of ${count(run.steps)}`;
   return `step ${count(run.step)}${run.hours ? ` · ${Math.floor(100 * (run.progress ?? 0))} % of ${duration(3600 * run.hours)}` : ""}`;
@@ -82,7 +82,7 @@ export function toast(text, bad = false) {
   const end = stays(text, bad);
   setTimeout(end, bad ? 9000 : 3500);
 }
-// A notice that stays until what it returns is called.
+// A notice that stays until the returned function is called.
 export function stays(text, bad = false) {
   const node = h("div", { class: `toast ${bad ? "bad" : ""}` }, text);
   document.getElementById("toasts").append(node);
@@ -119,7 +119,7 @@ function fallback(text) {
   area.remove();
 }
 
-// As a shell takes it for one word; control characters are spelt out, for a terminal would act on them.
+// Quoted as one word for a shell; control characters are escaped, because a terminal would act on them.
 export function quoted(text) {
   if (/^[\w@%+=:,./-]+$/.test(text)) return text;
   if (!/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text)) return `'${text.replaceAll("'", "'\\''")}'`;

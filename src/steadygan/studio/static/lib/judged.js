@@ -1,4 +1,4 @@
-// The state of a run in a pill; where a run that has ended went wrong, the verdict on it stands in its place.
+// A run's state in a pill; for a run that ended badly, the verdict instead.
 
 import { get } from "./api.js";
 import { fill, h, icon, pill, stateWord } from "./dom.js";
@@ -9,7 +9,7 @@ export const toneOf = (kind) => SIGNS[kind] ?? "bad";
 const ENDED = ["finished", "stopped"], CLASSES = { warn: "lost", bad: "failed" };
 const known = new Map(), asks = new WeakMap();
 
-// A verdict reads all of a run's records: it is asked for only when its pill comes into sight.
+// A verdict reads all of a run's records, so it is requested only when its pill becomes visible.
 const sight = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(({ target }) => { sight.unobserve(target); asks.get(target)(); }));
 
 export function judged(run) {

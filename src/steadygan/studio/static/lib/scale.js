@@ -1,4 +1,4 @@
-// Numbers to pixels, and which of them to name at an axis.
+// Maps numbers to pixels, and chooses an axis's ticks.
 
 export function ticks(low, high, about) {
   const span = high - low;
@@ -29,7 +29,7 @@ export function short(value) {
   return String(Number(value.toPrecision(4))).replace("-", "−");
 }
 
-// The exponential moving average, without the bias of its beginning; gaps stay gaps.
+// The bias-corrected exponential moving average; gaps stay gaps.
 export function smoothed(values, weight) {
   if (!weight) return values;
   let sum = 0, mass = 0;

@@ -3,9 +3,9 @@
 import { get } from "./api.js";
 
 export const runs = new Map();
-export const unread = [];  // folders that the server may not look into
+export const unread = [];  // folders that the server has no permission to read
 export const about = { version: "", directory: "", control: false, device: "cpu", program: "steadygan" };
-export const contact = { opened: 0 };  // how often the server was reached anew
+export const contact = { opened: 0 };  // number of reconnections to the server
 const listeners = new Set();
 let loaded;
 

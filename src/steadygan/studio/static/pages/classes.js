@@ -1,4 +1,4 @@
-// The classes that images are made of, chosen by name: some dozens as they are, thousands by a search.
+// The choice of classes by name: a list for some dozens, a search for thousands.
 
 import { count, fill, h } from "../lib/dom.js";
 
@@ -12,7 +12,7 @@ export class Classes {
     this.node = h("div", { class: "stack tight", hidden: true }, h("span", { class: "small muted" }, "classes, taken in turn"), this.search, this.chips);
   }
 
-  // How many classes a generator has, and their names as far as it knows them.
+  // A generator's number of classes, and their names if it stores them.
   offer(classes, names) {
     this.node.hidden = !classes;
     this.names = Array.from({ length: classes ?? 0 }, (_, label) => names[label] ?? String(label));
@@ -22,7 +22,7 @@ export class Classes {
     this.show();
   }
 
-  // The class of image number `index` of those made of `chosen` classes (null: of all), null where there are none.
+  // The class of image number `index` among images of `chosen` classes (null: all); null without classes.
   of(index, chosen) {
     if (!this.names.length) return null;
     const label = chosen ? chosen[index % chosen.length] : index % this.names.length;

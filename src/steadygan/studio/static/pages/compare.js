@@ -87,7 +87,7 @@ function page(main, found) {
   return () => { for (const { chart } of [...charts, ...scoreCharts]) chart.close(); };
 }
 
-// The mean over seeds, with one standard deviation of the sample on both sides; it ends where the first of them ends.
+// The mean over seeds ± one sample standard deviation, up to the shortest run's last step.
 export function band(datas) {
   const [first, ...rest] = datas, end = Math.min(...datas.map((data) => data.steps.at(-1)));
   const out = { steps: [], mean: [], low: [], high: [] };

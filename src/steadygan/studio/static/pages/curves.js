@@ -1,4 +1,4 @@
-// Curves: one panel for what belongs together.
+// Curves, in panels of related columns.
 
 import { complain, count, fill, h, keep, kept, number } from "../lib/dom.js";
 import { get } from "../lib/api.js";
@@ -8,7 +8,7 @@ import { look } from "../lib/scale.js";
 const POINTS = 420;
 const NICE = { D_accuracy_train: "on training reals", D_accuracy_heldout: "on held-out reals", D_accuracy_fake: "on fakes", G_diversity: "diversity" };
 
-// What belongs together in one panel: [{key, title, columns, note, between}].
+// The panels: [{key, title, columns, note, between}].
 export function groupsOf(columns) {
   const rest = new Set(columns.filter((name) => !["images", "seconds"].includes(name)));
   const take = (test) => columns.filter((name) => rest.has(name) && test(name)).map((name) => { rest.delete(name); return name; });
@@ -36,7 +36,7 @@ export const toneOfEvent = (event) => TONES[event.event] ?? "calm";
 export const marksOf = (events) => events.map((event) => ({ step: event.step, kind: toneOfEvent(event), label: `${event.event}${event.text ? `: ${event.text}` : ""}` }));
 const label = (name) => NICE[name] ?? name.replace(/^[DG]\//, (player) => `${player[0]} `).replaceAll("_", " ");
 
-// Charts of one run for these groups, which fetch what they show.
+// Charts of one run for these panels; they fetch their own data.
 export function panels(run, groups, sync) {
   const charts = groups.map((group) => ({ group, chart: new Chart({ title: group.title, sync, note: group.note, between: group.between?.map(label) }) }));
   const names = [...new Set(groups.flatMap((group) => group.columns))];
@@ -71,7 +71,7 @@ export function protocolOf(protocol) {
   return [protocol.name, protocol.num_fake && `${protocol.num_fake} fakes`, protocol.num_real && `${protocol.num_real} reals`, protocol.truncation && `truncation ${protocol.truncation}`, protocol.weights].filter(Boolean).join(", ");
 }
 
-// Points are step and value, and the ends of the spread where there is one.
+// A point has a step and a value, and the ends of its interval, if any.
 export const scoreData = (points) => ({ steps: points.map(([step]) => step), values: points.map(([, value]) => value), ...(points.some((point) => point.length > 2) && { low: points.map((point) => point[2] ?? point[1]), high: points.map((point) => point[3] ?? point[1]) }) });
 export const withSpread = ([, value, low, high]) => `${number(value)}${high === undefined ? "" : ` ± ${number((high - low) / 2, 2)}`}`;
 
@@ -94,7 +94,7 @@ export function curves(body, run) {
   async function scores() {
     const { scores: all } = await get(`/api/runs/${run.id}/scores`);
     heading.hidden = !all.length;
-    // A curve needs two points; what was measured once is a number.
+    // A curve needs two points; a value measured once is shown as a number.
     const found = all.filter((one) => one.points.length > 1), single = all.filter((one) => one.points.length === 1);
     once.hidden = !single.length;
     const bySource = new Map();

@@ -1,4 +1,4 @@
-// Where a run comes from, its configuration, its checkpoints, and its exports.
+// A run's origin, configuration, checkpoints and exports.
 
 import { complain, copyable, count, fill, h, menu, quoted } from "../lib/dom.js";
 import { savePosted } from "../lib/api.js";

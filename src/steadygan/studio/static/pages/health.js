@@ -1,4 +1,4 @@
-// Health in a sentence, the numbers behind it, and what to change.
+// Health in a sentence, its numbers, and suggested changes.
 
 import { copyable, count, duration, fill, h, icon, number } from "../lib/dom.js";
 import { get } from "../lib/api.js";

@@ -1,4 +1,4 @@
-// Samples with their nearest training images, and how that compares with the distances among the reals.
+// Samples with their nearest training images, and their distances compared with those among the reals.
 
 import { count, fill, grain, h, number, pill, toast } from "../lib/dom.js";
 import { paint, pixels, post } from "../lib/api.js";
@@ -17,7 +17,7 @@ export function neighbours(body, run, { more }) {
   let gone = false, offered = null;
   if (more[1]) classes.choose(parseSeeds(more[1]));
 
-  // The names of the classes, as the generator of this step knows them.
+  // The class names stored with this step's generator.
   async function offer() {
     try {
       const about = await post(`/api/runs/${run.id}/generator`, { step: Number(choice.value) });

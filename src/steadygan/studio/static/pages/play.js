@@ -26,7 +26,7 @@ export function checkpointChoice(run, onchange) {
   return select;
 }
 
-// A run that trains writes checkpoints and removes old ones. Whether another one had to be chosen than was.
+// A run in training writes checkpoints and removes old ones. Returns whether the chosen one was removed.
 export function renewChoice(select, { checkpoints }) {
   const before = select.value, best = checkpoints.find((one) => one.best) ?? checkpoints.at(-1);
   const offered = [...checkpoints].reverse().map(({ step, best: isBest }) => [step, `step ${count(step)}${isBest ? " (best)" : ""}`]);
@@ -37,7 +37,7 @@ export function renewChoice(select, { checkpoints }) {
   return Boolean(best) && !stays;
 }
 
-// A page that comes with the first checkpoint.
+// Shows the page once the first checkpoint exists.
 export function noCheckpoint(body, why, make) {
   fill(body, h("div", { class: "empty" }, h("h2", null, "No checkpoint yet"), h("p", null, why)));
   let page = null;
@@ -71,7 +71,7 @@ export function play(body, run, { more }) {
   const request = (seeds = state.seeds) => ({ step: Number(choice.value), weights: weights.value, seeds, classes: classes.chosen, truncation: state.truncation, moves: state.at.some(Boolean) ? state.directions.map((seed, i) => [seed, Number(state.at[i].toFixed(3))]).filter(([, far]) => far) : [] });
 
   let answer = null;
-  // While the truncation slider moves, a draft: the batch norms' own statistics take longer, and come when it rests.
+  // While the truncation slider moves, images are drafts: gathering batch-norm statistics takes longer, and waits for it to stop.
   const ask = latest(async (draft = false) => {
     truncationSaid.textContent = state.truncation ?? "off";
     const began = performance.now(), asked = request();
@@ -134,7 +134,7 @@ export function play(body, run, { more }) {
     keepAll();
     toast("Kept below, in this browser");
   }
-  // A favourite as it was kept: its checkpoint, class, truncation and moves too.
+  // A favourite with its checkpoint, class, truncation and moves.
   function recall(one) {
     if (![...choice.options].some(({ value }) => Number(value) === one.step)) { toast(`The checkpoint of step ${count(one.step)} is gone: this image cannot be made again`, true); return; }
     const [across, up] = one.moves ?? [];

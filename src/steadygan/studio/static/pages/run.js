@@ -1,4 +1,4 @@
-// One run: its head and its tabs.
+// One run: its header and its tabs.
 
 import { complain, duration, far, fill, h, icon, meter, number, pill, typing } from "../lib/dom.js";
 import { get } from "../lib/api.js";

@@ -1,4 +1,4 @@
-// A new run from a folder of images: what is in it, a recipe, what D will see, what it will cost.
+// A new run from a folder of images: its contents, a recipe, D's inputs, a forecast.
 
 import { count, fill, grain, h, number, once, toast } from "../lib/dom.js";
 import { get, latest, paint, pixels, post } from "../lib/api.js";
@@ -49,7 +49,7 @@ function page(main, options) {
     preview();
     unasked();
   }
-  // A forecast is of the settings that it was asked for.
+  // A forecast holds only for the settings that it was requested for.
   const unasked = () => fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
   function recipes() {
     const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));

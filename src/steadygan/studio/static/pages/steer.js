@@ -1,4 +1,4 @@
-// Steering a run: requests that its loop takes at a step boundary, and runs that start from it.
+// Steering a run: requests that its loop reads between steps, and runs that start from it.
 
 import { copyable, count, complain, fill, h, icon, once, pill, quoted, stateWord, toast } from "../lib/dom.js";
 import { get, post } from "../lib/api.js";
@@ -26,7 +26,7 @@ export function jobList(node) {
   return { show, stop: () => clearTimeout(clock) };
 }
 
-// A training that was started here: its state, its run as soon as there is one, its output; what is open stays open.
+// A training started here: its state, its run once created, its output. Open sections stay open.
 function item() {
   const state = h("span"), link = h("span"), command = h("p", { class: "small mono muted" }), log = h("pre");
   const title = h("span"), details = h("details", null, h("summary", null, title, " ", state), h("div", { class: "stack tight" }, command, log));

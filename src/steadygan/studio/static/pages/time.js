@@ -1,4 +1,4 @@
-// The same latents through time: slider, play, two moments, one latent as a film strip.
+// The same latents over training: slider, playback, two steps side by side, one latent as a film strip.
 
 import { complain, copyable, count, fill, grain, h, icon, menu, quoted, s, typing } from "../lib/dom.js";
 import { get, saveFrom } from "../lib/api.js";

@@ -1,4 +1,4 @@
-// Play with a translation: an image of one's own, or held-out images of the run.
+// Play with a translation: the user's image, or the run's held-out images.
 
 import { complain, copyable, count, fill, grain, h, icon, quoted } from "../lib/dom.js";
 import { latest, paint, pixels, post, savePosted } from "../lib/api.js";
