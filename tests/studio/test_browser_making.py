@@ -155,7 +155,7 @@ def test_a_run_is_started_from_the_page(
     for label, value in (("size, pixels", "16"), ("steps", "2"), ("batch size", "8")):
         (field,) = [one for one in page.all("label.field") if one.text == label]
         field.find_element(By.CSS_SELECTOR, "input").send_keys(value)
-    assert page.one("p", "Not asked yet")
+    assert page.one("p", "Not forecast yet")
     name = page.one("input[aria-label='Name of the run']")
     name.clear()
     name.send_keys("from-the-page")

@@ -59,7 +59,7 @@ function showTray() {
 const KEYS = [
   ["?", "this list"], ["g h", "all runs"], ["t", "light or dark"], ["/", "search the runs"], ["1 … 7", "the tabs of a run"],
   ["← →", "a step back or forward (Shift: ten)"], ["Space", "play or stop"], ["Home End", "first and last step"],
-  ["c", "two moments side by side"], ["f", "full screen"], ["+ − 0", "zoom; at a chart, too"], ["r", "Play: other seeds"], ["Esc", "close"],
+  ["c", "two steps side by side"], ["f", "full screen"], ["+ − 0", "zoom; at a chart, too"], ["r", "Play: other seeds"], ["Esc", "close"],
 ];
 
 function keys() {

@@ -103,7 +103,7 @@ export function curves(body, run) {
     const byName = Map.groupBy ? Map.groupBy(found, (one) => one.name) : found.reduce((map, one) => map.set(one.name, [...(map.get(one.name) ?? []), one]), new Map());
     if (scoreCharts.length !== byName.size) {
       scoreCharts.forEach((chart) => chart.close());
-      scoreCharts = [...byName].map(([name, list]) => new Chart({ title: name, sync, note: `${{ lower: "Lower is better. ", higher: "Higher is better. ", "near one": "Near 1 is best. " }[list[0].better] ?? ""}${list.length === 1 ? `Protocol: ${protocolOf(list[0].protocol)}.` : "One curve a protocol: they are not comparable."}` }));
+      scoreCharts = [...byName].map(([name, list]) => new Chart({ title: name, sync, note: `${{ lower: "Lower is better. ", higher: "Higher is better. ", "near one": "Near 1 is best. " }[list[0].better] ?? ""}${list.length === 1 ? `Protocol: ${protocolOf(list[0].protocol)}.` : "One curve per protocol: they are not comparable."}` }));
       fill(scored, scoreCharts.map((chart) => chart.node));
     }
     [...byName.values()].forEach((list, i) => scoreCharts[i].update({ log: options.log, marks: marksOf(run.events), series: list.map((one, k) => ({ label: list.length === 1 ? one.name : protocolOf(one.protocol), ...look(k), data: scoreData(one.points) })) }));
@@ -111,7 +111,7 @@ export function curves(body, run) {
   let later;
   sync.onRange = (range) => { whole.disabled = !range; clearTimeout(later); later = setTimeout(() => measured.refresh({}), 120); };
   fill(body, h("div", { class: "row panel" }, h("label", { class: "check small muted" }, "smoothing", slider), log, whole, h("span", { class: "grow" }), said), heading, scored, once, h("h2", null, "Training"), measured.nodes.length ? h("div", { class: "charts" }, measured.nodes) : h("div", { class: "empty" }, h("p", null, "Nothing was measured yet; the first line comes after train.log_every steps.")));
-  measured.refresh({ ...options, onExact: (exact) => { said.textContent = exact ? (run.span ? `steps ${number(run.span[0])} to ${number(run.span[1])}` : "") : "a first look at a very long file; the rest is being read"; } });
+  measured.refresh({ ...options, onExact: (exact) => { said.textContent = exact ? (run.span ? `steps ${number(run.span[0])} to ${number(run.span[1])}` : "") : "the beginning of a very long file; the rest is loading"; } });
   scores().catch(complain);
   return { leave() { clearTimeout(later); measured.close(); scoreCharts.forEach((chart) => chart.close()); }, changed(found) { Object.assign(run, found); measured.refresh({}); scores().catch(complain); } };
 }

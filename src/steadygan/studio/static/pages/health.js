@@ -15,7 +15,7 @@ export function health(body, run) {
   const sync = new Sync();
   const wanted = groupsOf(run.columns).filter((group) => ["losses", "accuracy", "diversity"].includes(group.key));
   const charts = panels(run, wanted, sync);
-  fill(body, card, h("section", { class: "panel stack" }, h("h2", null, "Where it stands"), figures), h("div", { class: "charts three" }, charts.nodes));
+  fill(body, card, h("section", { class: "panel stack" }, h("h2", null, "State"), figures), h("div", { class: "charts three" }, charts.nodes));
   charts.refresh({});
 
   const ask = () => get(`/api/runs/${run.id}/health`).then(verdict).catch((error) => fill(card, h("p", { class: "note warn" }, error.message)));

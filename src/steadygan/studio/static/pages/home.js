@@ -19,7 +19,7 @@ export function home(main) {
   const list = h("div", { class: "cards" }), chips = h("div", { class: "chips", role: "group", "aria-label": "Filter by state" }), said = h("p", { class: "muted" });
   const search = h("input", { type: "search", placeholder: "Search runs", "aria-label": "Search runs", oninput: () => { filter.text = search.value.toLowerCase(); show(); } });
   const order = h("select", { "aria-label": "Order", onchange: () => { filter.order = order.value; keep("order", order.value); show(); } }, Object.entries(ORDERS).map(([key, [text]]) => h("option", { value: key, selected: key === filter.order }, text)));
-  fill(main, h("div", { class: "stack" }, h("div", { class: "row spread" }, h("div", null, h("h1", null, "Runs"), said), h("div", { class: "row" }, search, order)), unread.length > 0 && h("p", { class: "note warn" }, `The studio may not look into ${unread.join(", ")}: change the permissions of ${unread.length > 1 ? "these folders" : "this folder"} to see the runs there.`), chips, list));
+  fill(main, h("div", { class: "stack" }, h("div", { class: "row spread" }, h("div", null, h("h1", null, "Runs"), said), h("div", { class: "row" }, search, order)), unread.length > 0 && h("p", { class: "note warn" }, `The studio has no permission to read ${unread.join(", ")}: change the permissions of ${unread.length > 1 ? "these folders" : "this folder"} to see the runs there.`), chips, list));
 
   function show() {
     const all = [...runs.values()];
@@ -51,7 +51,7 @@ export function home(main) {
   return onRuns(show);
 }
 
-const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one, and it appears by itself:"), h("pre", null, `${about.program} train digits`), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
+const empty = () => h("div", { class: "empty" }, h("h2", null, "No runs here yet"), h("p", null, "Start one; it appears here automatically:"), h("pre", null, `${about.program} train digits`), about.control && h("a", { class: "button primary", href: "#/new" }, "New run"));
 
 // A card's link and box stay the same elements while their texts change, so a click never hits a replaced element.
 function card(id) {

@@ -6,8 +6,8 @@ import { Classes } from "./classes.js";
 import { checkpointChoice, noCheckpoint, parseSeeds, renewChoice } from "./play.js";
 
 export function neighbours(body, run, { more }) {
-  if (run.translates) { fill(body, h("div", { class: "empty" }, h("h2", null, "A translation has no nearest training images"), h("p", null, "Its images are made of other images: Play shows input, output and the real one side by side."), h("a", { class: "button", href: `#/run/${run.id}/play` }, "Play"))); return null; }
-  if (!run.checkpoints.length) return noCheckpoint(body, "Samples can be looked up from the first checkpoint on.", (found) => neighbours(body, found, { more }));
+  if (run.translates) { fill(body, h("div", { class: "empty" }, h("h2", null, "A translation has no nearest training images"), h("p", null, "Its images are made from other images: Play shows input, output and the real one side by side."), h("a", { class: "button", href: `#/run/${run.id}/play` }, "Play"))); return null; }
+  if (!run.checkpoints.length) return noCheckpoint(body, "Neighbours are available from the first checkpoint on.", (found) => neighbours(body, found, { more }));
   const seedsField = h("input", { type: "text", value: more[0] ?? "0-7", "aria-label": "Seeds" }), choice = checkpointChoice(run, () => { offered = offer(); }), classes = new Classes(() => {});
   const button = h("button", { class: "button primary", type: "submit" }, "Look"), found = h("div", { class: "near" });
   const form = h("form", { class: "panel stack tight", onsubmit: (event) => { event.preventDefault(); look(); } },
@@ -50,7 +50,7 @@ export function neighbours(body, run, { more }) {
     const copies = answer.spaces.map((space) => space.closer.filter((share) => share < 0.02).length);
     const most = Math.max(...copies);
     fill(found,
-      h("section", { class: `panel verdict ${most ? "warn" : "good"}` }, h("div", { class: "sign" }, pill(most ? "lost" : "finished").firstChild), h("div", { class: "stack tight" }, h("h2", { class: "said" }, most ? `${most} of ${seeds.length} samples are closer to a training image than 98 % of the training images are to each other.` : "None of these samples is unusually close to a training image."), h("p", { class: "muted" }, `Compared with ${count(answer.images)} training images, in ${answer.spaces.map((space) => space.name).join(" and in features: ")}.`, answer.spaces.length === 1 && " Features need an extractor’s weights, which are not here; copies that were shifted or recoloured do not show in pixels."))),
+      h("section", { class: `panel verdict ${most ? "warn" : "good"}` }, h("div", { class: "sign" }, pill(most ? "lost" : "finished").firstChild), h("div", { class: "stack tight" }, h("h2", { class: "said" }, most ? `${most} of ${seeds.length} samples are closer to a training image than 98 % of the training images are to each other.` : "None of these samples is unusually close to a training image."), h("p", { class: "muted" }, `Compared with ${count(answer.images)} training images, in ${answer.spaces.map((space) => space.name).join(" and in features: ")}.`, answer.spaces.length === 1 && " Features need an extractor’s weights, which are missing here; pixels do not reveal copies that were shifted or recoloured."))),
       seeds.map((seed, i) => h("section", { class: "panel case" }, h("figure", null, image(answer, i, `sample of seed ${seed}`), h("figcaption", null, named(seed, i, asked))),
         h("div", { class: "hits" }, answer.spaces.map((space, k) => h("div", { class: "stack tight" },
           h("p", { class: "small" }, h("b", null, space.name === "pixels" ? "in pixels" : `in features (${space.name})`), " ", h("span", { class: "muted" }, closer(space.closer[i], space, space.distances[i][0]))),

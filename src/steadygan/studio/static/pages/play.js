@@ -111,7 +111,7 @@ export function play(body, run, { more }) {
       h("div", { class: "row" }, h("h2", null, `Seed ${seed}`), label && h("span", { class: "state" }, `class ${label.name}`), asked.truncation && h("span", { class: "state" }, `truncation ${asked.truncation}`), asked.moves.length > 0 && h("span", { class: "state" }, "moved")),
       h("div", { class: "row" }, h("button", { class: "button", type: "button", onclick: () => savePosted(`/api/runs/${run.id}/download`, { ...one, kind: "png" }).catch(complain) }, icon("save"), "PNG"), h("button", { class: "button", type: "button", onclick: () => favour(one, label) }, icon("star"), "Keep"), h("a", { class: "button", href: `#/run/${run.id}/neighbours/${seed}${label ? `/${label.label}` : ""}` }, "Nearest training images")),
       copyable(command(one, label), "the command"), copyable(python(one, label), "the Python lines"),
-      h("p", { class: "small faint" }, `The PNG says all this in its metadata: ${about.program} remake image.png makes it again.`))));
+      h("p", { class: "small faint" }, `The PNG’s metadata holds all this: ${about.program} remake image.png makes it again.`))));
     if (bring) detail.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
   const where = (one) => `${run.place}/checkpoints/step-${String(one.step).padStart(8, "0")}`;

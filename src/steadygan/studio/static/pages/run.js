@@ -16,7 +16,7 @@ const TABS = { time: ["Time", time], health: ["Health", health], curves: ["Curve
 
 export function run(main, [id, tab = "time", ...more]) {
   if (!runs.has(id)) {
-    fill(main, h("div", { class: "empty" }, h("h2", null, "This run is not here (any more)"), h("p", null, "It was moved or removed."), h("a", { class: "button", href: "#/" }, "All runs")));
+    fill(main, h("div", { class: "empty" }, h("h2", null, "No such run (any more)"), h("p", null, "It was moved or removed."), h("a", { class: "button", href: "#/" }, "All runs")));
     return null;
   }
   const names = Object.keys(TABS).filter((name) => name !== "steer" || about.control);

@@ -50,7 +50,7 @@ function page(main, options) {
     unasked();
   }
   // A forecast holds only for the settings that it was requested for.
-  const unasked = () => fill(forecast, h("p", { class: "small muted" }, "Not asked yet: it builds the networks and times a few steps."));
+  const unasked = () => fill(forecast, h("p", { class: "small muted" }, "Not forecast yet: it builds the networks and times a few steps."));
   function recipes() {
     const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));
     fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), tabindex: one === state.recipe ? 0 : -1, onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));

@@ -58,7 +58,7 @@ export function settingsFrom(text) {
 
 export function steer(body, run, { more: [wanted] }) {
   const actions = h("div", { class: "row" }), jobs = h("section", { class: "panel stack" }), branching = h("div", { class: "stack" });
-  const ask = (what) => post(`/api/runs/${run.id}/ask`, { do: what }).then(() => toast(`Asked to ${what}: the run takes it at its next step`)).catch(complain);
+  const ask = (what) => post(`/api/runs/${run.id}/ask`, { do: what }).then(() => toast(`Asked to ${what}: takes effect at the run’s next step`)).catch(complain);
   const more = h("input", { type: "number", value: (run.steps ?? run.step) + Math.max(100, Math.round((run.steps ?? 1000) / 2)), "aria-label": "Steps to train to" });
   const name = h("input", { type: "text", value: `${run.name.split("/").at(-1).replace(/[^\w.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 56) || "a"}-branch`, "aria-label": "Name of the new run" }), changes = h("textarea", { rows: 3, spellcheck: "false", placeholder: "optim.g.lr=0.0001 objective.terms.bcr.real=5", "aria-label": "Changed settings", value: wanted ? [wanted, run.checkpoints.at(-1)?.step >= run.steps && `train.steps=${more.value}`].filter(Boolean).join(" ") : "" });
   let choice = null, shown = null;

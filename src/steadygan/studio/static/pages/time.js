@@ -34,7 +34,7 @@ export function draw(canvas, image) {
 
 export function time(body, run) {
   if (!run.steps_of_sheets.length) {
-    fill(body, h("div", { class: "empty" }, h("h2", null, "No samples yet"), h("p", null, ["running", "starting", "paused"].includes(run.state) ? "The first sheet comes at the first multiple of train.sample_every, and shows up here by itself." : `This run ended at step ${count(run.step)}, before its first sheet (train.sample_every).`)));
+    fill(body, h("div", { class: "empty" }, h("h2", null, "No samples yet"), h("p", null, ["running", "starting", "paused"].includes(run.state) ? "The first sheet comes at the first multiple of train.sample_every, and appears here automatically." : `This run ended at step ${count(run.step)}, before its first sheet (train.sample_every).`)));
     return { changed: (found) => { if (found.steps_of_sheets.length) location.reload(); } };
   }
   const state = { steps: run.steps_of_sheets, at: [run.steps_of_sheets.length - 1, 0], two: false, zoom: 0, playing: false, latent: null, speed: 8 };
@@ -44,21 +44,21 @@ export function time(body, run) {
   const slider = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: state.at[0], "aria-label": "Step", oninput: () => move(0, Number(slider.value)) });
   const other = h("input", { type: "range", min: 0, max: state.steps.length - 1, step: 1, value: 0, "aria-label": "The other step", oninput: () => move(1, Number(other.value)), hidden: true });
   const playButton = h("button", { class: "button primary", type: "button", onclick: () => playing(!state.playing) });
-  const twoButton = h("button", { class: "button", type: "button", "aria-pressed": "false", title: "Two moments side by side (c)", onclick: () => two(!state.two) }, icon("two"), h("span", null, "Two moments"));
+  const twoButton = h("button", { class: "button", type: "button", "aria-pressed": "false", title: "Two steps side by side (c)", onclick: () => two(!state.two) }, icon("two"), h("span", null, "Two steps"));
   const marks = s("svg", { class: "marks", preserveAspectRatio: "none", "aria-hidden": "true" });
   const ends = h("div", { class: "ends" }), film = h("div", { class: "stack tight" }), again = h("div", { class: "stack tight" }), warning = h("p", { class: "note warn", hidden: true });
   const speed = h("select", { "aria-label": "Sheets a second", onchange: () => { state.speed = Number(speed.value); } }, [2, 4, 8, 15, 30].map((rate) => h("option", { value: rate, selected: rate === state.speed }, `${rate} a second`)));
   const now = () => state.steps[state.at[0]];
   const save = menu("Save", [
     ["This sheet, PNG", () => sheet(now())],
-    ["All through time, GIF", () => filmed("gif")], ["All through time, WebP", () => filmed("webp")], ["All through time, MP4", () => filmed("mp4")],
+    ["The whole run, GIF", () => filmed("gif")], ["The whole run, WebP", () => filmed("webp")], ["The whole run, MP4", () => filmed("mp4")],
   ]);
   fill(body, h("div", { class: "viewer" },
     h("div", { class: "row" }, playButton, speed, twoButton, h("span", { class: "grow" }),
       h("div", { class: "row tight" }, h("button", { class: "icon", type: "button", "aria-label": "Smaller", title: "Smaller (−)", onclick: () => zoom(-1) }, icon("minus")), h("button", { class: "icon", type: "button", "aria-label": "Larger", title: "Larger (+)", onclick: () => zoom(1) }, icon("plus")),
       h("button", { class: "icon", type: "button", "aria-label": "Full screen", title: "Full screen (f)", onclick: full }, icon("full")), save)),
     h("div", { class: "timeline panel" }, marks, slider, other, ends), warning, stage,
-    side ? film : h("p", { class: "note" }, "The sheets of this run show pairs, not one latent a tile: they cannot be cut into film strips.")));
+    side ? film : h("p", { class: "note" }, "The sheets of this run show pairs, not one latent per tile: they cannot be cut into film strips.")));
 
   function pane(index) {
     const canvas = h("canvas", { role: "img", tabindex: "0", width: 1, height: 1 }), frame = h("div", { class: "frame", hidden: true }), caption = h("figcaption");

@@ -13,7 +13,7 @@ export function translate(body, run) {
   const choice = checkpointChoice(run, () => describe()), weights = h("select", { "aria-label": "Weights", onchange: () => describe() }, h("option", { value: "ema" }, "averaged (ema)"), h("option", { value: "raw" }, "as trained (raw)"));
   const way = h("select", { "aria-label": "Direction", onchange: () => { state.direction = way.value; all(); } }, h("option", { value: "a2b" }, "A to B"));
   const file = h("input", { type: "file", accept: "image/*", class: "visually-hidden", tabindex: "-1", "aria-label": "An image of yours", onchange: () => { if (file.files[0]) take(file.files[0]); file.value = ""; } });
-  const drop = h("div", { class: "drop" }, icon("save"), h("p", null, h("b", null, "Drop an image here"), ", paste one, or"), h("button", { class: "button primary", type: "button", onclick: () => file.click() }, "Choose an image"), h("p", { class: "small muted" }, "It goes to the studio’s own process and nowhere else, and keeps its size."), file);
+  const drop = h("div", { class: "drop" }, icon("save"), h("p", null, h("b", null, "Drop an image here"), ", paste one, or"), h("button", { class: "button primary", type: "button", onclick: () => file.click() }, "Choose an image"), h("p", { class: "small muted" }, "It is sent only to the studio’s process, and keeps its size."), file);
   const mine = h("section", { class: "panel stack", hidden: true, "aria-label": "Your image" }), own = h("div", { class: "stack" }), speed = h("span", { class: "small muted num", role: "status" });
   const command = h("div");
   fill(body, h("div", { class: "two-cols" },
@@ -36,7 +36,7 @@ export function translate(body, run) {
       state.first = answer.indices[0];
       const each = answer.aligned ? 3 : 2;
       fill(own, h("div", { class: "pairs" }, answer.indices.map((index, i) => h("div", { class: "pair" }, figure(answer, i * each, `${domain(direction)}, image ${count(index)}`), figure(answer, i * each + 1, `${domain(direction, true)}, made`), answer.aligned && figure(answer, i * each + 2, `${domain(direction, true)}, real`)))),
-        h("p", { class: "small muted" }, `${answer.part === "train" ? "These were trained on: nothing was held out." : `None of these ${count(answer.of)} images was trained on.`}`));
+        h("p", { class: "small muted" }, `${answer.part === "train" ? "These are training images: none was held out." : `None of these ${count(answer.of)} images was trained on.`}`));
       speed.textContent = `${Math.round(performance.now() - began)} ms on ${state.about?.device ?? "…"}`;
     } catch (error) { fill(own, h("p", { class: "note warn" }, `The run’s own images are not shown: ${error.message}`)); speed.textContent = ""; }
   });
