@@ -120,7 +120,7 @@ def tiny_state(
     accumulate: int = 1,
     **options: Any,
 ) -> TrainState:
-    """A run of these terms before its first step, from seed 0. Raises UserError for what is refused."""
+    """A run of these terms before its first step, from seed 0. Raises UserError for refused combinations."""
     torch.manual_seed(0)
     nets = dict(nets or {"G": Generator(), "D": Critic()})
     prior = prior or Prior(LATENT, "uniform")
@@ -171,7 +171,7 @@ def outcome(methods: Sequence[str]) -> str:
 
 
 def outcomes() -> dict[tuple[str, str], str]:
-    """What comes of every pair; a method with itself stands for the method alone."""
+    """The outcome of every pair; a method with itself stands for the method alone."""
     pairs = itertools.combinations_with_replacement(METHODS, 2)
     return {(first, second): outcome(dict.fromkeys((first, second))) for first, second in pairs}
 
@@ -181,14 +181,14 @@ NEEDY: dict[str, dict[str, Any]] = {"unet": {}, "cutmix": {}, "path_length": {},
 
 
 def without(method: str) -> TrainState:
-    """A run with none of what the method needs. Raises UserError, which says what that is."""
+    """A run without the method's requirements. Raises UserError, which names them."""
     sizes: dict[str, Any] = {"size": SIZE, "channels": 1, "classes": 0, "width": 1}
     nets = {"G": create_generator("dcgan", latent=LATENT, **sizes), "D": create_critic("dcgan", **sizes)}
     return tiny_state({method: NEEDY[method]}, nets=nets, prior=Prior(LATENT, "normal"))
 
 
 def requirements() -> list[str]:
-    """The message of each method without what it needs. Raises ValueError when one is not refused."""
+    """The error of each method without its requirements. Raises ValueError if one is not refused."""
     said = []
     for method in NEEDY:
         try:

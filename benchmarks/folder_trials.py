@@ -1,10 +1,10 @@
-"""`steadygan train FOLDER` on several image sets in half an hour, against presets that one would pick by hand.
+"""`steadygan train FOLDER` on several image sets in half an hour, against presets chosen by hand.
 
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --hours 0.5 --seeds 0 1 2
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --sets sketches --rivals plan
 
 Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does. Rows go to
-results/folder-trials.csv as runs end; a row that is there is not made again, and a run whose directory is in --runs is
+results/folder-trials.csv as runs end; existing rows are not repeated, and a run whose directory is in --runs is
 resumed. FD-tiny is no independent score of the plan, whose discriminator reads the same features.
 """
 

@@ -1,4 +1,4 @@
-"""Do imported weights compute what they computed in the program they come from?
+"""Do imported weights compute the same as in the program they come from?
 
 For each family that `steadygan import` reads, the family's own public code makes networks with random weights, writes
 them in its own format and evaluates them; the files are imported, and the outputs of generator and discriminator and
@@ -162,7 +162,7 @@ def agreement(expected: Expected, place: Path, dtype: torch.dtype, row: dict[str
 
 @functools.cache
 def commit() -> str:
-    """Of this checkout; with a plus where it has changes."""
+    """The commit of this checkout, with a plus if it has changes."""
     here = ["git", "-C", str(Path(__file__).parent)]
     head = subprocess.run([*here, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     changed = subprocess.run(

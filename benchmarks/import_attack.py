@@ -39,7 +39,7 @@ from steadygan.importing.files import LEGACY_VERSION, MAGIC
 
 
 class Tally:
-    """What came of the files of one format."""
+    """The outcome of one format's files."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

@@ -1,6 +1,6 @@
-"""What `import_agreement.py` compares with: each peer's own code makes a file and says what its networks compute.
+"""The reference of `import_agreement.py`: each peer's own code writes a file and evaluates its networks.
 
-Nothing of the peers is in here: their modules are imported from their checkouts.
+No code of the peers is copied here: their modules are imported from their checkouts.
 """
 
 from __future__ import annotations

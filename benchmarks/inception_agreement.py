@@ -66,7 +66,7 @@ def random_state() -> dict[str, Tensor]:
 def image_sets(count: int) -> tuple[Tensor, Tensor]:
     """Fakes and reals, uint8 (count, 3, 32, 32), of two kinds of smooth colour patches of growing contrast.
 
-    White noise would be hardly one image from another to a network of random weights.
+    A network of random weights hardly distinguishes images of white noise.
     """
     return _patches(count, cells=4, mildest=0.1, seed=0), _patches(count, cells=6, mildest=0.5, seed=1)
 

@@ -1,4 +1,4 @@
-"""Which augmentations leak into generated faces: what ICR's Figure 5 shows by eye, measured.
+"""Measures which augmentations leak into generated faces, which ICR's Figure 5 shows by eye.
 
     python benchmarks/leak.py --celeba celeba10k.zip --jobs 2
     python benchmarks/leak.py --celeba celeba10k.zip --faces 1000 --arms cr-cutout-0.5 bcr-cutout-0.5

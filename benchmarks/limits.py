@@ -1,4 +1,4 @@
-"""What a machine is, and how fast it multiplies at best: for the shares in the rows of benchmarks/step.py."""
+"""A machine's description and peak arithmetic rate, for the shares in the rows of benchmarks/step.py."""
 
 from __future__ import annotations
 

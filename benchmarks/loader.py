@@ -1,4 +1,4 @@
-"""How many images a second the loader gives, alone: from memory, from a memory-mapped file, and decoding at each use.
+"""The loader's images per second, alone: from memory, from a memory-mapped file, and decoding at each use.
 
     python benchmarks/loader.py --size 64 --count 1000000 --memory-count 50000 --out results/loader.csv
     python benchmarks/loader.py --size 32 --count 50000 --places memory --out results/loader.csv

@@ -1,9 +1,9 @@
-"""Trains small runs that go wrong each in its own way, and keeps their records for tests/diagnosis.
+"""Trains small runs that each fail in a different way, and keeps their records for tests/diagnosis.
 
     python benchmarks/provoked_runs.py --work /tmp/provoked            # all; some minutes of one CPU core
     python benchmarks/provoked_runs.py --work /tmp/provoked leaks
 
-Each is a preset of the embedded digits with what provokes the trouble. Kept are config.yaml, metrics.jsonl and
+Each is a preset of the embedded digits with overrides that provoke the failure. Kept are config.yaml, metrics.jsonl and
 scores.jsonl; the leak's run is measured by the leak meter first.
 """
 

@@ -1,4 +1,4 @@
-"""Variants of one training, several seeds each: one CSV row a run, and mean ± standard deviation at the end.
+"""Variants of one training, several seeds each: one CSV row per run, and mean ± standard deviation at the end.
 
     python benchmarks/seeds.py digits --jobs 2
     python benchmarks/seeds.py few-images --jobs 2 data.path=celeba10k.zip eval.reals=celeba10k.zip

@@ -1,4 +1,4 @@
-"""How FD-squeezenet and its companions answer to damage that is known: blur, noise, JPEG, dropped classes.
+"""How FD-squeezenet and its companions respond to known damage: blur, noise, JPEG, dropped classes.
 
     python benchmarks/squeezenet_response.py --train cifar10_train.zip --test cifar10_test.zip \
         --weights squeezenet_v1.0_imagenet.npz --out results/fd-squeezenet.csv

@@ -74,7 +74,7 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Group:
-    """Presets whose modes are interleaved with one another: what is resident at once."""
+    """Presets whose modes are interleaved, and so in memory at the same time."""
 
     presets: tuple[str, ...]
     modes: str = "plain,fast-fp32,fast"
@@ -230,7 +230,7 @@ def synthetic(config: configuration.Config, device: str) -> ImageSet | PairSet:
 
 
 def serve(job: Job, link: Connection) -> None:
-    """Builds the job and, when asked to, warms up; tells its facts, then answers requests for `n` iterations with D's
+    """Builds the job and, on request, warms up; sends its facts, then answers requests for `n` iterations with D's
     seconds and all seconds.
     """
     torch.manual_seed(0)
@@ -264,7 +264,7 @@ def serve(job: Job, link: Connection) -> None:
 
 
 def measure(jobs: list[Job], rounds: int, steps: int) -> list[dict[str, Any]]:
-    """One row a job; none for a job whose process ends early, which says why."""
+    """One row per job; none for a job whose process ends early, which prints the reason."""
     context = multiprocessing.get_context("spawn")
     runs = []
     for job in jobs:
@@ -376,7 +376,7 @@ def main() -> None:
 
 
 def append(path: Path, rows: list[dict[str, Any]], device: str) -> None:
-    """Adds rows to a CSV file, with where they come from."""
+    """Adds rows to a CSV file, with their origin."""
     about = {
         "date": date.today().isoformat(),
         "commit": commit(),

@@ -1,11 +1,11 @@
-"""What the studio costs: to open, to look at a very long run, next to a training, and from a slider to images.
+"""The studio's costs: opening, viewing a very long run, next to a training, and from a slider to images.
 
     python benchmarks/studio.py --rounds 5 --out results/studio.csv
     python benchmarks/studio.py --only opening slider
 
 Needs chromium and chromium-driver, selenium, and for `slider` and `training` a minute of CPU. Run directories are made
-in a temporary folder. Times in the page are the page's own: from the navigation's start to the frame that shows what
-was waited for. Other work on a machine only ever makes a round slower, so that the quickest of `--rounds` is given as
+in a temporary folder. Times in the page are the page's own: from the navigation's start to the frame with the
+awaited content. Other work on a machine only ever makes a round slower, so that the quickest of `--rounds` is given as
 well as the median; the load is written down.
 
 opening-N    N runs: the first contentful frame, and the frame with every card that fits the window
@@ -116,7 +116,7 @@ def studio(root: Path) -> Iterator[tuple[str, int]]:
 
 
 class Browser:
-    """Chromium, which notes when it painted what."""
+    """Chromium, with timings of its paints."""
 
     def __init__(self, profile: Path) -> None:
         options = webdriver.ChromeOptions()
@@ -273,7 +273,7 @@ def training(browser: Browser, folder: Path, rounds: int) -> Iterator[tuple[str,
 
 
 def wait_for(count: Callable[[], int], least: int) -> int:
-    """The count, once it has come so far."""
+    """The count, once it is reached."""
     while (now := count()) < least:
         time.sleep(0.01)
     return now

@@ -1,4 +1,4 @@
-"""What a quick step gains its user: FD-squeezenet against processor minutes, ours and PyTorch-StudioGAN's.
+"""The gain of a faster step: FD-squeezenet against processor minutes, ours and PyTorch-StudioGAN's.
 
     python benchmarks/time_to_quality.py --studiogan PyTorch-StudioGAN --weights squeezenet.npz
     python benchmarks/time_to_quality.py --studiogan PyTorch-StudioGAN --weights squeezenet.npz --seeds 1 --marks 1 2

@@ -1,4 +1,4 @@
-"""How well FD-tiny ranks images as FD-squeezenet does: by known damage, and by checkpoints of real runs.
+"""Agreement of FD-tiny's and FD-squeezenet's rankings: by known damage, and by checkpoints of real runs.
 
     python benchmarks/tiny_validation.py damages --cifar10 cifar10_test.zip --celeba celeba10k.zip \
         --imagenette imagenette128.zip --weights squeezenet_v1.0_imagenet.npz --out results/tiny-damages.csv

@@ -27,7 +27,7 @@ GAINS, SEEDS, IMAGES = (1, 2), 5, 128
 
 
 def spread(kind: str, width: int, gain: float, seed: int, x: torch.Tensor) -> float:
-    """Of an untrained D's logits over the images x (N, C, S, S)."""
+    """The standard deviation of an untrained D's logits over the images x (N, C, S, S)."""
     torch.manual_seed(seed)
     critic = create_critic(kind, size=x.shape[-1], channels=x.shape[1], classes=0, width=width, sn_gain=gain).eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Who listens hears how far a piece of work is."""
+"""Progress is reported to its listeners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files around the code: citation, issue forms, constraints, package metadata."""
+"""Project files: citation, issue forms, constraints, package metadata."""
 
 from __future__ import annotations
 

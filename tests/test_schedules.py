@@ -1,4 +1,4 @@
-"""Numbers that move: each shape in closed form, what is refused, and that runs follow them."""
+"""Schedules: each shape in closed form, refusals, and runs that follow them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference of settings: complete, and true of the code."""
+"""The reference of settings: complete, and in agreement with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The docs site: it builds without a warning, and its pages ask no other host for anything."""
+"""The docs site: it builds without a warning, and its pages send no requests to other hosts."""
 
 from __future__ import annotations
 

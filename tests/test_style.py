@@ -1,4 +1,4 @@
-"""The words of the project: phrasings that hide what is meant stay out of the tree (docs/style.md)."""
+"""The words of the project: obscure phrasings are not in the tree (docs/style.md)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ SUFFIXES = {".cff", ".css", ".html", ".ipynb", ".js", ".md", ".py", ".sbatch", "
 
 
 def texts() -> dict[str, str]:
-    """Everything that is read by people, by its path: prose, help and docstrings, comments."""
+    """All texts for people, by path: prose, help, docstrings, comments."""
     files = [ROOT / ".ci/run", *(path for path in ROOT.iterdir() if path.suffix in SUFFIXES)]
     for folder in ("src", "tests", "docs", "benchmarks", ".ci", ".github", "deploy", "notebooks", "results"):
         files += [path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
@@ -85,7 +85,7 @@ def texts() -> dict[str, str]:
 
 
 def test_no_banned_phrasing_is_in_the_tree() -> None:
-    """Nor one that is broken over two lines, of prose or of a comment."""
+    """Also finds phrasings broken over two lines of prose or of a comment."""
     pattern = re.compile("|".join(BANNED).replace(" ", r"(?: |\s*\n[\s#*]*)"), re.IGNORECASE)
     found = [
         f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"

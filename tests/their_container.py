@@ -1,4 +1,4 @@
-"""A container as someone outside the package would write it."""
+"""A container from outside the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The papers' claims that are tried here: what is compared, what is expected, and what would refute it."""
+"""The papers' claims tested here: the comparison, the expectation, and a refutation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Overrides = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the rivals: a preset, what is changed in it, and the settings among which the search chooses."""
+    """One variant: a preset, its overrides, and the settings of its search."""
 
     preset: str
     changes: Overrides = ()
@@ -23,10 +23,10 @@ class Claim:
     """One claim of a paper.
 
     Attributes:
-        source: the paper and where it says so.
-        expected: what should be seen, said before it is run; refuted: what would refute it.
+        source: the paper and the place.
+        expected: the outcome expected, written before the runs; refuted: an outcome that would refute the claim.
         variants: the rivals; each has as many settings as the others, of which a search takes the best.
-        scores: what is recorded of each run; the first is what the search goes by, and lower is better.
+        scores: recorded for each run; the search minimises the first.
         steps: of a run of the search, and of a final one; 0: there is no search.
         common: overrides of every run.
         seeds: of the final runs.

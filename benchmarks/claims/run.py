@@ -1,10 +1,10 @@
-"""Tries the papers' claims: a small search of the same size for every rival, then three seeds of each at its best.
+"""Tests the papers' claims: a small search of equal size for every variant, then three seeds of each at its best.
 
     python benchmarks/claims/run.py digits
     python benchmarks/claims/run.py icr-cifar10-dcgan --data FOLDER --weights squeezenet.npz --threads 2
     python benchmarks/claims/run.py --list
 
-Rows go to results/claims/NAME.csv as runs end; a row that is there is not made again, and a run whose directory is in
+Rows go to results/claims/NAME.csv as runs end; existing rows are not repeated, and a run whose directory is in
 --runs is resumed. Where a claim scores its runs as they train, all their scores go to results/claims/NAME-curve.csv.
 Overrides after the name change every run (`train.steps` and `train.seed` are the claim's own).
 """
@@ -39,7 +39,7 @@ class Bench:
         self.columns = (*COLUMNS, *self.claim.scores, *FACTS)
 
     def row(self, part: str, variant: str, setting: str, seed: int, steps: int) -> dict[str, str]:
-        """The row of a run, which is made if there is none."""
+        """The row of a run; trains the run if there is none."""
         key = (part, variant, setting, str(seed))
         rows = list(csv.DictReader(self.out.open(newline=""))) if self.out.exists() else []
         for found in rows:
@@ -113,7 +113,7 @@ class Bench:
             raise SystemExit(f"steadygan {' '.join(arguments)}: failed, for the reason above")
 
     def all(self) -> None:
-        """The search and the final runs, and what came out."""
+        """The search and the final runs; returns the results."""
         claim = self.claim
         print(f"{self.name}: {claim.source}\nexpected: {claim.expected}\nrefuted if: {claim.refuted}", flush=True)
         search, final = claim.steps

@@ -31,7 +31,7 @@ class _Noting(TorchDispatchMode):
 
 @contextmanager
 def decisions() -> Iterator[list[Tensor]]:
-    """What rectifiers and pools decide within the block, in the order of the calls: signs and places of maxima."""
+    """The decisions of rectifiers and pools within the block, in the order of the calls: signs and places of maxima."""
     with _Noting() as mode:
         yield mode.noted
 

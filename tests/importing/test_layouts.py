@@ -1,4 +1,4 @@
-"""Each family's layout: what is written in it comes back as the network that was written."""
+"""Each family's layout: networks survive a round trip."""
 
 from __future__ import annotations
 

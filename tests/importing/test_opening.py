@@ -1,4 +1,4 @@
-"""Other programs' files where a checkpoint is expected: used at once, nothing in them is run."""
+"""Other programs' files in place of a checkpoint: used directly, without executing their code."""
 
 from __future__ import annotations
 

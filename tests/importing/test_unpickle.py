@@ -1,4 +1,4 @@
-"""Pickles are read and never run."""
+"""Pickles are read and never executed."""
 
 from __future__ import annotations
 

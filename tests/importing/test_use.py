@@ -1,4 +1,4 @@
-"""What was imported is an ordinary checkpoint: it samples, translates, and trains on."""
+"""An import is an ordinary checkpoint: it samples, translates, and continues training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes what a file makes Python do while it is read: programs, imports, code, files written."""
+"""Records Python's side effects while a file is read: programs, imports, code, files written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ sys.addaudithook(_hook)
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """What happened within the block that must not; empty if all is well."""
+    """The forbidden side effects within the block."""
     global _noted
     _noted = []
     try:

@@ -1,4 +1,4 @@
-"""Writes tiny networks of ours in the layouts of other programs: what the importer must bring back as it was."""
+"""Writes tiny networks of ours in the layouts of other programs, for round trips through the importer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Rules = tuple[tuple[str, str], ...]
 
 @dataclass
 class Written:
-    """Files of a family, the networks of ours that are in them, and options without which they cannot be read."""
+    """Files of a family, the networks of ours in them, and the options needed to read them."""
 
     files: list[Path]
     nets: dict[str, nn.Module]
@@ -28,7 +28,7 @@ class Written:
 
 
 def make(kind: str, *, size: int, classes: int, latent: int, g: dict[str, Any], d: dict[str, Any] | None) -> list[Any]:
-    """A generator and, unless `d` is None, a discriminator, whose tensors all have values of their own."""
+    """A generator and, unless `d` is None, a discriminator, with random values in every tensor."""
     torch.manual_seed(0)
     sizes = {"size": size, "channels": 3, "classes": classes}
     nets = [create_generator(kind, **sizes, latent=latent, **g)]
@@ -44,7 +44,7 @@ def make(kind: str, *, size: int, classes: int, latent: int, g: dict[str, Any], 
 
 
 def renamed(state: Mapping[str, Tensor], rules: Rules) -> State:
-    """By other names: the first rule that matches is applied; what none matches must not be there."""
+    """Renames tensors by the first matching rule; every tensor must match one."""
     out: State = {}
     for key, value in state.items():
         for pattern, name in rules:

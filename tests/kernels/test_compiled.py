@@ -1,4 +1,4 @@
-"""Compiled code is only ever what was compiled here, and right; otherwise torch's operators do the work."""
+"""Only code compiled by this user, and verified, is loaded; otherwise torch's operators run."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_it_can_be_switched_off(starts: list[list[str]], monkeypatch: pytest.Mon
 
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Makes the compiler make something else of some code."""
+    """Makes the compiler miscompile some code."""
     really = library
 
     def change(old: str, new: str) -> None:

@@ -1,4 +1,4 @@
-"""Networks under autocast as GPUs have it, whose list of operators in float32 is longer than a CPU's."""
+"""Networks under a GPU's autocast, whose list of float32 operators is longer than a CPU's."""
 
 from __future__ import annotations
 

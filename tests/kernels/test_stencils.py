@@ -1,4 +1,4 @@
-"""Compiled stencils compute what torch's operators do, and these replace them where nothing can be compiled."""
+"""Compiled stencils agree with torch's operators, which replace them without a compiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutions with fewer products are the plain ones: values, derivatives of both orders, and rounding."""
+"""Winograd convolutions equal plain ones: values, derivatives of both orders, and rounding."""
 
 from __future__ import annotations
 

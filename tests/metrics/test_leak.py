@@ -1,4 +1,4 @@
-"""The leak meter: fakes of which a known share is augmented must read as that share."""
+"""The leak meter measures a known share of augmented fakes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUGMENTATIONS = {"cutout": CUTOUT, "translation": POLICIES["translation"]}
 
 
 def reals() -> tuple[Tensor, Tensor, Tensor]:
-    """Digits, shuffled: to learn on, to be held out, and to make the fakes of."""
+    """Digits, shuffled: for training, held out, and for the fakes."""
     images = torch.from_numpy(digits(32)[0])
     images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(0))]
     return images[:900], images[900:1300], images[1300:]

@@ -1,4 +1,4 @@
-"""Copies of training images among samples are found, and the distribution itself is not called a copy."""
+"""Copies of training images among samples are found; samples of the distribution are not reported as copies."""
 
 from __future__ import annotations
 

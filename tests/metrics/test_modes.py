@@ -26,7 +26,7 @@ def reals() -> tuple[Features, Tensor]:
 
 
 def one_hot(modes: Tensor) -> Tensor:
-    """Logits (N, 3, 10) of a sure classifier."""
+    """Logits (N, 3, 10) of a confident classifier."""
     return F.one_hot(torch.stack([modes // 100, modes // 10 % 10, modes % 10], dim=1), 10).float()
 
 

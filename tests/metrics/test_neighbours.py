@@ -1,4 +1,4 @@
-"""The nearest of many, a part at a time: against all at once."""
+"""Nearest neighbours in chunks, against all at once."""
 
 from __future__ import annotations
 

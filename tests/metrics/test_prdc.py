@@ -13,7 +13,7 @@ def normal(n: int, features: int = 6, seed: int = 0) -> Tensor:
 
 
 def naive(reals: Tensor, fakes: Tensor, k: int) -> tuple[float, float, float, float]:
-    """The definitions of both papers, a distance at a time in float64."""
+    """The definitions of both papers, one distance at a time in float64."""
     real, fake = reals.double().tolist(), fakes.double().tolist()
 
     def distance(a: list[float], b: list[float]) -> float:
@@ -76,7 +76,7 @@ def test_collapse_costs_recall_and_coverage_and_outliers_cost_precision() -> Non
 
 
 def test_distances_survive_a_large_common_offset() -> None:
-    """Features of one network share a large mean; squares of it must not eat the differences."""
+    """Features of one network share a large mean; its square must not cancel the differences."""
     reals, fakes = normal(60), normal(60, seed=1)
     assert prdc(reals + 3000, fakes + 3000, 3) == pytest.approx(prdc(reals, fakes, 3), abs=0.05)
 

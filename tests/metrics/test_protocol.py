@@ -42,7 +42,7 @@ def run(cache: Path, protocol: Protocol = SMALL, images: Tensor = IMAGES, **opti
 
 @pytest.fixture
 def reference_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one entry each time that the reals are read by the extractor instead of the cache."""
+    """Gains an entry whenever the extractor, rather than the cache, provides the reals' features."""
     calls: list[int] = []
     original = evaluation._compute_reference
 

@@ -1,4 +1,4 @@
-"""Metrics are entries: one of a module outside the package is computed, recorded and ranked like the built-in ones."""
+"""A metric of a module outside the package is computed, recorded and ranked like the built-in ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trackers themselves: what their own readers find afterwards. Nothing here asks the network for anything."""
+"""The real trackers, offline: their own readers find the records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def report(run: Path, name: str, at: int | None = None) -> None:
 
 
 def cut(run: Path, lines: int) -> None:
-    """What a resume from an earlier checkpoint does to the records."""
+    """The records after a resume from an earlier checkpoint."""
     kept = (run / "metrics.jsonl").read_text().splitlines(keepends=True)[:lines]
     (run / "metrics.jsonl").write_text("".join(kept))
 

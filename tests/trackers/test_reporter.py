@@ -1,4 +1,4 @@
-"""What a tracker is handed of a run: every line once, whatever happens to the run."""
+"""A tracker receives every line exactly once, whatever happens to the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(run: Path, *rows: dict[str, Any], file: str = "metrics.jsonl") -> None:
 
 
 def report(run: Path, tracker: type[Recorder] = Recorder, at: int | None = None) -> None:
-    """One process's life: opened, told where the run starts, everything sent, closed."""
+    """One process: opens the tracker at the run's first step, sends everything, closes."""
     reporter = Reporter(run, "theirs", tracker)
     if at is not None:
         reporter.rewind(at)
