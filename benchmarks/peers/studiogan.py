@@ -1,7 +1,8 @@
 """StudioGAN's own training step, driven from here: its networks, losses, worker methods and optimisers, unchanged.
 
-Needs a checkout of POSTECH-CVLab/PyTorch-StudioGAN (nothing of it is copied here). Parts without effect on a step are left
-out: logging services, evaluation, its data loader (batches are in memory, as for us). See benchmarks/peer.md.
+Needs a checkout of POSTECH-CVLab/PyTorch-StudioGAN (nothing of it is copied here). Left out is all
+that does not affect a step: logging services, evaluation, its data loader (batches are in memory, as for us). See
+benchmarks/peer.md.
 """
 
 from __future__ import annotations
