@@ -20,16 +20,24 @@ torch.set_num_threads(1)
 
 LONG = (
     "test_learning",
-    "test_program",
-    "test_estimate",
-    "test_browser",
-    "test_browser_making",
-    "test_inception",
     "test_compile",
-    "test_use",
+    "test_program",
+    "test_presets",
+    "test_estimate",
+    "test_inception",
+    "test_browser_making",
+    "test_browser",
+    "test_loop",
     "test_making",
+    "test_commands",
     "test_resume",
+    "test_graphs",
     "test_distributed",
+    "test_translation",
+    "test_site",
+    "test_notebooks",
+    "test_module",
+    "test_use",
 )
 """The files that take longest, the longest first."""
 

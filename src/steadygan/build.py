@@ -20,7 +20,7 @@ from steadygan.objective.composition import compose
 from steadygan.objective.game import Game
 from steadygan.objective.registry import PLACEMENTS, resolve_options
 from steadygan.parallel.share import WHOLE, Share, stream
-from steadygan.tasks.choice import Task
+from steadygan.tasks.choice import Task, kind_of
 from steadygan.training.ema import EMA
 from steadygan.training.execution import build_execution, prepare_nets
 from steadygan.training.loss_scale import FullRange, LossScale
@@ -36,6 +36,7 @@ LARGE = 256
 
 def resolve(config: Config) -> Config:
     """Fills in all options of a configuration's terms, transforms and networks."""
+    kind_of(config)  # a family that does not fit the data is reported before its options are
     objective = config.objective.model_copy(update={"terms": resolve_options(config.objective.terms)})
     augment = config.augment.model_copy(update={"transforms": transform_options(config.augment.transforms)})
     kind = config.model.kind  # import custom modules here, before a checkpoint may name them

@@ -60,11 +60,11 @@ class Task(Protocol):
         """The function that scores the averaged weights in training, or None."""
 
 
-def task_of(config: Config) -> Task:
+def kind_of(config: Config) -> type[Synthesis] | type[Translation]:
     """The kind of run of `config`: a translation if `data.domains` is set.
 
     Raises:
-        UserError: the network family does not support it, or settings do not fit this kind of run.
+        UserError: the network family does not support it.
     """
     translates = config.data.domains is not None
     if translates != (config.model.kind in TRANSLATORS):
@@ -72,7 +72,16 @@ def task_of(config: Config) -> Task:
             f"model.kind={config.model.kind} and data.domains={config.data.domains or 'null'} do not fit: "
             f"{' or '.join(TRANSLATORS)} needs data.domains=paired or unpaired, every other kind data.domains=null"
         )
-    return Translation(config) if translates else Synthesis(config)
+    return Translation if translates else Synthesis
+
+
+def task_of(config: Config) -> Task:
+    """The run of `config`, by its kind.
+
+    Raises:
+        UserError: see `kind_of`; or settings do not fit this kind of run.
+    """
+    return kind_of(config)(config)
 
 
 def build_images(config: Config, device: torch.device, notify: Notify | None = None) -> Images:
