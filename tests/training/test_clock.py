@@ -17,6 +17,7 @@ from steadygan.tasks.synthesis import Synthesis
 from steadygan.training import clock as clocks
 from steadygan.training.clock import Clock
 from steadygan.training.loop import Trainer
+from steadygan.training.pace import Pace
 
 HOUR = 3600.0
 TINY = tiny_run("train.log_every=1", "data.channels=3", "eval.every=1000")
@@ -76,6 +77,7 @@ def test_hours_end_a_run_and_carry_its_learning_rate_to_nought(tmp_path: Path, m
     monkeypatch.setattr(Synthesis, "scorer", lambda *_: None)  # the time it would need is real time
     ticks = itertools.count(0, 100)
     monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    monkeypatch.setattr(Pace, "expected", lambda *_: 0.0)
     rates: list[float] = []
     follow = Trainer._follow_schedules
 
@@ -96,6 +98,15 @@ def test_hours_end_a_run_and_carry_its_learning_rate_to_nought(tmp_path: Path, m
     assert (tmp_path / f"run/checkpoints/step-{rows[-1]['step']:08d}").is_dir()
     with pytest.raises(UserError, match=r"has used up its time.*train\.hours=1"):
         steadygan.train(tmp_path / "run", resume=True)
+
+
+def test_slow_surroundings_leave_time_for_the_first_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take no time on a clock that a glance moves on by 100 s; what lies between them, half an hour in all."""
+    ticks = itertools.count(0, 100)
+    monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    steadygan.train("digits-none", [*TINY, "train.hours=0.5", "train.steps=1000000"], out=tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert 900 <= rows[-1]["spent"] < 1800, "a score may take half of the budget, so it begins after half of it"
 
 
 def test_first_grids_come_at_doublings_then_at_multiples(tmp_path: Path) -> None:
