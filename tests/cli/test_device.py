@@ -31,7 +31,7 @@ WITHOUT_NETWORKS = {
 """They read records, configurations or this machine, or write files of weights, for which a CPU will do."""
 
 CALLS = {
-    "train": ["digits", *tiny_run()[:-1]],
+    "train": ["digits", *(setting for setting in tiny_run() if "train.device" not in setting)],
     "plan": ["digits"],
     "sample": [RUN],
     "interpolate": [RUN],
