@@ -154,7 +154,8 @@ def _train(config: Config | None, path: Path, overrides: list[str], replicas: Re
                 for name, value in sorted(now.values.items())
                 if name.startswith(("D/adversarial", "G/adversarial"))
             )
-            note = f"{now.images_per_s:.0f} images/s  {duration(now.seconds_left)} left  {losses}"
+            speed = f"{now.images_per_s:.{0 if now.images_per_s >= 10 else 1}f}"
+            note = f"{speed} images/s  {duration(now.seconds_left)} left  {losses}"
             # If the run ends by time, the number of steps is not shown.
             count = f"{now.step}/{now.steps}" if now.moment == now.step else f"{now.step}"
             bar.newest = f"samples     {now.grid}" if now.grid else ""
