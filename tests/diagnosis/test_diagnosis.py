@@ -167,6 +167,22 @@ def test_a_verdict_on_the_last_lines_says_since_when_they_are_so(bad: Sequence[i
     assert found.since_step == first
 
 
+def test_a_loss_that_exploded_and_fell_back_to_chance_has_diverged() -> None:
+    """As recorded on three classes of CIFAR-10: hinge, rates of 0.1, no spectral norm; 1882 at step 90, then 2.000."""
+    losses = [1.98, 1.93, 0, 0, 0.17, 0, 0, 0, 1881.85, *[2.0] * 13]
+    spreads = [0.07, 0.09, 0.08, 0.08, 0.11, 0.11, 0.15, 0.2, 0.14, *[0.01] * 13]
+    lines = rows(22, **{"D/adversarial": lambda k: losses[k], "G_diversity": lambda k: spreads[k]})
+    found = verdict_on(lines)
+    assert (found.kind, found.since_step) == ("diverging", 90)
+    assert "1.88e+03 at step 90" in found.sentence
+    assert found.advice[0].key == "optim.d.lr"
+    losses[8] = 3.0  # nothing exploded; D was ahead and G never had any diversity
+    calm = rows(22, **{"D/adversarial": lambda k: losses[k], "G_diversity": lambda k: spreads[k]})
+    assert verdict_on(calm).kind == "nothing is learnt"
+    lively = rows(22, **{"D/adversarial": lambda k: [1881.85, *[2.0] * 21][k], "G_diversity": 0.9})
+    assert verdict_on(lively).kind != "diverging", "it has recovered"
+
+
 def test_a_discriminator_that_has_won_is_diverging() -> None:
     won = rows(**{"D/adversarial": 0.001, "D_accuracy_train": 1, "D_accuracy_heldout": 1, "D_accuracy_fake": 1})
     found = verdict_on(won)

@@ -1,4 +1,4 @@
-"""The leak meter and memorisation on photographs, where these are at hand; the other tests have digits."""
+"""The leak meter and memorisation on photographs, where there are some; the other tests have digits."""
 
 from __future__ import annotations
 
