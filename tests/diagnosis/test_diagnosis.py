@@ -266,6 +266,20 @@ def test_a_discriminator_that_reads_the_label_ignores_images_since_it_did() -> N
     assert [advice.key for advice in found.advice] == ["model.fake_labels", "model.critic.sn_gain", "model.kind"]
 
 
+def test_a_run_whose_discriminator_has_gone_blind_has_not_caught_up() -> None:
+    """As recorded on three classes of CIFAR-10, narrow SN-DCGAN at 1e-3: D saw at first, and nothing from then on."""
+    seeing = {"D_auc_fake": 0.74, "D_spread_within": 0.46, "D/adversarial": 1.5}
+    blind = {"D_auc_fake": 0.46, "D_spread_within": 0.01, "D/adversarial": 2.0}
+    flicker = {"D_auc_fake": 0.46, "D_spread_within": 0.0245, "D/adversarial": 2.0}
+    lines = [row | (seeing if k < 10 else blind) for k, row in enumerate(rows(24))]
+    early = verdict_on(lines)
+    assert (early.kind, early.numbers["D_spread_within"]) == ("cannot tell", 0.01)
+    assert "if that lasts for 200 steps, D ignores the image" in early.sentence
+    longer = [row | (seeing if k < 10 else flicker if k == 20 else blind) for k, row in enumerate(rows(42))]
+    found = verdict_on(longer)
+    assert (found.kind, found.since_step) == ("ignores images", 100)
+
+
 @pytest.mark.parametrize("name", ["fine", "caught-up"])
 def test_a_healthy_run_is_never_called_ill_however_early_one_looks(name: str) -> None:
     rows = [json.loads(line) for line in (RUNS / name / "metrics.jsonl").read_text().splitlines()]

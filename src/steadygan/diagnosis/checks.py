@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from steadygan.diagnosis.advice import calmer, livelier, more_images, more_modes, sealed, sight, weaker_critic
-from steadygan.diagnosis.looking import not_looking
+from steadygan.diagnosis.looking import blind_lately, not_looking
 from steadygan.diagnosis.records import Records, since
 from steadygan.diagnosis.verdict import Verdict
 
@@ -281,6 +281,8 @@ def fine(records: Records) -> Verdict | None:
     diversity, real, level = records.tail("G_diversity"), records.tail("D_accuracy_train"), records.undecided
     paid = records.tail("D/adversarial")
     if records.step < YOUNG or diversity is None or real is None or paid is None or level is None:
+        return None
+    if blind_lately(records.rows):
         return None
     late = bool(scores) and 2 * scores[0][0] > records.lines[-1]["step"]
     if (late or len(scores) <= FEW) and 0.5 <= diversity <= 2 and at_chance(records) and was_ahead(records):
