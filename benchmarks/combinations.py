@@ -25,6 +25,7 @@ from steadygan.data.source import open_source
 from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import BatchNorm2d
+from steadygan.nets.fastgan import quarters_of
 from steadygan.nets.layers import Conv2d, Linear, Score
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.spectral_norm import Spectral
@@ -64,11 +65,13 @@ METHODS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "ortho": {"ortho": {}},
     "lecam": {"lecam": {"start": 0}},
     "path_length": {"path_length": {}},
+    "relativistic": {},
+    "fastgan": {"two_scales": {}, "reconstruction": {}},
 }
 
 
 class Generator(nn.Module):
-    """z → w → image, with batch norm."""
+    """z → w → image, with batch norm; at half of the side, too, where it is asked for (FastGAN's terms)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,16 +89,17 @@ class Generator(nn.Module):
     def truncate(self, w: Tensor, truncation: float | None) -> Tensor:
         return w if truncation is None else truncation * w
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.synthesise(self.map(z, y))
+    def forward(self, z: Tensor, y: Tensor | None = None, *, scales: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        image = self.synthesise(self.map(z, y))
+        return (image, F.avg_pool2d(image, 2)) if scales else image
 
 
 class Critic(nn.Module):
-    """A spectrally normalised discriminator with pixels."""
+    """A spectrally normalised discriminator with pixels, of both scales, that reconstructs what it is shown."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.size, self.channels, self.classes = SIZE, 1, 0
+        self.size, self.channels, self.classes, self.small = SIZE, 1, 0, SIZE // 2
         self.conv = Conv2d(1, CHANNELS, 3, padding=1, spectral=Spectral())
         self.pixels, self.linear = Conv2d(CHANNELS, 1, 1), Linear(CHANNELS, 1, spectral=Spectral())
 
@@ -103,6 +107,11 @@ class Critic(nn.Module):
         h = F.leaky_relu(self.conv(x), 0.1)
         features = h.mean((2, 3))
         return Score(self.linear(features).squeeze(1), features=features, pixels=self.pixels(h))
+
+    def reconstruct(self, x: Tensor, small: Tensor, quarter: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        part = torch.stack(quarters_of(x)).index_select(0, quarter)[0]
+        whole, part, reduced = (self.pixels(self.conv(image)) for image in (x, part, small))
+        return whole, part, reduced
 
 
 @cache
@@ -153,7 +162,8 @@ def outcome(methods: Sequence[str]) -> str:
         steered = {name: Controller(p=0.5) for name in ("ada", "apa") if name in methods}
         stages: list[Transform] = [DiffAugment(("color", "cutout"))] if "diffaugment" in methods else []
         stages += [ADA(steered["ada"], strengths(DEFAULT))] if "ada" in steered else []
-        state = tiny_state(terms, steered=steered, pre_d=Chain(tuple(stages)) if stages else None)
+        loss = "relativistic" if "relativistic" in methods else "non-saturating"
+        state = tiny_state(terms, loss=loss, steered=steered, pre_d=Chain(tuple(stages)) if stages else None)
     except UserError as error:
         return str(error)
     before = {name: [p.detach().clone() for p in net.parameters()] for name, net in state.nets.items()}
@@ -176,7 +186,10 @@ def outcomes() -> dict[tuple[str, str], str]:
     return {(first, second): outcome(dict.fromkeys((first, second))) for first, second in pairs}
 
 
-NEEDY: dict[str, dict[str, Any]] = {"unet": {}, "cutmix": {}, "path_length": {}, "logan": {}, "cr": {"target": "bare"}}
+NEEDY: dict[str, dict[str, Any]] = {
+    **{name: {} for name in ("unet", "cutmix", "path_length", "logan", "two_scales", "reconstruction")},
+    "cr": {"target": "bare"},
+}
 """Methods that need something of the networks, the prior or the augmentation."""
 
 

@@ -167,6 +167,22 @@ def test_a_verdict_on_the_last_lines_says_since_when_they_are_so(bad: Sequence[i
     assert found.since_step == first
 
 
+def test_a_loss_that_exploded_and_fell_back_to_chance_has_diverged() -> None:
+    """As recorded on three classes of CIFAR-10: hinge, rates of 0.1, no spectral norm; 1882 at step 90, then 2.000."""
+    losses = [1.98, 1.93, 0, 0, 0.17, 0, 0, 0, 1881.85, *[2.0] * 13]
+    spreads = [0.07, 0.09, 0.08, 0.08, 0.11, 0.11, 0.15, 0.2, 0.14, *[0.01] * 13]
+    lines = rows(22, **{"D/adversarial": lambda k: losses[k], "G_diversity": lambda k: spreads[k]})
+    found = verdict_on(lines)
+    assert (found.kind, found.since_step) == ("diverging", 90)
+    assert "1.88e+03 at step 90" in found.sentence
+    assert found.advice[0].key == "optim.d.lr"
+    losses[8] = 3.0  # nothing exploded; D was ahead and G never had any diversity
+    calm = rows(22, **{"D/adversarial": lambda k: losses[k], "G_diversity": lambda k: spreads[k]})
+    assert verdict_on(calm).kind == "nothing is learnt"
+    lively = rows(22, **{"D/adversarial": lambda k: [1881.85, *[2.0] * 21][k], "G_diversity": 0.9})
+    assert verdict_on(lively).kind != "diverging", "it has recovered"
+
+
 def test_a_discriminator_that_has_won_is_diverging() -> None:
     won = rows(**{"D/adversarial": 0.001, "D_accuracy_train": 1, "D_accuracy_heldout": 1, "D_accuracy_fake": 1})
     found = verdict_on(won)
@@ -248,6 +264,20 @@ def test_a_discriminator_that_reads_the_label_ignores_images_since_it_did() -> N
     assert found.since_step == 400
     assert found.numbers["D_spread_between"] == 1.04
     assert [advice.key for advice in found.advice] == ["model.fake_labels", "model.critic.sn_gain", "model.kind"]
+
+
+def test_a_run_whose_discriminator_has_gone_blind_has_not_caught_up() -> None:
+    """As recorded on three classes of CIFAR-10, narrow SN-DCGAN at 1e-3: D saw at first, and nothing from then on."""
+    seeing = {"D_auc_fake": 0.74, "D_spread_within": 0.46, "D/adversarial": 1.5}
+    blind = {"D_auc_fake": 0.46, "D_spread_within": 0.01, "D/adversarial": 2.0}
+    flicker = {"D_auc_fake": 0.46, "D_spread_within": 0.0245, "D/adversarial": 2.0}
+    lines = [row | (seeing if k < 10 else blind) for k, row in enumerate(rows(24))]
+    early = verdict_on(lines)
+    assert (early.kind, early.numbers["D_spread_within"]) == ("cannot tell", 0.01)
+    assert "if that lasts for 200 steps, D ignores the image" in early.sentence
+    longer = [row | (seeing if k < 10 else flicker if k == 20 else blind) for k, row in enumerate(rows(42))]
+    found = verdict_on(longer)
+    assert (found.kind, found.since_step) == ("ignores images", 100)
 
 
 @pytest.mark.parametrize("name", ["fine", "caught-up"])

@@ -17,6 +17,7 @@ from steadygan.diagnosis.checks import (
     nothing_is_learnt,
     turned,
 )
+from steadygan.diagnosis.looking import STEPS, blind_lately
 from steadygan.diagnosis.records import Records, Row
 from steadygan.diagnosis.verdict import KINDS, Advice, Kind, Verdict
 
@@ -68,6 +69,17 @@ def diagnose(
             f"Too early to tell: the run is at step {records.step}, and nothing has gone wrong so far; what it learns "
             f"shows from step {UNTAUGHT} on; {'look again later' if running else 'train longer'}.",
             {"lines": len(lines)},
+        )
+    if blind_lately(records.rows):
+        again = "look again later" if running else "train longer"
+        return Verdict(
+            "cannot tell",
+            "Too early to tell: in the newest lines D's logit hardly varies between images and ranks reals above fakes "
+            f"by chance; if that lasts for {STEPS} steps, D ignores the image; {again}.",
+            {
+                "D_spread_within": records.tail("D_spread_within") or 0.0,
+                "D_auc_fake": records.tail("D_auc_fake") or 0.0,
+            },
         )
     unscored = not records.headline()
     why = "no scores were taken" if unscored else "the score has neither improved nor turned"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from steadygan.diagnosis.advice import calmer, livelier, more_images, more_modes, sealed, sight, weaker_critic
-from steadygan.diagnosis.looking import not_looking
+from steadygan.diagnosis.looking import blind_lately, not_looking
 from steadygan.diagnosis.records import Records, since
 from steadygan.diagnosis.verdict import Verdict
 
@@ -41,8 +41,8 @@ IMPROVED = 0.8
 
 
 def diverging(records: Records) -> Verdict | None:
-    """Divergence: losses that are not finite or explode, a D that has won, scores that get much worse."""
-    return _not_finite(records) or _exploding(records) or _won(records)
+    """Divergence: losses that are not finite, explode or did, a D that has won."""
+    return _not_finite(records) or _exploding(records) or _exploded(records) or _won(records)
 
 
 def _not_finite(records: Records) -> Verdict | None:
@@ -74,6 +74,25 @@ def _exploding(records: Records) -> Verdict | None:
         f"Training diverges: D's loss is {paid:.3g}; at chance it is {level:.3g}.",
         {"D/adversarial": paid},
         since(values, lambda value: value > EXPLODED * level),
+        calmer(records),
+    )
+
+
+def _exploded(records: Records) -> Verdict | None:
+    """A loss that exploded and fell back to chance, as D and G no longer depend on their inputs."""
+    level, spread = records.undecided, records.tail("G_diversity")
+    losses = [(step, value) for step, value in records.series("D/adversarial") if not math.isnan(value)]
+    if level is None or spread is None or not losses or not spread < ALIKE or not at_chance(records):
+        return None
+    at, peak = max(losses, key=lambda pair: pair[1])
+    if peak <= EXPLODED * level:
+        return None
+    return Verdict(
+        "diverging",
+        f"Training has diverged: D's loss was {peak:.3g} at step {at} ({level:.3g} at chance); now it is at chance, "
+        f"and G's images are alike (their diversity is {spread:.0%} of the reals').",
+        {"D/adversarial_most": peak, "G_diversity": spread},
+        at,
         calmer(records),
     )
 
@@ -224,8 +243,8 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
     if improved(scores) or records.step < UNTAUGHT:
         return None
     spreads = records.series("G_diversity")
-    if len(spreads) >= 5 and max(value for _, value in spreads) < ALIKE and not at_chance(records):
-        widest = max(value for _, value in spreads)
+    widest = max((value for _, value in spreads), default=0.0)
+    if len(spreads) >= 5 and widest < ALIKE and (was_ahead(records) or not at_chance(records)):
         return Verdict(
             "nothing is learnt",
             f"Nothing is learnt: G's images have been nearly alike all along (their diversity is at most {widest:.0%} "
@@ -262,6 +281,8 @@ def fine(records: Records) -> Verdict | None:
     diversity, real, level = records.tail("G_diversity"), records.tail("D_accuracy_train"), records.undecided
     paid = records.tail("D/adversarial")
     if records.step < YOUNG or diversity is None or real is None or paid is None or level is None:
+        return None
+    if blind_lately(records.rows):
         return None
     late = bool(scores) and 2 * scores[0][0] > records.lines[-1]["step"]
     if (late or len(scores) <= FEW) and 0.5 <= diversity <= 2 and at_chance(records) and was_ahead(records):

@@ -48,10 +48,15 @@ def not_looking(rows: Sequence[Mapping[str, Any]]) -> NotLooking | None:
     varies within a class, absolutely or relative to its variation between classes. Either alone is healthy: near an
     equilibrium D is at chance, and consistency terms keep its logits small.
     """
-    told = [row for row in rows if row.get("D_auc_fake") is not None and row.get("D_spread_within") is not None]
-    showing = 0
-    while showing < len(told) and _blind(told[-1 - showing]):
-        showing += 1
+    told = _told(rows)
+    showing = missed = 0
+    for count, row in enumerate(reversed(told), start=1):
+        if _blind(row):
+            showing = count
+            continue
+        missed += 1
+        if missed > count // 10:  # one line in ten may be another
+            break
     since = told[-1 - showing]["step"] if showing < len(told) else 0
     if showing < LINES or told[-1]["step"] - since < STEPS:
         return None
@@ -65,6 +70,17 @@ def not_looking(rows: Sequence[Mapping[str, Any]]) -> NotLooking | None:
     if label and between is not None:
         symptom += f" but by {between:.2g} between classes (D_spread_between): it uses the label"
     return NotLooking(last["step"], since, label, symptom, _remedy(last, label))
+
+
+def blind_lately(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether D saw nothing in the newest lines: too few to say so, but too many to call the run fine."""
+    newest = _told(rows)[-LINES:]
+    return len(newest) == LINES and all(map(_blind, newest))
+
+
+def _told(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The lines that say what D sees."""
+    return [row for row in rows if row.get("D_auc_fake") is not None and row.get("D_spread_within") is not None]
 
 
 def _blind(row: Mapping[str, Any]) -> bool:

@@ -144,11 +144,7 @@ class Bundle:
     def _score(self, critic: str, views: Sequence[View]) -> None:
         if not views:
             return
-        call = partial(self._fast, critic)
-        if self.joint:
-            scores = self._call(call, [self.seen(view) for view in views], views)
-        else:
-            scores = [self._call(call, [self.seen(view)], [view])[0] for view in views]
+        scores = self._calls(partial(self._fast, critic), [self.seen(view) for view in views], views)
         self._scores.update(zip([(critic, view) for view in views], scores, strict=True))
 
     def _differentiate(self, critic: str, views: Sequence[View]) -> None:
@@ -156,11 +152,7 @@ class Bundle:
         if not views:
             return
         leaves, images = zip(*(view.leaf(self) for view in views), strict=True)
-        net = self.nets[critic]
-        if self.joint:
-            scores = self._call(net, images, views)
-        else:
-            scores = [self._call(net, [image], [view])[0] for image, view in zip(images, views, strict=True)]
+        scores = self._calls(self.nets[critic], images, views)
         total = torch.stack([score.logit.sum() for score in scores]).sum()
         gradients = torch.autograd.grad(total, leaves, create_graph=True)
         for view, score, gradient in zip(views, scores, gradients, strict=True):
@@ -175,6 +167,17 @@ class Bundle:
         learning = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in net.parameters()))
         with rounding, differentiated_once(), torch.set_grad_enabled(learning):
             return self.compiled.get(name, net)(x, y, **options)
+
+    def _calls(self, critic: Callable[..., Any], images: Sequence[Tensor], views: Sequence[View]) -> list[Score]:
+        """The scores of views: jointly those of one shape, each by itself where the discriminator asks for it."""
+        groups: dict[object, list[int]] = defaultdict(list)
+        for place, image in enumerate(images):
+            groups[image.shape[1:] if self.joint else place].append(place)
+        found: dict[int, Score] = {}
+        for places in groups.values():
+            made = self._call(critic, [images[place] for place in places], [views[place] for place in places])
+            found.update(zip(places, made, strict=True))
+        return [found[place] for place in range(len(views))]
 
     def _call(self, critic: Callable[..., Any], images: Sequence[Tensor], views: Sequence[View]) -> list[Score]:
         out = critic(torch.cat(list(images)), _cat([self.labels(view) for view in views]))

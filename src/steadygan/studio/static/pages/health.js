@@ -7,7 +7,7 @@ import { toneOf } from "../lib/judged.js";
 import { about } from "../lib/store.js";
 import { groupsOf, panels } from "./curves.js";
 
-const NAMES = { first: "first score", last: "newest score", best: "best score", lines: "lines read", G_diversity_best: "diversity at its best", "D/adversarial": "loss of D", rollbacks: "rollbacks", skipped: "steps skipped", D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
+const NAMES = { first: "first score", last: "newest score", best: "best score", lines: "lines read", G_diversity_best: "diversity at its best", "D/adversarial": "loss of D", "D/adversarial_most": "greatest loss of D", rollbacks: "rollbacks", skipped: "steps skipped", D_accuracy_train: "D on training reals", D_accuracy_heldout: "D on held-out reals", D_accuracy_fake: "D on fakes", G_diversity: "diversity", images_per_s: "images/s" };
 
 export function health(body, run) {
   const card = h("section", { class: "panel", "aria-label": "Verdict" }, h("p", { class: "muted" }, "Looking …"));
