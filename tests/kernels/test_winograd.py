@@ -18,6 +18,7 @@ from steadygan.nets.layers import Conv2d
 from steadygan.nets.prepared import prepared
 from steadygan.nets.registry import create_critic, create_generator
 from steadygan.nets.resample import DownConv2d, UpConv2d, set_folding
+from steadygan.nets.translate import ReflectConv2d
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 WIDE = winograd.LEAST_CHANNELS
@@ -175,6 +176,7 @@ def test_factors_are_kept_while_a_kernel_stands_still(monkeypatch: pytest.Monkey
     ("layer", "suits"),
     [
         (lambda: Conv2d(WIDE, WIDE, 3, padding=1), True),
+        (lambda: ReflectConv2d(WIDE, WIDE), True),
         (lambda: UpConv2d(WIDE, WIDE), True),
         (lambda: DownConv2d(WIDE, WIDE), True),
         (lambda: Conv2d(3, WIDE, 3, padding=1), False),

@@ -12,6 +12,7 @@ from steadygan.errors import UserError
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.registry import count_parameters, create_critic, create_generator
+from steadygan.nets.translate import ReflectConv2d
 
 
 def generator(size: int = 32, **options: Any) -> nn.Module:
@@ -53,6 +54,21 @@ def test_images_keep_their_size_whatever_it_is(height: int, width: int) -> None:
     out = generator()(torch.randn(2, 3, height, width))
     assert out.shape == (2, 3, height, width)
     assert out.abs().max() <= 1
+
+
+@pytest.mark.parametrize("winograd", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(32, 24), (33, 40), (34, 36), (2, 2), (3, 5)])
+def test_convolutions_with_reflection_are_torch_s(height: int, width: int, winograd: bool) -> None:
+    layer, torch_s = ReflectConv2d(64, 64).double(), nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect").double()
+    torch_s.load_state_dict(layer.state_dict())
+    layer.winograd = winograd
+    found = []
+    for net in (layer, torch_s):
+        x = torch.randn(2, 64, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        y = net(x.requires_grad_())
+        found.append([y, *torch.autograd.grad(y.square().sum(), [x, *net.parameters()])])
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(layer(x, rectify=True), torch_s(x.relu()), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])

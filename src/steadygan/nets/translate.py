@@ -45,16 +45,35 @@ def _initialise(network: nn.Module) -> None:
     advance_spectral_norm(network, WARM_UP_ITERATIONS)
 
 
+class ReflectConv2d(Conv2d):
+    """A 3×3 convolution with reflection padding.
+
+    Args:
+        before: input channels.
+        after: output channels.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, 3, padding=1)
+
+    def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
+        """rectify: convolve relu(x)."""
+        if self.winograd and min(x.shape[2:]) > 2:  # a margin of 2 keeps sides that are multiples of 4
+            return super().forward(F.pad(x, (2, 2, 2, 2), mode="reflect"), rectify=rectify)[:, :, 2:-2, 2:-2]
+        x = F.pad(F.relu(x) if rectify else x, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(x, self.kernel(), self.bias)
+
+
 class ResidualBlock(Block):
     """x + norm(conv(relu(norm(conv(x))))), 3×3, with reflection padding."""
 
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            ReflectConv2d(channels, channels),
             *_norm(norm, channels),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            ReflectConv2d(channels, channels),
             *_norm(norm, channels),
         )
 
