@@ -267,7 +267,7 @@ def test_evaluating_against_other_images_is_refused(runs: Path, tmp_path: Path) 
 
 def test_a_presets_name_is_no_run_to_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="digits is not a run directory"):
+    with pytest.raises(UserError, match="digits is neither a run directory nor a generator"):
         steadygan.evaluate("digits")
 
 

@@ -111,7 +111,7 @@ def test_another_checkpoint_or_a_stamp_that_does_not_fit_is_refused(run: Path, g
         remake(replace(stamp, checkpoint="0" * 64), generator)
     with pytest.raises(UserError, match="does not fit"):
         remake(replace(stamp, arguments={"nonsense": 1}), generator)
-    with pytest.raises(UserError, match="image 4 of 2"):
+    with pytest.raises(UserError, match="image index 4, but the call makes 2"):
         remake(replace(stamp, call="from_seeds", arguments={"seeds": [1, 2]}, index=4), generator)
 
 

@@ -12,7 +12,7 @@ from steadygan.errors import UserError
 from steadygan.generators.translation import translate, translate_tiled
 from steadygan.nets.batch_norm import has_batch_statistics
 from steadygan.nets.registry import count_parameters, create_critic, create_generator
-from steadygan.nets.translate import ReflectConv2d
+from steadygan.nets.translate import InstanceNorm2d, ReflectConv2d
 
 
 def generator(size: int = 32, **options: Any) -> nn.Module:
@@ -76,6 +76,18 @@ def test_normalisation_is_a_setting_of_both_networks(norm: str) -> None:
     for net in (generator(norm=norm), critic(norm=norm)):
         assert has_batch_statistics(net) == (norm == "batch")
         assert any(isinstance(layer, nn.InstanceNorm2d) for layer in net.modules()) == (norm == "instance")
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [1, 2])
+def test_instance_norm_is_torch_s(count: int, memory: torch.memory_format) -> None:
+    x = torch.randn(count, 5, 6, 7, dtype=torch.float64).to(memory_format=memory).requires_grad_()
+    found = []
+    for norm in (InstanceNorm2d(5), nn.InstanceNorm2d(5)):
+        y = norm(x)
+        (slope,) = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+        found.append([y, slope, *torch.autograd.grad(slope.square().sum(), x)])
+    torch.testing.assert_close(*found)
 
 
 def test_with_instance_norm_an_image_does_not_depend_on_its_batch() -> None:

@@ -29,9 +29,18 @@ LEAST_SIDE = 2 * STRIDE
 """Minimum side, in pixels, for reflection padding of the innermost feature map."""
 
 
+class InstanceNorm2d(nn.InstanceNorm2d):
+    """torch's, which copies channels-last maps; while training, one image is its whole batch, which takes no copies."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, None, None, training=True, eps=self.eps)
+        return super().forward(x)
+
+
 def _norm(name: str, channels: int) -> list[nn.Module]:
     if name == "instance":
-        return [nn.InstanceNorm2d(channels)]
+        return [InstanceNorm2d(channels)]
     return [BatchNorm2d(channels)] if name == "batch" else []
 
 
