@@ -102,8 +102,8 @@ def same_translations(path: Path, back: Path, *, exact: bool, directions: Any = 
         ("dcgan", "rosinality", "is for generators of model.kind=stylegan2"),
         ("dcgan", "stylegan2-ada", "is for generators of model.kind=stylegan2"),
         ("dcgan", "cyclegan", "is for translations"),
-        ("translate", "cyclegan", "without norms"),
-        ("stylegan2", "rosinality", "is unconditional, this one has classes"),
+        ("translate", "cyclegan", "have no norms"),
+        ("stylegan2", "rosinality", "is unconditional; this one has classes"),
     ],
 )
 def test_a_layout_for_another_network_is_refused(kind: str, to: str, complaint: str, tmp_path: Path) -> None:
