@@ -68,7 +68,8 @@ class ReflectConv2d(Conv2d):
     def forward(self, x: Tensor, *, rectify: bool = False) -> Tensor:
         """rectify: convolve relu(x)."""
         if self.winograd and min(x.shape[2:]) > 2:  # a margin of 2 keeps sides that are multiples of 4
-            return super().forward(F.pad(x, (2, 2, 2, 2), mode="reflect"), rectify=rectify)[:, :, 2:-2, 2:-2]
+            wide = super().forward(F.pad(x, (2, 2, 2, 2), mode="reflect"), rectify=rectify)
+            return wide[:, :, 2:-2, 2:-2].contiguous(memory_format=torch.channels_last)
         x = F.pad(F.relu(x) if rectify else x, (1, 1, 1, 1), mode="reflect")
         return F.conv2d(x, self.kernel(), self.bias)
 
