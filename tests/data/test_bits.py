@@ -95,7 +95,7 @@ def test_integers_of_32_bits_need_to_be_told_of(wide: Path) -> None:
 
 
 def test_values_beyond_the_bits_are_no_image(twelve: Path) -> None:
-    with pytest.raises(UserError, match=r"values from 0 to 4095 are not of 10 bits \(data\.bits\)"):
+    with pytest.raises(UserError, match=r"values from 0 to 4095 do not fit in 10 bits \(data\.bits\)"):
         opened(twelve, 10).read(0)
 
 

@@ -77,6 +77,8 @@ def test_images_that_the_extractor_does_not_read_are_refused(images: torch.Tenso
         get_extractor("digits")(images)
 
 
-def test_unknown_extractor_names_the_nearest_and_the_others() -> None:
-    with pytest.raises(UserError, match=r"did you mean 'digits'.*STEADYGAN_INCEPTION_WEIGHTS"):
+def test_unknown_extractor_names_the_nearest_or_all_with_their_files() -> None:
+    with pytest.raises(UserError, match=r"did you mean 'digits'\?$"):
         get_extractor("digit")
+    with pytest.raises(UserError, match=r"digits.*STEADYGAN_INCEPTION_WEIGHTS"):
+        get_extractor("zzz")
