@@ -67,7 +67,7 @@ class Bench:
         places = [f"data.path={self.options.data / claim.data}"] if claim.data else []
         if claim.reals:
             places.append(f"eval.reals={self.options.data / claim.reals}")
-        before = os.times()
+        before, resumed = os.times(), folder.exists()
         if not (folder / "scores.jsonl").exists():
             fresh = [*arguments, *places, "--out", str(folder)]
             self.call(["train", str(folder), "--resume"] if (folder / "config.yaml").exists() else fresh)
@@ -82,7 +82,7 @@ class Bench:
         return {
             **{name: f"{scores.get(name, last.get(name)):.5g}" for name in claim.scores},
             "steps": str(last["step"]),
-            "cpu_seconds": f"{took:.0f}",
+            "cpu_seconds": "" if resumed else f"{took:.0f}",  # of a whole run only
             "protocol": f"{protocol['name']}: {protocol['num_fake']} fakes, {protocol['num_real']} reals",
             "commit": COMMIT,
             "torch": torch.__version__,

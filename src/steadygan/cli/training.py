@@ -111,9 +111,8 @@ def _as_overrides(hours: float | None, size: int | None) -> list[str]:
 
 
 def _refuse_run(source: str) -> None:
-    if (
-        Path(source) / "config.yaml"
-    ).is_file():  # import `run`, and with it torch, only if there is a mistake to explain
+    if (Path(source) / "config.yaml").is_file():
+        # `run` imports torch: only where there is a mistake to explain.
         from steadygan.run import refuse_run
 
         refuse_run(source)
