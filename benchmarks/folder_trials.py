@@ -89,7 +89,7 @@ def steadygan(*arguments: str, threads: int) -> None:
 
 def trial(name: str, rival: str, seed: int, images: Path, options: argparse.Namespace) -> dict[str, object]:
     """One run and its scores; returns its row."""
-    run: Path = options.runs / f"{name}-{rival}-{seed}"
+    run: Path = options.runs / f"{name}-{rival}-{options.hours:g}h-{seed}"
     common = [f"train.seed={seed}", f"train.threads={options.threads}", *options.override]
     if rival == "plan":
         arguments = ["train", str(images), "--hours", str(options.hours), *common]
@@ -145,7 +145,8 @@ def main() -> None:
             images = make_set(name, options.data, options.runs)
             for rival in options.rivals:
                 rows = list(csv.DictReader(options.out.open(newline=""))) if options.out.exists() else []
-                if any((r["set"], r["rival"], r["seed"]) == (name, rival, str(seed)) for r in rows):
+                key = (name, rival, str(seed), options.hours)
+                if any((r["set"], r["rival"], r["seed"], float(r["hours"])) == key for r in rows):
                     continue
                 row = trial(name, rival, seed, images, options)
                 options.out.parent.mkdir(parents=True, exist_ok=True)

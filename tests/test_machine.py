@@ -107,8 +107,8 @@ def test_all_that_is_prepared_is_restored() -> None:
     cudnn = torch.backends.cudnn
     torch.manual_seed(5)
     before = torch.get_rng_state(), torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
-    with machine.restored(CPU):
-        machine.prepare(CPU, tf32=True, autotune=True, allocator=False)
+    with machine.at_work("cpu", tf32=True, autotune=True, allocator=False) as device:
+        assert device == CPU
         torch.manual_seed(7)
         torch.set_float32_matmul_precision("medium")
         cudnn.allow_tf32, cudnn.benchmark = not before[2], not before[3]

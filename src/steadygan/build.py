@@ -22,7 +22,7 @@ from steadygan.objective.registry import PLACEMENTS, resolve_options
 from steadygan.parallel.share import WHOLE, Share, stream
 from steadygan.tasks.choice import Task, kind_of
 from steadygan.training.ema import EMA
-from steadygan.training.execution import build_execution, prepare_nets
+from steadygan.training.execution import build_execution
 from steadygan.training.loss_scale import FullRange, LossScale
 from steadygan.training.optimizers import adam
 from steadygan.training.phases import Objective, phase_sizes
@@ -62,7 +62,6 @@ def build_state(task: Task, images: ImageSet | PairSet, device: torch.device, sh
     loader, description = task.loader(images, share), task.describe(images)
     _check_room(task, description, device)
     nets = build_nets(task, description)
-    convolutions = prepare_nets(train, nets, device)
     players = {player: tuple(name for name in nets if name.startswith(player)) for player in ("D", "G")}
     sides = {player: nets.get(player) or _together(nets, names) for player, names in players.items()}
     prior = Prior(config.model.latent, config.model.prior, task.labels(images, description["classes"], device))
@@ -87,7 +86,7 @@ def build_state(task: Task, images: ImageSet | PairSet, device: torch.device, sh
         for net in nets.values():
             check_single(net)
     generator = stream(device, share).manual_seed(train.seed)
-    execution = build_execution(train, nets, terms, generator, convolutions)
+    execution = build_execution(train, nets, terms, generator)
     recorded, half = execution.graphs is not None, execution.autocast is torch.float16
     sections = {"D": config.optim.d, "G": config.optim.g}
     return TrainState(

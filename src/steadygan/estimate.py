@@ -133,7 +133,9 @@ ROOM = 0.9
 """Fraction of free memory for a chosen batch; the rest is for libraries and fragmentation."""
 
 
-def fit_batch(task: Task, images: ImageSet | PairSet, device: torch.device, free: int) -> tuple[Task, str]:
+def fit_batch(
+    task: Task, images: ImageSet | PairSet, device: torch.device, free: int, processes: int = 1
+) -> tuple[Task, str]:
     """Chooses the batch size of a run with `train.batch_size=auto`.
 
     It is the largest power of two times `train.accumulate` whose estimated step fits in 90 % of the memory left after
@@ -144,16 +146,19 @@ def fit_batch(task: Task, images: ImageSet | PairSet, device: torch.device, free
         images: the images; they are held in memory.
         device: where the run trains.
         free: bytes of memory that are free there.
+        processes: number of training processes.
 
     Returns:
         The run with a number in place of auto, and the reason; other runs unchanged, and "".
 
     Raises:
-        UserError: even the smallest batch does not fit.
+        UserError: there are several processes, or even the smallest batch does not fit.
     """
     config = task.config
     if config.train.batch_size != "auto":
         return task, ""
+    if processes > 1:
+        raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
     known: dict[int, int] = {}
 
     def of(size: int) -> Config:

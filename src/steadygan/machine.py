@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -53,15 +54,20 @@ def prepare(
 
 
 @contextmanager
-def restored(device: torch.device) -> Iterator[None]:
-    """Context manager: restores random states and the settings of `prepare`, except for the allocator."""
+def at_work(name: str, **settings: Any) -> Iterator[torch.device]:
+    """Context manager: chooses a device (`choose_device`) and prepares this process for it (`prepare`).
+
+    At its end it restores random states and the settings of `prepare`, except for the allocator.
+    """
+    device = choose_device(name)
     cuda, cudnn = device.type == "cuda", torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
     threads = torch.get_num_threads()
     current = torch.cuda.current_device() if cuda else None
     with torch.random.fork_rng([device] if cuda else []):
         try:
-            yield
+            prepare(device, **settings)
+            yield device
         finally:
             torch.set_float32_matmul_precision(before[0])
             cudnn.allow_tf32, cudnn.benchmark = before[1:]

@@ -19,7 +19,7 @@ from steadygan.data.images import free_memory
 from steadygan.errors import Collapsed, LostProcess, UserError, command_line
 from steadygan.estimate import fit_batch
 from steadygan.kernels.compiled import building
-from steadygan.machine import choose_device, choose_precision, prepare, restored
+from steadygan.machine import at_work, choose_precision
 from steadygan.parallel.replicas import Replicas
 from steadygan.runs.checkpoint import checkpoint_step, checkpoints, load_checkpoint
 from steadygan.runs.directory import RunDirectory
@@ -27,7 +27,7 @@ from steadygan.runs.opening import Facts, NewRun, ResumedRun
 from steadygan.runs.provenance import circumstances, config_digest
 from steadygan.runs.reading import last_score
 from steadygan.runs.status import Status
-from steadygan.tasks.choice import Task, task_of
+from steadygan.tasks.choice import task_of
 from steadygan.tasks.critic import build_critic
 from steadygan.tasks.images import Images, Notify
 from steadygan.tasks.synthesis import fakes
@@ -82,7 +82,7 @@ def train_run(
         overrides: settings to change when resuming.
         replicas: the training processes (`parallel.processes.joined`), all of which call this.
         accept_config: resume with a config.yaml that was edited.
-        own_process: whether this process only trains; otherwise its settings are restored (`machine.restored`).
+        own_process: whether this process only trains; otherwise its settings are restored (`machine.at_work`).
         on_load: called with (done, total) while images are read.
         on_ready: called when everything is built.
         on_step: called after each step.
@@ -97,14 +97,14 @@ def train_run(
             train = config.train
             if replicas.first:
                 trackers.check(train.report)
-            device = choose_device(replicas.device_name(train.device))
-            stack.enter_context(restored(device))
-            prepare(device, tf32=train.tf32, autotune=train.autotune, threads=train.threads, allocator=own_process)
+            name = replicas.device_name(train.device)
+            speed = {"tf32": train.tf32, "autotune": train.autotune, "threads": train.threads}
+            device = stack.enter_context(at_work(name, **speed, allocator=own_process))
             task = task_of(config)
             images = task.load(device, on_load)
             opening.check_images(images.train.fingerprint)
             if train.batch_size == "auto":
-                task, choice = choose_batch(task, images, device, replicas)
+                task, choice = fit_batch(task, images.train, device, free_memory(device), replicas.size)
                 config = task.config
             score, monitor = task.scorer(images, replicas), task.monitor(images)
         replicas.connect(device, train.collective_timeout)
@@ -154,26 +154,6 @@ def train_run(
                 status.say("finished" if finished else "stopped")
     grids = sorted(run.samples.glob("step-*.png"))
     return Trained(path, finished, last_score(path), grids[-1] if grids else None, "directions" in monitor.generator)
-
-
-def choose_batch(task: Task, images: Images, device: torch.device, replicas: Replicas) -> tuple[Task, str]:
-    """Replaces `train.batch_size=auto` by a number.
-
-    Args:
-        task: the run.
-        images: its images.
-        device: the device that trains.
-        replicas: the training processes.
-
-    Returns:
-        The run and the reason for the number; "" if nothing was replaced.
-
-    Raises:
-        UserError: there are several processes, or not even the smallest batch fits.
-    """
-    if replicas.size > 1:
-        raise UserError("train.batch_size=auto is chosen by one process; with several set it to a number")
-    return fit_batch(task, images.train, device, free_memory(device))
 
 
 @contextmanager

@@ -43,22 +43,27 @@ class Execution:
 
 
 def build_execution(
-    train: TrainConfig,
-    nets: Mapping[str, nn.Module],
-    terms: Sequence[Term],
-    generator: torch.Generator,
-    convolutions: str,
+    train: TrainConfig, nets: Mapping[str, nn.Module], terms: Sequence[Term], generator: torch.Generator
 ) -> Execution:
-    """Chooses the execution of phases.
+    """Chooses the execution of phases, and moves the networks to their device, with its memory layout and convolutions.
 
     Args:
         train: the section of the configuration.
-        nets: the networks by name.
+        nets: the networks by name; changed in place.
         terms: of the objective.
-        generator: the run's random generator, on its device.
-        convolutions: description from `prepare_nets`.
+        generator: the run's random generator, on the device.
+
+    Raises:
+        UserError: `train.recompute` is set and the networks are not made of blocks.
     """
     device, share = generator.device, share_of(generator)
+    memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
+    for net in nets.values():
+        net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
+        set_folding(net, train.fold)
+    if train.recompute and not sum(set_recompute(net, True) for net in nets.values()):
+        raise UserError("train.recompute: these networks are not made of blocks (model.kind); set it to false")
+    convolutions = choose_convolutions(train, device, nets.values())
     mode = choose_mode(train, terms, device, share.size)
     return Execution(
         accumulate=train.accumulate,
@@ -67,21 +72,6 @@ def build_execution(
         graphs=Graphs(cuda_capture(generator)) if mode.graphs else None,
         mode=mode.reason + convolutions,
     )
-
-
-def prepare_nets(train: TrainConfig, nets: Mapping[str, nn.Module], device: torch.device) -> str:
-    """Moves the networks to the device and sets memory layout and convolutions; returns a description of the latter.
-
-    Raises:
-        UserError: `train.recompute` is set and the networks are not made of blocks.
-    """
-    memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
-    for net in nets.values():
-        net.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-        set_folding(net, train.fold)
-    if train.recompute and not sum(set_recompute(net, True) for net in nets.values()):
-        raise UserError("train.recompute: these networks are not made of blocks (model.kind); set it to false")
-    return choose_convolutions(train, device, nets.values())
 
 
 def choose_convolutions(train: TrainConfig, device: torch.device, nets: Iterable[nn.Module]) -> str:
