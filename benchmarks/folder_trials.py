@@ -3,7 +3,8 @@
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --hours 0.5 --seeds 0 1 2
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --sets sketches --rivals plan
 
-Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does. Rows go to
+Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does, at the
+size that the plan chose. Rows go to
 results/folder-trials.csv as runs end; existing rows are not repeated, and a run whose directory is in --runs is
 resumed. FD-tiny is no independent score of the plan, whose discriminator reads the same features.
 """
@@ -87,15 +88,17 @@ def steadygan(*arguments: str, threads: int) -> None:
         raise SystemExit(f"steadygan {' '.join(arguments)}: failed, for the reason above")
 
 
-def trial(name: str, rival: str, seed: int, images: Path, options: argparse.Namespace) -> dict[str, object]:
-    """One run and its scores; returns its row."""
+def trial(
+    name: str, rival: str, seed: int, images: Path, chosen: str, options: argparse.Namespace
+) -> dict[str, object]:
+    """One run and its scores; returns its row. chosen: the plan's size."""
     run: Path = options.runs / f"{name}-{rival}-{options.hours:g}h-{seed}"
     common = [f"train.seed={seed}", f"train.threads={options.threads}", *options.override]
     if rival == "plan":
         arguments = ["train", str(images), "--hours", str(options.hours), *common]
     else:
         preset, *changes = RIVALS[rival]
-        size = f"data.size={SETS[name][3]}"
+        size = f"data.size={chosen}"
         hours = f"train.hours={options.hours}"
         arguments = ["train", preset, f"data.path={images}", size, hours, *CLOCK, *changes, *common]
     if not run.exists():
@@ -148,7 +151,8 @@ def main() -> None:
                 key = (name, rival, str(seed), options.hours)
                 if any((r["set"], r["rival"], r["seed"], float(r["hours"])) == key for r in rows):
                     continue
-                row = trial(name, rival, seed, images, options)
+                plans = [r["size"] for r in rows if (r["set"], r["rival"], float(r["hours"])) == (name, "plan", key[3])]
+                row = trial(name, rival, seed, images, plans[0] if plans else str(SETS[name][3]), options)
                 options.out.parent.mkdir(parents=True, exist_ok=True)
                 with options.out.open("a", newline="") as file:
                     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
