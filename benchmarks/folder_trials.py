@@ -25,10 +25,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from steadygan.evaluation.run import truncation_curve
+
 SETS: dict[str, tuple[str, str, int, int]] = {
     "faces": ("celeba10k.zip", "", 0, 64),
     "hundred-faces": ("celeba10k.zip", "", 100, 64),
-    "cifar10": ("cifar10_train.zip", "", 0, 32),
+    "cifar10": ("cifar10_test.zip", "", 0, 32),
     "imagenette": ("imagenette128.zip", "", 0, 64),
     "sketches": ("cufs_pairs.zip", "/B/", 0, 64),
     "faces-48": ("celeba10k.zip", "", 5000, 48),
@@ -48,8 +50,9 @@ RIVALS: dict[str, list[str]] = {
     "biggan-icr": ["cifar10-biggan-icr", *WIDTH],
     "stylegan2-diffaugment": ["cifar10-stylegan2-diffaugment100", "model.width=8"],
 }
+SCORES = tuple(f"{score}-{features}" for features in ("squeezenet", "tiny") for score in ("FD", "precision", "recall"))
 COLUMNS = (
-    *("set", "rival", "seed", "hours", "size", "steps", "images", "FD-squeezenet", "precision", "recall", "FD-tiny"),
+    *("set", "rival", "seed", "hours", "size", "steps", "images", "fakes", *SCORES),
     *("machine", "commit", "torch", "command"),
 )
 
@@ -105,19 +108,19 @@ def trial(
         steadygan(*arguments, "--out", str(run), threads=options.threads)
     elif json.loads((run / "status.json").read_text())["state"] != "finished":
         steadygan("train", str(run), "--resume", threads=options.threads)
-    for protocol in ("squeezenet", "tiny"):
-        weights = ["--squeezenet-weights", str(options.weights)] if protocol == "squeezenet" else []
-        steadygan("evaluate", str(run), "--protocol", protocol, *weights, threads=options.threads)
+    torch.set_num_threads(options.threads)
     scores: dict[str, float] = {}
-    for line in (run / "scores.jsonl").read_text().splitlines():
-        scores |= {k: v for k, v in json.loads(line).items() if isinstance(v, float)}
+    for protocol in ("squeezenet", "tiny"):
+        (found,) = truncation_curve(run, None, protocol=protocol, num_fake=options.num_fake)
+        scores |= {key: found[key] for key in found if key.startswith("FD-")}
+        scores |= {f"{kind}-{protocol}": found[kind] for kind in ("precision", "recall")}
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     text = (run / "config.yaml").read_text()
     size = next(line.split()[1] for line in text.splitlines() if line.startswith("  size:"))
     return {
         "set": name, "rival": rival, "seed": seed, "hours": options.hours, "size": size,
-        "steps": last["step"], "images": last["images"],
-        **{key: f"{scores[key]:.5g}" for key in ("FD-squeezenet", "precision", "recall", "FD-tiny")},
+        "steps": last["step"], "images": last["images"], "fakes": options.num_fake,
+        **{key: f"{scores[key]:.5g}" for key in SCORES},
         "machine": options.machine, "commit": COMMIT, "torch": torch.__version__,
         "command": " ".join(["steadygan", *arguments]).replace(str(images), images.name),
     }  # fmt: skip
@@ -135,6 +138,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--num-fake", type=int, default=10_000)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--weights", type=Path, required=True, help="SqueezeNet's")
     parser.add_argument("--runs", type=Path, default=Path("runs/folder-trials"))
@@ -143,6 +147,7 @@ def main() -> None:
     parser.add_argument("--machine", default="2-core CPU")
     options = parser.parse_args()
     options.runs.mkdir(parents=True, exist_ok=True)
+    os.environ["STEADYGAN_SQUEEZENET_WEIGHTS"] = str(options.weights)
     for seed in options.seeds:
         for name in options.sets:
             images = make_set(name, options.data, options.runs)
@@ -159,7 +164,7 @@ def main() -> None:
                     if not rows:
                         writer.writeheader()
                     writer.writerow(row)
-                print(time.strftime("%H:%M"), {key: row[key] for key in COLUMNS[:11]}, flush=True)
+                print(time.strftime("%H:%M"), {key: row[key] for key in COLUMNS[:14]}, flush=True)
 
 
 if __name__ == "__main__":
