@@ -194,6 +194,8 @@ def test_where_nothing_fits_auto_says_what_the_least_would_take() -> None:
     cfg, images = auto_case(1)
     with pytest.raises(UserError, match="1 images are too few"):
         fit_batch(task_of(cfg), images, CPU, 1 << 40)
+    with pytest.raises(UserError, match="auto is chosen by one process"):
+        fit_batch(task_of(cfg), images, CPU, 1 << 40, processes=2)
 
 
 def test_a_number_stays_what_it_is() -> None:
