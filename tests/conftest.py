@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from steadygan.kernels.compiled import building
 
 # Two test processes share the cores, and networks this small gain nothing from threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The processes that tests start would compile all sources of torch each, half of the time of its import.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # `uv run pytest`: messages would name `uv run steadygan`
 torch.set_num_threads(1)
 
