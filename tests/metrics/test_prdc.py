@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch_fidelity.metric_prc
 from torch import Tensor
 
 from steadygan.metrics.prdc import prdc, radii
@@ -42,8 +41,10 @@ def test_all_four_are_those_of_the_definitions(k: int) -> None:
 
 
 def test_precision_and_recall_are_those_of_torch_fidelity() -> None:
+    from torch_fidelity import metric_prc  # takes seconds
+
     reals, fakes = normal(120, 16), 0.9 * normal(90, 16, seed=1)
-    theirs = torch_fidelity.metric_prc.prc_features_to_metric(fakes, reals, prc_neighborhood=3, verbose=False)
+    theirs = metric_prc.prc_features_to_metric(fakes, reals, prc_neighborhood=3, verbose=False)
     found = prdc(reals, fakes, 3)
     assert (found.precision, found.recall) == pytest.approx((theirs["precision"], theirs["recall"]))
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
@@ -34,6 +33,8 @@ def randomise(net: nn.Module) -> nn.Module:
 
 
 def test_squeezenet_is_torchvisions_but_for_the_padding_of_its_last_layer() -> None:
+    import torchvision  # takes seconds
+
     ours = randomise(SqueezeNet())
     theirs = torchvision.models.squeezenet1_0(weights=None).eval()
     with torch.no_grad():
