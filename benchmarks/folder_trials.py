@@ -32,7 +32,8 @@ SETS: dict[str, tuple[str, str, int, int]] = {
     "hundred-faces": ("celeba10k.zip", "", 100, 64),
     "cifar10": ("cifar10_test.zip", "", 0, 32),
     "imagenette": ("imagenette128.zip", "", 0, 64),
-    "sketches": ("cufs_pairs.zip", "/B/", 0, 64),
+    "portraits": ("cufs_pairs.zip", "/B/", 0, 64),
+    "sketches": ("cufs_pairs.zip", "/A/", 0, 64),
     "faces-48": ("celeba10k.zip", "", 5000, 48),
 }
 """Name → file, a word that entries must contain, how many images (0: all), side. The last two are not for tuning."""
