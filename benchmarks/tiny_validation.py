@@ -112,26 +112,28 @@ def damages(options: argparse.Namespace, extractors: dict[str, Extractor]) -> It
 
 
 def checkpoints(options: argparse.Namespace, extractors: dict[str, Extractor]) -> Iterator[Row]:
+    seen: dict[str, dict[str, Tensor]] = {}
     for path in options.runs:
         config = configuration.load(path)
         train = build_images(config, torch.device("cpu")).train
-        reals = train.take(np.linspace(0, len(train) - 1, options.reals).astype(int))
-        known = {name: extractor(reals).features for name, extractor in extractors.items()}
+        if train.fingerprint not in seen:
+            reals = train.take(np.linspace(0, len(train) - 1, options.reals).astype(int))
+            seen[train.fingerprint] = {name: extractor(reals).features for name, extractor in extractors.items()}
+        known = seen[train.fingerprint]
         for checkpoint in sorted((path / "checkpoints").glob("step-*")):
             generator = load(checkpoint)
             classes = [k % generator.classes for k in range(options.fakes)] if generator.classes else None
             fakes = generator.sample(options.fakes, classes=classes, seed=0)
             read = {name: extractor(fakes).features for name, extractor in extractors.items()}
-            row = {"run": path.name, "kind": config.model.kind, "width": config.model.width, "size": config.data.size}
+            row = {"data": Path(config.data.path).stem, "run": path.name, "kind": config.model.kind}
+            row |= {"width": config.model.width, "size": config.data.size}
             yield row | {"step": generator.step} | compared(read, known)
 
 
-def agreement(rows: list[Row], by: str) -> Iterator[str]:
-    """Spearman's ρ between the two distances over the rows of each value of `by`: distances of one set of reals."""
-    groups: dict[str, list[Row]] = {}
-    for value in dict.fromkeys(row[by] for row in rows):
-        groups[f"{by} {value}"] = [row for row in rows if row[by] == value]
-    for name, group in groups.items():
+def agreement(rows: list[Row]) -> Iterator[str]:
+    """Spearman's ρ between the two distances over all rows of one set of reals."""
+    for name in dict.fromkeys(row["data"] for row in rows):
+        group = [row for row in rows if row["data"] == name]
         if len(group) > 2:
             found = spearmanr(*([float(row[name]) for row in group] for name in ("FD-tiny", "FD-squeezenet"))).statistic
             yield f"Spearman {name}: {found:.3f} of {len(group)}"
@@ -152,7 +154,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     extractors = {name: get_extractor(name, weights={"squeezenet": options.weights}) for name in ("squeezenet", "tiny")}
-    take, by = (damages, "data") if options.command == "damages" else (checkpoints, "run")
+    take = damages if options.command == "damages" else checkpoints
     commit = run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     command = f"python benchmarks/tiny_validation.py {options.command} --reals {options.reals} --fakes {options.fakes}"
     began, rows = time.process_time(), []
@@ -169,7 +171,7 @@ def main() -> None:
             writer.writerow(row)
             file.flush()
             rows.append(row)
-    for line in agreement(rows, by):
+    for line in agreement(rows):
         print(line)
 
 
