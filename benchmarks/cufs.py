@@ -24,6 +24,7 @@ import steadygan
 from steadygan import config
 from steadygan.generators.loading import load_translator
 from steadygan.pictures.grid import save_grid
+from steadygan.runs.status import is_finished
 from steadygan.tasks.choice import build_images
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -50,8 +51,11 @@ def train(method: str, seed: int, data: Path, runs: Path, overrides: list[str]) 
     out = runs / f"{method}-{seed}"
     preset, *of_method = METHODS[method]
     options = [f"train.seed={seed}", *overrides, *of_method]
-    if not (out / "scores.jsonl").exists():
-        steadygan.train(preset, [f"data.path={data}", *options], out=out)
+    if not is_finished(out):
+        if (out / "config.yaml").exists():
+            steadygan.train(out, resume=True)
+        else:
+            steadygan.train(preset, [f"data.path={data}", *options], out=out)
     score = json.loads((out / "scores.jsonl").read_text().splitlines()[0])
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     resolved, protocol = config.load(out), score["protocol"]

@@ -26,6 +26,7 @@ import torch
 from PIL import Image
 
 from steadygan.evaluation.run import truncation_curve
+from steadygan.runs.status import is_finished
 
 SETS: dict[str, tuple[str, str, int, int]] = {
     "faces": ("celeba10k.zip", "", 0, 64),
@@ -107,7 +108,7 @@ def trial(
         arguments = ["train", preset, f"data.path={images}", size, hours, *CLOCK, *changes, *common]
     if not run.exists():
         steadygan(*arguments, "--out", str(run), threads=options.threads)
-    elif json.loads((run / "status.json").read_text())["state"] != "finished":
+    elif not is_finished(run):
         steadygan("train", str(run), "--resume", threads=options.threads)
     torch.set_num_threads(options.threads)
     scores: dict[str, float] = {}

@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import steadygan
 from steadygan.pictures.grid import grid
+from steadygan.runs.status import is_finished
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYWHERE = (
@@ -182,19 +183,13 @@ def main() -> None:
             out, data = arguments.runs / one.name, paths[one.data]
             if data is None:
                 parser.error(f"--{one.data} is needed for {one.name}")
-            if not finished(out):
+            if not is_finished(out):
                 words = ["train", str(out), "--resume"] if (out / "config.yaml").is_file() else one.command(data, out)
                 subprocess.run([sys.executable, "-m", "steadygan", *words], check=True)
             rows.append(row(one, out, arguments.machine))
         sheet(SHEETS[name], arguments.runs, ROOT / f"docs/images/{name}.png", images=(8, 3))
     with (ROOT / "results/cpu-real-images.csv").open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, list(rows[0]), lineterminator="\n").writerows(rows)
-
-
-def finished(run: Path) -> bool:
-    """Whether the run ended by itself."""
-    status = run / "status.json"
-    return status.is_file() and json.loads(status.read_text(encoding="utf-8"))["state"] == "finished"
 
 
 def row(one: Entry, run: Path, machine: str) -> dict[str, object]:

@@ -25,6 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steadygan.runs.status import is_finished
+
 CUTOUTS = (0.125, 0.25, 0.5, 0.75)
 POLICY = "augment.diffaugment.policy=[translation,cutout]"
 ICR = ("objective.terms.bcr={real: 10, fake: 10}", "objective.terms.zcr={dis: 5, gen: 0.5, sigma: 0.03}")
@@ -84,7 +86,7 @@ def job(options: argparse.Namespace, commit: str, what: tuple[str, int, int]) ->
     fixed = [sys.executable, "-m", "steadygan", "train"]
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    if not (run / "scores.jsonl").exists():
+    if not is_finished(run):
         resumed = any((run / "checkpoints").glob("step-*"))
         new = [PRESET, f"data.path={options.celeba.resolve()}", *changes, "--out", str(run)]
         command = [*fixed, str(run), "--resume"] if resumed else [*fixed, *new]

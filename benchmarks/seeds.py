@@ -26,6 +26,7 @@ import torch
 
 import steadygan
 from steadygan.pictures.grid import save_grid
+from steadygan.runs.status import is_finished
 
 ACCURACIES = ("D_accuracy_train", "D_accuracy_heldout")
 COLUMNS = (
@@ -87,8 +88,10 @@ def train(
     preset, *changes = experiment.variants[variant]
     arguments = ["train", preset, f"train.seed={seed}", *changes, *experiment.common]
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    if not (out / "scores.jsonl").exists():
-        command = [sys.executable, "-m", "steadygan", *arguments, *overrides, "--out", str(out)]
+    if not is_finished(out):
+        new = [*arguments, *overrides, "--out", str(out)]
+        begun = (out / "config.yaml").exists()
+        command = [sys.executable, "-m", "steadygan", *(["train", str(out), "--resume"] if begun else new)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode:
             raise SystemExit(f"{variant}, seed {seed}: the run failed, for the reason above")

@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from claims import CLAIMS, Claim
 
+from steadygan.runs.status import is_finished
+
 COLUMNS = ("part", "variant", "setting", "seed")
 FACTS = ("steps", "cpu_seconds", "protocol", "commit", "torch", "command")
 SEARCH_SEED = 0
@@ -68,7 +70,7 @@ class Bench:
         if claim.reals:
             places.append(f"eval.reals={self.options.data / claim.reals}")
         before, resumed = os.times(), folder.exists()
-        if not (folder / "scores.jsonl").exists():
+        if not is_finished(folder):
             fresh = [*arguments, *places, "--out", str(folder)]
             self.call(["train", str(folder), "--resume"] if (folder / "config.yaml").exists() else fresh)
         after = os.times()

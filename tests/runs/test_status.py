@@ -16,7 +16,7 @@ from steadygan.errors import Collapsed, UserError
 from steadygan.run import reporting
 from steadygan.runs import status as module
 from steadygan.runs.requests import ask
-from steadygan.runs.status import FILE, Status, read_status
+from steadygan.runs.status import FILE, Status, is_finished, read_status
 
 TINY = [*tiny_run("train.log_every=1"), "data.channels=3"]
 
@@ -74,6 +74,7 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path, content: bytes | None)
     if content is not None:
         (tmp_path / FILE).write_bytes(content)
     assert read_status(tmp_path) is None
+    assert not is_finished(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,9 @@ def test_a_run_is_running_then_stopped_when_asked_then_finished(tmp_path: Path) 
     assert set(seen) == {"running"}
     said = read_status(run) or {}
     assert said["state"] == "stopped"
+    assert not is_finished(run)
     assert (run / f"checkpoints/step-{said['step']:08d}").is_dir()
     steadygan.train(run, [f"train.steps={said['step'] + 1}"], resume=True)
+    assert is_finished(run)
     after = json.loads((run / FILE).read_text())
     assert (after["state"], after["step"], after["steps"]) == ("finished", said["step"] + 1, said["step"] + 1)

@@ -48,12 +48,11 @@ class Job:
     def state(self) -> State:
         """Its state, from its directory alone."""
         from steadygan.runs.directory import RunDirectory
-        from steadygan.runs.status import read_status
+        from steadygan.runs.status import is_finished
 
-        status = read_status(self.path) or {}
         if not (self.path / "config.yaml").is_file() or RunDirectory(self.path).newest_checkpoint() is None:
             return "new"
-        return "finished" if status.get("state") == "finished" else "begun"
+        return "finished" if is_finished(self.path) else "begun"
 
 
 def sweep(

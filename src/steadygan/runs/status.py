@@ -74,3 +74,8 @@ def read_status(run: Path) -> dict[str, Any] | None:
     except UserError:
         return None
     return found if found.get("state") in get_args(State) else None
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run directory holds a run that reached its end; False if there is none."""
+    return (read_status(run) or {}).get("state") == "finished"
