@@ -26,6 +26,8 @@ import torch
 from PIL import Image
 
 from steadygan.evaluation.run import truncation_curve
+from steadygan.generators.loading import load
+from steadygan.pictures.grid import save_grid
 from steadygan.runs.status import is_finished
 
 SETS: dict[str, tuple[str, str, int, int]] = {
@@ -128,6 +130,13 @@ def trial(
     }  # fmt: skip
 
 
+def draw(options: argparse.Namespace) -> None:
+    """Twenty samples of seed 0 of each set's first seed in two rows, of the plan's best checkpoints."""
+    runs = [options.runs / f"{name}-plan-{options.hours:g}h-{options.seeds[0]}" for name in options.sets]
+    samples = torch.cat([load(run).sample(20, seed=0) for run in runs])
+    save_grid(samples, options.sheet, columns=10)
+
+
 COMMIT = subprocess.run(
     ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
 ).stdout.strip()
@@ -145,6 +154,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="SqueezeNet's")
     parser.add_argument("--runs", type=Path, default=Path("runs/folder-trials"))
     parser.add_argument("--out", type=Path, default=Path("results/folder-trials.csv"))
+    parser.add_argument("--sheet", type=Path, help="a PNG to draw the plan's samples in, if all have one size")
     parser.add_argument("--override", action="append", default=[], help="key.path=value for every run")
     parser.add_argument("--machine", default="2-core CPU")
     options = parser.parse_args()
@@ -167,6 +177,8 @@ def main() -> None:
                         writer.writeheader()
                     writer.writerow(row)
                 print(time.strftime("%H:%M"), {key: row[key] for key in COLUMNS[:14]}, flush=True)
+    if options.sheet is not None:
+        draw(options)
 
 
 if __name__ == "__main__":
