@@ -5,10 +5,11 @@
     python benchmarks/leak.py --celeba celeba10k.zip --out /tmp/rehearsal.csv --seeds 0 train.steps=4
 
 CR whose augmentation has a cutout of growing size, bCR with the same (Zhao et al., AAAI 2021, Fig. 5); DiffAugment,
-ICR, and DiffAugment of the reals alone, its ablation: on 1,000 and on 100 faces at 32 pixels, three seeds. A row for
-each augmentation of each run: the leak meter's share of 2,000 generated images that show it and its interval of 95 %,
-what the reader finds in held-out faces without and with it, the share of copies, and FD-tiny. Rows go to the CSV as
-runs end; a run that the file has is not repeated, and one whose directory is in --runs is resumed.
+ICR, and DiffAugment of the reals alone, its ablation; CR of weight 0, whose images can show none: on 1,000 and on 100
+faces at 32 pixels, three seeds. A row for each augmentation of each run: the leak meter's share of 2,000 generated
+images that show it and its interval of 95 %, what the reader finds in held-out faces without and with it, the share of
+copies, and FD-tiny. Rows go to the CSV as runs end; a run that the file has is not repeated, and one whose directory is
+in --runs is resumed.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def arms() -> dict[str, tuple[str, ...]]:
         found[f"bcr-cutout-{side}"] = ("objective.terms.bcr={real: 10, fake: 10}", cutout)
     found["diffaugment"] = (POLICY,)
     found["icr"] = (*ICR, CUT)
+    found["none"] = ("objective.terms.cr.weight=0", CUT)  # the meter's false alarms
     found["reals-only"] = (POLICY, "augment.diffaugment.placement=reals-only")
     return found
 

@@ -18,7 +18,7 @@ from steadygan.errors import UserError
 from steadygan.generators.loading import load
 from steadygan.machine import choose_device
 from steadygan.metrics.extraction import read
-from steadygan.metrics.leak import FEWEST, Augmentation, Leak, LeakMeter
+from steadygan.metrics.leak import FEWEST, READER, Augmentation, Leak, LeakMeter
 from steadygan.metrics.leak import as_scores as leaks_as_scores
 from steadygan.metrics.memorisation import Memorised, memorised
 from steadygan.metrics.memorisation import as_scores as copies_as_scores
@@ -112,6 +112,7 @@ class Health:
         copies = memorised(*(read(extractor, side, protocol).features for side in (fakes, train)))
         made = {
             "name": NAME,
+            "reader": READER,
             "extractor": extractor.name,
             "extractor_sha256": extractor.sha256,
             "num_fake": num_fake,

@@ -2,8 +2,10 @@
 
 An augmentation of D's inputs can leak into G's images (Karras et al., "Training GANs with limited data", 2020, §2.2;
 Zhao et al., "Improved consistency regularization", 2021, Fig. 5 by eye). A small classifier, the reader, learns on real
-images to detect a run's augmentations. The leak is its detection rate on fakes, corrected by its error rates on
-held-out reals with and without each augmentation.
+images to detect a run's augmentations. An image counts if it shows one at least as clearly as half of the augmented
+held-out reals do; the leak is the rate in fakes, corrected by the rates in held-out reals with and without each
+augmentation. A lower bar would count bad images: at the reader's own decision, two thirds of a half-trained
+generator's faces were "shifted" in a run that never shifted any.
 """
 
 from __future__ import annotations
@@ -22,9 +24,13 @@ from steadygan.metrics.intervals import Count, Estimate, adjusted
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(images (N, C, H, W) in [-1, 1], generator) → images of that shape, augmented independently."""
 
+READER = 2
+"""Version of the reader, part of a record's protocol; 1 had seen no flaws, and counted by its own decision."""
 STEPS, BATCH, LR = 600, 64, 2e-3
 LARGEST = 64
 """Images are reduced to this side, in pixels, after augmentation."""
+DRAWS = 4
+"""Augmented versions of each held-out image, of which half count as clear."""
 FEWEST = 20
 """With fewer held-out reals the reader's error rates are too uncertain."""
 
@@ -61,7 +67,7 @@ class Leak:
 
     Attributes:
         leak: fraction of fakes that show it; None if the reader cannot detect it.
-        found, false, true: detections in fakes, in held-out reals without it, and in held-out reals with it.
+        found, false, true: clear cases in fakes, in held-out reals without it, and in held-out reals with it.
     """
 
     leak: Estimate | None
@@ -106,11 +112,11 @@ class LeakMeter:
         with _seeded(seed):
             self._reader = Reader(train.shape[1], len(self.names))
         self._learn(train, STEPS if steps is None else steps)
-        self._false, self._true = self._mistakes(held_out)
+        self._least, self._false, self._true = self._calibrated(_float(held_out))
 
     def measure(self, fakes: Tensor) -> dict[str, Leak]:
         """The leak of each augmentation into `fakes`, uint8 (N, C, H, W)."""
-        found = self._read(prepared(_float(fakes)))
+        found = self._hits(self._logits(prepared(_float(fakes))))
         return {
             name: Leak(adjusted(count, false, true), count, false, true)
             for name, count, false, true in zip(self.names, found, self._false, self._true, strict=True)
@@ -130,29 +136,59 @@ class LeakMeter:
         self._reader.eval()
 
     def _mixed(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Applies each augmentation to a random half of the images; returns them and which were applied, (N, K)."""
+        """Applies each augmentation to a random half of the images, then flaws to a half.
+
+        Returns the images, and which augmentations were applied, (N, K).
+        """
         shown = torch.rand(len(x), len(self._apply), generator=self._generator) < 0.5
         for augment, chosen in zip(self._apply, shown.T, strict=True):
             x = torch.where(chosen[:, None, None, None], augment(x, self._generator), x)
-        return prepared(x), shown
+        flawed = torch.rand(len(x), 1, 1, 1, generator=self._generator) < 0.5
+        x = prepared(x)
+        return torch.where(flawed, with_flaws(x, self._generator), x), shown
 
-    def _mistakes(self, held_out: Tensor) -> tuple[list[Count], list[Count]]:
-        """Detections in held-out reals without augmentation, and with each augmentation alone."""
-        x = _float(held_out)
-        false = self._read(prepared(x))
-        true = [self._read(prepared(augment(x, self._generator)))[k] for k, augment in enumerate(self._apply)]
-        return false, true
+    def _calibrated(self, x: Tensor) -> tuple[Tensor, list[Count], list[Count]]:
+        """The least logits that count, and how many held-out reals reach them without and with each augmentation."""
+        many = x.repeat(DRAWS, 1, 1, 1)
+        drawn = [self._logits(prepared(augment(many, self._generator)))[:, k] for k, augment in enumerate(self._apply)]
+        shown = torch.stack(drawn, 1)
+        least = shown.median(0).values
+        return least, self._hits(self._logits(prepared(x)), least), self._hits(shown, least)
+
+    def _hits(self, logits: Tensor, least: Tensor | None = None) -> list[Count]:
+        """How many images show each augmentation clearly."""
+        reached = logits >= (self._least if least is None else least)
+        return [Count(int(hits), len(logits)) for hits in reached.sum(0)]
 
     @torch.no_grad()
-    def _read(self, x: Tensor) -> list[Count]:
-        logits = torch.cat([self._reader(part) for part in x.split(256)])
-        return [Count(int(hits), len(x)) for hits in (logits > 0).sum(0)]
+    def _logits(self, x: Tensor) -> Tensor:
+        return torch.cat([self._reader(part) for part in x.split(256)])
 
 
 def prepared(x: Tensor) -> Tensor:
     """Clamps and rounds images to 8 bits, like fakes, and reduces larger ones to 64 pixels."""
     x = ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     return F.interpolate(x, (LARGEST, LARGEST), mode="area") if x.shape[-1] > LARGEST else x
+
+
+def with_flaws(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W) with random amounts of blur, fine noise and coarse noise, rounded like fakes.
+
+    G's images are less sharp and less clean than reals. A reader that has not seen such flaws takes them for
+    augmentations.
+    """
+
+    def amount(most: float) -> Tensor:
+        return most * torch.rand(len(x), 1, 1, 1, generator=generator)
+
+    def resized(image: Tensor, size: Sequence[int]) -> Tensor:
+        return F.interpolate(image, list(size), mode="bilinear", antialias=True)
+
+    sides = x.shape[2:]
+    soft = resized(resized(x, [max(1, side // 2) for side in sides]), sides)
+    coarse = resized(torch.randn(*x.shape[:2], 8, 8, generator=generator), sides)
+    noise = amount(0.2) * torch.randn(x.shape, generator=generator) + amount(0.3) * coarse
+    return prepared(torch.lerp(x, soft, amount(1.0)) + noise)
 
 
 def as_scores(leaks: Mapping[str, Leak]) -> dict[str, float]:
