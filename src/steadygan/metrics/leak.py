@@ -149,9 +149,11 @@ class LeakMeter:
 
     def _calibrated(self, x: Tensor) -> tuple[Tensor, list[Count], list[Count]]:
         """The least logits that count, and how many held-out reals reach them without and with each augmentation."""
-        many = x.repeat(DRAWS, 1, 1, 1)
-        drawn = [self._logits(prepared(augment(many, self._generator)))[:, k] for k, augment in enumerate(self._apply)]
-        shown = torch.stack(drawn, 1)
+
+        def drawn(k: int) -> Tensor:
+            return self._logits(prepared(self._apply[k](x, self._generator)))[:, k]
+
+        shown = torch.stack([torch.cat([drawn(k) for _ in range(DRAWS)]) for k in range(len(self.names))], 1)
         least = shown.median(0).values
         return least, self._hits(self._logits(prepared(x)), least), self._hits(shown, least)
 
