@@ -55,7 +55,7 @@ COMMON = (
     *("data.size=32", "data.heldout=0.2", "model.width=32", "train.batch_size=32", "train.steps=10000"),
     *("train.phases=[D,G]", "train.log_every=100", "train.sample_every=5000", "train.checkpoint_every=5000"),
     *("train.ema.start=0", "train.ema.half_life=500", "train.collapse=continue", "augment.consistency.flip=0"),
-    *("model.conditional=false", "data.flip=true"),
+    *("train.g_batch_size=null", "model.conditional=false", "data.flip=true"),
 )
 PRESET = "cifar10-sngan"
 COLUMNS = (
