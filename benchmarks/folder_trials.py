@@ -4,9 +4,9 @@
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --sets sketches --rivals plan
 
 Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does, at the
-size that the plan chose. Rows go to
-results/folder-trials.csv as runs end; existing rows are not repeated, and a run whose directory is in --runs is
-resumed. FD-tiny is no independent score of the plan, whose discriminator reads the same features.
+size that the plan chose (without a row of the plan, at the set's). Rows go to results/folder-trials.csv as runs end;
+existing rows are not repeated, and a run whose directory is in --runs is resumed. FD-tiny is no independent score of
+the plan, whose discriminator reads the same features.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ CR whose augmentation has a cutout of growing size, bCR with the same (Zhao et a
 ICR, and DiffAugment of the reals alone, its ablation; CR of weight 0, whose images can show none: on 1,000 and on 100
 faces at 32 pixels, three seeds. A row for each augmentation of each run: the leak meter's share of 2,000 generated
 images that show it and its interval of 95 %, what the reader finds in held-out faces without and with it, the share of
-copies, and FD-tiny. Rows go to the CSV as runs end; a run that the file has is not repeated, and one whose directory is
-in --runs is resumed.
+copies, and FD-tiny. Rows go to the CSV as runs end; a run that the file has with the same command is not repeated, and
+one whose directory is in --runs is resumed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,22 @@ def measure(run: Path, num_fake: int) -> list[dict[str, Any]]:
     return rows
 
 
+def settings(options: argparse.Namespace, what: tuple[str, int, int]) -> list[str]:
+    """The overrides of a run."""
+    arm, faces, seed = what
+    return [*COMMON, *ARMS[arm], f"data.max_images={faces}", f"train.seed={seed}", *options.overrides]
+
+
+def command_of(options: argparse.Namespace, what: tuple[str, int, int]) -> str:
+    """The command of a run, by which its rows are known."""
+    return " ".join(["steadygan train", PRESET, f"data.path={options.celeba.name}", *settings(options, what)])
+
+
 def job(options: argparse.Namespace, commit: str, what: tuple[str, int, int]) -> list[dict[str, Any]]:
     """One run in a process of its own, then its rows."""
     arm, faces, seed = what
-    run = options.runs / f"{arm}-{faces}-{seed}"
-    changes = [*COMMON, *ARMS[arm], f"data.max_images={faces}", f"train.seed={seed}", *options.overrides]
+    changes, command_line = settings(options, what), command_of(options, what)
+    run = options.runs / f"{arm}-{faces}-{seed}-{sha256(command_line.encode()).hexdigest()[:6]}"
     fixed = [sys.executable, "-m", "steadygan", "train"]
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": threads}
@@ -99,7 +111,7 @@ def job(options: argparse.Namespace, commit: str, what: tuple[str, int, int]) ->
     about = {"arm": arm, "faces": faces, "seed": seed}
     tail = {"FD-tiny": round(score["FD-tiny"], 4), "steps": last["step"], "seconds": round(last["seconds"])}
     tail |= {"commit": commit, "torch": score["protocol"]["torch"]}
-    tail["command"] = " ".join(["steadygan train", PRESET, f"data.path={options.celeba.name}", *changes])
+    tail["command"] = command_line
     return [about | row | tail for row in measure(run, options.num_fake)]
 
 
@@ -107,10 +119,10 @@ def wanted(options: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
     done = set()
     if options.out.exists():
         with options.out.open(newline="") as file:
-            done = {(row["arm"], int(row["faces"]), int(row["seed"])) for row in csv.DictReader(file)}
-    for seed in options.seeds:
-        for faces in options.faces:
-            yield from ((arm, faces, seed) for arm in options.arms if (arm, faces, seed) not in done)
+            done = {row["command"] for row in csv.DictReader(file)}
+    for what in ((arm, faces, seed) for seed in options.seeds for faces in options.faces for arm in options.arms):
+        if command_of(options, what) not in done:
+            yield what
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

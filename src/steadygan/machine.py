@@ -58,6 +58,13 @@ def at_work(name: str, **settings: Any) -> Iterator[torch.device]:
     """Context manager: chooses a device (`choose_device`) and prepares this process for it (`prepare`).
 
     At its end it restores random states and the settings of `prepare`, except for the allocator.
+
+    Args:
+        name: see `choose_device`.
+        settings: of `prepare`.
+
+    Raises:
+        UserError: the device cannot be used here.
     """
     device = choose_device(name)
     cuda, cudnn = device.type == "cuda", torch.backends.cudnn

@@ -97,9 +97,15 @@ def train_run(
             train = config.train
             if replicas.first:
                 trackers.check(train.report)
-            name = replicas.device_name(train.device)
-            speed = {"tf32": train.tf32, "autotune": train.autotune, "threads": train.threads}
-            device = stack.enter_context(at_work(name, **speed, allocator=own_process))
+            device = stack.enter_context(
+                at_work(
+                    replicas.device_name(train.device),
+                    tf32=train.tf32,
+                    autotune=train.autotune,
+                    threads=train.threads,
+                    allocator=own_process,
+                )
+            )
             task = task_of(config)
             images = task.load(device, on_load)
             opening.check_images(images.train.fingerprint)
