@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 import steadygan
 from steadygan.errors import UserError
 from steadygan.reports.tables import table
+from steadygan.training.collapse import SCORE_JUMP
 
 STEPS = 4
 TINY = tiny_run(
@@ -104,3 +105,13 @@ def test_a_score_in_training_records_its_own_size_and_what_it_cost(tmp_path: Pat
 def test_an_evaluation_too_small_to_be_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"eval\.num_fake"):
         steadygan.train("digits", ["eval.num_fake=1"], out=tmp_path / "run")
+
+
+def test_scores_of_another_protocol_are_not_compared_with_the_earlier_ones(tmp_path: Path) -> None:
+    """FD-digits is far more than five times FD-tiny: it was taken for a collapse, or never for the best."""
+    options = [*TINY, "eval.every=2", "eval.patience=2", "eval.protocol=tiny"]
+    run = steadygan.train("digits", options, out=tmp_path / "run").path
+    steadygan.train(run, ["eval.protocol=digits", f"train.steps={STEPS + 2}"], resume=True)
+    scores = rows(run, "scores.jsonl")
+    assert scores[-1]["FD-digits"] > SCORE_JUMP * max(row["FD-tiny"] for row in scores[:-1])
+    assert (run / "checkpoints" / "best").read_text().strip() == f"step-{STEPS + 2:08d}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from steadygan.runs.reading import is_distance
+from steadygan.runs.reading import is_distance, protocol_identity
 
 Row = Mapping[str, Any]
 
@@ -59,10 +59,8 @@ class Records:
         taken: dict[str, list[tuple[int, float]]] = {}
         for row in self.scores:
             name = next(filter(is_distance, row), None)
-            protocol = row.get("protocol", {})
             if name is not None:
-                key = f"{name} {protocol.get('name')} {protocol.get('num_fake')} {protocol.get('reals_sha256')}"
-                taken.setdefault(key, []).append((row["step"], number(row[name])))
+                taken.setdefault(f"{name} {protocol_identity(row)}", []).append((row["step"], number(row[name])))
         return max(taken.values(), key=len, default=[])
 
     def score(self, name: str) -> list[tuple[int, float]]:

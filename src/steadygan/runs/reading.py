@@ -97,11 +97,11 @@ def _by_step(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row["step"])
 
 
-def _protocol(row: Row) -> Row:
-    return {key: value for key, value in row["protocol"].items() if key not in NOT_THE_PROTOCOL}
+def _protocol(row: Mapping[str, Any]) -> Row:
+    return {key: value for key, value in row.get("protocol", {}).items() if key not in NOT_THE_PROTOCOL}
 
 
-def protocol_identity(row: Row) -> str:
+def protocol_identity(row: Mapping[str, Any]) -> str:
     return json.dumps(_protocol(row), sort_keys=True)
 
 

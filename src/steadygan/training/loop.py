@@ -279,6 +279,9 @@ class Trainer:
                 took = round(time.perf_counter() - began, 3)
                 self._pace.took(took)
                 record = {"step": state.step, "eval_seconds": took, **scores}
+                if not self._patience.comparable(record):
+                    state.best_score = float("inf")
+                    self.recovery.notify("scored by another protocol than before: the best checkpoint is chosen anew")
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)
                 state.best_score = min(rank, state.best_score)
                 self._patience.saw(best)

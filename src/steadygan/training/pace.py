@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from steadygan.runs.reading import protocol_identity
+
 SHARE = 0.03
 """Maximum time for scores, as a fraction of training time."""
 FIRST = 500
@@ -51,17 +53,27 @@ class Patience:
     Attributes:
         limit: maximum number of consecutive scores without improvement, None for no limit.
         worse: their current number.
+        protocol: identity of their protocol; None before the first score.
     """
 
     limit: int | None
     worse: int = 0
+    protocol: str | None = None
 
     @classmethod
     def of(cls, limit: int | None, scores: Iterable[Mapping[str, Any]], best: int | None) -> Patience:
         """Restores it for a resumed run, from its scores.jsonl and the step of its best checkpoint."""
-        if best is None:
-            return cls(limit)
-        return cls(limit, sum("eval_seconds" in row and row["step"] > best for row in scores))
+        taken = [row for row in scores if "eval_seconds" in row]
+        protocol = protocol_identity(taken[-1]) if taken else None
+        return cls(limit, 0 if best is None else sum(row["step"] > best for row in taken), protocol)
+
+    def comparable(self, record: Mapping[str, Any]) -> bool:
+        """Whether this score's protocol is that of the scores before it; if not, it is the first of a new series."""
+        before, self.protocol = self.protocol, protocol_identity(record)
+        if before in (None, self.protocol):
+            return True
+        self.worse = 0
+        return False
 
     def saw(self, best: bool) -> None:
         """Counts a score. best: whether it is the best so far."""
