@@ -175,7 +175,8 @@ def test_a_run_told_to_continue_goes_on_and_notes_the_collapse(tmp_path: Path) -
 
 @pytest.mark.usefixtures("hasty")
 def test_the_default_objective_is_no_false_alarm(tmp_path: Path) -> None:
-    result = steadygan.train("digits", [*HASTY, "train.collapse=stop"], out=tmp_path / "run")
+    """At width 2 its images can be alike for 100 steps; at width 4, of four seeds in float32, for at most 35."""
+    result = steadygan.train("digits", [*HASTY, "model.width=4", "train.collapse=stop"], out=tmp_path / "run")
     assert result.finished
     assert not [row for row in rows(result.path) if "event" in row]
 
