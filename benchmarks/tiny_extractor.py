@@ -1,209 +1,185 @@
 """Trains the extractor behind FD-tiny and writes src/steadygan/pretrained/tiny.safetensors.
 
-    python benchmarks/tiny_extractor.py --cifar10 cifar10_train.zip --cifar10-test cifar10_test.zip \
-        --imagenette imagenette128.zip
+    python benchmarks/tiny_extractor.py --cifar10 cifar10_train.zip --imagenette imagenette128.zip \
+        --squeezenet squeezenet_v1.0_imagenet.npz --cache FOLDER
 
-One network names the ten classes of CIFAR-10 at 32 pixels and the ten of Imagenette at 32 to 64, each by a linear
-layer of its own. These and the last block are not kept. It sees crops, flips and mild changes of colour. It never sees
-blur, noise or JPEG of ours: features that ignored them could not measure them. One thread, one seed, deterministic
-kernels: the same machine and torch give the same bytes. Every tenth image of Imagenette is held out, as is CIFAR-10's
-test set.
+A small network imitates the 128 strongest principal components of SqueezeNet's features (Hinton, Vinyals and Dean 2015,
+"Distilling the knowledge in a neural network", here by least squares): of images of CIFAR-10 at 32 pixels and of
+Imagenette at 32 to 64, as they are and damaged as generators damage them (`damages.py`). It begins with the network of
+`tiny_maps.py`. SqueezeNet's answers take most of the time; they are kept in --cache, part by part. One seed: the same
+machine and torch give the same bytes. The last part is not trained on and says how much of the variance is explained.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from damages import Damages, to_bytes
+from tiny_maps import cut, initialise, integers, read, save
 from torch import Tensor, nn
 
-from steadygan.data.images import ImageSet, load_images
-from steadygan.data.source import open_source
-from steadygan.pretrained.tiny import FEATURES, LARGEST, SMALLEST, WEIGHTS, Block, TinyNet
+from steadygan.pretrained.extractor import Extractor, load_state
+from steadygan.pretrained.registry import get_extractor
+from steadygan.pretrained.tiny import FEATURES, MAPS, WEIGHTS, TinyNet
 
 SEED = 0
+PARTS = 12
 STEPS = 4_000
-BATCH = 128
-LR, WEIGHT_DECAY = 4e-3, 5e-2
-LABEL_SMOOTHING = 0.05
-IMAGENETTE_EVERY = 4
-"""One batch in so many is of Imagenette, of half as many images: there are 2,000 of them against 50,000."""
-SIDE = 128
-"""Of Imagenette's images as they are stored."""
-CROPS = (64, SIDE)
-"""Range of the side of the square that is cut out of them, of which one is drawn for a batch."""
-PAD = 4
-"""CIFAR-10's images are shifted by as many pixels."""
-COLOUR = 0.2
-"""Brightness, contrast and saturation change by up to this share."""
+LR, WEIGHT_DECAY = 2e-3, 2e-2
+CROPS = (64, 128)
+"""Range of the side of the squares that are cut out of Imagenette's images."""
+POOL = 1_000
+"""Images of each size that damages mix."""
+SIZES: dict[int, tuple[int, int]] = {32: (150, 64), 40: (50, 48), 48: (100, 32), 56: (50, 24), 64: (100, 16)}
+"""Side in pixels → crops of Imagenette in a part, as many of them damaged, and images of a batch."""
+CIFAR = (700, 900)
+"""Images of CIFAR-10 in a part, undamaged and damaged."""
+CYCLE = (32, 32, 32, 48, 32, 32, 64, 32, 40, 32, 32, 56)
+"""Sides of the batches in turn."""
+TOGETHER = 10
+"""So many images are damaged alike."""
+Sides = dict[int, Tensor]
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """uint8 images (N, 3, S, S) and labels (N,)."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def every(self, step: int) -> tuple[Labelled, Labelled]:
-        """All but every `step`-th, and these."""
-        held_out = torch.arange(len(self)) % step == 0
-        parts = (Labelled(self.images[kept], self.labels[kept]) for kept in (~held_out, held_out))
-        first, second = parts
-        return first, second
+def crops(images: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
+    """uint8 (`count`, 3, size, size): squares of random extent, resized as data sets are, 25 of one extent."""
+    found = []
+    for _ in range(0, count, 25):
+        side = int(integers(*CROPS, generator))
+        chosen = torch.randint(len(images), (25,), generator=generator)
+        squares = cut(images[chosen], side, generator).float()
+        found.append(F.interpolate(squares, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255).byte())
+    return torch.cat(found)
 
 
-class Classifier(nn.Module):
-    """`TinyNet` under a block of 192 channels that is not kept, and a linear layer for each of two sets of classes."""
+def parts(cifar: Tensor, imagenette: Tensor, count: int) -> Iterator[Sides]:
+    """The images of one part after another, by size; the same ones every time."""
+    generator = torch.Generator().manual_seed(SEED)
+    pool = {32: cifar[torch.randperm(len(cifar), generator=generator)[: 2 * POOL]]}
+    pool |= {size: crops(imagenette, POOL, size, generator) for size in SIZES if size != 32}
+    damages = Damages(generator, pool)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = TinyNet()
-        self.last = Block(FEATURES, 192)
-        self.heads = nn.ModuleList([nn.Linear(192, 10), nn.Linear(192, 10)])
+    def damaged(images: Tensor) -> list[Tensor]:
+        return [to_bytes(damages(some.float() / 127.5 - 1)) for some in images.split(TOGETHER)]
 
-    def forward(self, x: Tensor, which: int) -> Tensor:
-        logits: Tensor = self.heads[which](self.last(self.trunk.maps(x)).mean((2, 3)))
-        return logits
+    def drawn(count: int) -> Tensor:
+        return cifar[torch.randint(len(cifar), (count,), generator=generator)]
 
-
-def read(path: Path, size: int) -> Labelled:
-    source = open_source(str(path), size=size, channels=3)
-    loaded = load_images(source, torch.arange(len(source)).numpy())
-    assert isinstance(loaded, ImageSet)
-    assert loaded.labels is not None
-    return Labelled(loaded.take(torch.arange(len(loaded))), loaded.labels)
-
-
-def integers(low: int, high: int, generator: torch.Generator, count: int = 1) -> Tensor:
-    """`count` integers in [low, high]."""
-    return torch.randint(low, high + 1, (count,), generator=generator)
+    for _ in range(count):
+        images: dict[int, list[Tensor]] = {32: [drawn(CIFAR[0]), *damaged(drawn(CIFAR[1]))]}
+        for size, (number, _batch) in SIZES.items():
+            plain = crops(imagenette, number, size, generator)
+            images.setdefault(size, []).extend((plain, *damaged(crops(imagenette, number, size, generator))))
+        yield {size: torch.cat(several) for size, several in images.items()}
 
 
-def cut(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """A square of `side` pixels out of each image (N, C, H, W), each at a place of its own, half of them mirrored."""
-    n, _, height, width = images.shape
-    rows = integers(0, height - side, generator, n)[:, None] + torch.arange(side)
-    columns = integers(0, width - side, generator, n)[:, None] + torch.arange(side)
-    columns = torch.where(integers(0, 1, generator, n)[:, None] == 1, columns.flip(1), columns)
-    picked = images[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2)
+def answered(images: Iterator[Sides], teacher: Extractor, cache: Path) -> Iterator[tuple[Sides, Sides]]:
+    """Each part with the teacher's features (N, 512), from the cache where it has them."""
+    cache.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    for number, part in enumerate(images):
+        path = cache / f"part{number:02}.pt"
+        if not path.exists():
+            torch.save((part, {size: teacher(some).features.half() for size, some in part.items()}), path)
+        stored: tuple[Sides, Sides] = torch.load(path, weights_only=True)
+        if any(not torch.equal(stored[0][size], some) for size, some in part.items()):
+            raise SystemExit(f"{path} has other images; delete it, or give another --cache")
+        print(f"part {number}: {time.perf_counter() - began:.0f} s", flush=True)
+        yield stored
 
 
-def colour(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast and saturation of each image of (N, 3, H, W) in [-1, 1], each changed by up to ±20 %."""
-    brightness, contrast, saturation = 1 + COLOUR * (2 * torch.rand(3, len(x), 1, 1, 1, generator=generator) - 1)
-    grey = x.mean(1, keepdim=True)
-    x = grey + (x - grey) * saturation
-    mean = x.mean((1, 2, 3), keepdim=True)
-    return (mean + (x - mean) * contrast + brightness - 1).clamp(-1, 1)
+class Targets:
+    """What the network shall answer: the teacher's strongest principal components, scaled to a total variance of 1."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.mean = features.mean(0)
+        variances, directions = torch.linalg.eigh(torch.cov(features.T).double())
+        self.directions = directions.flip(1)[:, :FEATURES].float()
+        kept = variances.flip(0)[:FEATURES].sum()
+        self.scale, self.kept = kept.sqrt().item(), (kept / variances.sum()).item()
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return (features.float() - self.mean) @ self.directions / self.scale
 
 
-def cifar_batch(data: Labelled, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    chosen = torch.randint(len(data), (BATCH,), generator=generator)
-    padded = F.pad(data.images[chosen].float() / 127.5 - 1, (PAD,) * 4, mode="reflect")
-    return colour(cut(padded, data.images.shape[-1], generator), generator), data.labels[chosen]
-
-
-def imagenette_batch(data: Labelled, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Crops of random extent, resized to a multiple of 8 from 32 to 64 pixels as data sets are: antialiased, uint8."""
-    chosen = torch.randint(len(data), (BATCH // 2,), generator=generator)
-    side = int(integers(*CROPS, generator))
-    size = 8 * int(integers(SMALLEST // 8, LARGEST // 8, generator))
-    crops = cut(data.images[chosen], side, generator).float()
-    resized = F.interpolate(crops, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
-    return colour(resized / 127.5 - 1, generator), data.labels[chosen]
-
-
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """He initialisation of all kernels; biases are zeroed."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+def to_input(images: Tensor) -> Tensor:
+    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def accuracy(network: Classifier, which: int, data: Labelled, size: int) -> float:
-    """Share of images read as their class, one of set number `which`, at `size` pixels."""
+def explained(network: TinyNet, images: Sides, wanted: Sides) -> dict[int, float]:
+    """Share of the targets' variance that the network explains, by size."""
     network.eval()
-    right = 0
-    for images, labels in zip(data.images.split(250), data.labels.split(250), strict=True):
-        x = images.float()
-        if x.shape[-1] != size:
-            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
-        right += int((network(x / 127.5 - 1, which).argmax(1) == labels).sum())
+    found = {}
+    for size, targets in wanted.items():
+        answers = torch.cat([network(to_input(some)).features for some in images[size].split(64)])
+        found[size] = 1 - ((answers - targets).square().sum() / (targets - targets.mean(0)).square().sum()).item()
     network.train()
-    return right / len(data)
+    return found
 
 
-def train(
-    cifar: Labelled, imagenette: Labelled, *, steps: int = STEPS, seed: int = SEED, precision: str = "bfloat16"
-) -> Classifier:
-    """The trained network; set 0 are CIFAR-10's classes, set 1 Imagenette's."""
-    generator = torch.Generator().manual_seed(seed)
-    network = Classifier().train().to(memory_format=torch.channels_last)
-    initialise(network, generator)
+def train(network: TinyNet, images: Sides, wanted: Sides, steps: int) -> Iterator[tuple[int, float]]:
+    """Least squares with AdamW and one cycle of the learning rate; half of the images mirrored. Yields step, loss."""
+    generator = torch.Generator().manual_seed(SEED)
+    nn.init.normal_(network.head.weight, std=0.02, generator=generator)
     parameters = list(network.parameters())
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=LR, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=LR, total_steps=steps, pct_start=0.2)
-    began = time.perf_counter()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=LR, total_steps=steps, pct_start=0.15)
     for step in range(1, steps + 1):
-        second = step % IMAGENETTE_EVERY == 0
-        images, labels = imagenette_batch(imagenette, generator) if second else cifar_batch(cifar, generator)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = network(images.contiguous(memory_format=torch.channels_last), int(second))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
+        size = CYCLE[step % len(CYCLE)]
+        chosen = torch.randint(len(images[size]), (SIZES[size][1],), generator=generator)
+        x = images[size][chosen]
+        mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+        answers = network(to_input(torch.where(mirrored, x.flip(3), x))).features
+        loss = (answers - wanted[size][chosen]).square().sum(1).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-        if step % 50 < 2:
-            print(f"{step} {'I' if second else 'C'} {loss.item():.3f} {time.perf_counter() - began:.0f} s", flush=True)
-    return network.eval()
-
-
-def save(network: TinyNet, path: Path, **about: object) -> None:
-    """Weights in float16 and, as metadata, one JSON object: several metadata keys would be written in random order."""
-    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    halves = {name: tensor.contiguous().half() for name, tensor in state.items()}
-    save_file(halves, path, metadata={"about": json.dumps(about, sort_keys=True)})
+        yield step, loss.item()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("cifar10", "cifar10-test", "imagenette"):
+    for name in ("cifar10", "imagenette", "squeezenet", "cache"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--parts", type=int, default=PARTS)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    cifar, cifar_test = read(options.cifar10, 32), read(options.cifar10_test, 32)
-    imagenette, held_out = read(options.imagenette, SIDE).every(10)
+    teacher = get_extractor("squeezenet", weights={"squeezenet": options.squeezenet})
+    images = parts(read(options.cifar10, 32).images, read(options.imagenette, 128).every(10)[0].images, options.parts)
+    *seen, held_out = answered(images, teacher, options.cache)
+    targets = Targets(torch.cat([features.float() for _, several in seen for features in several.values()]))
+    joined = {size: torch.cat([part[size] for part, _ in seen]) for size in SIZES}
+    wanted = {size: torch.cat([targets(features[size]) for _, features in seen]) for size in SIZES}
+    checked = {size: targets(features) for size, features in held_out[1].items()}
+    generator = torch.Generator().manual_seed(SEED)
+    network = TinyNet().train().requires_grad_(True)
+    initialise(network, generator)
+    load_state(network.trunk, MAPS).train().requires_grad_(True)
+    network.to(memory_format=torch.channels_last)
     began = time.process_time()
-    network = train(cifar, imagenette, steps=options.steps, precision=options.precision)
+    for step, loss in train(network, joined, wanted, options.steps):
+        if step % 50 < 2:
+            print(f"{step} {CYCLE[step % len(CYCLE)]} px {loss:.3f} {time.process_time() - began:.0f} s", flush=True)
+        if step % 500 == 0 or step == options.steps:
+            share = {str(size): round(value, 4) for size, value in explained(network, held_out[0], checked).items()}
+            print(share, flush=True)
     seconds = round(time.process_time() - began)
-    measured = {"cifar10_accuracy": accuracy(network, 0, cifar_test, 32)}
-    measured |= {f"imagenette{size}_accuracy": accuracy(network, 1, held_out, size) for size in (32, 64)}
-    measured = {name: round(value, 4) for name, value in measured.items()}
-    about = {"architecture": "TinyNet", "seed": SEED, "steps": options.steps, "precision": options.precision}
-    save(network.trunk, options.out, **about, **measured)
-    print(f"{measured}, {seconds} s of CPU, {options.out.stat().st_size:,} bytes → {options.out}")
+    about = {"architecture": "TinyNet", "teacher_sha256": teacher.sha256, "seed": SEED, "steps": options.steps}
+    save(network.eval(), options.out, **about, components=round(targets.kept, 4), explained=share)
+    print(f"{share}, {seconds} s of CPU, {options.out.stat().st_size:,} bytes → {options.out}")
 
 
 if __name__ == "__main__":

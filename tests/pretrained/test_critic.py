@@ -18,7 +18,7 @@ from steadygan.nets import Shape, create_critic
 from steadygan.nets.protocols import Staged
 from steadygan.pretrained.critic import FeatureCritic
 from steadygan.pretrained.extractor import load_state
-from steadygan.pretrained.tiny import WEIGHTS, TinyMaps, TinyNet
+from steadygan.pretrained.tiny import MAPS, TinyMaps, Trunk
 
 
 def featured(size: int = 32, channels: int = 3, classes: int = 0, kind: str = "dcgan") -> FeatureCritic:
@@ -31,9 +31,9 @@ def featured(size: int = 32, channels: int = 3, classes: int = 0, kind: str = "d
 def test_maps_are_the_networks_own_on_the_image_averaged_below_64_pixels(size: int, factor: int) -> None:
     x = torch.randn(2, 3, size, size)
     maps = TinyMaps(size)
-    net = load_state(TinyNet(), WEIGHTS).eval()
+    net = load_state(Trunk(), MAPS).eval()
     with torch.no_grad():
-        expected = net.maps(F.avg_pool2d(x, factor))
+        expected = net(F.avg_pool2d(x, factor))[-1]
         found = maps(x)
     assert [tuple(m.shape[1:]) for m in found] == [(c, s, s) for c, s in zip(maps.channels, maps.sides, strict=True)]
     torch.testing.assert_close(found[-1], expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,6 @@
-"""A small residual network for colour images of 32 to 64 pixels, with weights in the package."""
+"""Two small residual networks for colour images of 32 to 64 pixels, with weights in the package: `Tiny` scores images,
+`TinyMaps` serves a discriminator. Their weights differ: no generator is scored by features that it was trained against.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from steadygan.errors import UserError
 from steadygan.pretrained.extractor import Extractor, Features, load_state
 
-WEIGHTS = Path(__file__).with_name("tiny.safetensors")
+WEIGHTS, MAPS = (Path(__file__).with_name(f"{name}.safetensors") for name in ("tiny", "tiny_maps"))
 FEATURES = 128
+LAST = 160
+"""Channels of `TinyNet`'s last block."""
 SMALLEST, LARGEST = 32, 64
 """Sides of its training images, in pixels."""
 
@@ -44,13 +48,8 @@ class Block(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.norm3(self.shortcut(F.avg_pool2d(x, 2, ceil_mode=True))))
 
 
-class TinyNet(nn.Module):
-    """Residual network of 0.29 million parameters: 32 channels, then 64 and 128 at a half and a quarter of the side.
-
-    Input (N, 3, H, W) float in [-1, 1]. The features are the spatial average of the last block's output. Trained by
-    benchmarks/tiny_extractor.py, with one more block, to classify CIFAR-10 and Imagenette. That block is dropped, as it
-    encodes the class rather than the appearance.
-    """
+class Trunk(nn.Module):
+    """(N, 3, H, W) float in [-1, 1] → three maps: 32 channels, then 64 and 128 at a half and a quarter of the side."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,19 +57,37 @@ class TinyNet(nn.Module):
         self.norm = nn.BatchNorm2d(32)
         self.blocks = nn.Sequential(Block(32, 64), Block(64, FEATURES))
 
-    def maps(self, x: Tensor) -> Tensor:
-        """The last block's output, (N, 128, H/4, W/4)."""
-        found: Tensor = self.blocks(F.relu(self.norm(self.stem(x))))
-        return found
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps = [F.relu(self.norm(self.stem(x)))]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return maps
+
+
+class TinyNet(nn.Module):
+    """Residual network of 0.77 million parameters: (N, 3, H, W) float in [-1, 1] → `Features` (N, 128).
+
+    It imitates the 128 strongest principal components of SqueezeNet's features (benchmarks/tiny_extractor.py), scaled
+    to a total variance of 1 over its training images, by a linear layer on the spatial averages of all its maps.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Trunk()
+        self.last = Block(FEATURES, LAST)
+        self.head = nn.Linear(32 + 64 + FEATURES + LAST, FEATURES)
 
     def forward(self, x: Tensor) -> Features:
-        features = self.maps(x).mean((2, 3))
+        maps = self.trunk(x)
+        averages = torch.cat([h.mean((2, 3)) for h in (*maps, self.last(maps[-1]))], 1)
+        features = self.head(averages) / FEATURES**0.5
         return Features(features, features[:, :0])
 
 
 class TinyMaps(nn.Module):
-    """Intermediate feature maps of `TinyNet` for a discriminator: x (N, 3, S, S) in [-1, 1] → two maps.
+    """Two maps of a `Trunk` for a discriminator: x (N, 3, S, S) in [-1, 1] → 64 and 128 channels.
 
+    benchmarks/tiny_maps.py trained it, with one more block, to classify CIFAR-10 and Imagenette.
     The image is first downsampled by averaging until its side is below 64. channels, sides: of the maps, from fine to
     coarse.
 
@@ -91,8 +108,8 @@ class TinyMaps(nn.Module):
             self.factor *= 2
         side = size // self.factor
         self.sides = ((side + 1) // 2, (side + 3) // 4)
-        net = TinyNet().to_empty(device="cpu")  # on the meta device as well
-        load_state(net, WEIGHTS).eval()
+        net = Trunk().to_empty(device="cpu")  # on the meta device as well
+        load_state(net, MAPS).eval()
         self.stem = fuse_conv_bn_eval(net.stem, net.norm)
         self.blocks = nn.ModuleList(block.fused() for block in net.blocks if isinstance(block, Block))
         self.to(torch.get_default_device())
