@@ -306,5 +306,5 @@ def test_eleven_steps_are_not_called_fine() -> None:
     assert diagnose(rows, scores, "finished").kind == "cannot tell"
     later = [{**row, "step": 50 * row["step"]} for row in rows]
     assert diagnose(later, [{**scores[0], "step": 550}], "finished").sentence.startswith(
-        "Fine, as far as can be seen from one score: D could tell fakes at first"
+        "As far as can be seen from one score, D could tell fakes at first"
     )

@@ -274,7 +274,7 @@ def fine(records: Records) -> Verdict | None:
         where = "and is at its best" if last <= 1.05 * best else f"and was best at step {at} with {best:.4g}"
         return Verdict(
             "fine",
-            f"Fine: the score has fallen from {scores[0][1]:.4g} to {last:.4g} {where}.",
+            f"The score has fallen from {scores[0][1]:.4g} to {last:.4g} {where}.",
             {"first": scores[0][1], "last": last, "best": best},
             at,
         )
@@ -285,22 +285,21 @@ def fine(records: Records) -> Verdict | None:
     if blind_lately(records.rows):
         return None
     late = bool(scores) and 2 * scores[0][0] > records.lines[-1]["step"]
+    count = "one score" if len(scores) == 1 else f"{len(scores) or 'no'} scores"
+    seen = f"As far as can be seen from {count}"
     if (late or len(scores) <= FEW) and 0.5 <= diversity <= 2 and at_chance(records) and was_ahead(records):
         told = f"; the score is {scores[-1][1]:.4g}" if scores else ""
-        seen = "one score" if len(scores) == 1 else f"{len(scores) or 'no'} scores"
         return Verdict(
             "fine",
-            f"Fine, as far as can be seen from {seen}: D could tell fakes at first, and G has "
-            f"caught up: D's loss is at chance ({paid:.3g} of {level:.3g}), the diversity of G's images is "
-            f"{diversity:.0%} of the reals'{told}.",
+            f"{seen}, D could tell fakes at first, and G has caught up: D's loss is at chance ({paid:.3g} of "
+            f"{level:.3g}), the diversity of G's images is {diversity:.0%} of the reals'{told}.",
             {"D/adversarial": paid, "G_diversity": diversity},
         )
     if len(scores) < 2 and 0.5 <= diversity <= 2 and not at_chance(records) and real >= 0.55:
         return Verdict(
             "fine",
-            f"Fine, as far as can be seen without scores: D's loss is {paid:.3g} ({level:.3g} at chance), it "
-            f"classifies {real:.0%} of its images as real, and the diversity of G's images is {diversity:.0%} of the "
-            "reals'.",
+            f"{seen}: D's loss is {paid:.3g} ({level:.3g} at chance), it classifies {real:.0%} of its images "
+            f"as real, and the diversity of G's images is {diversity:.0%} of the reals'.",
             {"D/adversarial": paid, "D_accuracy_train": real, "G_diversity": diversity},
         )
     return None
