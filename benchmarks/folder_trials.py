@@ -5,8 +5,8 @@
 
 Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does, at the
 size that the plan chose (without a row of the plan, at the set's). Rows go to results/folder-trials.csv as runs end;
-existing rows are not repeated, and a run whose directory is in --runs is resumed. FD-tiny is no independent score of
-the plan, whose discriminator reads the same features.
+existing rows are not repeated, and a run whose directory is in --runs is resumed. Rows of up to November 2026 have the
+FD-tiny of before, by the features that the plan's discriminator reads.
 """
 
 from __future__ import annotations
