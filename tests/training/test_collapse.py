@@ -225,6 +225,14 @@ def test_a_run_told_to_roll_back_goes_on_from_the_best_checkpoint(tmp_path: Path
     assert [path.name for path in checkpoints(result.path / "checkpoints")] == ["step-00000002", "step-00000006"]
 
 
+def test_patience_after_a_rollback_counts_the_scores_that_are_left(scores: list[float], tmp_path: Path) -> None:
+    scores[:] = [10.0, 2.0, 3.0, 10.1, 3.0]
+    options = [*SCORED, "train.collapse=rollback", "eval.patience=2"]
+    run = steadygan.train("digits", options, out=tmp_path / "run").path
+    assert [json.loads(line)["step"] for line in (run / "scores.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+    assert steadygan.load(run).step == 2
+
+
 class Killed(Exception):
     pass
 

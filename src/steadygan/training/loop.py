@@ -83,10 +83,8 @@ class Trainer:
     def __post_init__(self) -> None:
         self._attention = Attention(self.run.path)
         self.recovery = Recovery(self.config, self.state, self.run, self.replicas)
-        scores = self.run.records("scores.jsonl")
-        self._pace = Pace.of(scores)
-        best = self.run.best()
-        self._patience = Patience.of(self.config.eval.patience, scores, checkpoint_step(best) if best else None)
+        self._pace = Pace.of(self.run.records("scores.jsonl"))
+        self._patience = self._recorded_patience()
         self.clock = Clock.of(self.config.train, self.run.records("metrics.jsonl"), self.state.seconds)
 
     def fit(self, on_step: Callable[[Progress], None] | None = None) -> bool:
@@ -115,7 +113,7 @@ class Trainer:
                     row, values = self._log(losses, speed)
                     losses.clear()  # a lazy term is logged if it was live since the last line
                     if self.recovery.logged(row, values):
-                        moment = self._moment()
+                        moment = self._rolled_back()
                         continue
                 if done or self._grid_is_due():
                     with undisturbed(state.device):
@@ -126,7 +124,7 @@ class Trainer:
                 if due or scored:
                     collapse = self.checkpoint(scored=scored)
                     if collapse is not None and not done and self.recovery.collapsed(collapse):
-                        moment = self._moment()
+                        moment = self._rolled_back()
                         continue
                     ended = scored and self._no_longer_improves()
                     if ended:
@@ -137,6 +135,16 @@ class Trainer:
             if stopped and not self.replicas.lead(self._saved):
                 self.checkpoint()
         return not stopped
+
+    def _recorded_patience(self) -> Patience:
+        best = self.run.best()
+        scores = self.run.records("scores.jsonl")
+        return Patience.of(self.config.eval.patience, scores, checkpoint_step(best) if best else None)
+
+    def _rolled_back(self) -> int:
+        """The run's progress after a rollback, which dropped the later scores."""
+        self._patience = self._recorded_patience()
+        return self._moment()
 
     def _no_longer_improves(self) -> bool:
         """Whether `eval.patience` has run out."""
