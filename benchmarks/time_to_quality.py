@@ -52,7 +52,7 @@ Sample = Callable[[Tensor, Tensor], Tensor]
 def ours(images: ImageSet, options: argparse.Namespace, seed: int) -> tuple[Callable[[], None], Sample]:
     """One iteration, and images in [-1, 1] from latents and labels."""
     width = [f"model.width={options.width}", f"model.critic.width={options.width // 2}"]
-    whole = [f"train.batch_size={options.batch}", f"train.seed={seed}", "train.precision=bfloat16", "data.flip=true"]
+    whole = [f"train.batch_size={options.batch}", f"train.seed={seed}", "train.precision=auto", "data.flip=true"]
     config = configuration.load(CONFIG, [*width, *whole, "train.threads=1", "train.device=cpu"])
     device = torch.device("cpu")
     prepare(device, tf32=config.train.tf32, autotune=config.train.autotune)
