@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from squeezenet_response import jpeg
 from torch import Tensor
 
+from steadygan.pictures.pixels import to_float
+
 
 def to_bytes(x: Tensor) -> Tensor:
-    """[-1, 1] → uint8, rounded."""
+    """[-1, 1] → uint8, as the images of the committed weights were rounded: `to_uint8` differs in a few pixels."""
     return ((x + 1) * 127.5).round().clamp(0, 255).byte()
 
 
@@ -74,7 +76,7 @@ class Damages:
         return x + drawn * 2 ** self.uniform(1, 5.7) / 127.5
 
     def compress(self, x: Tensor) -> Tensor:
-        return jpeg(to_bytes(x), int(self.uniform(4, 90))).float() / 127.5 - 1
+        return to_float(jpeg(to_bytes(x), int(self.uniform(4, 90))))
 
     def coarsen(self, x: Tensor) -> Tensor:
         """A half to an eighth of the pixels, enlarged again."""
@@ -110,7 +112,7 @@ class Damages:
         """Sums of 4 to 64 random images with random weights: their mean and covariance, but no shapes."""
         many = int(2 ** self.uniform(2, 6))
         weights, pool = self.normal(len(x), many), self.pool[x.shape[-1]]
-        basis = pool[torch.randint(len(pool), (many,), generator=self.generator)].float() / 127.5 - 1
+        basis = to_float(pool[torch.randint(len(pool), (many,), generator=self.generator)])
         mean = basis.mean(0)
         return mean + torch.einsum("nk,kchw->nchw", weights, basis - mean) / many**0.5
 

@@ -7,7 +7,8 @@ A small network imitates the 128 strongest principal components of SqueezeNet's 
 "Distilling the knowledge in a neural network", here by least squares): of images of CIFAR-10 at 32 pixels and of
 Imagenette at 32 to 64, as they are and damaged as generators damage them (`damages.py`). It begins with the network of
 `tiny_maps.py`. SqueezeNet's answers take most of the time; they are kept in --cache, part by part. One seed: the same
-machine and torch give the same bytes. The last part is not trained on and says how much of the variance is explained.
+machine and torch give the same bytes. The last part is not trained on and says how much of the variance is explained;
+its images are drawn from the same ones, so that some were trained on in other crops, or damaged otherwise.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from damages import Damages, to_bytes
-from tiny_maps import cut, initialise, integers, read, save
+from digits_classifier import initialise
+from tiny_maps import adamw, cut, integers, read, save
 from torch import Tensor, nn
 
+from steadygan.pictures.pixels import to_float
 from steadygan.pretrained.extractor import Extractor, load_state
 from steadygan.pretrained.registry import get_extractor
 from steadygan.pretrained.tiny import FEATURES, MAPS, WEIGHTS, TinyNet
@@ -65,7 +68,7 @@ def parts(cifar: Tensor, imagenette: Tensor, count: int) -> Iterator[Sides]:
     damages = Damages(generator, pool)
 
     def damaged(images: Tensor) -> list[Tensor]:
-        return [to_bytes(damages(some.float() / 127.5 - 1)) for some in images.split(TOGETHER)]
+        return [to_bytes(damages(to_float(some))) for some in images.split(TOGETHER)]
 
     def drawn(count: int) -> Tensor:
         return cifar[torch.randint(len(cifar), (count,), generator=generator)]
@@ -108,7 +111,7 @@ class Targets:
 
 
 def to_input(images: Tensor) -> Tensor:
-    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+    return to_float(images).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -127,12 +130,7 @@ def train(network: TinyNet, images: Sides, wanted: Sides, steps: int) -> Iterato
     """Least squares with AdamW and one cycle of the learning rate; half of the images mirrored. Yields step, loss."""
     generator = torch.Generator().manual_seed(SEED)
     nn.init.normal_(network.head.weight, std=0.02, generator=generator)
-    parameters = list(network.parameters())
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=LR, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=LR, total_steps=steps, pct_start=0.15)
+    optimiser, schedule = adamw(network, steps, rate=LR, decay=WEIGHT_DECAY, rise=0.15)
     for step in range(1, steps + 1):
         size = CYCLE[step % len(CYCLE)]
         chosen = torch.randint(len(images[size]), (SIZES[size][1],), generator=generator)

@@ -5,9 +5,8 @@
 
 One network names the ten classes of CIFAR-10 at 32 pixels and the ten of Imagenette at 32 to 64, each by a linear
 layer of its own. These and the last block are not kept. It sees crops, flips and mild changes of colour. It never sees
-blur, noise or JPEG of ours. One thread, one seed, deterministic
-kernels: the same machine and torch give the same bytes. Every tenth image of Imagenette is held out, as is CIFAR-10's
-test set.
+blur, noise or JPEG of ours. One thread, one seed, deterministic kernels: the same machine and torch give the same
+bytes. Every tenth image of Imagenette is held out, as is CIFAR-10's test set.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from digits_classifier import initialise
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -124,13 +124,16 @@ def imagenette_batch(data: Labelled, generator: torch.Generator) -> tuple[Tensor
     return colour(resized / 127.5 - 1, generator), data.labels[chosen]
 
 
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """He initialisation of all kernels; biases are zeroed."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+def adamw(
+    network: nn.Module, steps: int, *, rate: float, decay: float, rise: float
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
+    """AdamW, which decays kernels only, and one cycle of its rate, which rises for a share `rise` of the steps."""
+    parameters = list(network.parameters())
+    decayed = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=rate, fused=True)
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=rise)
 
 
 @torch.no_grad()
@@ -154,12 +157,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     network = Classifier().train().to(memory_format=torch.channels_last)
     initialise(network, generator)
-    parameters = list(network.parameters())
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=LR, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=LR, total_steps=steps, pct_start=0.2)
+    optimiser, schedule = adamw(network, steps, rate=LR, decay=WEIGHT_DECAY, rise=0.2)
     began = time.perf_counter()
     for step in range(1, steps + 1):
         second = step % IMAGENETTE_EVERY == 0

@@ -1,5 +1,6 @@
 """Two small residual networks for colour images of 32 to 64 pixels, with weights in the package: `Tiny` scores images,
-`TinyMaps` serves a discriminator. Their weights differ: no generator is scored by features that it was trained against.
+`TinyMaps` serves a discriminator. The first was trained further from the weights of the second, so that no generator is
+scored by the very features that it was trained against.
 """
 
 from __future__ import annotations

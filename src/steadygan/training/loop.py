@@ -287,7 +287,7 @@ class Trainer:
                 took = round(time.perf_counter() - began, 3)
                 self._pace.took(took)
                 record = {"step": state.step, "eval_seconds": took, **scores}
-                if not self._patience.comparable(record):
+                if self._patience.follow(record):
                     state.best_score = float("inf")
                     self.recovery.notify("scored by another protocol than before: the best checkpoint is chosen anew")
                 best, collapse = rank < state.best_score, score_jump(state.step, rank, state.best_score)

@@ -67,13 +67,13 @@ class Patience:
         protocol = protocol_identity(taken[-1]) if taken else None
         return cls(limit, 0 if best is None else sum(row["step"] > best for row in taken), protocol)
 
-    def comparable(self, record: Mapping[str, Any]) -> bool:
-        """Whether this score's protocol is that of the scores before it; if not, it is the first of a new series."""
+    def follow(self, record: Mapping[str, Any]) -> bool:
+        """Follows the protocol of a new score; returns whether it is another one, so that a new series begins."""
         before, self.protocol = self.protocol, protocol_identity(record)
         if before in (None, self.protocol):
-            return True
+            return False
         self.worse = 0
-        return False
+        return True
 
     def saw(self, best: bool) -> None:
         """Counts a score. best: whether it is the best so far."""
