@@ -4,9 +4,9 @@
     python benchmarks/folder_trials.py --data ../shared/data --weights squeezenet.npz --sets sketches --rivals plan
 
 Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does, at the
-size that the plan chose (without a row of the plan, at the set's). Rows go to results/folder-trials.csv as runs end;
-existing rows are not repeated, and a run whose directory is in --runs is resumed. Rows of up to November 2026 have the
-FD-tiny of before, by the features that the plan's discriminator reads.
+size that the plan chose (without a row of the plan, at the set's), and without classes where the set has none. Rows go
+to results/folder-trials.csv as runs end; existing rows are not repeated, and a run whose directory is in --runs is
+resumed. Rows of up to November 2026 have the FD-tiny of before, by the features that the plan's discriminator reads.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from steadygan.data.source import open_source
 from steadygan.evaluation.run import truncation_curve
 from steadygan.generators.loading import load
 from steadygan.pictures.grid import save_grid
@@ -105,6 +106,8 @@ def trial(
         arguments = ["train", str(images), "--hours", str(options.hours), *common]
     else:
         preset, *changes = RIVALS[rival]
+        if open_source(str(images), size=32).labels is None:
+            changes.append("model.conditional=false")
         size = f"data.size={chosen}"
         hours = f"train.hours={options.hours}"
         arguments = ["train", preset, f"data.path={images}", size, hours, *CLOCK, *changes, *common]
