@@ -1,7 +1,7 @@
 """Estimates memory and arithmetic of a step without running one.
 
-Two steps run on fake tensors (shapes without data), in a few seconds for networks of any size, while every storage is
-counted from allocation to release.
+One step, of networks with gradients and moments as an earlier step leaves them, runs on fake tensors (shapes without
+data), in seconds for networks of any size, while every storage is counted from allocation to release.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -109,6 +110,8 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
         for player, section in (("D", config.optim.d), ("G", config.optim.g)):
             trained = nn.ModuleList(state.nets[name] for name in state.objective.players[player])
             state.optimizers[player] = adam(trained, section)
+            state.let_learn(player)
+            _as_after_a_step(state.optimizers[player], trained)
         sets = {"a": images.a, "b": images.b} if isinstance(images, PairSet) else {"x": images}
         shape = images.channels, images.size, images.size
         pixels = [
@@ -120,11 +123,9 @@ def estimate_cost(config: Config, images: ImageSet | PairSet, device: torch.devi
         state.loader.batch = lambda: {  # type: ignore[method-assign]
             domain: (torch.empty(size, *shape, device=device), y) for domain in sets
         }
-        for _ in range(2):
-            state.counts.clear()  # lazy terms must be live in the second step too, when optimisers have moments
-            live.peak = live.now
-            with Arithmetic() as arithmetic:
-                train_step(state)
+        live.peak = live.now
+        with Arithmetic() as arithmetic:
+            train_step(state)
         moments = [optimizer.state_dict()["state"] for optimizer in state.optimizers.values()]
         return Cost(_size(state.weights()), _size(moments), _size(pixels), live.peak, arithmetic.flop)
 
@@ -191,6 +192,14 @@ def fit_batch(
     return task_of(of(size)), (
         f"train.batch_size={size}: a step takes {mib[0]} of the {mib[1]} MiB that are free on {device}; {bound}"
     )
+
+
+def _as_after_a_step(optimizer: Optimizer, trained: nn.Module) -> None:
+    """Gives the parameters gradients, which live until the player's next phase, and Adam its moments."""
+    for parameter in trained.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
 
 
 def _make_fake(net: nn.Module, fake: FakeTensorMode) -> None:
