@@ -112,6 +112,17 @@ def test_duplicates_count_once() -> None:
     assert "memorise them" in choose(copies, at(250)).words
 
 
+@pytest.mark.parametrize("hours", [0.1, 0.5, 8])
+@pytest.mark.parametrize("speed", [25, 100, 1000])
+def test_looking_takes_a_small_part_of_the_time(hours: float, speed: float) -> None:
+    """On a CPU a log line takes as long as two steps, a sheet and its checkpoint as long as four."""
+    found = choose(FACES, at(speed), hours=hours, size=32)
+    every = {key: int(value) for key, value in (one.split("=", 1) for one in found.overrides) if key.endswith("every")}
+    assert every["train.sample_every"] == every["train.checkpoint_every"], "a step's statistics are computed once"
+    taken = found.steps * (2 / every["train.log_every"] + 4 / every["train.sample_every"])
+    assert taken < max(130, 0.07 * found.steps)
+
+
 def test_what_the_user_says_is_chosen_and_the_rest_is_chosen_for_it() -> None:
     wide = choose(FACES, at(250), hours=0.5, size=32, extra=["model.width=64", "train.hours=0.25", "train.seed=3"])
     free = choose(FACES, at(250), hours=0.25, size=32)

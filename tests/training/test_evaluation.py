@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 import steadygan
 from steadygan.errors import UserError
+from steadygan.generators.sampling import standing_statistics
 from steadygan.reports.tables import table
 from steadygan.training.collapse import SCORE_JUMP
 
@@ -115,3 +116,30 @@ def test_scores_of_another_protocol_are_not_compared_with_the_earlier_ones(tmp_p
     scores = rows(run, "scores.jsonl")
     assert scores[-1]["FD-digits"] > SCORE_JUMP * max(row["FD-tiny"] for row in scores[:-1])
     assert (run / "checkpoints" / "best").read_text().strip() == f"step-{STEPS + 2:08d}"
+
+
+def test_a_grid_and_a_checkpoint_of_one_step_share_their_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are computed once for each step's weights, and are the ones that a run without grids has."""
+    made = []
+
+    def counted(*arguments: Any) -> None:
+        made.append(1)
+        standing_statistics(*arguments)
+
+    monkeypatch.setattr("steadygan.tasks.synthesis.standing_statistics", counted)
+    weights = []
+    for every in (2, 100):
+        made.clear()
+        settings = [*TINY, "eval.every=0", f"train.sample_every={every}", "train.sample_first=0"]
+        run = steadygan.train("digits", settings, out=tmp_path / f"run{every}")
+        assert len(made) == 2, "two checkpoints"
+        weights.append(
+            [load_file(path / "weights.safetensors") for path in sorted(run.path.glob("checkpoints/step-*"))]
+        )
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    first, last = weights[0]
+    means = [name for name in first if name.startswith("G_ema") and name.endswith("running_mean")]
+    assert means
+    assert not any(torch.equal(first[name], last[name]) for name in means)

@@ -18,7 +18,11 @@ from steadygan.recipes.rules import Network, Rules, rules
 PRESET = "own-images"
 MOST_STEPS = 100_000_000
 """More steps than any run can take: `train.hours` ends it."""
-LOG_SECONDS, GRID_SHARE, CHECKPOINT_SHARE, FIRST_GRID = 10, 1 / 40, 1 / 20, 10
+LOOKS = 20
+"""Sheets of pictures, checkpoints and, at least, log lines of a run. On a CPU a line takes as long as two steps, a
+sheet with its checkpoint as long as four."""
+LOG_SECONDS, LOG_STEPS, SHEET_STEPS = 10, 60, 50
+"""Seconds and steps between log lines (the steps where they take longer), and the fewest steps between sheets."""
 
 Seconds = Callable[[Config], float]
 """Seconds per training step of a configuration on this machine."""
@@ -216,18 +220,16 @@ def _of_the_network(network: Network, why: str) -> list[Choice]:
 def _of_the_course(steps: int, step: float, table: Rules) -> list[Choice]:
     """Intervals of logs, grids and checkpoints; `steps` is a forecast."""
     schedule, average = table.schedule, table.average
-    grids = max(FIRST_GRID, round(steps * GRID_SHARE))
-    every = max(1, round(LOG_SECONDS / step))
+    lines = max(1, round(LOG_SECONDS / step), min(LOG_STEPS, round(steps / LOOKS)))
+    sheets = max(SHEET_STEPS, round(steps / LOOKS))
     return [
         Choice("optim.schedule", "linear", schedule.because, "learning rates"),
         _said("optim.decay_from", int(MOST_STEPS * schedule.decay_from), "half of the time", "decay"),
         _said("train.ema.half_life", max(10, round(steps * average.half_life)), average.because, "averaging"),
         _said("train.ema.start", max(1, round(steps * average.start)), "the first images are not averaged in", "from"),
-        _said("train.log_every", every, f"a line of measurements every {LOG_SECONDS} s", "log"),
-        _said("train.sample_every", grids, "a sheet of pictures every fortieth of the run, more at first", "sheets"),
-        _said(
-            "train.checkpoint_every", max(1, round(steps * CHECKPOINT_SHARE)), "a twentieth of the run", "checkpoints"
-        ),
+        _said("train.log_every", lines, f"a line of measurements every {lines * step:.0f} s", "log"),
+        _said("train.sample_every", sheets, "a sheet of pictures with each checkpoint, more at first", "sheets"),
+        _said("train.checkpoint_every", sheets, "a twentieth of the run, or 50 steps", "checkpoints"),
     ]
 
 

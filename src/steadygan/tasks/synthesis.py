@@ -53,10 +53,13 @@ class SynthesisMonitor:
 
     def __init__(self, train: ImageSet, heldout: ImageSet | None, generator: Mapping[str, Any], seed: int) -> None:
         self.train, self.heldout, self.generator, self.seed = train, heldout, generator, seed
+        self._refreshed: list[int] = []
 
     def refresh_average(self, state: TrainState) -> None:
-        """Recomputes the averaged generator's batch-norm statistics for its current weights."""
-        standing_statistics(state.ema.net, state.objective.prior)
+        """Recomputes the averaged generator's batch-norm statistics, unless nothing has changed since the last time."""
+        if self._refreshed != (versions := versions_of(state.ema.net)) or not versions:
+            standing_statistics(state.ema.net, state.objective.prior)
+            self._refreshed = versions_of(state.ema.net)
 
     def preview(self, state: TrainState) -> tuple[Tensor, int]:
         """Eight rows; with classes, each column is one class, up to ten."""
@@ -108,6 +111,11 @@ class SynthesisMonitor:
     def _logits(self, state: TrainState, x: Tensor, y: Tensor | None) -> Tensor:
         with unshared(state.nets["D"]):
             return state.nets["D"](x, y).logit
+
+
+def versions_of(net: nn.Module) -> list[int]:
+    """Changes whenever a parameter or buffer is written."""
+    return [tensor._version for tensor in (*net.parameters(), *net.buffers())]
 
 
 class Synthesis:
