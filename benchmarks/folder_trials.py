@@ -6,7 +6,7 @@
 Every rival has the same clock and the same number of threads; the presets follow the clock as the plan does, at the
 size that the plan chose (without a row of the plan, at the set's), and without classes where the set has none. Rows go
 to results/folder-trials.csv as runs end; existing rows are not repeated, and a run whose directory is in --runs is
-resumed. Rows of up to November 2026 have the FD-tiny of before, by the features that the plan's discriminator reads.
+resumed. The plan's rows of 0.1 and 0.5 hours, seed 0, have the first FD-tiny, by the features its discriminator reads.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ PRESET = "own-images"
 MOST_STEPS = 100_000_000
 """More steps than any run can take: `train.hours` ends it."""
 LOOKS = 20
-"""Sheets of pictures, checkpoints and, at least, log lines of a run. On a CPU a line takes as long as two steps, a
-sheet with its checkpoint as long as four."""
+"""Sheets of pictures and checkpoints of a run of 1,000 steps or more. On a CPU, at 32 pixels, a log line takes as long
+as two steps, a sheet with its checkpoint as long as four (LOG.md)."""
 LOG_SECONDS, LOG_STEPS, SHEET_STEPS = 10, 60, 50
-"""Seconds and steps between log lines (the steps where they take longer), and the fewest steps between sheets."""
+"""Log lines are at least 10 s apart, and 60 steps or a twentieth of the run; sheets at least 50 steps."""
 
 Seconds = Callable[[Config], float]
 """Seconds per training step of a configuration on this machine."""

@@ -53,11 +53,11 @@ class SynthesisMonitor:
 
     def __init__(self, train: ImageSet, heldout: ImageSet | None, generator: Mapping[str, Any], seed: int) -> None:
         self.train, self.heldout, self.generator, self.seed = train, heldout, generator, seed
-        self._refreshed: list[int] = []
+        self._refreshed: list[int] | None = None
 
     def refresh_average(self, state: TrainState) -> None:
-        """Recomputes the averaged generator's batch-norm statistics, unless nothing has changed since the last time."""
-        if self._refreshed != (versions := versions_of(state.ema.net)) or not versions:
+        """Recomputes the averaged generator's batch-norm statistics, unless nothing was written since the last time."""
+        if self._refreshed != versions_of(state.ema.net):
             standing_statistics(state.ema.net, state.objective.prior)
             self._refreshed = versions_of(state.ema.net)
 
@@ -114,7 +114,7 @@ class SynthesisMonitor:
 
 
 def versions_of(net: nn.Module) -> list[int]:
-    """Changes whenever a parameter or buffer is written."""
+    """How often each parameter and buffer has been written: equal lists mean equal contents."""
     return [tensor._version for tensor in (*net.parameters(), *net.buffers())]
 
 
