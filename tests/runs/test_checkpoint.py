@@ -319,6 +319,21 @@ def test_a_reader_whose_checkpoint_disappears_takes_the_newest(saved: tuple[Trai
     assert seen == ["step-00000001", "step-00000002"]
 
 
+def test_weights_deleted_while_they_are_opened_are_an_error_for_the_user(
+    saved: tuple[TrainState, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = saved
+    mapped = torch.UntypedStorage.from_file
+
+    def deleted_first(name: str, *args: Any, **options: Any) -> torch.UntypedStorage:
+        Path(name).unlink()
+        return mapped(name, *args, **options)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", deleted_first)
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        read_weights(path)
+
+
 def test_a_damaged_checkpoint_is_an_error_not_a_reason_to_take_another(saved: tuple[TrainState, Path]) -> None:
     _, path = saved
     (path / STATE).write_bytes(b"damaged")

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,26 @@ def test_a_run_is_started_from_the_page(
     monkeypatch.setattr("steadygan.studio.control.forecast", lambda command: [["time", f"of {command[1]}"]])
     root = tmp_path / "runs"
     root.mkdir()
+    chosen, read, ask = "[role=radio][aria-checked=true]", threading.Event(), Painter.ask
+
+    def slowly(self: Painter, wish: str, **options: Any) -> Any:
+        if wish == "folder":
+            read.wait(PATIENCE)
+        return ask(self, wish, **options)
+
+    monkeypatch.setattr(Painter, "ask", slowly)
     page = serve(root, allowed=True)
     page.open("#/new")
     page.until(lambda _: len(page.all(".seen canvas")) == 24)
-    first = page.one("[role=radio][aria-checked=true]").text
-    page.one("[role=radio][aria-checked=true]").send_keys(Keys.ARROW_DOWN)
-    page.until(lambda _: page.one("[role=radio][aria-checked=true]").text != first)
-    page.driver.switch_to.active_element.send_keys(Keys.ARROW_UP)
-    page.until(lambda _: page.one("[role=radio][aria-checked=true]").text == first)
+    first = page.text(chosen)
+    page.push(chosen, key=Keys.ARROW_DOWN)
+    second = page.text(chosen)
+    assert second != first
+    read.set()
+    assert page.one(".figures")
+    assert page.text(chosen) == page.driver.switch_to.active_element.text == second, "what was chosen meanwhile stays"
+    page.press(Keys.ARROW_UP)
+    assert page.text(chosen) == first
     page.push("button", "Forecast time and memory")
     assert page.one("tr", "time of digits")
     for label, value in (("size, pixels", "16"), ("steps", "2"), ("batch size", "8")):

@@ -35,7 +35,7 @@ def load_reference(path: Path) -> Reference | None:
         with safe_open(path, framework="pt") as file:
             reference = Reference(*(file.get_tensor(name) for name in Reference._fields))
             intact = (file.metadata() or {}).get("sha256") == _digest(reference)
-    except (OSError, SafetensorError, TypeError):
+    except (OSError, SafetensorError, TypeError, RuntimeError):  # torch's reader raises RuntimeError for a deleted file
         return None
     return reference if intact else None
 

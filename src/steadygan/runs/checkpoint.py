@@ -294,7 +294,7 @@ def _read_tensors(path: Path, networks: Sequence[str] | None = None) -> dict[str
         with safe_open(path, framework="pt", device="cpu") as file:
             keys = [key for key in file.keys() if networks is None or key.partition(".")[0] in networks]  # noqa: SIM118
             return {key: file.get_tensor(key) for key in keys}
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch's reader raises RuntimeError for a deleted file
         raise UserError(f"{path}: not a readable safetensors file: {error}; {ANOTHER}") from error
 
 

@@ -52,9 +52,11 @@ function page(main, options) {
   // A forecast holds only for the settings that it was requested for.
   const unasked = () => fill(forecast, h("p", { class: "small muted" }, "Not forecast yet: it builds the networks and times a few steps."));
   function recipes() {
+    const focused = cards.contains(document.activeElement);
     const best = options.recipes.find((one) => (one.place === "digits") === (state.place === "digits"));
     fill(cards, options.recipes.map((one) => h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": String(one === state.recipe), tabindex: one === state.recipe ? 0 : -1, onclick: () => choose(one) }, h("b", null, one.title, one === best && h("span", { class: "state finished" }, "fits")), h("span", { class: "small muted" }, one.why), h("span", { class: "small mono faint" }, one.preset))));
     if (!options.recipes.includes(state.recipe)) cards.append(h("button", { class: "recipe", type: "button", role: "radio", "aria-checked": "true" }, h("b", null, state.recipe.title), h("span", { class: "small muted" }, `as published: ${about.program} presets shows it`)));
+    if (focused) cards.querySelector("[aria-checked=true]").focus();
   }
   // As with radio buttons, an arrow moves the choice.
   function onArrow(event) {
@@ -68,7 +70,7 @@ function page(main, options) {
   const policies = () => fill(policy, POLICIES.map((one) => h("button", { class: "chip", type: "button", "aria-pressed": String(chosenPolicy.has(one)), onclick: () => { touched.add("policy"); unasked(); if (!chosenPolicy.delete(one)) chosenPolicy.add(one); policies(); preview(); } }, one)));
 
   async function report() {
-    const asked = state.place;
+    const asked = state.place, before = state.recipe;
     fill(found, h("p", { class: "muted", role: "status" }, "Reading every image …"));
     try {
       const about = await post("/api/control/folder", { place: asked });
@@ -79,7 +81,8 @@ function page(main, options) {
         classes.length > 0 && h("p", { class: "small muted" }, classes.slice(0, 24).map(([key, value]) => `${key} (${count(value)})`).join(", "), classes.length > 24 && " …"),
         about.unreadable_count > 0 && h("details", null, h("summary", null, "Unreadable files"), h("pre", null, Object.entries(about.unreadable).map(([file, why]) => `${file}: ${why}`).join("\n"))));
       const fits = options.recipes.find((one) => (one.place === "digits") === (asked === "digits"));
-      if (options.recipes.includes(state.recipe) && state.recipe !== fits) choose(fits); else { recipes(); preview(); }
+      // A recipe that was chosen while the images were read stays.
+      if (options.recipes.includes(before) && state.recipe === before && before !== fits) choose(fits); else { recipes(); preview(); }
     } catch (error) { fill(found, h("p", { class: "note warn" }, error.message)); }
   }
   const preview = latest(async () => {
