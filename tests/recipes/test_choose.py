@@ -95,6 +95,15 @@ def test_classes_are_learnt_where_each_has_images_enough(classes: dict[str, int]
     assert chosen(replace(FACES, classes=classes))["model.conditional"] == learnt
 
 
+def test_biggan_is_taken_at_32_pixels_where_classes_are_learnt() -> None:
+    two = replace(FACES, classes={"a": 1000, "b": 1000})
+    assert chosen(two, size=32)["model.kind"] == "biggan"
+    assert chosen(two, size=32, extra=["model.conditional=false"])["model.kind"] == "resnet"
+    assert chosen(replace(two, classes={"a": 1990, "b": 10}), size=32)["model.kind"] == "resnet"
+    assert chosen(FACES, size=32)["model.kind"] == "resnet"
+    assert chosen(two, size=64)["model.kind"] == "resnet"
+
+
 def test_few_images_shrink_the_batch_and_none_is_kept_away() -> None:
     few = chosen(replace(FACES, count=20))
     assert (few["train.batch_size"], few["data.heldout"]) == ("18", "0")

@@ -203,10 +203,9 @@ def _of_the_time(hours: float | None, plenty: float, because: str) -> list[Choic
 
 
 def _of_the_network(network: Network, why: str) -> list[Choice]:
-    sees = "its D tells images apart from the start" if network.gain == 1 else "with the slope below its D sees images"
     chosen = [
         _said("data.size", network.size, why, "size"),
-        _said("model.kind", network.kind, sees, "network"),
+        _said("model.kind", network.kind, network.because, "network"),
         _said("model.width", network.width, f"of {network.size} px: {network.source}", "width"),
     ]
     if network.gain != 1:
@@ -243,7 +242,9 @@ def _network(
     table: Rules,
 ) -> tuple[Network, float, str]:
     """The network, seconds of its step, and the reason for it."""
+    classes = _with(base, extra).model.conditional
     rows = [row for row in table.networks if row.size == size or size is None]
+    rows = [row for row in rows if row.classes in (None, classes)]
     taken, step, why = rows[0], 0.0, "the largest size with a rule"
     for row in rows:
         if size is None and row is not rows[0] and row.size > look.side:
@@ -275,4 +276,4 @@ def _shown(config: Config) -> int:
 
 def _times_the_work(taken: Network, row: Network) -> float:
     """Lower bound of a step's time relative to the measured one, so that networks that cannot fit are not measured."""
-    return 0.5 * (row.size / taken.size) ** 2 * max(1.0, row.width / taken.width)
+    return 0.25 * (row.size / taken.size) ** 2 * max(1.0, row.width / taken.width)

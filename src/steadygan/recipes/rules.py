@@ -23,11 +23,12 @@ class Hours(Justified):
     value: Annotated[float, Field(gt=0)]
 
 
-class Network(Row):
+class Network(Justified):
     """Networks of one size, used if D can be shown at least `needs` images in the time.
 
     Attributes:
         gain: `sn_gain` of the critic.
+        classes: whether they are for runs that learn classes (True) or not (False); None: for both.
     """
 
     size: int
@@ -35,7 +36,7 @@ class Network(Row):
     width: int
     gain: float
     needs: int
-    source: str
+    classes: bool | None = None
 
 
 class Batch(Justified):
