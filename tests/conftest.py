@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,13 @@ LONG = (
     "test_use",
 )
 """The files that take longest, the longest first."""
+
+
+def pytest_collection_finish() -> None:
+    """The collector of garbage does not look again and again at what lives as long as the tests do."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

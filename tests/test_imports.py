@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,14 +56,14 @@ ORDER += ["reports", "build", "estimate", "settings", "recipes", "run", "api", "
 NOT_OF_EACH_OTHER = {("training", "metrics"), ("metrics", "training"), ("metrics", "objective")}
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
+@cache
+def modules() -> dict[str, ast.Module]:
     """Each module by its name below the package (`training.step`), parsed."""
+    found = {}
     for path in sorted(ROOT.rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        yield name, ast.parse(path.read_text(encoding="utf-8"))
-
-
-MODULES = dict(sources())
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -74,7 +75,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             assert node.level == 0, "imports are written in full"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if inner.removeprefix("steadygan.") in MODULES else node.module or ""
+                yield inner if inner.removeprefix("steadygan.") in modules() else node.module or ""
 
 
 def top_level(tree: ast.Module) -> ast.Module:
@@ -85,7 +86,7 @@ def top_level(tree: ast.Module) -> ast.Module:
 def rooms() -> set[tuple[str, str]]:
     """(who, whom) for every import from one package or module of the top level in another."""
     pairs = set()
-    for name, tree in MODULES.items():
+    for name, tree in modules().items():
         who = name.split(".")[0]
         for target in imported(tree):
             package, _, rest = target.partition(".")
@@ -96,7 +97,7 @@ def rooms() -> set[tuple[str, str]]:
 
 
 def test_every_module_has_its_place_in_the_order() -> None:
-    places = {name.split(".")[0] for name in MODULES} - {"__init__"}
+    places = {name.split(".")[0] for name in modules()} - {"__init__"}
     assert places <= set(ORDER), "give the new one a place"
 
 
@@ -115,8 +116,8 @@ def test_nothing_imports_the_command_line_but_its_entry() -> None:
 
 def test_no_circles_between_modules() -> None:
     graph = {
-        name: {target.removeprefix("steadygan.") for target in imported(top_level(tree))} & MODULES.keys() - {name}
-        for name, tree in MODULES.items()
+        name: {target.removeprefix("steadygan.") for target in imported(top_level(tree))} & modules().keys() - {name}
+        for name, tree in modules().items()
     }
     done: set[str] = set()
 
@@ -138,17 +139,17 @@ def reached(*names: str) -> set[str]:
     while waiting:
         name = waiting.pop()
         found.add(name)
-        if name in MODULES:
-            below = {target.removeprefix("steadygan.") for target in imported(top_level(MODULES[name]))}
+        if name in modules():
+            below = {target.removeprefix("steadygan.") for target in imported(top_level(modules()[name]))}
             waiting |= (below | {name.rpartition(".")[0]}) - found - {""}
     return found
 
 
 def test_loading_a_generator_imports_neither_training_nor_metrics_nor_data() -> None:
-    modules = reached(*(name for name in MODULES if name.split(".")[0] == "generators"))
-    assert "generators.loading" in modules
-    assert "torch" in modules
-    rooms = {name.split(".")[0] for name in modules}
+    found = reached(*(name for name in modules() if name.split(".")[0] == "generators"))
+    assert "generators.loading" in found
+    assert "torch" in found
+    rooms = {name.split(".")[0] for name in found}
     assert not rooms & {"data", "objective", "training", "metrics", "tasks", "evaluation", "build", "run", "studio"}
     assert not rooms & {"sklearn", "scipy", "torchvision", "torchmetrics", "matplotlib", "pyarrow"}
 
@@ -169,7 +170,7 @@ METHODS = {*TERMS, *LOSSES, "icr", "adversarial", "consistency", "penalty", "sn"
 
 
 def test_the_update_step_fits_on_a_screen_and_knows_no_method() -> None:
-    functions = [node for node in MODULES["training.step"].body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in modules()["training.step"].body if isinstance(node, ast.FunctionDef)]
     (update,) = [function for function in functions if function.name == "update"]
     body = update.body[1:]  # without the docstring
     last = body[-1].end_lineno
@@ -185,7 +186,7 @@ def test_the_update_step_fits_on_a_screen_and_knows_no_method() -> None:
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words.update(node.value.replace("/", " ").split())
     assert not {word.lower() for word in words} & METHODS
-    objective = {name for name in imported(MODULES["training.step"]) if "objective" in name}
+    objective = {name for name in imported(modules()["training.step"]) if "objective" in name}
     core = {f"steadygan.objective.{part}" for part in ("batch", "views", "terms", "bundle")}
     assert objective <= core
 
@@ -199,7 +200,7 @@ for name in {POSIX_ONLY}:
 import os
 for name in ("fork", "sysconf", "getuid", "preadv", "posix_fadvise"):
     delattr(os, name)
-for name in {sorted(MODULES)}:
+for name in {sorted(modules())}:
     if name not in ("__main__", ""):
         importlib.import_module("steadygan." + name if name != "__init__" else "steadygan")
 """

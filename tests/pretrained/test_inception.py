@@ -10,7 +10,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import pytorch_fid.fid_score
 import torch
 from torch import Tensor
 
@@ -86,6 +85,8 @@ def test_features_and_scores_are_those_of_torchmetrics(
 def test_features_and_distance_are_those_of_pytorch_fid(
     agreement: ModuleType, weights: Path, images: tuple[Tensor, Tensor]
 ) -> None:
+    from pytorch_fid.fid_score import calculate_frechet_distance  # imports for two seconds
+
     extractor = get_extractor("inception-pytorch", weights={"inception-pytorch": weights})
     ours = [extractor(side).features for side in images]
     theirs = [agreement.pytorch_fid_features(weights, side) for side in images]
@@ -94,7 +95,7 @@ def test_features_and_distance_are_those_of_pytorch_fid(
     statistics = [
         array for side in theirs for array in (side[:, :F].numpy().mean(0), np.cov(side[:, :F].numpy(), rowvar=False))
     ]
-    expected = pytorch_fid.fid_score.calculate_frechet_distance(*statistics)
+    expected = calculate_frechet_distance(*statistics)
     assert agreement.our_fid(*(side[:, :F] for side in ours)) == pytest.approx(expected, rel=1e-4)
 
 
