@@ -54,6 +54,10 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; if they started last, one process would wait for the other."""
     places = {name: place for place, name in enumerate(LONG)}
