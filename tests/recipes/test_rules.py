@@ -14,7 +14,7 @@ def test_every_network_in_the_table_can_be_built(row: Network) -> None:
 
     with torch.device("meta"):
         shape = {"size": row.size, "channels": 3, "classes": 3}
-        create_generator(row.kind, latent=64, width=row.width, **shape)
+        create_generator(row.kind, latent=row.latent, width=row.width, **shape)
         gain = {} if row.gain == 1 else {"sn_gain": row.gain}  # BigGAN's critic has none
         critic = create_critic(row.kind, width=row.width, **gain, **shape)
     assert critic.size == row.size

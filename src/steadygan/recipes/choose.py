@@ -207,12 +207,11 @@ def _of_the_network(network: Network, why: str) -> list[Choice]:
         _said("data.size", network.size, why, "size"),
         _said("model.kind", network.kind, network.because, "network"),
         _said("model.width", network.width, f"of {network.size} px: {network.source}", "width"),
+        _said("model.latent", network.latent, "numbers that an image is made from: more in wider networks", "latent"),
     ]
     if network.gain != 1:
         because = "without it D's logits hardly differ between images"
         chosen.append(Choice("model.critic.sn_gain", f"{network.gain:g}", because, "D's slope"))
-    if network.width >= 32:
-        chosen.append(_said("model.latent", 128, "wider networks have room for more ways to differ", "latent"))
     return chosen
 
 

@@ -27,6 +27,7 @@ class Network(Justified):
     """Networks of one size, used if D can be shown at least `needs` images in the time.
 
     Attributes:
+        latent: for BigGAN with classes, a multiple of the chunks that its blocks divide it into.
         gain: `sn_gain` of the critic.
         classes: whether they are for runs that learn classes (True) or not (False); None: for both.
     """
@@ -34,6 +35,7 @@ class Network(Justified):
     size: int
     kind: str
     width: int
+    latent: int
     gain: float
     needs: int
     classes: bool | None = None
