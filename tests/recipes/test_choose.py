@@ -95,12 +95,22 @@ def test_classes_are_learnt_where_each_has_images_enough(classes: dict[str, int]
     assert chosen(replace(FACES, classes=classes))["model.conditional"] == learnt
 
 
-def test_biggan_is_taken_at_32_pixels_where_classes_are_learnt() -> None:
+def test_biggan_is_taken_where_classes_are_learnt() -> None:
     two = replace(FACES, classes={"a": 1000, "b": 1000})
     assert chosen(two, size=32)["model.kind"] == "biggan"
     assert chosen(two, size=32, extra=["model.conditional=false"])["model.kind"] == "resnet"
     assert chosen(replace(two, classes={"a": 1990, "b": 10}), size=32)["model.kind"] == "resnet"
     assert chosen(FACES, size=32)["model.kind"] == "resnet"
+    large = chosen(two, size=64)
+    assert (large["model.kind"], large["model.latent"]) == ("biggan", "80"), "a multiple of its five chunks"
+    assert "model.critic.sn_gain" not in large
+
+
+def test_classes_are_learnt_at_32_pixels_for_longer() -> None:
+    """Ten kinds of photographs at 64 pixels show no objects after half an hour, faces show faces."""
+    two = replace(FACES, classes={"a": 1000, "b": 1000})
+    assert (chosen(FACES, hours=0.5)["data.size"], chosen(two, hours=0.5)["data.size"]) == ("64", "32")
+    assert chosen(two, hours=2)["data.size"] == "64"
 
 
 def test_few_images_shrink_the_batch_and_none_is_kept_away() -> None:

@@ -128,7 +128,8 @@ def choose(
         Choice("", "D, G", table.optimiser.because, "learning"),
     ]
     # By size alone: a wider network is taken where there is time for it, and makes nothing worse.
-    share = images / max(min(row.needs for row in table.networks if row.size == network.size), 100_000)
+    alike = [row for row in table.networks if (row.size, row.classes) == (network.size, network.classes)]
+    share = images / max(min(row.needs or 0 for row in alike), 100_000)
     expected = next(row for row in reversed(table.expect) if share >= row.share)
     smallest = network.size == min(row.size for row in table.networks)
     words = expected.smallest if smallest and expected.smallest else expected.words
@@ -242,23 +243,23 @@ def _network(
 ) -> tuple[Network, float, str]:
     """The network, seconds of its step, and the reason for it."""
     classes = _with(base, extra).model.conditional
-    rows = [row for row in table.networks if row.size == size or size is None]
-    rows = [row for row in rows if row.classes in (None, classes)]
+    rows = [row for row in table.networks if row.classes == classes]
+    rows = [row for row in rows if (row.size == size if size is not None else row.needs is not None)]
     taken, step, why = rows[0], 0.0, "the largest size with a rule"
     for row in rows:
         if size is None and row is not rows[0] and row.size > look.side:
             why = f"half of the images are smaller than {row.size} px"
             break
         config = _with([*base, *_of_the_network(row, "")], extra)
-        shown = _shown(config)
+        shown, needs = _shown(config), row.needs or 0
         if row is rows[0]:
             step = seconds(config)
             continue
-        fits = budget / (step * _times_the_work(taken, row)) * shown >= row.needs
-        if fits and budget / (now := seconds(config)) * shown >= row.needs:
+        fits = budget / (step * _times_the_work(taken, row)) * shown >= needs
+        if fits and budget / (now := seconds(config)) * shown >= needs:
             taken, step = row, now
         elif row.width == min(other.width for other in rows if other.size == row.size):
-            why = f"{row.size} px need more time: D must be shown {row.needs:,} images"
+            why = f"{row.size} px need more time: D must be shown {needs:,} images"
             break
     return taken, step, "as you said" if size is not None else why
 

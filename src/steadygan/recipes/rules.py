@@ -27,9 +27,10 @@ class Network(Justified):
     """Networks of one size, used if D can be shown at least `needs` images in the time.
 
     Attributes:
+        needs: None: used only if that size is asked for.
         latent: for BigGAN with classes, a multiple of the chunks that its blocks divide it into.
         gain: `sn_gain` of the critic.
-        classes: whether they are for runs that learn classes (True) or not (False); None: for both.
+        classes: whether they are for runs that learn classes, or for others.
     """
 
     size: int
@@ -37,8 +38,8 @@ class Network(Justified):
     width: int
     latent: int
     gain: float
-    needs: int
-    classes: bool | None = None
+    needs: int | None
+    classes: bool
 
 
 class Batch(Justified):
