@@ -113,6 +113,17 @@ def test_classes_are_learnt_at_32_pixels_for_longer() -> None:
     assert chosen(two, hours=2)["data.size"] == "64"
 
 
+def test_a_kind_that_is_named_gets_its_own_settings() -> None:
+    two = replace(FACES, classes={"a": 1000, "b": 1000})
+    residual = chosen(two, size=64, extra=["model.kind=resnet"])
+    assert (residual["model.critic.sn_gain"], residual["model.latent"]) == ("2", "64")
+    assert chosen(size=64, extra=["model.kind=biggan"])["model.latent"] == "80"
+    for kind in ("stylegan2", "biggan", "fastgan"):
+        given = chosen(size=64, extra=[f"model.kind={kind}"])
+        assert given["model.kind"] == kind
+        assert "model.critic.sn_gain" not in given, "its discriminator has none"
+
+
 def test_few_images_shrink_the_batch_and_none_is_kept_away() -> None:
     few = chosen(replace(FACES, count=20))
     assert (few["train.batch_size"], few["data.heldout"]) == ("18", "0")

@@ -242,9 +242,7 @@ def _network(
     table: Rules,
 ) -> tuple[Network, float, str]:
     """The network, seconds of its step, and the reason for it."""
-    classes = _with(base, extra).model.conditional
-    rows = [row for row in table.networks if row.classes == classes]
-    rows = [row for row in rows if (row.size == size if size is not None else row.needs is not None)]
+    rows = _rows(_with(base, extra), extra, size, table)
     taken, step, why = rows[0], 0.0, "the largest size with a rule"
     for row in rows:
         if size is None and row is not rows[0] and row.size > look.side:
@@ -262,6 +260,19 @@ def _network(
             why = f"{row.size} px need more time: D must be shown {needs:,} images"
             break
     return taken, step, "as you said" if size is not None else why
+
+
+def _rows(config: Config, extra: Sequence[str], size: int | None, table: Rules) -> list[Network]:
+    """The networks for a configuration: by its classes, or of the kind that the user names.
+
+    A kind that is not in the table gets its sizes and widths, without the slope, which few discriminators have.
+    """
+    rows = [row for row in table.networks if (row.size == size if size is not None else row.needs is not None)]
+    named = any(override.startswith("model.kind=") for override in extra)
+    if named and (own := [row for row in rows if row.kind == config.model.kind]):
+        return own
+    rows = [row for row in rows if row.classes == config.model.conditional]
+    return [row.model_copy(update={"gain": 1.0}) for row in rows] if named else rows
 
 
 def _with(choices: Sequence[Choice], extra: Sequence[str]) -> Config:
