@@ -44,8 +44,16 @@ SETS: dict[str, tuple[str, str, int, int]] = {
 
 CLOCK = ["train.steps=100000000", "optim.schedule=linear", "optim.decay_from=50000000", "train.batch_size=32"]
 WIDTH = ["model.width=16"]
-RIVALS: dict[str, list[str]] = {
+PLANS: dict[str, list[str]] = {
     "plan": [],
+    "plan-biggan": ["model.kind=biggan"],
+    "plan-resnet": ["model.kind=resnet"],
+    "plan-bcr": ["objective.terms.bcr={real: 1, fake: 1}"],
+    "plan-zcr": ["objective.terms.zcr={dis: 0.5, gen: 0.05, sigma: 0.03}"],
+    "plan-two-d-steps": ["train.phases=[D,D,G]"],
+}
+"""`steadygan train FOLDER` with overrides."""
+RIVALS: dict[str, list[str]] = {
     "dcgan-none": ["cifar10-dcgan-none", *WIDTH],
     "dcgan-icr": ["cifar10-dcgan-icr", *WIDTH],
     "resnet-none": ["cifar10-resnet-none", *WIDTH],
@@ -102,8 +110,8 @@ def trial(
     """One run and its scores; returns its row. chosen: the plan's size."""
     run: Path = options.runs / f"{name}-{rival}-{options.hours:g}h-{seed}"
     common = [f"train.seed={seed}", f"train.threads={options.threads}", *options.override]
-    if rival == "plan":
-        arguments = ["train", str(images), "--hours", str(options.hours), *common]
+    if rival in PLANS:
+        arguments = ["train", str(images), "--hours", str(options.hours), *PLANS[rival], *common]
     else:
         preset, *changes = RIVALS[rival]
         if open_source(str(images), size=32).labels is None:
@@ -148,7 +156,7 @@ COMMIT = subprocess.run(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
-    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--rivals", nargs="+", choices=[*PLANS, *RIVALS], default=["plan", *RIVALS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=2)
