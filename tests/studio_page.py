@@ -67,7 +67,7 @@ class Page:
         return self.until(look)
 
     def until(self, condition: Callable[[Any], Any]) -> Any:
-        return WebDriverWait(self.driver, PATIENCE, ignored_exceptions=PASSING).until(condition)
+        return WebDriverWait(self.driver, PATIENCE, poll_frequency=0.05, ignored_exceptions=PASSING).until(condition)
 
     def text(self, css: str) -> str:
         """The text of a selector's first element; a loading page may replace it meanwhile."""
