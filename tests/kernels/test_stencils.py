@@ -36,7 +36,7 @@ OPTIONS = {
     "kernel'": [()],
     "input": [(), ("rectify",)],
     "input'": [(), ("mask",)],
-    "output": [(), ("bias",), ("bias", "mask")],
+    "output": [(), ("bias",), ("mask",), ("bias", "mask")],
     "output'": [(), ("rectify",)],
 }
 """What each part of a convolution is computed with; each combination takes the compiler up to a second."""
