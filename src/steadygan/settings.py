@@ -144,8 +144,18 @@ def summary(thing: Any) -> str:
 
 
 def documented(build: Callable[..., Any]) -> dict[str, str]:
-    """The descriptions in a docstring's `Args:`, by parameter; `a, b: …` describes both."""
-    text = inspect.getdoc(_whole(build)) or ""
+    """The descriptions in a docstring's `Args:`, by parameter; `a, b: …` describes both.
+
+    A class without a constructor of its own has those of the class it inherits it from, too.
+    """
+    parts = [_whole(build)]
+    while inspect.isclass(parts[-1]) and "__init__" not in vars(parts[-1]):
+        parts.append(parts[-1].__base__)
+    return {name: about for part in reversed(parts) for name, about in _documented(part).items()}
+
+
+def _documented(thing: Any) -> dict[str, str]:
+    text = inspect.getdoc(thing) or ""
     _, found, section = text.partition("\nArgs:\n")
     if not found:
         return {}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -152,24 +153,17 @@ class DiscriminativeBasis(nn.Module):
         return (x * self.basis).sum((2, 3))
 
 
-def _blocks(channels: int, most: int, groups: int, expansion: int, per_stage: int, stages: int) -> list[ResidualBlock]:
-    """The blocks of one stage; `groups` is for `most` channels."""
-    mine = max(1, groups * channels // most)
-    if (channels * expansion) % mine:
-        raise UserError(f"{channels * expansion} channels do not split into {mine} groups; choose other groups")
-    return [ResidualBlock(channels, mine, expansion, per_stage * stages) for _ in range(per_stage)]
-
-
-class Generator(Shaped):
-    """Latent (N, latent) → image (N, channels, size, size), in about [−1, 1], unbounded.
-
-    With classes, an embedding of the label with as many dimensions as z is concatenated to z.
+class Staged(Shaped):
+    """What G and D have in common: their options, and the stages of blocks that these describe.
 
     Args:
         full: side, in pixels, up to which stages have the full number of channels.
         groups: groups of the 3×3 convolutions in those stages.
         expansion: width of a block's middle, as a multiple of its ends.
         blocks: residual blocks in each stage.
+
+    Raises:
+        UserError: an option is invalid or does not fit the shape.
     """
 
     def __init__(
@@ -182,18 +176,38 @@ class Generator(Shaped):
         blocks: int = 2,
     ) -> None:
         super().__init__(shape)
-        classes, latent = shape.classes, shape.latent
         widths = stage_widths(shape.size, shape.width, full)
-        self.embedding = nn.Parameter(torch.empty(classes, latent)) if classes else None
+
+        def stage(channels: int) -> list[ResidualBlock]:
+            mine, inside = max(1, groups * channels // widths[0]), channels * expansion
+            if inside % mine:
+                raise UserError(f"{inside} channels do not split into {mine} groups; choose other groups")
+            return [ResidualBlock(channels, mine, expansion, blocks * len(widths)) for _ in range(blocks)]
+
+        self.build(widths, stage)
+
+    def build(self, widths: list[int], stage: Callable[[int], list[ResidualBlock]]) -> None:
+        """Makes the layers. widths: channels at 4², 8², …; stage: the blocks of a stage with so many channels."""
+        raise NotImplementedError
+
+
+class Generator(Staged):
+    """Latent (N, latent) → image (N, channels, size, size), in about [−1, 1], unbounded.
+
+    With classes, an embedding of the label with as many dimensions as z is concatenated to z.
+    """
+
+    def build(self, widths: list[int], stage: Callable[[int], list[ResidualBlock]]) -> None:
+        self.embedding = nn.Parameter(torch.empty(self.classes, self.latent)) if self.classes else None
         if self.embedding is not None:
-            nn.init.normal_(self.embedding, std=1 / math.sqrt(classes))
-        self.basis = GenerativeBasis(latent * (2 if classes else 1), widths[0])
-        stages = [_blocks(w, widths[0], groups, expansion, blocks, len(widths)) for w in widths]
+            nn.init.normal_(self.embedding, std=1 / math.sqrt(self.classes))
+        self.basis = GenerativeBasis(self.latent * (2 if self.classes else 1), widths[0])
+        stages = [stage(channels) for channels in widths]
         ups = [UpLayer(before, after) for before, after in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(
-            nn.Sequential(*up, *stage) for up, stage in zip([[], *([up] for up in ups)], stages, strict=True)
+            nn.Sequential(*up, *blocks) for up, blocks in zip([[], *([up] for up in ups)], stages, strict=True)
         )
-        self.to_rgb = _conv(widths[-1], shape.channels, 1, 1.0)
+        self.to_rgb = _conv(widths[-1], self.channels, 1, 1.0)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
@@ -205,41 +219,25 @@ class Generator(Shaped):
         return self.to_rgb(h)
 
 
-class Critic(Shaped):
+class Critic(Staged):
     """Image (N, channels, size, size) in [−1, 1] → Score; its features are the input of the last linear layer.
 
     Mirrors the generator. With classes the last layer has as many outputs as the first stage has channels, and the
     logit is their product with an embedding of the label.
-
-    Args:
-        full: side, in pixels, up to which stages have the full number of channels.
-        groups: groups of the 3×3 convolutions in those stages.
-        expansion: width of a block's middle, as a multiple of its ends.
-        blocks: residual blocks in each stage.
     """
 
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        full: int = 32,
-        groups: int = 96,
-        expansion: int = 2,
-        blocks: int = 2,
-    ) -> None:
-        super().__init__(shape)
-        widths, classes = stage_widths(shape.size, shape.width, full)[::-1], shape.classes
-        most = widths[-1]
-        self.from_rgb = _conv(shape.channels, widths[0], 1, 1.0)
-        stages = [_blocks(w, most, groups, expansion, blocks, len(widths)) for w in widths]
+    def build(self, widths: list[int], stage: Callable[[int], list[ResidualBlock]]) -> None:
+        most, widths = widths[0], widths[::-1]
+        self.from_rgb = _conv(self.channels, widths[0], 1, 1.0)
+        stages = [stage(channels) for channels in widths]
         downs = [DownLayer(before, after) for before, after in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(
-            nn.Sequential(*stage, *down) for stage, down in zip(stages, [*([down] for down in downs), []], strict=True)
+            nn.Sequential(*blocks, *down) for blocks, down in zip(stages, [*([d] for d in downs), []], strict=True)
         )
-        self.basis = DiscriminativeBasis(most, most if classes else 1)
-        self.embedding = nn.Parameter(torch.empty(classes, most)) if classes else None
+        self.basis = DiscriminativeBasis(most, most if self.classes else 1)
+        self.embedding = nn.Parameter(torch.empty(self.classes, most)) if self.classes else None
         if self.embedding is not None:
-            nn.init.normal_(self.embedding, std=1 / math.sqrt(classes * most))
+            nn.init.normal_(self.embedding, std=1 / math.sqrt(self.classes * most))
 
     def stages(self) -> Stages:
         first, *others = self.blocks
