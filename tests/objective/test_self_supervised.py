@@ -12,12 +12,14 @@ from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.fastgan import quarters_of
 from steadygan.nets.registry import create_critic, create_generator
+from steadygan.nets.shape import Shape
 from steadygan.objective.bundle import Bundle
 from steadygan.objective.game import Game
 from steadygan.objective.registry import build_terms
 from steadygan.objective.self_supervised import Shrunk
 from steadygan.objective.terms import Term
 from steadygan.objective.views import Real, Small
+from steadygan.pretrained.critic import FeatureCritic
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -74,3 +76,9 @@ def test_networks_without_a_second_scale_are_refused(term: str) -> None:
     nets = {"G": create_generator("dcgan", latent=5, **SHAPE), "D": create_critic("dcgan", **SHAPE)}
     with pytest.raises(UserError, match=rf"{term}.*model\.kind=fastgan"):
         build_terms(Game.of(nets=nets), terms={term: {}})
+
+
+def test_a_second_scale_behind_pretrained_features_is_refused_for_these() -> None:
+    critic = FeatureCritic(Shape(64, 3), create_critic("fastgan", **SHAPE), "tiny")
+    with pytest.raises(UserError, match=r"two_scales.*model\.features=null"):
+        build_terms(Game.of(nets={"D": critic}), terms={"two_scales": {}})

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from steadygan import config as configuration
+from steadygan.build import build_state
 from steadygan.config import Config
 from steadygan.errors import UserError
+from steadygan.nets.registry import FAMILIES
 from steadygan.recipes.choose import choose, described, own_name
 from steadygan.recipes.look import Look
 from steadygan.recipes.plan import Plan
 from steadygan.recipes.rules import rules
+from steadygan.tasks.choice import task_of
 
 FACES = Look("photos", "flat", 2000, 2000, 178, (178, 218), 3, {}, 0.0, 0.52, 0, {})
 
@@ -205,3 +212,56 @@ def test_the_command_of_a_plan_trains_the_same() -> None:
     plan = Plan("photos", FACES, choose(FACES, at(250)), "cpu", 1 << 20)
     config = described(plan.chosen.overrides)
     assert config.model_copy(update={"name": "photos", "about": plan.config.about}) == plan.config
+
+
+def test_stylegan2_and_r3gan_bring_the_penalties_that_hold_their_discriminators() -> None:
+    stylegan2 = chosen(size=64, extra=["model.kind=stylegan2"])
+    assert stylegan2["objective.loss"] == "non-saturating"
+    assert stylegan2["objective.terms.r1.gamma"] == "0.1"
+    r3gan = configuration.load("own-images", choose(FACES, at(250), size=64, extra=["model.kind=r3gan"]).overrides)
+    assert r3gan.objective.loss == "relativistic"
+    assert set(r3gan.objective.terms) == {"r1", "r2"}
+    assert "objective.terms.r1.gamma" not in chosen(size=64)
+    given = chosen(size=64, extra=["model.kind=stylegan2", "objective.terms.r1.gamma=3"])
+    assert given["objective.terms.r1.gamma"] == "3"
+
+
+def test_fastgan_has_its_own_sizes_and_no_pretrained_network_beside_its_d() -> None:
+    found = chosen(hours=0.01, extra=["model.kind=fastgan"])
+    assert (found["data.size"], found["model.features"]) == ("64", "null")
+    with pytest.raises(UserError, match=r"model\.kind=fastgan: not of 32 pixels; choose --size 64 or 128"):
+        choose(FACES, at(250), size=32, extra=["model.kind=fastgan"])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images of noise."""
+    folder = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    for number, image in enumerate(noise):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_kind_is_built_with_what_is_chosen_for_it(kind: str, photos: Path) -> None:
+    """Networks, the features beside D, and terms whose needs are met."""
+    taken = choose(FACES, at(250), size=64, extra=[f"model.kind={kind}"]).overrides
+    config = configuration.load("own-images", [*taken, f"data.path={photos}", "model.width=1", "train.batch_size=4"])
+    task, cpu = task_of(config), torch.device("cpu")
+    state = build_state(task, task.load(cpu).train, cpu)
+    assert state.step == 0
+
+
+def test_facts_are_of_the_run_and_not_of_the_table() -> None:
+    def facts(*extra: str) -> dict[str, tuple[str, str]]:
+        return {c.title: (c.value, c.because) for c in choose(FACES, at(250), extra=extra).choices if not c.key}
+
+    assert facts()["regulariser"][0] == "none"
+    assert facts()["learning"][0] == "D, G"
+    told = facts("objective.terms.bcr={real: 1, fake: 1}", "train.phases=[D,D,G]")
+    assert told["regulariser"] == ("bcr", "as you said")
+    assert told["learning"] == ("D, D, G", "as you said")
+    value, because = facts("model.kind=stylegan2")["regulariser"]
+    assert value == "r1"
+    assert "spectral norm alone" not in because

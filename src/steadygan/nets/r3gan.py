@@ -2,7 +2,8 @@
 
 Residual networks of grouped convolutions without any normalisation, G and D mirror images of each other, with two
 blocks at each side from 4² on. `width` w gives 16·w channels up to 32², and half as many at each doubling beyond; a
-3×3 convolution has 96 groups where the channels are full, and fewer in proportion elsewhere. The published networks:
+3×3 convolution has 96 groups where the channels are full, in narrower networks and stages fewer in proportion. The
+published networks:
 
     configuration              channels up to 32²    width    options of both
     CIFAR-10, FFHQ             768                   48
@@ -38,6 +39,7 @@ GAIN = math.sqrt(2 / (1 + SLOPE**2))
 """The factor of a leaky ReLU on the root mean square of its input (He et al., ICCV 2015)."""
 FULL = 16
 """Channels of the widest stages in units of `width`."""
+MOST_GROUPS = 96
 
 
 def stage_widths(size: int, width: int, full: int) -> list[int]:
@@ -158,7 +160,8 @@ class Staged(Shaped):
 
     Args:
         full: side, in pixels, up to which stages have the full number of channels.
-        groups: groups of the 3×3 convolutions in those stages.
+        groups: groups of the 3×3 convolutions in those stages; null: twice the width (16 channels a group, with
+            an expansion of 2), at most 96.
         expansion: width of a block's middle, as a multiple of its ends.
         blocks: residual blocks in each stage.
 
@@ -171,17 +174,20 @@ class Staged(Shaped):
         shape: Shape,
         *,
         full: int = 32,
-        groups: int = 96,
+        groups: int | None = None,
         expansion: int = 2,
         blocks: int = 2,
     ) -> None:
         super().__init__(shape)
         widths = stage_widths(shape.size, shape.width, full)
+        most = min(2 * shape.width, MOST_GROUPS) if groups is None else groups
 
         def stage(channels: int) -> list[ResidualBlock]:
-            mine, inside = max(1, groups * channels // widths[0]), channels * expansion
+            mine, inside = max(1, most * channels // widths[0]), channels * expansion
             if inside % mine:
-                raise UserError(f"{inside} channels do not split into {mine} groups; choose other groups")
+                raise UserError(
+                    f"{inside} channels do not split into {mine} groups; choose other groups for generator and critic"
+                )
             return [ResidualBlock(channels, mine, expansion, blocks * len(widths)) for _ in range(blocks)]
 
         self.build(widths, stage)

@@ -154,6 +154,14 @@ def _pixels(game: Game) -> str | None:
     return "needs a discriminator that scores pixels; this one scores whole images only; set model.kind=unet"
 
 
+def _second_scale(game: Game) -> str | None:
+    if game.nets is None or hasattr(critic := game.nets[game.critic], "small"):
+        return None
+    if hasattr(getattr(critic, "plain", None), "small"):
+        return "needs the discriminator by itself, without a pretrained network; set model.features=null"
+    return "needs networks with a smaller second image; set model.kind=fastgan"
+
+
 def _inverse(game: Game) -> str | None:
     if reason := _translation(game):
         return reason
@@ -202,10 +210,7 @@ _REASONS: Mapping[Need, Callable[[Game], str | None]] = {
         "needs one logit per image or pixel; a translation's discriminator has one per patch; remove it ({term}=null)",
     ),
     "pixels": _pixels,
-    "second_scale": _unless(
-        lambda game: game.nets is None or hasattr(game.nets[game.critic], "small"),
-        "needs networks with a smaller second image; set model.kind=fastgan",
-    ),
+    "second_scale": _second_scale,
     "labels": _unless(
         lambda game: game.prior is None or game.conditional, "needs images with labels; set model.conditional=true"
     ),

@@ -115,17 +115,18 @@ def choose(
     base.append(_said("train.batch_size", min(batch.value, most), batch.because, "batch"))
     if threads is not None:
         base.append(_said("train.threads", threads, "measured: the fastest here", "threads"))
+    kind = table.kinds.get(wanted.model.kind)
+    base += [Choice(row.key, row.value, kind.because, row.title) for row in kind.settings] if kind else []
     network, step, why = _network(look, seconds, base, extra, budget, size, table)
     steps = max(1, int(budget / step))
     chosen = [*base, *_of_the_network(network, why)]
     images = int(budget / step * _shown(_with(chosen, extra)))
     choices = [
         *chosen,
-        Choice("model.features", table.features.value, table.features.because, "features"),
+        *_of_the_features(chosen, table),
         _of_the_augmentation(look, images, table),
         *_of_the_course(steps, step, table),
-        Choice("", "none", table.regulariser.because, "regulariser"),
-        Choice("", "D, G", table.optimiser.because, "learning"),
+        *_of_the_objective(_with(chosen, extra), extra, table),
     ]
     # By size and classes alone: a wider network is taken where there is time for it, and makes nothing worse.
     alike = [row for row in table.networks if (row.size, row.classes) == (network.size, network.classes)]
@@ -193,6 +194,26 @@ def _of_the_augmentation(look: Look, images: int, table: Rules) -> Choice:
     policy = augment.grey if look.channels == 1 else augment.colour
     because = f"{policy.because}; each image about {passes:,.0f} times"
     return Choice("augment.diffaugment.policy", policy.value, because, "augmentation")
+
+
+def _of_the_features(chosen: Sequence[Choice], table: Rules) -> list[Choice]:
+    """The pretrained network beside D, unless the kind's own settings have decided."""
+    if any(choice.key == "model.features" for choice in chosen):
+        return []
+    return [Choice("model.features", table.features.value, table.features.because, "features")]
+
+
+def _of_the_objective(config: Config, extra: Sequence[str], table: Rules) -> list[Choice]:
+    """What the run's regularisers and updates are; facts, as the preset or other choices set them."""
+    kind = table.kinds.get(config.model.kind)
+    terms, phases = ", ".join(config.objective.terms) or "none", ", ".join(config.train.phases)
+    regulariser = kind.because if kind else table.regulariser.because
+    learning = kind.because if kind else table.optimiser.because
+    if any(override.startswith("objective.") for override in extra) or ":" in config.model.kind:
+        regulariser = "as you said"
+    if any(override.startswith(("train.phases", "optim.g.", "optim.d.")) for override in extra):
+        learning = "as you said"
+    return [Choice("", terms, regulariser, "regulariser"), Choice("", phases, learning, "learning")]
 
 
 def _of_the_time(hours: float | None, plenty: float, because: str) -> list[Choice]:
@@ -265,14 +286,28 @@ def _network(
 def _rows(config: Config, extra: Sequence[str], size: int | None, table: Rules) -> list[Network]:
     """The networks for a configuration: by its classes, or of the kind that the user names.
 
-    A kind that is not in the table gets its sizes and widths, without the slope, which few discriminators have.
+    A kind without rows of its own gets the others' sizes, of those that it has, and widths, without the slope, which
+    few discriminators have. Raises UserError if none fits.
     """
     rows = [row for row in table.networks if (row.size == size if size is not None else row.needs is not None)]
     named = any(override.startswith("model.kind=") for override in extra)
     if named and (own := [row for row in rows if row.kind == config.model.kind]):
         return own
     rows = [row for row in rows if row.classes == config.model.conditional]
-    return [row.model_copy(update={"gain": 1.0}) for row in rows] if named else rows
+    if not named:
+        return rows
+    kind = table.kinds.get(config.model.kind)
+    if kind is None:
+        return [row.model_copy(update={"gain": 1.0}) for row in rows]
+    there = " or ".join(map(str, kind.sizes))
+    fitting = [
+        row.model_copy(update={"gain": 1.0, "width": round(row.width * kind.width), "source": "unmeasured"})
+        for row in rows
+        if row.size in kind.sizes
+    ]
+    if not fitting:
+        raise UserError(f"model.kind={config.model.kind}: not of {size} pixels; choose --size {there}")
+    return fitting
 
 
 def _with(choices: Sequence[Choice], extra: Sequence[str]) -> Config:

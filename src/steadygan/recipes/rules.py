@@ -42,6 +42,25 @@ class Network(Justified):
     classes: bool
 
 
+class Setting(Row):
+    """An override and its name in the plan."""
+
+    key: str
+    value: str
+    title: str
+
+
+class Kind(Justified):
+    """Settings of a kind that the user names; `because` is the reason of each.
+
+    width: as a share of the width of the row of its size.
+    """
+
+    sizes: tuple[int, ...]
+    width: float
+    settings: tuple[Setting, ...]
+
+
 class Batch(Justified):
     device: Literal["cpu", "cuda"]
     value: int
@@ -112,6 +131,7 @@ class Rules(Row):
 
     hours: dict[str, Hours]
     networks: tuple[Network, ...]
+    kinds: dict[str, Kind]
     batches: tuple[Batch, ...]
     classes: Classes
     held_out: HeldOut
