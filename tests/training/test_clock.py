@@ -94,7 +94,7 @@ def test_hours_end_a_run_and_carry_its_learning_rate_to_nought(tmp_path: Path, m
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > 0.8
     assert rates[-1] < 0.4
-    assert rows[-1]["spent"] >= 1800 > rows[-2]["spent"]
+    assert rows[-1]["spent"] >= 1800 >= rows[-2]["spent"]
     assert (tmp_path / f"run/checkpoints/step-{rows[-1]['step']:08d}").is_dir()
     with pytest.raises(UserError, match=r"has used up its time.*train\.hours=1"):
         steadygan.train(tmp_path / "run", resume=True)
@@ -107,6 +107,44 @@ def test_slow_surroundings_leave_time_for_the_first_score(tmp_path: Path, monkey
     steadygan.train("digits-none", [*TINY, "train.hours=0.5", "train.steps=1000000"], out=tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert 900 <= rows[-1]["spent"] < 1800, "a score may take half of the budget, so it begins after half of it"
+
+
+def test_a_first_sheet_that_takes_all_the_time_leaves_a_step_a_checkpoint_and_its_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hands: SimpleNamespace
+) -> None:
+    sample = Trainer._sample
+
+    def slow(self: Trainer) -> None:
+        sample(self)
+        hands.seconds += 4000
+
+    monkeypatch.setattr(Trainer, "_sample", slow)
+    first = [*TINY, "train.sample_first=10", "train.hours=1", "train.steps=1000000"]
+    assert steadygan.train("digits-none", first, out=tmp_path / "run").finished
+    assert steadygan.load(tmp_path / "run").sample(2).shape == (2, 3, 16, 16)
+    assert json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])["step"] == 1
+
+
+def test_a_slow_first_sheet_is_not_taken_for_slow_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hands: SimpleNamespace
+) -> None:
+    """Half of the hour goes to the first sheet, then each step takes ten seconds."""
+    sample, follow = Trainer._sample, Trainer._follow_schedules
+
+    def slow(self: Trainer) -> None:
+        sample(self)
+        hands.seconds += 1700 if self.state.step == 0 else 0
+
+    def stepping(self: Trainer, step: int) -> None:
+        follow(self, step)
+        hands.seconds += 10
+
+    monkeypatch.setattr(Trainer, "_sample", slow)
+    monkeypatch.setattr(Trainer, "_follow_schedules", stepping)
+    first = [*TINY, "train.sample_first=10", "train.hours=1", "train.steps=1000000"]
+    steadygan.train("digits-none", first, out=tmp_path / "run")
+    last = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] > 100, "ten seconds each of the 1,900 that are left, less those of a score"
 
 
 def test_first_grids_come_at_doublings_then_at_multiples(tmp_path: Path) -> None:

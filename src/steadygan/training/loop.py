@@ -79,6 +79,7 @@ class Trainer:
     _pace: Pace = field(init=False)
     _patience: Patience = field(init=False)
     _grid: Path | None = field(init=False, default=None)
+    _opening: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self._attention = Attention(self.run.path)
@@ -101,6 +102,7 @@ class Trainer:
             if state.step == 0 and config.sample_first:
                 with undisturbed(state.device):
                     self._sample()
+                self._opening = self.clock.spent
             moment = self._moment()
             while moment < config.steps and not ended and not (stopped := self._stopped(interrupted)):
                 began = time.perf_counter()
@@ -151,11 +153,11 @@ class Trainer:
         return self.config.eval.patience is not None and self.replicas.lead(self._patience.ended)
 
     def _moment(self) -> int:
-        """The run's progress; with several processes, by the clock of rank 0."""
-        if self.clock.budget is None:
+        """The run's progress; with several processes, by the clock of rank 0. The first step is made in any case."""
+        if self.clock.budget is None or self.state.step == 0:
             return self.state.step
         if self.score is not None and self.monitor.scores_itself:
-            self.clock.reserve = self._pace.expected(self.clock.spent, self.state.images)
+            self.clock.reserve = self._pace.expected(self.clock.spent - self._opening, self.state.images)
         return self.replicas.lead(partial(self.clock.moment, self.state.step))
 
     def _progress(self, moment: int, rate: float, values: Mapping[str, float]) -> Progress:
