@@ -35,6 +35,8 @@ from steadygan.training.state import TrainState
 
 ROWS, MOST_COLUMNS = 8, 10
 """Rows of a grid."""
+BATCHES_AT_FIRST = 2
+"""Batches for the batch-norm statistics of the first sheet; later ones are from 16."""
 PROBE_IMAGES = 256
 """Number of training and held-out images for D's accuracy."""
 
@@ -56,8 +58,13 @@ class SynthesisMonitor:
         self._refreshed: list[int] | None = None
 
     def refresh_average(self, state: TrainState) -> None:
-        """Recomputes the averaged generator's batch-norm statistics, unless nothing was written since the last time."""
-        if self._refreshed != versions_of(state.ema.net):
+        """Recomputes the averaged generator's batch-norm statistics, unless nothing was written since the last time.
+
+        Before the first step from few images, as those of an untrained generator are worth no time.
+        """
+        if state.step == 0:
+            standing_statistics(state.ema.net, state.objective.prior, batches=BATCHES_AT_FIRST)
+        elif self._refreshed != versions_of(state.ema.net):
             standing_statistics(state.ema.net, state.objective.prior)
             self._refreshed = versions_of(state.ema.net)
 
