@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from steadygan.data.containers.base import Container, Listing
 from steadygan.data.containers.registry import open_container
@@ -26,6 +26,7 @@ from steadygan.data.proposal import propose
 from steadygan.data.source import open_source, probe_channels, warn_of_dark
 from steadygan.files import write_whole
 from steadygan.pictures.grid import grid, to_pil
+from steadygan.pictures.lettering import legible
 
 NAMED_GROUPS = 20
 SHEET_SIDE, SHEET_ROWS, SHEET_COLUMNS, SHEET_MARGIN = 96, 10, 10, 140
@@ -266,8 +267,8 @@ def _with_names(sheet: Image.Image, names: tuple[str, ...]) -> Image.Image:
     """Adds a name to the left of each row."""
     wide = Image.new("RGB", (sheet.width + SHEET_MARGIN, sheet.height), "white")
     wide.paste(sheet, (SHEET_MARGIN, 0))
-    pen, font = ImageDraw.Draw(wide), ImageFont.load_default(16)
-    for row, name in enumerate(names):
-        middle = (row + 0.5) * sheet.height / len(names)
-        pen.text((SHEET_MARGIN - 8, middle), name[:16], "black", font, anchor="rm")
+    pen, (shown, font) = ImageDraw.Draw(wide), legible([name[:16] for name in names], 16)
+    for row, name in enumerate(shown):
+        middle = (row + 0.5) * sheet.height / len(shown)
+        pen.text((SHEET_MARGIN - 8, middle), name, "black", font, anchor="rm")
     return wide

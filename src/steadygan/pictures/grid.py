@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from steadygan.files import write_whole
+from steadygan.pictures.lettering import legible
 from steadygan.pictures.scale import GAP, enlarged, enlargement
 from steadygan.pictures.stamp import Stamp, saving
 
@@ -55,8 +56,8 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
         columns: how many there are.
         gap: between images, in pixels.
     """
-    font, side = ImageFont.load_default(NAME_SIZE), (sheet.width - gap) // columns
-    shown = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    side = (sheet.width - gap) // columns
+    shown, font = legible([shortened(name, LONGEST_NAME) for name in names], NAME_SIZE)
     upright = max(font.getlength(name) for name in shown) > side - gap
     height = (int(max(font.getlength(name) for name in shown)) if upright else NAME_SIZE) + 6
     made = Image.new(sheet.mode, (sheet.width, sheet.height + height), "white")
@@ -69,6 +70,11 @@ def with_names(sheet: Image.Image, names: Sequence[str], columns: int, *, gap: i
         left = gap + column * side + (side - gap - text.width) // 2
         made.paste(text, (max(0, left), max(0, height - text.height - 1)))
     return made
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def draw(images: Tensor, columns: int, names: Sequence[str] = (), *, times: int = 1) -> Image.Image:
