@@ -49,6 +49,22 @@ def test_what_a_partial_binds_is_its_default_and_still_typed() -> None:
         resolve(bound, {"normed": "never"}, where="net", set_by=SET_BY)
 
 
+class Deeper(Net):
+    def __init__(self, *, depth: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+
+
+def test_a_constructor_that_passes_options_on_has_those_of_its_base() -> None:
+    whole = {"normed": True, "attention": 0, "init": "orthogonal", "depth": 1}
+    assert resolve(Deeper, {}, where="net", set_by=SET_BY) == whole
+    bound = partial(Deeper, normed=False)
+    assert resolve(bound, {"depth": "2"}, where="net", set_by=SET_BY) == whole | {"normed": False, "depth": 2}
+    with pytest.raises(UserError, match=r"^net\.init: .*'orthogonal' or 'normal', got 'uniform'$"):
+        resolve(Deeper, {"init": "uniform"}, where="net", set_by=SET_BY)
+    with pytest.raises(UserError, match=r"^net\.dpeth: unknown option; did you mean 'depth'\?$"):
+        resolve(Deeper, {"dpeth": 2}, where="net", set_by=SET_BY)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -56,6 +56,8 @@ def resolve(
 def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     """The keyword-only parameters of `build` by name: (default, annotation).
 
+    The options of a class whose constructor passes `**options` on are those of the class it inherits from, too.
+
     Raises:
         UserError: it has no signature.
     """
@@ -64,11 +66,28 @@ def parameters(build: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
     except ValueError as error:  # of some built-in callables
         raise UserError(f"{build!r} does not say what its options are") from error
     hints = _hints(build)
-    return {
+    own = {
         name: (option.default, hints.get(name, Any))
         for name, option in signature.parameters.items()
         if option.kind is option.KEYWORD_ONLY
     }
+    if (base := passes_options_to(unbound(build))) is None:
+        return own
+    bound = build.keywords if isinstance(build, partial) else {}
+    return {name: (bound.get(name, default), kind) for name, (default, kind) in parameters(base).items()} | own
+
+
+def passes_options_to(build: Callable[..., Any]) -> type | None:
+    """The class that gets the `**options` of a class's constructor: the one it inherits from. None: there are none."""
+    if not inspect.isclass(build) or build.__base__ is None:
+        return None
+    kinds = {parameter.kind for parameter in inspect.signature(build).parameters.values()}
+    return build.__base__ if inspect.Parameter.VAR_KEYWORD in kinds else None
+
+
+def unbound(build: Any) -> Any:
+    """The function or class inside a `functools.partial`."""
+    return build.func if isinstance(build, partial) else build
 
 
 def find(name: str, known: Mapping[str, Any], *, where: str, noun: str) -> Any:
@@ -109,8 +128,7 @@ def check_takes(build: Any, one: str, *, where: str) -> None:
 
 
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
-    while isinstance(build, partial):
-        build = build.func
+    build = unbound(build)
     return get_type_hints(build.__init__ if inspect.isclass(build) else build, include_extras=True)
 
 

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from steadygan.config import Config
-from steadygan.options import parameters
+from steadygan.options import parameters, passes_options_to, unbound
 from steadygan.schedules import Schedule
 
 
@@ -94,7 +94,7 @@ def backbones() -> list[Setting]:
     found = []
     for name, family in {**FAMILIES, **TRANSLATORS}.items():
         group = f"backbone {name}"
-        module = inspect.getmodule(_whole(family.critic if name == "unet" else family.generator))
+        module = inspect.getmodule(unbound(family.critic if name == "unet" else family.generator))
         found.append(Setting(group, f"model.kind={name}", "", "", summary(module)))
         found += _options(family.generator, "model.generator", group)
         own = "of D's channels; null: model.width"
@@ -139,17 +139,18 @@ def protocols() -> list[Setting]:
 
 def summary(thing: Any) -> str:
     """The first paragraph of a docstring on one line."""
-    text = inspect.getdoc(_whole(thing)) or ""
+    text = inspect.getdoc(unbound(thing)) or ""
     return " ".join(text.partition("\n\n")[0].split())
 
 
 def documented(build: Callable[..., Any]) -> dict[str, str]:
     """The descriptions in a docstring's `Args:`, by parameter; `a, b: …` describes both.
 
-    A class without a constructor of its own has those of the class it inherits it from, too.
+    A class without a constructor of its own has those of the class it inherits it from, too, and so has one whose
+    constructor passes `**options` on.
     """
-    parts = [_whole(build)]
-    while inspect.isclass(parts[-1]) and "__init__" not in vars(parts[-1]):
+    parts = [unbound(build)]
+    while inspect.isclass(parts[-1]) and ("__init__" not in vars(parts[-1]) or passes_options_to(parts[-1])):
         parts.append(parts[-1].__base__)
     return {name: about for part in reversed(parts) for name, about in _documented(part).items()}
 
@@ -163,12 +164,13 @@ def _documented(thing: Any) -> dict[str, str]:
     for line in section.splitlines():
         if line and not line.startswith(" "):
             break
-        if re.match(r"    \w+(, \w+)*: ", line):
+        if re.match(r"    (\*\*)?\w+(, \w+)*: ", line):
             lines.append(line.strip())
         elif line.strip() and lines:
             lines[-1] += " " + line.strip()
     entries = (line.partition(": ") for line in lines)
-    return {name: about.removesuffix(".") for names, _, about in entries for name in names.split(", ")}
+    both = ((name, about.removesuffix(".")) for names, _, about in entries for name in names.split(", "))
+    return {name: about for name, about in both if not name.startswith("*")}
 
 
 def describe_type(field: FieldInfo) -> str:
@@ -196,13 +198,6 @@ def _options(build: Callable[..., Any], path: str, group: str) -> Iterator[Setti
     options, abouts = parameters(build), documented(build)
     for name, (default, annotation) in options.items():
         yield Setting(group, f"{path}.{name}", _type(annotation, ()), _written(default), abouts.get(name, ""))
-
-
-def _whole(build: Any) -> Any:
-    """The function or class inside a `functools.partial`."""
-    while hasattr(build, "func") and hasattr(build, "keywords"):
-        build = build.func
-    return build
 
 
 def _about(field: FieldInfo) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +99,51 @@ def check_chunks(latent: int, chunks: int) -> None:
         )
 
 
-class Generator(Shaped):
+class Attentive(Shaped):
+    """What the networks of BigGAN and of BigGAN-deep have in common: attention, initialisation, spectral norm.
+
+    Args:
+        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
+            below; 0: none; quarter: a quarter of the image's side.
+        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
+        sn_eps: ε of spectral norm's divisions.
+    """
+
+    def __init__(
+        self, shape: Shape, *, attention: Places = None, init: str = "orthogonal", sn_eps: float = 1e-8
+    ) -> None:
+        super().__init__(shape)
+        self.sides, self.init, self.sn_eps = sides_with_attention(attention, shape.size), init, sn_eps
+
+
+class Conditioned(Attentive):
+    """What their generators have in common besides.
+
+    Args:
+        class_embedding: dimension of the class embedding.
+        sn_generator: spectral norm on every layer of G.
+        bn_eps: ε of batch norm.
+
+    Raises:
+        UserError: class_embedding is not positive.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        class_embedding: int = CLASS_EMBEDDING,
+        sn_generator: bool = True,
+        bn_eps: float = 1e-5,
+        **options: Any,
+    ) -> None:
+        super().__init__(shape, **options)
+        if class_embedding < 1:
+            raise UserError(f"class_embedding must be at least 1, got {class_embedding}")
+        self.class_embedding, self.sn_generator, self.bn_eps = class_embedding, sn_generator, bn_eps
+
+
+class Generator(Conditioned):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     A linear layer to a 4×4 map, one `UpBlock` per doubling, then BN (unconditional), ReLU, conv3, tanh. Conditioning of
@@ -119,14 +163,8 @@ class Generator(Shaped):
     Args:
         shared: one class embedding for all batch norms; false: a table of gains and biases per batch norm.
         skip_z: a chunk of the latent goes to every block; without classes, the whole latent (self-modulation).
-        class_embedding: dimension of the class embedding.
         narrow: at 64², the feature maps of SNGAN, as in StudioGAN.
-        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
-            below; 0: none; quarter: a quarter of the image's side.
-        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
-        sn_generator: spectral norm on every layer of G.
-        sn_eps: ε of spectral norm's divisions.
-        bn_eps: ε of batch norm.
+        **options: those of every generator of the family.
 
     Raises:
         UserError: an option is invalid or does not fit the shape.
@@ -138,15 +176,10 @@ class Generator(Shaped):
         *,
         shared: bool = True,
         skip_z: bool = True,
-        class_embedding: int = CLASS_EMBEDDING,
         narrow: bool = False,
-        attention: Places = None,
-        init: str = "orthogonal",
-        sn_generator: bool = True,
-        sn_eps: float = 1e-8,
-        bn_eps: float = 1e-5,
+        **options: Any,
     ) -> None:
-        super().__init__(shape)
+        super().__init__(shape, **options)
         size, classes, latent = shape.size, shape.classes, shape.latent
         table = NARROW_WIDTHS if narrow else GENERATOR_WIDTHS
         widths = [multiple * shape.width for multiple in at_size(table, size)]
@@ -158,11 +191,9 @@ class Generator(Shaped):
             self.chunks = 1 + blocks
             check_chunks(latent, self.chunks)
         self.modulated = skip_z and not classes
-        if class_embedding < 1:
-            raise UserError(f"class_embedding must be at least 1, got {class_embedding}")
-        self.embedding = Embedding(classes, class_embedding) if classes and shared else None
-        condition = class_embedding + (latent // self.chunks if self.chunks > 1 else 0)
-        spectral = Spectral(sn_generator, sn_eps)
+        self.embedding = Embedding(classes, self.class_embedding) if classes and shared else None
+        condition = self.class_embedding + (latent // self.chunks if self.chunks > 1 else 0)
+        spectral = Spectral(self.sn_generator, self.sn_eps)
 
         def from_class(features: int) -> nn.Module:
             return Linear(condition, features, bias=False, spectral=spectral)
@@ -173,22 +204,22 @@ class Generator(Shaped):
         def norm(features: int) -> nn.Module:
             if self.embedding is not None or self.modulated:
                 project = from_latent if self.modulated else from_class
-                return ModulatedBatchNorm2d(features, project, eps=bn_eps)
-            return batch_norm(features, classes, bn_eps)
+                return ModulatedBatchNorm2d(features, project, eps=self.bn_eps)
+            return batch_norm(features, classes, self.bn_eps)
 
         self.linear = Linear(latent // self.chunks, widths[0] * SEED**2, spectral=spectral)
         self.blocks = nn.ModuleList(
             UpBlock(before, after, norm=norm, spectral=spectral) for before, after in itertools.pairwise(widths)
         )
         self.attention = attention_after(
-            sides_with_attention(attention, size),
+            self.sides,
             [SEED * 2 ** (i + 1) for i in range(blocks)],
             widths[1:],
             spectral=spectral,
         )
-        self.norm = batch_norm(widths[-1], 0, bn_eps)
+        self.norm = batch_norm(widths[-1], 0, self.bn_eps)
         self.out = Conv2d(widths[-1], shape.channels, 3, padding=1, spectral=spectral)
-        initialise(self, init)
+        initialise(self, self.init)
 
     def conditions(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Sequence[Tensor | None]]:
         """The inputs of the linear layer, (N, latent or chunk), and of each block's norms."""
@@ -210,7 +241,7 @@ class Generator(Shaped):
         return torch.tanh(self.out(F.relu(self.norm(h))))
 
 
-class Critic(Shaped):
+class Critic(Attentive):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     `DownBlock`s down to 4×4 (8×8 at 32²), the last of them (two at 32²) without pooling; projection head. `width` 96
@@ -218,39 +249,27 @@ class Critic(Shaped):
 
     Args:
         wide: the middle of a block has as many channels as its end; false: as its start.
-        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
-            below; 0: none; quarter: a quarter of the image's side.
-        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
         sn_critic: spectral norm on every layer of D.
-        sn_eps: ε of spectral norm's divisions.
+        **options: those of every network of the family.
     """
 
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        wide: bool = True,
-        attention: Places = None,
-        init: str = "orthogonal",
-        sn_critic: bool = True,
-        sn_eps: float = 1e-8,
-    ) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, *, wide: bool = True, sn_critic: bool = True, **options: Any) -> None:
+        super().__init__(shape, **options)
         multiples, downs = at_size(CRITIC_WIDTHS, shape.size)
         widths = [shape.channels, *(multiple * shape.width for multiple in multiples)]
-        spectral = Spectral(sn_critic, sn_eps)
+        spectral = Spectral(sn_critic, self.sn_eps)
         self.blocks = nn.ModuleList(
             DownBlock(before, after, down=i < downs, first=i == 0, wide=wide, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
-            sides_with_attention(attention, shape.size),
+            self.sides,
             [shape.size >> min(i + 1, downs) for i in range(len(multiples))],
             widths[1:],
             spectral=spectral,
         )
         self.head = Projection(widths[-1], shape.classes, spectral=spectral)
-        initialise(self, init)
+        initialise(self, self.init)
 
     def stages(self) -> Stages:
         return list(zip(self.blocks, self.attention, strict=True))

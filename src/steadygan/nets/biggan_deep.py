@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from steadygan.errors import UserError
 from steadygan.nets.attention import attention_after
 from steadygan.nets.batch_norm import ModulatedBatchNorm2d, batch_norm
-from steadygan.nets.biggan import CLASS_EMBEDDING, Places, initialise, sides_with_attention
+from steadygan.nets.biggan import Attentive, Conditioned, initialise
 from steadygan.nets.labels import required
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, at_size
 from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import UpConv2d, downsample, upsample
 from steadygan.nets.resnet import SEED
-from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.shape import Shape
 from steadygan.nets.spectral_norm import Spectral
 
 BOTTLENECK = 4
@@ -142,7 +142,7 @@ def rectified(x: Tensor, slope: float) -> Tensor:
     return F.leaky_relu(x, slope) if slope else F.relu(x)
 
 
-class Generator(Shaped):
+class Generator(Conditioned):
     """Latent (N, latent) → image (N, channels, size, size) in [−1, 1].
 
     The latent, concatenated to a 128-d class embedding if there are classes, goes to the linear layer and to every
@@ -151,48 +151,28 @@ class Generator(Shaped):
     that outputs its side.
 
     Args:
-        class_embedding: dimension of the class embedding.
-        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
-            below; 0: none; quarter: a quarter of the image's side.
-        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
-        sn_generator: spectral norm on every layer of G.
         sn_out: with sn_generator: spectral norm on the last convolution as well.
-        sn_eps: ε of spectral norm's divisions.
-        bn_eps: ε of batch norm.
         slope: slope of every ReLU below zero; LOGAN's is 0.2.
+        **options: those of every generator of the family.
 
     Raises:
         UserError: an option is invalid or does not fit the shape.
     """
 
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        class_embedding: int = CLASS_EMBEDDING,
-        attention: Places = None,
-        init: str = "orthogonal",
-        sn_generator: bool = True,
-        sn_out: bool = True,
-        sn_eps: float = 1e-8,
-        bn_eps: float = 1e-5,
-        slope: float = 0.0,
-    ) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, *, sn_out: bool = True, slope: float = 0.0, **options: Any) -> None:
+        super().__init__(shape, **options)
         classes, latent = shape.classes, shape.latent
         widths = [multiple * shape.width for multiple in at_size(GENERATOR_WIDTHS, shape.size)]
         self.slope = slope
-        if class_embedding < 1:
-            raise UserError(f"class_embedding must be at least 1, got {class_embedding}")
-        self.embedding = Embedding(classes, class_embedding) if classes else None
-        condition = latent + (class_embedding if classes else 0)
-        spectral = Spectral(sn_generator, sn_eps)
+        self.embedding = Embedding(classes, self.class_embedding) if classes else None
+        condition = latent + (self.class_embedding if classes else 0)
+        spectral = Spectral(self.sn_generator, self.sn_eps)
 
         def project(features: int) -> nn.Module:
             return Linear(condition, features, bias=False, spectral=spectral)
 
         def norm(features: int) -> nn.Module:
-            return ModulatedBatchNorm2d(features, project, eps=bn_eps)
+            return ModulatedBatchNorm2d(features, project, eps=self.bn_eps)
 
         self.linear = Linear(condition, widths[0] * SEED**2, spectral=spectral)
         self.blocks = nn.ModuleList(
@@ -200,15 +180,15 @@ class Generator(Shaped):
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
-            sides_with_attention(attention, shape.size),
+            self.sides,
             [SEED << (i + 1) // 2 for i in range(len(widths) - 1)],
             widths[1:],
             spectral=spectral,
         )
-        self.norm = batch_norm(widths[-1], 0, bn_eps)
-        spectral = Spectral(sn_generator and sn_out, sn_eps)
+        self.norm = batch_norm(widths[-1], 0, self.bn_eps)
+        spectral = Spectral(self.sn_generator and sn_out, self.sn_eps)
         self.out = Conv2d(widths[-1], shape.channels, 3, padding=1, spectral=spectral)
-        initialise(self, init)
+        initialise(self, self.init)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z: (N, latent); y: (N,) int64, required with classes and ignored without."""
@@ -219,49 +199,37 @@ class Generator(Shaped):
         return torch.tanh(self.out(rectified(self.norm(h), self.slope)))
 
 
-class Critic(Shaped):
+class Critic(Attentive):
     """Image (N, channels, size, size) in [−1, 1] → Score, its features ReLU maps *summed* over space (N, F).
 
     A 3×3 convolution, two `DownBlock`s per halving down to 4×4, projection head. `width` 128 is the published one.
     Attention precedes the block that halves its side.
 
     Args:
-        attention: sides of the feature maps, in pixels, that self-attention follows; null: 64 from 128² images on, none
-            below; 0: none; quarter: a quarter of the image's side.
-        init: initialisation of weights: orthogonal, normal (N(0, 0.02²)) or xavier.
         sn_critic: spectral norm on every layer of D.
-        sn_eps: ε of spectral norm's divisions.
         slope: slope of every ReLU below zero; 0 is a plain ReLU.
+        **options: those of every network of the family.
     """
 
-    def __init__(
-        self,
-        shape: Shape,
-        *,
-        attention: Places = None,
-        init: str = "orthogonal",
-        sn_critic: bool = True,
-        sn_eps: float = 1e-8,
-        slope: float = 0.0,
-    ) -> None:
-        super().__init__(shape)
+    def __init__(self, shape: Shape, *, sn_critic: bool = True, slope: float = 0.0, **options: Any) -> None:
+        super().__init__(shape, **options)
         widths = [multiple * shape.width for multiple in at_size(CRITIC_WIDTHS, shape.size)]
         self.slope = slope
-        spectral = Spectral(sn_critic, sn_eps)
+        spectral = Spectral(sn_critic, self.sn_eps)
         self.stem = Conv2d(shape.channels, widths[0], 3, padding=1, spectral=spectral)
         self.blocks = nn.ModuleList(
             DownBlock(before, after, down=i % 2 == 0, slope=slope, spectral=spectral)
             for i, (before, after) in enumerate(itertools.pairwise(widths))
         )
         self.attention = attention_after(
-            sides_with_attention(attention, shape.size),
+            self.sides,
             [shape.size >> i // 2 + 1 for i in range(len(widths) - 1)],
             widths[1:],
             last=True,
             spectral=spectral,
         )
         self.head = Projection(widths[-1], shape.classes, spectral=spectral)
-        initialise(self, init)
+        initialise(self, self.init)
 
     def stages(self) -> Stages:
         first, *others = zip(self.blocks, self.attention, strict=True)
