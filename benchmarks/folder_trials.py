@@ -51,6 +51,7 @@ PLANS: dict[str, list[str]] = {
     "plan-bcr": ["objective.terms.bcr={real: 1, fake: 1}"],
     "plan-zcr": ["objective.terms.zcr={dis: 0.5, gen: 0.05, sigma: 0.03}"],
     "plan-diffaugment": ["augment.diffaugment.policy=[color,translation,cutout]"],
+    "plan-plain": ["augment.diffaugment.policy=[]"],
     "plan-two-d-steps": ["train.phases=[D,D,G]"],
 }
 """`steadygan train FOLDER` with overrides."""
