@@ -113,6 +113,7 @@ def icr_small(preset: str) -> dict[str, Variant]:
     }
 
 
+LOGAN = ("objective.terms.logan={method: ngd, alpha: 0.9, beta: 0.1, fraction: 0.8, weight: 0.1}",)
 POLICY = "augment.diffaugment.policy=[translation,cutout]"
 AUGMENTED = {
     "none": (),
@@ -139,6 +140,13 @@ def on_cifar10(**given: Any) -> Claim:
     common = {"scores": SQUEEZENET, "common": (*SQUEEZENET_RUN, *HALF_WIDTH)}
     return Claim(**{**common, "data": "cifar10_train.zip", "reals": "cifar10_test.zip", **given})
 
+
+DIGITS: dict[str, Any] = {
+    "scores": ("FD-digits", "class_agreement", "diversity"),
+    "steps": (0, 1_000),
+    "common": ("eval.every=0", "train.sample_every=500"),
+}
+"""The embedded digits, at the length of the default run: what a minute of one core can decide."""
 
 CLAIMS: dict[str, Claim] = {
     "digits": Claim(
@@ -188,6 +196,15 @@ CLAIMS: dict[str, Claim] = {
         },
         steps=(0, 20_000),
     ),
+    "zcr-generator-digits": Claim(
+        source="Zhao et al., AAAI 2021, §4.3 and Fig. 7, on the embedded digits",
+        expected="zCR without the generator's term (λ_gen = 0) loses diversity; 0.5 is better than 0 and than 5",
+        refuted="diversity at λ_gen = 0 is not below that at 0.5 by more than one deviation",
+        variants={
+            f"gen={value}": Variant("digits-zcr", (f"objective.terms.zcr.gen={value}",)) for value in (0, 0.05, 0.5, 5)
+        },
+        **DIGITS,
+    ),
     "diffaugment-cifar10": on_cifar10(
         source="Zhao et al., NeurIPS 2020, Fig. 1 and Table 1",
         expected="at 10 % of CIFAR-10 D tells training from held-out images without DiffAugment and hardly with it; "
@@ -217,6 +234,34 @@ CLAIMS: dict[str, Claim] = {
             "ngd": Variant("cifar10-logan"),
         },
         steps=(0, 10_000),
+    ),
+    "logan-digits": Claim(
+        source="Wu et al., 2019, Table 1, on the embedded digits, one D step a G step",
+        expected="NGD has a lower FD than its base at the same number of steps; at equal compute this is open",
+        refuted="NGD is not below its base at the same number of steps",
+        variants={
+            "base": Variant("digits-none", ("model.prior=uniform",)),
+            "base, twice the steps": Variant(
+                "digits-none", ("model.prior=uniform", "train.steps=2000", "optim.decay_from=1000")
+            ),
+            "ngd": Variant("digits-none", ("model.prior=uniform", *LOGAN)),
+        },
+        **DIGITS,
+    ),
+    "few-digits": Claim(
+        source="Tseng et al., CVPR 2021, Table 1; Karras et al., NeurIPS 2020, Fig. 7, on 180 of the embedded digits",
+        expected="LeCam, DiffAugment and ADA each have a lower FD than no method",
+        refuted="over three seeds one of them is not below none",
+        variants={
+            name: Variant("digits-none", ("data.fraction=0.1", "eval.reals=digits", *changes))
+            for name, changes in {
+                "none": (),
+                "diffaugment": (POLICY,),
+                "lecam": ("objective.terms.lecam={}",),
+                "ada": ("augment.ada={}",),
+            }.items()
+        },
+        **DIGITS,
     ),
     "few-cifar10": on_cifar10(
         source="Tseng et al., CVPR 2021, Table 1; Karras et al., NeurIPS 2020, Fig. 7",
