@@ -101,6 +101,17 @@ def test_dataset_json_with_null_labels_is_unlabelled_whatever_the_folders(tmp_pa
     assert source.labels is None
 
 
+@packings
+def test_a_dataset_json_of_another_program_costs_no_classes(tmp_path: Path, pack: Packing) -> None:
+    files = {"ant/a.png": png(0), "bee/b.png": png(1), "dataset.json": b'{"name": "insects", "licence": "CC0"}'}
+    with pytest.warns(UserWarning, match=r'dataset\.json in .* is not read, as it has no "labels": if another program'):
+        source = open_source(str(pack(tmp_path, files)), size=8)
+    assert source.class_names == ("ant", "bee")
+    assert source.labels is not None
+    assert source.labels.tolist() == [0, 1]
+    assert source.ignored == 1
+
+
 @pytest.mark.parametrize(
     ("manifest", "complaint"),
     [

@@ -7,6 +7,7 @@ import io
 import json
 import posixpath
 import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,8 +32,10 @@ objects take many times as much."""
 Labels = tuple[np.ndarray | None, tuple[str, ...]]
 
 
-def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels:
+def manifest_labels(files: Container, name: str, images: Sequence[str], where: str) -> Labels | None:
     """Reads StyleGAN's dataset.json: {"labels": [[file, class number], …] or null, "classes": [name, …]}.
+
+    Returns None, with a warning, for another program's file of that name, which has no "labels".
 
     Args:
         files: the container.
@@ -54,7 +57,14 @@ def manifest_labels(files: Container, name: str, images: Sequence[str], where: s
         raise UserError(f"{where} is invalid: {error}") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{where} is invalid: it holds a {_kind(manifest)}; {MANIFEST_FORM}")
-    pairs, classes, base = manifest.get("labels"), manifest.get("classes"), name.removesuffix(MANIFEST)
+    if "labels" not in manifest:
+        warnings.warn(
+            f'{where} is not read, as it has no "labels": if another program wrote it, rename it; if the images are '
+            'to have no classes, add "labels": null',
+            stacklevel=3,
+        )
+        return None
+    pairs, classes, base = manifest["labels"], manifest.get("classes"), name.removesuffix(MANIFEST)
     if pairs is None:
         return None, ()
     if not isinstance(pairs, list):

@@ -60,10 +60,11 @@ def list_images(files: Container, path: str) -> Listing:
     images = tuple(images_among(files, visible))
     for file, read in ((MANIFEST, manifest_labels), (TABLE, table_labels)):
         name = _nearest_to_root(visible, images, file, path)
-        if name is not None:
-            images = tuple(image for image in images if image.startswith(name.removesuffix(file)))
-            labels, class_names = read(files, name, images, f"{name} in {path}")
-            return Listing(file, images, len(everything) - len(images) - 1, labels, class_names)
+        if name is None:
+            continue
+        below = tuple(image for image in images if image.startswith(name.removesuffix(file)))
+        if (labelled := read(files, name, below, f"{name} in {path}")) is not None:
+            return Listing(file, below, len(everything) - len(below) - 1, *labelled)
     others = [name for name in visible if name.lower().endswith(OTHER_IMAGES)]
     archives = [name for name in visible if name.lower().endswith(ARCHIVES)]
     if not images:
