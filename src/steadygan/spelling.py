@@ -1,8 +1,9 @@
-"""Hints on misspelled overrides, for the messages of `overrides`."""
+"""Hints on misspelled overrides, for the messages of `overrides`, and one encoding of letters in names."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
@@ -37,6 +38,11 @@ ELSEWHERE = {
 """Keys by their names in other programs."""
 NOTHING = ("none", "null", "nil", "~", "off", "no", "false", '""', "''")
 """Other spellings of `null`, in lower case."""
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form (NFC), in which ü is one character; a Mac's file names use two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def keys(root: type[BaseModel], path: str = "") -> Iterator[str]:

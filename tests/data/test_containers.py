@@ -184,6 +184,15 @@ def test_classes_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
         assert open_source(str(as_folder(tmp_path / "data", files)), size=8).class_names == ("Cat", "cat")
 
 
+def test_two_encodings_of_one_class_in_a_table_are_one_class(tmp_path: Path) -> None:
+    table = "file,label\na.png,u\u0308\nb.png,\u00fc\nc.png,cat\n".encode()
+    files = {"a.png": png(0), "b.png": png(1), "c.png": png(2), "labels.csv": table}
+    source = open_source(str(as_folder(tmp_path / "data", files)), size=8)
+    assert source.class_names == ("cat", "\u00fc")
+    assert source.labels is not None
+    assert source.labels.tolist() == [1, 1, 0]
+
+
 @pytest.mark.parametrize("name", ["train.csv", "Labels.csv", "metadata.jsonl"])
 def test_a_table_of_another_name_is_told_of_as_not_read(tmp_path: Path, name: str) -> None:
     with pytest.warns(UserWarning, match=rf"have no labels, and {name} is not read: .*name it labels\.csv"):

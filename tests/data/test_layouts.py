@@ -58,6 +58,28 @@ def test_class_folders_give_labels_in_sorted_order(tmp_path: Path, pack: Packing
     ]
 
 
+def test_class_folders_that_differ_in_capitals_are_warned_of(tmp_path: Path) -> None:
+    files = {"Cat/a.png": png(0), "cat/b.png": png(1)}
+    with pytest.warns(UserWarning, match="'Cat' and 'cat' differ only in case and are two classes"):
+        assert open_source(str(as_data_zip(tmp_path, files)), size=8).class_names == ("Cat", "cat")
+
+
+def test_two_encodings_of_one_class_folder_are_one_class(tmp_path: Path) -> None:
+    files = {"ku\u0308he/a.png": png(0), "k\u00fche/b.png": png(1), "ziegen/c.png": png(2)}
+    source = open_source(str(as_data_zip(tmp_path, files)), size=8)
+    assert source.class_names == ("k\u00fche", "ziegen")
+    assert source.labels is not None
+    found = dict(zip(source.names, source.labels.tolist(), strict=True))
+    assert found == {"ku\u0308he/a.png": 0, "k\u00fche/b.png": 0, "ziegen/c.png": 1}
+
+
+def test_two_encodings_of_the_only_folder_are_no_classes(tmp_path: Path) -> None:
+    files = {"ku\u0308he/a.png": png(0), "k\u00fche/b.png": png(1)}
+    source = open_source(str(as_data_zip(tmp_path, files)), size=8)
+    assert len(source) == 2
+    assert source.labels is None
+
+
 @packings
 @pytest.mark.parametrize("names", [["one/a.png", "one/b.png"], ["a.png", "k/b.png"], ["k/l/a.png", "m/b.png"]])
 def test_other_folders_are_read_whole_and_unlabelled(tmp_path: Path, pack: Packing, names: list[str]) -> None:

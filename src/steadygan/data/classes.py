@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from steadygan.errors import UserError
+from steadygan.spelling import composed
 
 MAX_CLASSES, NAMED = 1_000_000, 5
 MISSING = ("", "nan", "na", "<na>", "#n/a", "n/a", "nat", "null", "none", "-", "--", "?", ".")
@@ -41,9 +42,7 @@ def number_classes(
         warn_of_empty(np.array(numbers, np.int64), names, where)
         return np.array(numbers, np.int64), names
     if all(isinstance(value, str) and value.strip().lower() not in MISSING for value in values):
-        names = tuple(sorted(set(values)))
-        _warn_of_spellings(names, where)
-        place = {name: label for label, name in enumerate(names)}
+        place, names = name_classes(values, where)
         return np.array([place[value] for value in values], np.int64), names
     row, wrong = next(
         (row, value)
@@ -53,6 +52,20 @@ def number_classes(
     raise UserError(
         f"{where}: {_shown(wrong)} (image {row}) is no label; expected class numbers from 0, or names, for each image"
     )
+
+
+def name_classes(spellings: Iterable[str], where: str) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Class numbers by spelling, and the classes' names, in sorted order of the spellings.
+
+    The two encodings of ü, as one character and as two, are one class; its name is the composed one. Warns of names
+    that differ only in case.
+    """
+    place: dict[str, int] = {}
+    names: dict[str, int] = {}
+    for spelling in sorted(set(spellings)):
+        place[spelling] = names.setdefault(composed(spelling), len(names))
+    _warn_of_spellings(tuple(names), where)
+    return place, tuple(names)
 
 
 def _whole(value: Any) -> int | None:
@@ -85,7 +98,7 @@ def _warn_of_spellings(names: Sequence[str], where: str) -> None:
             warnings.warn(
                 f"{where}: {other!r} and {name!r} differ only in case and are two classes; if they are one, "
                 "spell them alike",
-                stacklevel=3,
+                stacklevel=4,
             )
             return
 

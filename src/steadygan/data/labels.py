@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import posixpath
-import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from steadygan.data.classes import MISSING, number_classes
 from steadygan.data.containers.base import Container, plain_name
 from steadygan.errors import UserError
+from steadygan.spelling import composed
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
@@ -206,17 +206,13 @@ def _with_endings(labels: Mapping[str, Any], images: Sequence[str]) -> Mapping[s
     """Labels by file, if each name matches one file: suffixes may be missing, and ü has two encodings."""
     meant: dict[str, str] = {}
     for image in images:
-        stem = _composed(posixpath.splitext(image)[0])
+        stem = composed(posixpath.splitext(image)[0])
         meant[stem] = "" if stem in meant else image
-    meant |= {_composed(image): image for image in images}
+    meant |= {composed(image): image for image in images}
     exact = set(images)
-    found = {name: name if name in exact else meant.get(_composed(name), "") for name in labels}
+    found = {name: name if name in exact else meant.get(composed(name), "") for name in labels}
     clear = all(found.values()) and len(set(found.values())) == len(found)
     return {found[name]: label for name, label in labels.items()} if clear else labels
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 def _like(missing: str, images: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from steadygan.data.classes import name_classes
 from steadygan.data.containers.base import EXTENSIONS, Container, Listing
 from steadygan.data.folders import find_split, inner_paths
 from steadygan.data.image_files import ARCHIVES, hidden, images_among, kind
@@ -21,6 +22,7 @@ from steadygan.data.labels import (
     table_labels,
 )
 from steadygan.errors import UserError
+from steadygan.spelling import composed
 
 OTHER_IMAGES: tuple[str, ...] = (
     ".heic",
@@ -151,11 +153,10 @@ def _by_folders(folders: Mapping[str, str], ignored: int, path: str) -> Listing:
     """Images by folder; folders are classes if every image is exactly one level down."""
     images = tuple(folders)
     inner = inner_paths(tuple(folders.values()))
-    classes = tuple(sorted(inner.values()))
-    if classes == ("",):
+    if len({composed(folder) for folder in inner.values()}) == 1:
         return Listing("flat", images, ignored)
     strays = [name for name, folder in folders.items() if not inner[folder] or "/" in inner[folder]]
-    classes = tuple(name for name in classes if name and "/" not in name)
+    classes = {composed(name) for name in inner.values() if name and "/" not in name}
     if strays and (len(classes) < 2 or len(strays) > STRAYS * len(images)):
         return Listing("nested folders", images, ignored)
     if strays:
@@ -167,6 +168,6 @@ def _by_folders(folders: Mapping[str, str], ignored: int, path: str) -> Listing:
         lost = set(strays)
         images = tuple(name for name in images if name not in lost)
         ignored += len(strays)
-    number = {name: label for label, name in enumerate(classes)}
+    number, class_names = name_classes((inner[folders[name]] for name in images), path)
     labels = np.array([number[inner[folders[name]]] for name in images], np.int64)
-    return Listing("class folders", images, ignored, labels, classes)
+    return Listing("class folders", images, ignored, labels, class_names)
