@@ -14,6 +14,7 @@ from PIL import Image
 import steadygan
 from steadygan.errors import UserError
 from steadygan.generators.description import trained_classes
+from steadygan.generators.remaking import label_of
 from steadygan.metrics.evaluation import _labels
 from steadygan.metrics.protocol import Protocol
 
@@ -51,6 +52,17 @@ def test_an_empty_class_is_made_when_it_is_named_and_warned_of(run: Path) -> Non
     generator = steadygan.load(run)
     with pytest.warns(UserWarning, match="not trained on images of class 2"):
         assert len(generator.sample(2, classes=[1, 2])) == 2
+
+
+@pytest.mark.parametrize("typed", ["k\u00fche", "ku\u0308he"])
+@pytest.mark.parametrize("known", ["k\u00fche", "ku\u0308he"])
+def test_a_class_is_found_by_either_encoding_of_its_name(run: Path, known: str, typed: str) -> None:
+    generator = steadygan.load(run)
+    generator.class_names = ("0", "1", "2", known)
+    torch.testing.assert_close(generator.sample(2, classes=typed, seed=2), generator.sample(2, classes=3, seed=2))
+    assert label_of(generator, typed, 0) == (3, known)
+    with pytest.raises(UserError, match="there is no class 'kuhe'; did you mean"):
+        generator.sample(2, classes="kuhe")
 
 
 def test_a_folder_of_samples_can_be_trained_on_again(run: Path, tmp_path: Path) -> None:

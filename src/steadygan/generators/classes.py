@@ -8,6 +8,7 @@ from numbers import Integral
 from typing import Any, Protocol
 
 from steadygan.errors import UserError, nearest
+from steadygan.spelling import composed
 
 Classes = int | str | Sequence[int | str] | None
 
@@ -38,10 +39,18 @@ def class_numbers(asked: Classes, known: Known) -> int | list[int] | None:
 
 
 def _class_number(entry: int | str | Integral, names: Sequence[str]) -> int:
-    if isinstance(entry, str) and entry in names:
-        return names.index(entry)
+    if isinstance(entry, str) and (place := place_of(entry, names)) is not None:
+        return place
     try:
         return int(entry)
     except (TypeError, ValueError):
         known = names or ["none: the generator is unconditional"]
         raise UserError(f"there is no class {entry!r}; {nearest(str(entry), known)}") from None
+
+
+def place_of(name: str, names: Sequence[str]) -> int | None:
+    """The index of a class name, in either encoding of ü (one character or two); None: there is no such class."""
+    if name in names:
+        return names.index(name)
+    known = [composed(other) for other in names]
+    return known.index(composed(name)) if composed(name) in known else None

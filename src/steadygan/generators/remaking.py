@@ -12,6 +12,7 @@ from torch import Tensor
 
 from steadygan._version import __version__
 from steadygan.errors import UserError, command_line
+from steadygan.generators.classes import place_of
 from steadygan.generators.generator import Generator
 from steadygan.pictures.grid import WIDEST
 from steadygan.pictures.stamp import Stamp
@@ -58,7 +59,8 @@ def label_of(generator: Generator, classes: Any, index: int) -> tuple[int | None
     chosen = list(generator.trained_classes) if classes is None else classes if isinstance(classes, list) else [classes]
     entry = chosen[index % len(chosen)]
     names = generator.class_names
-    label = names.index(entry) if isinstance(entry, str) and entry in names else int(entry)
+    place = place_of(entry, names) if isinstance(entry, str) else None
+    label = int(entry) if place is None else place
     return label, names[label] if label < len(names) else None
 
 
