@@ -45,6 +45,12 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def not_text(name: str) -> str:
+    """The printable form, in quotes, of a file's name whose bytes are not UTF-8; empty for any other name."""
+    shown = name.encode(errors="backslashreplace").decode()
+    return "" if shown == name else f"'{shown}'"
+
+
 def keys(root: type[BaseModel], path: str = "") -> Iterator[str]:
     """All keys below a section, including sections."""
     for name, field in root.model_fields.items():

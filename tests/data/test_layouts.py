@@ -348,6 +348,42 @@ def test_a_missing_path_is_named(tmp_path: Path) -> None:
         open_source(str(tmp_path / "nowhere"), size=8)
 
 
+@pytest.fixture
+def named_by_bytes(tmp_path: Path) -> Path:
+    """A folder whose name is not UTF-8."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("names are text on this file system")
+    return folder
+
+
+@pytest.mark.parametrize("asked", ["data.zip", "data", "."])
+def test_a_path_that_is_not_text_is_to_be_renamed(
+    named_by_bytes: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    as_data_zip(named_by_bytes, {"a.png": png(0)})
+    as_data_folder(named_by_bytes, {"a.png": png(0)})
+    monkeypatch.chdir(named_by_bytes)
+    for path in (asked, str(named_by_bytes / asked)):
+        with pytest.raises(UserError, match=r"caf\\udce9.* is not valid UTF-8, so no run can record it: rename"):
+            open_source(path, size=8)
+
+
+def test_a_class_whose_name_is_not_text_is_to_be_renamed(named_by_bytes: Path) -> None:
+    root = as_folder(named_by_bytes.parent, {"tea/a.png": png(0), f"{named_by_bytes.name}/b.png": png(1)})
+    with pytest.raises(UserError, match=r"the class name 'caf\\udce9' is not valid UTF-8: rename the class"):
+        open_source(str(root), size=8)
+
+
+def test_images_whose_names_are_not_text_are_read(named_by_bytes: Path) -> None:
+    root = as_folder(named_by_bytes.parent, {f"one/{named_by_bytes.name}.png": png(0), "two/b.png": png(1)})
+    source = open_source(str(root), size=8)
+    assert source.class_names == ("one", "two")
+    assert source.read(0).shape == (3, 8, 8)
+
+
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK but not really")
     with pytest.raises(UserError, match="neither a folder nor a valid zip"):

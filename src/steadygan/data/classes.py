@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from steadygan.errors import UserError
-from steadygan.spelling import composed
+from steadygan.spelling import composed, not_text
 
 MAX_CLASSES, NAMED = 1_000_000, 5
 MISSING = ("", "nan", "na", "<na>", "#n/a", "n/a", "nat", "null", "none", "-", "--", "?", ".")
@@ -39,6 +39,8 @@ def number_classes(
         names = tuple(map(str, range(needed) if class_names is None else class_names))
         if len(names) < needed:
             raise UserError(f"{where} uses class number {needed - 1} but names only {len(names)} classes")
+        for name in names:
+            _check_text(name, where)
         warn_of_empty(np.array(numbers, np.int64), names, where)
         return np.array(numbers, np.int64), names
     if all(isinstance(value, str) and value.strip().lower() not in MISSING for value in values):
@@ -58,14 +60,20 @@ def name_classes(spellings: Iterable[str], where: str) -> tuple[dict[str, int], 
     """Class numbers by spelling, and the classes' names, in sorted order of the spellings.
 
     The two encodings of ü, as one character and as two, are one class; its name is the composed one. Warns of names
-    that differ only in case.
+    that differ only in case. Raises UserError, which names `where`, for a name that is not text.
     """
     place: dict[str, int] = {}
     names: dict[str, int] = {}
     for spelling in sorted(set(spellings)):
+        _check_text(spelling, where)
         place[spelling] = names.setdefault(composed(spelling), len(names))
     _warn_of_spellings(tuple(names), where)
     return place, tuple(names)
+
+
+def _check_text(name: str, where: str) -> None:
+    if strange := not_text(name):
+        raise UserError(f"{where}: the class name {strange} is not valid UTF-8: rename the class")
 
 
 def _whole(value: Any) -> int | None:

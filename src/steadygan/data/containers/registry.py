@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import tarfile
 import zipfile
@@ -22,6 +23,7 @@ from steadygan.data.digits import EMBEDDED
 from steadygan.data.places import data_root
 from steadygan.errors import UserError
 from steadygan.options import check_takes, find
+from steadygan.spelling import not_text
 
 PARQUET = (".parquet",)
 TORCHVISION = {
@@ -71,6 +73,8 @@ def open_container(path: str, root: str | None = None) -> Container:
             f"{path} does not exist{_meant(path)}: give a folder, zip, tar or parquet file of images, "
             f"torchvision:NAME, hf:USER/NAME, or {' or '.join(EMBEDDED)} (your own: module:NAME:PATH)"
         )
+    if not kind.named and (strange := not_text(os.path.abspath(_place(path)))):
+        raise UserError(f"the path {strange} is not valid UTF-8, so no run can record it: rename its folder or file")
     return kind.open(path, root)
 
 
