@@ -115,11 +115,15 @@ def test_files_of_several_images_are_counted_and_give_their_first(tmp_path: Path
     )
 
 
-def test_folders_of_several_depths_are_told(tmp_path: Path) -> None:
-    for name in ("a/images/1.png", "a/masks/1.png", "b/2.png"):
+@pytest.mark.parametrize(
+    "names", [("a/images/1.png", "a/masks/1.png", "b/2.png"), ("a/x/1.png", "a/y/2.png", "b/z/3.png")]
+)
+def test_folders_that_give_no_classes_are_told(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
         write(tmp_path / name, noise(0))
     said = advice(summary(describe(str(tmp_path)), mirror=0.5))
-    assert any("they are not used as classes" in line for line in said)
+    assert any("not used as classes, as not every image lies exactly one folder deep; for classes" in x for x in said)
+    assert not any("depths" in line for line in said)
 
 
 def test_sizes_of_one_area_are_two_sizes(tmp_path: Path) -> None:

@@ -20,7 +20,10 @@ def advice(look: Look) -> list[str]:
     elif look.count < FEW:
         said.append(f"{look.count:,} images are enough with augmentation; more are better")
     if look.layout == "nested folders":
-        said.append("folders have different depths, so they are not used as classes")
+        said.append(
+            "folders are not used as classes, as not every image lies exactly one folder deep; for classes, make one "
+            "folder for each, with all of its images directly in it"
+        )
     if look.moving:
         said.append(f"files with several images (pages, frames): {look.moving:,}; the first image of each is used")
     if look.unreadable:
