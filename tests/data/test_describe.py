@@ -126,6 +126,20 @@ def test_folders_that_give_no_classes_are_told(tmp_path: Path, names: tuple[str,
     assert not any("depths" in line for line in said)
 
 
+def test_late_colour_among_grey_images_is_neither_lost_nor_refused(tmp_path: Path) -> None:
+    grey = Image.new("L", (8, 8), 90)
+    for number in range(200):
+        grey.save(tmp_path / f"{number:03}.png")
+    assert describe(str(tmp_path))["channels"] == 1
+    write(tmp_path / "065.png", noise(0))
+    assert open_source(str(tmp_path), size=8).channels == 1, "the image is one of those that decide"
+    found = describe(str(tmp_path))
+    assert (found["channels"], len(found["mean"]), found["unreadable"]) == (3, 3, {})
+    source = open_source(str(tmp_path), size=8, channels=3)
+    assert found["fingerprint"] == load_images(source, range(200)).fingerprint
+    contact_sheet(str(tmp_path), tmp_path / "sheet.png")
+
+
 def test_sizes_of_one_area_are_two_sizes(tmp_path: Path) -> None:
     for name, extent in (("a", (8, 8)), ("b", (4, 16)), ("c", (16, 4))):
         Image.new("L", extent).save(tmp_path / f"{name}.png")

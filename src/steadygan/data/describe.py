@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,17 @@ from steadygan.data.digits import EMBEDDED
 from steadygan.data.listing import list_images
 from steadygan.data.ordered import THREADS, in_order
 from steadygan.data.proposal import propose
-from steadygan.data.source import open_source, probe_channels, warn_of_dark
+from steadygan.data.source import in_colour, open_source, probe_channels, warn_of_dark
 from steadygan.files import write_whole
 from steadygan.pictures.grid import grid, to_pil
 from steadygan.pictures.lettering import legible
 
 NAMED_GROUPS = 20
 SHEET_SIDE, SHEET_ROWS, SHEET_COLUMNS, SHEET_MARGIN = 96, 10, 10, 140
+
+
+class _InColour(Exception):
+    """An image in colour, where all that were probed are grey."""
 
 
 class _Look(NamedTuple):
@@ -112,11 +116,11 @@ def describe(
         JSON-ready: path, layout, count (images, the unreadable included), ignored (other files), labelled, classes
         {name: count}, balance {smallest, largest, entropy} (entropy over that of even classes, 1 = even),
         width_height {smallest, largest, most_common} as (width, height), median_side (of the shorter sides),
-        pixel_modes {Pillow mode: count}, channels (as training would choose them), mean and std (of each channel over
-        all pixels, in 0…1), duplicates {images, groups} of equal pixels, fingerprint (of the readable images at their
-        own sizes, see `content.fingerprint`: training's at that size where all are squares of one size), unreadable
-        {name: reason}, moving (files of several images, of which the first counts), transparent (images with pixels
-        that let the background show), proposal (see `proposal.propose`).
+        pixel_modes {Pillow mode: count}, channels (as `source.probe_channels` finds, but 3 if any decoded image is in
+        colour), mean and std (of each channel over all pixels, in 0…1), duplicates {images, groups} of equal pixels,
+        fingerprint (of the readable images at their own sizes, see `content.fingerprint`: training's at that size where
+        all are squares of one size), unreadable {name: reason}, moving (files of several images, of which the first
+        counts), transparent (images with pixels that let the background show), proposal (see `proposal.propose`).
 
     Raises:
         UserError: there are no images at the path.
@@ -129,9 +133,10 @@ def describe(
         proposal = dict[str, Any]()
         listing = Listing("embedded", names, 0, source.labels, source.class_names)
         chosen = _spread(np.arange(len(names)), most or len(names)).tolist()
-        looks: Iterator[_Look | UnreadableImage] = (
-            _look(to_pil(torch.from_numpy(images[index])), channels) for index in chosen
-        )
+
+        def look(channels: int) -> Iterator[_Look | UnreadableImage]:
+            return (_look(to_pil(torch.from_numpy(images[index])), channels) for index in chosen)
+
     else:
         files = open_container(path, root)
         listing = list_images(files, path)
@@ -140,22 +145,16 @@ def describe(
             warn_of_dark(files, listing.names, path)
         channels = probe_channels(files, listing.names)
         chosen = _spread(np.arange(len(listing.names)), most or len(listing.names)).tolist()
-        looks = in_order(partial(_open, files, channels, bits), [listing.names[index] for index in chosen], threads)
 
-    tally = _Tally(channels)
+        def look(channels: int) -> Iterator[_Look | UnreadableImage]:
+            names = [listing.names[index] for index in chosen]
+            return in_order(partial(_open, files, channels, bits), names, threads)
 
-    def pixels() -> Iterator[np.ndarray]:
-        for done, (index, look) in enumerate(zip(chosen, looks, strict=True)):
-            if isinstance(look, UnreadableImage):
-                tally.unreadable[look.name] = look.reason
-            else:
-                tally.add(index, look)
-                yield look.pixels
-            if progress is not None:
-                progress(done + 1, len(chosen))
-
-    labels = None if listing.labels is None else (listing.labels[index] for index in tally.kept)
-    content = fingerprint(pixels(), labels)
+    try:
+        tally, content = _tallied(look(channels), channels, chosen, listing, progress)
+    except _InColour:  # All are read again, as grey and RGB differ in every statistic.
+        channels = 3
+        tally, content = _tallied(look(channels), channels, chosen, listing, progress)
     sizes = tally.sizes
     # By area, then by width, so that different sizes never compare equal.
     by_area = sorted(sizes, key=lambda size: (math.prod(size), size))
@@ -185,11 +184,39 @@ def describe(
     }
 
 
+def _tallied(
+    looks: Iterator[_Look | UnreadableImage],
+    channels: int,
+    chosen: Sequence[int],
+    listing: Listing,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[_Tally, str]:
+    """The statistics and the fingerprint of the images with the indices `chosen`."""
+    tally = _Tally(channels)
+
+    def pixels() -> Iterator[np.ndarray]:
+        for done, (index, look) in enumerate(zip(chosen, looks, strict=True)):
+            if isinstance(look, UnreadableImage):
+                tally.unreadable[look.name] = look.reason
+            else:
+                tally.add(index, look)
+                yield look.pixels
+            if progress is not None:
+                progress(done + 1, len(chosen))
+
+    labels = None if listing.labels is None else (listing.labels[index] for index in tally.kept)
+    return tally, fingerprint(pixels(), labels)
+
+
 def _open(files: Container, channels: int, bits: int | None, name: str) -> _Look | UnreadableImage:
     try:
-        return _look(files.image(name), channels, bits)
+        image = files.image(name)
+        look = _look(image, channels, bits)
     except Exception as error:  # Decoders can raise any exception on damaged bytes.
         return UnreadableImage(name, reason(error))
+    if channels == 1 and in_colour(image):
+        raise _InColour
+    return look
 
 
 def _look(image: Image.Image, channels: int, bits: int | None = None) -> _Look:
@@ -237,7 +264,7 @@ def contact_sheet(path: str, out: Path, *, root: str | None = None, bits: int | 
     Raises:
         UserError: there are no images at the path.
     """
-    source = open_source(path, size=SHEET_SIDE, root=root, bits=bits)
+    source = open_source(path, size=SHEET_SIDE, channels=3, root=root, bits=bits)
     if source.labels is None:
         rows = list(np.array_split(_spread(np.arange(len(source)), SHEET_ROWS * SHEET_COLUMNS), SHEET_ROWS))
     else:

@@ -74,8 +74,9 @@ class Source:
         """Raises UserError for a colour image if grey was chosen because the probed images are grey."""
         if self.guessed_grey and in_colour(image):
             raise UserError(
-                f"{self.name}: {name} is in colour, but the first images are grey, so colour "
-                "would be dropped: set data.channels=3, or data.channels=1 to make all of them grey"
+                f"{self.name}: {name} is in colour, but the first images and others looked at are saved in grey, so "
+                "its colour would be dropped: set data.channels=3, or data.channels=1 to make all images grey "
+                "(data pack: --channels)"
             )
 
     def try_read(self, index: int, *, crop: bool = True) -> np.ndarray | UnreadableImage:
@@ -106,7 +107,7 @@ def open_source(
     Args:
         path: "digits", "stacked-digits", or what `open_container` takes.
         size: side of the images, in pixels.
-        channels: 1 or 3; None: 1 if the probed images are all greyscale, else 3.
+        channels: 1 or 3; None: as `probe_channels` finds.
         root: folder of torchvision data sets.
         bits: see `decoding.eight_bit`.
 
@@ -143,7 +144,19 @@ def open_source(
 
 
 def probe_channels(files: Container, names: Sequence[str]) -> int:
-    """1 if the first 64 images and 64 spread over the rest are all greyscale, else 3; unreadable ones are ignored."""
+    """Whether images are grey (1) or in colour (3): the one rule, for training and for `data info`.
+
+    1 if the first 64 images and 64 spread over the rest are saved in grey; unreadable ones are ignored. Modes decide,
+    for which headers are enough. Colour images elsewhere (`in_colour`) are then refused by `Source.read`, and make
+    `describe.describe` report RGB.
+
+    Args:
+        files: the container.
+        names: names of the images, in order.
+
+    Returns:
+        1 or 3.
+    """
     for name in probed(names):
         try:
             mode = files.mode(name)
