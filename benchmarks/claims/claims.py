@@ -257,7 +257,7 @@ CLAIMS: dict[str, Claim] = {
             for name, changes in {
                 "none": (),
                 "diffaugment": (POLICY,),
-                "lecam": ("objective.terms.lecam={}",),
+                "lecam": ("objective.terms.lecam={start: 200}",),
                 "ada": ("augment.ada={}",),
             }.items()
         },
