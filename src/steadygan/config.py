@@ -342,17 +342,18 @@ class Config(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
 
 
-def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load(source: str | Path, overrides: Sequence[str] = (), *, preset: bool = False) -> Config:
     """Loads a preset, a YAML file or a run's configuration, and applies `key.path=value` overrides.
 
     Args:
         source: a preset, a YAML file or a run directory.
         overrides: settings as `key.path=value` strings.
+        preset: the source is a preset's name, whatever the current directory holds.
 
     Raises:
         UserError: the source does not exist, or a setting is invalid.
     """
-    name, tree = read_tree(str(source))
+    name, tree = read_tree(str(source), preset=preset)
     tree.setdefault("name", name)
     torn = misspaced(overrides)
     mistakes = [message for _, message in torn.values()]
@@ -373,7 +374,7 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def preset_about(name: str) -> About:
     """The source of a preset; much faster than loading its configuration."""
-    return About.model_validate(read_tree(name)[1].get("about") or {})
+    return About.model_validate(read_tree(name, preset=True)[1].get("about") or {})
 
 
 def validate(tree: Mapping[str, Any]) -> Config:

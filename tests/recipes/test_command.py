@@ -128,3 +128,27 @@ def test_data_info_is_a_summary_with_the_command_to_go_on_with(photos: Path, ste
     assert result.status == 0
     for word in ("40 (class folders)", "2, of 20 to 20 images", "are few", "steadygan train '"):
         assert word in result.out
+
+
+@pytest.mark.parametrize("name", ["digits", "own-images"])
+def test_a_preset_is_found_next_to_a_folder_of_its_name(photos: Path, steadygan: Run, name: str) -> None:
+    photos.rename(name)
+    presets = steadygan("train", name, *TINY, "data.path=digits", "model.conditional=false", "--dry-run")
+    assert presets.status == 0
+    assert presets.err.count(f"note: {name} is the preset; write ./{name} for the folder") == 1
+    images = steadygan("plan", f"./{name}")
+    assert (images.status, images.err) == (0, "")
+    assert "40 images" in images.out
+
+
+def test_an_embedded_set_is_told_from_a_folder_of_its_name(photos: Path, steadygan: Run) -> None:
+    photos.rename("digits")
+    for command in (("data", "info"), ("plan",)):
+        assert "note: digits is the embedded set; write ./digits for the folder" in steadygan(*command, "digits").err
+
+
+def test_the_command_to_go_on_with_is_of_the_folder_and_not_of_a_preset(photos: Path, steadygan: Run) -> None:
+    photos.rename("own-images")
+    result = steadygan("data", "info", "own-images")
+    assert "train ./own-images\n" in result.out
+    assert result.err == ""

@@ -50,11 +50,14 @@ def data_info(
 
     With advice, and the command to train on them.
     """
+    from steadygan.cli.planning import tell_of_folder
     from steadygan.data.containers.registry import is_name
     from steadygan.data.describe import contact_sheet, describe
+    from steadygan.data.digits import EMBEDDED
     from steadygan.data.ordered import THREADS
     from steadygan.files import check_apart, check_folder
 
+    tell_of_folder(path, "embedded set", EMBEDDED)
     if sheet is not None and not is_name(path) and Path(path).expanduser().is_dir():
         check_apart(sheet, Path(path), "the images themselves, of which the sheet would become one", option="--sheet")
     if sheet is not None:
@@ -117,7 +120,9 @@ def data_pack(
 
     The same images make the same bytes.
     """
+    from steadygan.cli.planning import tell_of_folder
     from steadygan.data.containers.registry import is_name
+    from steadygan.data.digits import EMBEDDED
     from steadygan.data.ordered import THREADS
     from steadygan.data.pack import pack
     from steadygan.data.source import open_source
@@ -125,6 +130,7 @@ def data_pack(
 
     if channels == 2:
         raise typer.BadParameter("1 (grey) or 3 (RGB)", param_hint="--channels")
+    tell_of_folder(src, "embedded set", EMBEDDED)
     if not is_name(src):
         check_apart(out, Path(src), "the images to pack, which must not change", option="OUT")
     check_folder(out.parent, out, option="OUT")
@@ -163,7 +169,7 @@ def data_get(
             typer.echo(f"{known:<20} {what}")
         return
     if name in configuration.preset_names() and name not in SETS:
-        name = configuration.load(name).data.path
+        name = configuration.load(name, preset=True).data.path
     with ExitStack() as bars:
         for file, images, there in get(
             find_set(name), out, root=root, progress=lambda file: bars.enter_context(images_bar(file))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steadygan.cli.terminal import Device, Overrides, cell, escape, images_bar, make_console
+from steadygan.cli.terminal import Device, Overrides, cell, complain, escape, images_bar, make_console
 from steadygan.errors import UserError, command_line
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ def plan(
     out: Annotated[Path | None, typer.Option(help="also write the choice to this YAML file")] = None,
 ) -> None:
     """Choose settings for your images, with reasons; start nothing."""
+    from steadygan.data.digits import EMBEDDED
     from steadygan.files import check_folder, write_text
 
+    tell_of_folder(source, "embedded set", EMBEDDED)
     if out is not None and out.exists():
         raise UserError(f"--out {out} exists: choose another name")
     if out is not None and out.suffix not in (".yaml", ".yml"):
@@ -70,6 +73,17 @@ def make(source: str, overrides: list[str], hours: float | None, size: int | Non
         )
     console.print(f"the same as     {escape(made.command)}", highlight=False, soft_wrap=True)
     return made
+
+
+def tell_of_folder(name: str, what: str, names: Sequence[str]) -> None:
+    """Says that a name is not the folder of that name, where there is one.
+
+    Args:
+        what: the kind of thing that it is.
+        names: the names of that kind.
+    """
+    if name in names and Path(name).is_dir():
+        complain("note", f"{name} is the {what}; write ./{name} for the folder", style="yellow")
 
 
 def is_images(source: str) -> bool:

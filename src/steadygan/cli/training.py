@@ -66,6 +66,8 @@ def train(
                 raise UserError("--dry-run runs in one process; call it without torchrun")
             if not resume:
                 _refuse_run(source)
+                if replicas.first:
+                    planning.tell_of_folder(source, "preset", configuration.preset_names())
             own = not resume and planning.is_images(source)
             start = source_of(overrides or []) if own else None
             if own and not start and replicas.size > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from steadygan import config as configuration
 from steadygan import errors
 from steadygan.data.decoding import MAX_UNREADABLE
 from steadygan.recipes.look import Look
@@ -54,7 +55,9 @@ def command(look: Look, *, bits: int | None = None) -> str | None:
     settings = [] if bits is None else [f"data.bits={bits}"]
     if (share := len(look.unreadable) / (look.looked_at + len(look.unreadable))) >= MAX_UNREADABLE:
         settings.append(f"data.max_unreadable={min(1.0, math.ceil(100 * share + 1) / 100):g}")
-    return errors.command_line("train", look.path, *settings)
+    # A preset's name would be the preset; the embedded digits are one, too.
+    hidden = look.layout != "embedded" and look.path in configuration.preset_names()
+    return errors.command_line("train", f"./{look.path}" if hidden else look.path, *settings)
 
 
 def summary_lines(look: Look) -> list[tuple[str, str]]:

@@ -152,7 +152,7 @@ def own_name(path: str) -> str:
 
 def described(overrides: list[str]) -> Config:
     """The configuration of these overrides."""
-    return configuration.load(PRESET, overrides)
+    return configuration.load(PRESET, overrides, preset=True)
 
 
 def _said(key: str, value: Any, because: str, title: str) -> Choice:
