@@ -152,3 +152,15 @@ def test_the_command_to_go_on_with_is_of_the_folder_and_not_of_a_preset(photos: 
     result = steadygan("data", "info", "own-images")
     assert "train ./own-images\n" in result.out
     assert result.err == ""
+
+
+def test_copies_of_one_image_are_refused_before_anything_is_timed(
+    photos: Path, steadygan: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in photos.rglob("*.png"):
+        file.write_bytes((photos / "class0/0.png").read_bytes())
+    monkeypatch.setattr(Machine, "_measure", lambda *_: pytest.fail("timed"))
+    for command in ("plan", "train"):
+        result = steadygan(command, photos)
+        assert result.status == 2
+        assert "40 images, of which 39 repeat another: too few to learn from" in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from steadygan.data.digits import digits
 from steadygan.recipes.advice import advice
-from steadygan.recipes.look import look_at, mirror_accuracy
+from steadygan.recipes.look import Look, look_at, mirror_accuracy, too_few
 
 
 def noise(count: int, seed: int = 0) -> np.ndarray:
@@ -68,3 +69,19 @@ def test_a_folder_is_seen_as_it_is(tmp_path: Path) -> None:
     said = " ".join(advice(look))
     for word in ("few", "unreadable images are left out (1)", "repeat", "smaller than 32", "transparent"):
         assert word in said
+
+
+def test_only_different_images_that_can_be_read_count_towards_the_least() -> None:
+    look = Look("photos", "flat", 20, 20, 32, (32, 32), 3, {}, 0.0, 0.5, 12, {})
+    assert too_few(look) is None
+    reason = "too few to learn from; use 8 different ones at least, thousands if you can"
+    assert too_few(replace(look, duplicates=13)) == f"photos has 20 images, of which 13 repeat another: {reason}"
+    broken = {f"{number}.png": "empty" for number in range(4)}
+    some = too_few(replace(look, looked_at=16, unreadable=broken))
+    assert some == f"photos has 20 images, of which 4 cannot be read and 12 repeat another: {reason}"
+    assert too_few(replace(look, count=7, looked_at=7, duplicates=0)) == f"photos has 7 images: {reason}"
+    many = replace(look, count=6000, looked_at=2000, duplicates=1998)
+    assert too_few(many) == f"photos has 6,000 images, of which about 5,994 repeat another: {reason}"
+    none = too_few(replace(look, looked_at=0, duplicates=0, unreadable=dict.fromkeys(map(str, range(20)), "empty")))
+    assert none is not None
+    assert "none of 20 images can be read" in none

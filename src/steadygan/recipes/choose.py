@@ -12,7 +12,7 @@ from steadygan import config as configuration
 from steadygan.config import Config
 from steadygan.data.containers.registry import is_name
 from steadygan.errors import UserError
-from steadygan.recipes.look import Look
+from steadygan.recipes.look import Look, too_few
 from steadygan.recipes.rules import Network, Rules, rules
 
 PRESET = "own-images"
@@ -63,10 +63,8 @@ class Chosen:
 
 def check(look: Look, size: int | None, table: Rules | None = None) -> None:
     """Raises UserError for too few images, or a size without a network, before anything is measured."""
-    if look.count - len(look.unreadable) < 8:
-        raise UserError(
-            f"{look.path} has {look.count} images: too few to learn from; use 8 at least, thousands if you can"
-        )
+    if (reason := too_few(look)) is not None:
+        raise UserError(reason)
     sizes = sorted({row.size for row in (table or rules()).networks})
     if size is not None and size not in sizes:
         raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")

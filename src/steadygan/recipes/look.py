@@ -14,6 +14,8 @@ from steadygan.data.source import open_source
 
 LOOKED_AT = 2000
 """Maximum number of images to decode, evenly spaced; all files are counted."""
+FEWEST = 8
+"""Minimum number of different images to train on."""
 MIRROR_SIDE, MIRROR_IMAGES = 16, 1000
 
 
@@ -49,8 +51,8 @@ class Look:
 
     @property
     def distinct(self) -> int:
-        """About how many different images there are, by the share of duplicates among those looked at."""
-        return max(1, round(self.count * (1 - self.duplicates / max(1, self.looked_at))))
+        """About how many different images there are, by their share of those looked at."""
+        return round(self.count * (self.looked_at - self.duplicates) / max(1, self.looked_at + len(self.unreadable)))
 
     @property
     def balanced(self) -> bool:
@@ -84,7 +86,7 @@ def look_at(
 
 def summary(found: dict[str, Any], *, mirror: float) -> Look:
     """Extracts the properties from a report of `data.describe.describe`."""
-    count, looked_at = found["count"], max(1, sum(found["pixel_modes"].values()))
+    count, looked_at = found["count"], sum(found["pixel_modes"].values())
     return Look(
         path=found["path"],
         layout=found["layout"],
@@ -94,12 +96,30 @@ def summary(found: dict[str, Any], *, mirror: float) -> Look:
         largest=tuple(found["width_height"].get("largest", (0, 0))),
         channels=found["channels"],
         classes=found["classes"] if found["labelled"] else {},
-        alpha=found["transparent"] / looked_at,
+        alpha=found["transparent"] / max(1, looked_at),
         mirror=mirror,
         duplicates=found["duplicates"]["images"],
         unreadable=found["unreadable"],
         ignored=found["ignored"],
         moving=found["moving"],
+    )
+
+
+def too_few(look: Look) -> str | None:
+    """The reason why a training on these images is refused; None if there are enough different ones."""
+    if look.distinct >= FEWEST:
+        return None
+    if not look.looked_at:
+        return f"{look.path}: none of {look.count:,} images can be read; repair them, or convert them to PNG"
+    about = "about " if look.looked_at + len(look.unreadable) < look.count else ""
+    bad = round(look.count * len(look.unreadable) / (look.looked_at + len(look.unreadable)))
+    again = look.count - bad - look.distinct
+    less = [f"{about}{bad:,} cannot be read"] if bad else []
+    less += [f"{about}{again:,} {'repeats' if again == 1 else 'repeat'} another"] if again else []
+    of_which = f", of which {' and '.join(less)}" if less else ""
+    return (
+        f"{look.path} has {look.count:,} image{'s' * (look.count != 1)}{of_which}: too few to learn from; use {FEWEST} "
+        "different ones at least, thousands if you can"
     )
 
 
