@@ -94,6 +94,12 @@ def test_letters_are_not_mirrored_and_grey_images_not_coloured() -> None:
     assert chosen()["data.flip"] == "true"
 
 
+def test_images_are_not_mirrored_where_mirror_images_were_not_measured() -> None:
+    choices = {choice.key: choice for choice in choose(replace(FACES, mirror=None), at(250)).choices}
+    assert choices["data.flip"].value == "false"
+    assert "not measured" in choices["data.flip"].because
+
+
 @pytest.mark.parametrize(
     ("classes", "learnt"),
     [({"a": 1000, "b": 1000}, "true"), ({"a": 1990, "b": 10}, "false"), ({str(i): 20 for i in range(150)}, "false")],

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from steadygan.data.digits import digits
-from steadygan.recipes.advice import advice
+from steadygan.recipes.advice import advice, summary_lines
 from steadygan.recipes.look import Look, look_at, mirror_accuracy, too_few
 
 
@@ -85,3 +85,11 @@ def test_only_different_images_that_can_be_read_count_towards_the_least() -> Non
     none = too_few(replace(look, looked_at=0, duplicates=0, unreadable=dict.fromkeys(map(str, range(20)), "empty")))
     assert none is not None
     assert "none of 20 images can be read" in none
+
+
+def test_mirroring_that_was_not_measured_is_not_given_in_percent(tmp_path: Path) -> None:
+    for number, image in enumerate(noise(7).transpose(0, 2, 3, 1)):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    look = look_at(str(tmp_path))
+    assert look.mirror is None
+    assert dict(summary_lines(look))["mirrored"] == "not measured: too few different images"

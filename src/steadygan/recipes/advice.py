@@ -76,8 +76,11 @@ def summary_lines(look: Look) -> list[tuple[str, str]]:
         named = ", ".join([f"{name} {count:,}" for name, count in look.classes.items()][:10])
         more = ", …" if len(look.classes) > 10 else ""
         lines.append(("classes", f"{len(look.classes)}, of {counts[0]:,} to {counts[-1]:,} images: {named}{more}"))
-    turned = "cannot" if look.mirror < 0.6 else "can"
-    lines.append(("mirrored", f"an image {turned} be told from its mirror image ({look.mirror:.0%}; 50% is by chance)"))
+    if look.mirror is None:
+        lines.append(("mirrored", "not measured: too few different images"))
+    else:
+        turned, share = "cannot" if look.mirror < 0.6 else "can", f"{look.mirror:.0%}; 50% is by chance"
+        lines.append(("mirrored", f"an image {turned} be told from its mirror image ({share})"))
     lines.append(("duplicates", f"{look.duplicates:,} of {look.looked_at:,} looked at"))
     lines.append(("unreadable", f"{len(look.unreadable):,}"))
     return lines

@@ -163,9 +163,12 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
     found = [Choice("data.path", place, f"{look.count:,} images ({look.layout})", "data")]
     grey = look.channels == 1
     found.append(_said("data.channels", look.channels, "all are grey" if grey else "they have colours", "colours"))
-    flip, accuracy = look.mirror < table.flip.below, f"{look.mirror:.0%} told apart, 50% is by chance"
-    because = table.flip.because if flip else table.flip.otherwise
-    found.append(_said("data.flip", flip, f"{because} ({accuracy})", "mirroring"))
+    flip, because = False, "not measured whether mirror images look different: too few different images"
+    if look.mirror is not None:
+        flip = look.mirror < table.flip.below
+        because = table.flip.because if flip else table.flip.otherwise
+        because += f" ({look.mirror:.0%} told apart, 50% is by chance)"
+    found.append(_said("data.flip", flip, because, "mirroring"))
     held_out = table.held_out
     if look.count < held_out.fewest:
         found.append(_said("data.heldout", 0, held_out.few, "held out"))

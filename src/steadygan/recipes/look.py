@@ -27,7 +27,8 @@ class Look:
         side: median of the shorter side, in pixels.
         classes: number of images by class name, empty without labels.
         alpha: fraction with transparent pixels.
-        mirror: accuracy of a linear classifier between held-out images and their mirror images; 0.5 is chance.
+        mirror: accuracy of a linear classifier between held-out images and their mirror images; 0.5 is chance; None:
+            too few different images to measure it.
         looked_at: number of decoded images.
         duplicates: number of those equal to an earlier one.
         unreadable: reasons by file, among those.
@@ -43,7 +44,7 @@ class Look:
     channels: int
     classes: dict[str, int]
     alpha: float
-    mirror: float
+    mirror: float | None
     duplicates: int
     unreadable: dict[str, str]
     ignored: int = 0
@@ -84,7 +85,7 @@ def look_at(
     )
 
 
-def summary(found: dict[str, Any], *, mirror: float) -> Look:
+def summary(found: dict[str, Any], *, mirror: float | None) -> Look:
     """Extracts the properties from a report of `data.describe.describe`."""
     count, looked_at = found["count"], sum(found["pixel_modes"].values())
     return Look(
@@ -123,17 +124,17 @@ def too_few(look: Look) -> str | None:
     )
 
 
-def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float:
-    """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set, without unreadable ones.
+def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float | None:
+    """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set; None for fewer than FEWEST.
 
-    Duplicates are left out, too: the classifier would have seen the images that it is tested on.
+    Unreadable images are left out, and duplicates: the classifier would have seen the images that it is tested on.
     """
     source = open_source(path, size=MIRROR_SIDE, root=root, bits=bits)
     chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
     read = (source.try_read(index) for index in chosen.tolist())
     images = [image for image in read if isinstance(image, np.ndarray)]
     images = [*{image.tobytes(): image for image in images}.values()]
-    return mirror_accuracy(np.stack(images)) if len(images) >= 8 else 1.0
+    return mirror_accuracy(np.stack(images)) if len(images) >= FEWEST else None
 
 
 def mirror_accuracy(images: np.ndarray) -> float:
