@@ -164,3 +164,18 @@ def test_copies_of_one_image_are_refused_before_anything_is_timed(
         result = steadygan(command, photos)
         assert result.status == 2
         assert "40 images, of which 39 repeat another: too few to learn from" in result.err
+
+
+def test_a_plan_refuses_unreadable_files_as_training_does_and_says_what_leaves_them_out(
+    photos: Path, steadygan: Run
+) -> None:
+    for number in range(3):
+        (photos / "class0" / f"broken{number}.png").write_bytes(b"no image")
+    plan, train = (steadygan(command, photos) for command in ("plan", "train"))
+    assert (plan.status, plan.err) == (train.status, train.err)
+    assert plan.status == 2
+    for word in ("at least 3 of 43", "broken0.png", "or leave them out with data.max_unreadable=0.08"):
+        assert word in plan.err
+    assert "timing" not in plan.out
+    assert "data.max_unreadable=0.08\n" in steadygan("data", "info", photos).out
+    assert steadygan("plan", photos, "data.max_unreadable=0.08").status == 0

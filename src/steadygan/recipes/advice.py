@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 from steadygan import config as configuration
 from steadygan import errors
-from steadygan.data.decoding import MAX_UNREADABLE
-from steadygan.recipes.look import Look
+from steadygan.recipes.look import Look, leaving_out
 
 FEW, VERY_FEW = 2000, 500
 TINY_SIDE = 32
@@ -28,7 +25,9 @@ def advice(look: Look) -> list[str]:
     if look.moving:
         said.append(f"files with several images (pages, frames): {look.moving:,}; the first image of each is used")
     if look.unreadable:
-        said.append(f"unreadable images are left out ({len(look.unreadable):,}); more than 1% of them end a training")
+        how = leaving_out(look)
+        told = f" with {how}; 1% of them or more end a training otherwise" if how else ""
+        said.append(f"unreadable images are left out ({len(look.unreadable):,}){told}")
     if look.duplicates > look.looked_at / 100:
         said.append(f"{look.duplicates:,} of {look.looked_at:,} repeat an earlier image: keep one of each")
     if 0 < look.side < TINY_SIDE:
@@ -53,8 +52,8 @@ def command(look: Look, *, bits: int | None = None) -> str | None:
     if not look.side:
         return None
     settings = [] if bits is None else [f"data.bits={bits}"]
-    if (share := len(look.unreadable) / (look.looked_at + len(look.unreadable))) >= MAX_UNREADABLE:
-        settings.append(f"data.max_unreadable={min(1.0, math.ceil(100 * share + 1) / 100):g}")
+    if (how := leaving_out(look)) is not None:
+        settings.append(how)
     # A preset's name would be the preset; the embedded digits are one, too.
     hidden = look.layout != "embedded" and look.path in configuration.preset_names()
     return errors.command_line("train", f"./{look.path}" if hidden else look.path, *settings)

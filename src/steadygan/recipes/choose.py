@@ -11,8 +11,9 @@ from typing import Any
 from steadygan import config as configuration
 from steadygan.config import Config
 from steadygan.data.containers.registry import is_name
+from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
 from steadygan.errors import UserError
-from steadygan.recipes.look import Look, too_few
+from steadygan.recipes.look import Look, leaving_out, too_few
 from steadygan.recipes.rules import Network, Rules, rules
 
 PRESET = "own-images"
@@ -61,10 +62,18 @@ class Chosen:
         return [f"{choice.key}={choice.value}" for choice in self.choices if choice.key]
 
 
-def check(look: Look, size: int | None, table: Rules | None = None) -> None:
-    """Raises UserError for too few images, or a size without a network, before anything is measured."""
+def check(look: Look, size: int | None, table: Rules | None = None, *, max_unreadable: float = MAX_UNREADABLE) -> None:
+    """Raises UserError for images that training would refuse, or a size without a network, before measuring.
+
+    max_unreadable: see `data.max_unreadable`.
+    """
     if (reason := too_few(look)) is not None:
         raise UserError(reason)
+    failures = [UnreadableImage(name, why) for name, why in look.unreadable.items()]
+    try:
+        check_unreadable(failures, look.looked_at + len(failures), max_unreadable)
+    except UserError as error:
+        raise UserError(f"{error}\nor leave them out with {leaving_out(look, max_unreadable)}") from None
     sizes = sorted({row.size for row in (table or rules()).networks})
     if size is not None and size not in sizes:
         raise UserError(f"--size {size}: choose one of {', '.join(map(str, sizes))}, or write a YAML of your own")
@@ -97,12 +106,12 @@ def choose(
         table: the rules; None: the package's.
 
     Raises:
-        UserError: there are too few images, or no network of that size.
+        UserError: there are too few images, too many unreadable ones, or no network of that size.
     """
     table = table or rules()
-    check(look, size, table)
-    plenty = table.hours.get(device, table.hours["cpu"])
     wanted, given = described(list(extra)), dict(override.split("=", 1) for override in extra)
+    check(look, size, table, max_unreadable=wanted.data.max_unreadable)
+    plenty = table.hours.get(device, table.hours["cpu"])
     hours = wanted.train.hours if "train.hours" in given else hours
     if "data.size" in given and wanted.data.size in {row.size for row in table.networks}:
         size = wanted.data.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from steadygan.data.balance import MOST_IMBALANCE, imbalance
+from steadygan.data.decoding import MAX_UNREADABLE
 from steadygan.data.describe import describe
 from steadygan.data.source import open_source
 
@@ -122,6 +124,15 @@ def too_few(look: Look) -> str | None:
         f"{look.path} has {look.count:,} image{'s' * (look.count != 1)}{of_which}: too few to learn from; use {FEWEST} "
         "different ones at least, thousands if you can"
     )
+
+
+def leaving_out(look: Look, limit: float = MAX_UNREADABLE) -> str | None:
+    """The override with which training leaves the unreadable images out; None if it does so without.
+
+    limit: `data.max_unreadable` without it.
+    """
+    share = len(look.unreadable) / max(1, look.looked_at + len(look.unreadable))
+    return f"data.max_unreadable={min(1.0, math.ceil(100 * share + 1) / 100):g}" if share >= limit else None
 
 
 def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float | None:

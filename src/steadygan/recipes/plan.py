@@ -130,11 +130,11 @@ def make_plan(
         say: called with each activity, for progress.
 
     Raises:
-        UserError: there are no or too few images, or an override is invalid.
+        UserError: there are no or too few images, too many unreadable ones, or an override is invalid.
     """
     wanted = described(list(extra))  # report mistakes in overrides first
     look = look_at(path, progress=progress, bits=wanted.data.bits)
-    check(look, size)
+    check(look, size, max_unreadable=wanted.data.max_unreadable)
     device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
     say("timing a few steps on this machine")
     found, threads = _machine(device, look, wanted.train.threads)
