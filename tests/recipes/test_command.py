@@ -179,3 +179,21 @@ def test_a_plan_refuses_unreadable_files_as_training_does_and_says_what_leaves_t
     assert "timing" not in plan.out
     assert "data.max_unreadable=0.08\n" in steadygan("data", "info", photos).out
     assert steadygan("plan", photos, "data.max_unreadable=0.08").status == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*holds train/ and val/")
+def test_data_info_recommends_no_training_that_would_be_refused(photos: Path, steadygan: Run) -> None:
+    (photos / "val").mkdir()
+    for number in range(40):
+        part = photos / ("train" if number < 12 else "val")
+        part.mkdir(exist_ok=True)
+        (photos / f"class{number % 2}" / f"{number}.png").rename(part / f"{number}.png")
+    (photos / "train" / "broken.png").write_bytes(b"no image")
+    result = steadygan("data", "info", photos)
+    assert "my photos/train' data.max_unreadable=0.09\n" in result.out
+    for number in range(7):
+        (photos / "train" / f"{number}.png").unlink()
+    refused = steadygan("data", "info", photos)
+    assert "has 6 images, of which 1 cannot be read: too few to learn from; use 8 different ones" in refused.out
+    assert "next" not in refused.out
+    assert "are few" not in refused.out

@@ -92,7 +92,7 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
         console.print(f"domains     {part}: A {sides['a']:,}, B {sides['b']:,}, {how}", highlight=False)
     for folder, count in proposal.get("splits", {}).items():
         console.print(f"split       {escape(folder)}/: {count:,} images", highlight=False)
-    command_to_train = proposal.get("command") or command(look, bits=bits)
+    command_to_train = command(look, bits=bits, proposed=proposal.get("command"))
     if command_to_train is not None:
         console.print(f"next        [bold]{escape(command_to_train)}[/]", highlight=False, soft_wrap=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from steadygan import config as configuration
 from steadygan import errors
-from steadygan.recipes.look import Look, leaving_out
+from steadygan.recipes.look import Look, leaving_out, too_few
 
 FEW, VERY_FEW = 2000, 500
 TINY_SIDE = 32
@@ -12,11 +12,14 @@ TINY_SIDE = 32
 
 def advice(look: Look) -> list[str]:
     """Possible improvements of the images; empty if there are none."""
-    said = []
-    if look.count < VERY_FEW:
-        said.append(f"{look.count:,} images are few: expect copies of them; a few thousand are better")
-    elif look.count < FEW:
-        said.append(f"{look.count:,} images are enough with augmentation; more are better")
+    said, different = [], look.distinct
+    images = f"{different:,}{' different' * (look.duplicates > 0)} images"
+    if (reason := too_few(look)) is not None:
+        said.append(reason)
+    elif different < VERY_FEW:
+        said.append(f"{images} are few: expect copies of them; a few thousand are better")
+    elif different < FEW:
+        said.append(f"{images} are enough with augmentation; more are better")
     if look.layout == "nested folders":
         said.append(
             "folders are not used as classes, as not every image lies exactly one folder deep; for classes, make one "
@@ -44,19 +47,22 @@ def advice(look: Look) -> list[str]:
     return said
 
 
-def command(look: Look, *, bits: int | None = None) -> str | None:
-    """The training command; None if no image can be read.
+def command(look: Look, *, bits: int | None = None, proposed: str | None = None) -> str | None:
+    """The training command; None if it would be refused, as there are too few images.
 
-    bits: `data.bits`, if given.
+    Args:
+        look: properties of the images.
+        bits: `data.bits`, if given.
+        proposed: the command without these settings; None: to train on the images' path.
     """
-    if not look.side:
+    if too_few(look) is not None:
         return None
     settings = [] if bits is None else [f"data.bits={bits}"]
     if (how := leaving_out(look)) is not None:
         settings.append(how)
     # A preset's name would be the preset; the embedded digits are one, too.
     hidden = look.layout != "embedded" and look.path in configuration.preset_names()
-    return errors.command_line("train", f"./{look.path}" if hidden else look.path, *settings)
+    return " ".join([proposed or errors.command_line("train", f"./{look.path}" if hidden else look.path), *settings])
 
 
 def summary_lines(look: Look) -> list[tuple[str, str]]:
