@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,9 +13,10 @@ from steadygan.config import Config
 from steadygan.data.free_memory import check_room
 from steadygan.data.images import ImageSet, free_memory
 from steadygan.data.pair_images import PairSet
+from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import check_single, has_batch_statistics
-from steadygan.nets.registry import typed_options
+from steadygan.nets.registry import SET_BY, typed_options
 from steadygan.objective.adversarial import find_loss
 from steadygan.objective.composition import compose
 from steadygan.objective.game import Game
@@ -126,10 +128,20 @@ def _check_room(task: Task, description: Mapping[str, Any], device: torch.device
 
 
 def build_nets(task: Task, description: Mapping[str, Any]) -> dict[str, nn.Module]:
-    """Builds the networks with initial weights that depend only on `train.seed`. description: see `Task.describe`."""
+    """Builds the networks with initial weights that depend only on `train.seed`. description: see `Task.describe`.
+
+    Raises:
+        UserError: the networks do not exist for these settings; the message names the key.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.config.train.seed)
-        return task.networks(description)
+        try:
+            return task.networks(description)
+        except UserError as error:
+            said = re.fullmatch(r"([\w.:-]+): (\w+) (must be .*)", str(error))
+            if said is None or said[2] not in SET_BY:
+                raise
+            raise UserError(f"{SET_BY[said[2]]} {said[3]} (model.kind={said[1]})") from error
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:

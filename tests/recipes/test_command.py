@@ -197,3 +197,33 @@ def test_data_info_recommends_no_training_that_would_be_refused(photos: Path, st
     assert "has 6 images, of which 1 cannot be read: too few to learn from; use 8 different ones" in refused.out
     assert "next" not in refused.out
     assert "are few" not in refused.out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["data.size=7"], "data.size must be one of 32, 48, 64, 128, got 7 (model.kind=resnet)"),
+        (["--hours", "inf"], "--hours inf: give a finite number of hours, such as 0.5"),
+        (["train.batch_size=500"], "only 40 training images"),
+        (["train.report=nope"], "train.report: unknown tracker 'nope'"),
+        (["eval.protocol=nope"], "eval.protocol: unknown protocol 'nope'"),
+        (["objective.terms.nope={}"], "objective.terms.nope: unknown term"),
+        (["data.path=elsewhere"], "leave data.path out, or give elsewhere instead"),
+        (["train.device=nope"], "device nope: "),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_timed(
+    photos: Path, steadygan: Run, monkeypatch: pytest.MonkeyPatch, given: list[str], said: str
+) -> None:
+    monkeypatch.setattr(Machine, "_measure", lambda *_: pytest.fail("timed"))
+    result = steadygan("plan", photos, "model.conditional=false", *given)
+    assert result.status == 2
+    assert said in result.err
+
+
+def test_classes_of_images_without_labels_are_refused_before_anything_is_timed(
+    photos: Path, steadygan: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "_measure", lambda *_: pytest.fail("timed"))
+    flat = photos / "class0"
+    assert "class0 has none: sort the images" in steadygan("plan", flat, "model.conditional=true").err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +13,13 @@ import yaml
 
 from steadygan.build import resolve
 from steadygan.config import About, Config
-from steadygan.errors import command_line
+from steadygan.errors import UserError, command_line
 from steadygan.machine import choose_device
 from steadygan.overrides import parse
 from steadygan.recipes.choose import PRESET, Chosen, check, choose, described, own_name
 from steadygan.recipes.look import Look, look_at
 from steadygan.recipes.speed import Machine, machine
+from steadygan.recipes.trial import check_run
 from steadygan.runs.status import ENDED, read_status
 
 OWN = "your own images"
@@ -130,27 +133,35 @@ def make_plan(
         say: called with each activity, for progress.
 
     Raises:
-        UserError: there are no or too few images, too many unreadable ones, or an override is invalid.
+        UserError: there are no or too few images, too many unreadable ones, or training would refuse a setting.
     """
-    wanted = described(list(extra))  # report mistakes in overrides first
-    look = look_at(path, progress=progress, bits=wanted.data.bits)
+    wanted = described(list(extra))  # from the quickest check to the slowest
+    if hours is not None and not math.isfinite(hours):
+        raise UserError(f"--hours {hours}: give a finite number of hours, such as 0.5")
+    if (other := _given(extra, "data.path")) is not None:
+        raise UserError(
+            f"data.path={other}: the images are those of {path}; leave data.path out, or give {other} instead"
+        )
+    device = choose_device(_given(extra, "train.device") or "auto")
+    look = look_at(path, progress=progress, bits=wanted.data.bits, root=wanted.data.root)
     check(look, size, max_unreadable=wanted.data.max_unreadable)
-    device = choose_device(next((o.split("=", 1)[1] for o in extra if o.startswith("train.device=")), "auto"))
+    choose_for = partial(
+        choose, look, device="cpu" if device.type == "cpu" else "cuda", hours=hours, size=size, extra=extra
+    )
+    # As on a machine of any speed: networks, terms and protocols that do not exist are refused before timing.
+    tried = Plan(own_name(path), look, choose_for(lambda _: 1.0), str(device), 0, extra)
+    check_run(tried.config, look, device)
     say("timing a few steps on this machine")
     found, threads = _machine(device, look, wanted.train.threads)
-    kind = "cpu" if device.type == "cpu" else "cuda"
-    chosen = choose(
-        look,
-        lambda config: found.seconds(resolve(config)),
-        device=kind,
-        threads=threads,
-        hours=hours,
-        size=size,
-        extra=extra,
-    )
+    chosen = choose_for(lambda config: found.seconds(resolve(config)), threads=threads)
     own = Plan(own_name(path), look, chosen, str(device), 0, extra)
     memory = found.memory(resolve(own.config), look.count)
     return Plan(own.name, look, chosen, str(device), memory, extra)
+
+
+def _given(extra: Sequence[str], key: str) -> str | None:
+    """The user's value of a setting, None if there is none."""
+    return next((value for name, _, value in (one.partition("=") for one in reversed(extra)) if name == key), None)
 
 
 def _machine(device: torch.device, look: Look, threads: int | None) -> tuple[Machine, int | None]:

@@ -54,3 +54,12 @@ def refuse_batch(config: Config, images: int) -> None:
             f"train.batch_size is {config.train.batch_size}, but there are only {images} training images in "
             f"{config.data.path}; lower it to at most {images}"
         )
+
+
+def refuse_unlabelled(config: Config, *, labelled: bool) -> None:
+    """Raises `UserError` if classes are to be learnt from images without labels."""
+    if config.model.conditional and not labelled:
+        raise UserError(
+            f"model.conditional needs labels, but {config.data.path} has none: sort the images into class folders, "
+            "add a dataset.json, or set model.conditional=false"
+        )

@@ -16,7 +16,6 @@ from steadygan.data.images import ImageSet, load_images
 from steadygan.data.loader import Loader
 from steadygan.data.source import open_source
 from steadygan.data.split import split
-from steadygan.errors import UserError
 from steadygan.generators.description import build_generator
 from steadygan.generators.sampling import choose_labels, sample, standing_statistics
 from steadygan.metrics.evaluation import headline, score
@@ -27,7 +26,7 @@ from steadygan.parallel.share import Share, unshared
 from steadygan.pictures.pixels import to_float
 from steadygan.pretrained.registry import extractor_type
 from steadygan.tasks.critic import build_critic
-from steadygan.tasks.images import Images, Notify, Scorer, cache_folder, refuse_batch
+from steadygan.tasks.images import Images, Notify, Scorer, cache_folder, refuse_batch, refuse_unlabelled
 from steadygan.tasks.protocols import protocol_for, real_images
 from steadygan.training.answers import answers, balanced_draw
 from steadygan.training.instruments import look_at_fakes, spread
@@ -139,11 +138,7 @@ class Synthesis:
         """
         config, data = self.config, self.config.data
         source = open_source(data.path, size=data.size, channels=data.channels, root=data.root, bits=data.bits)
-        if config.model.conditional and source.labels is None:
-            raise UserError(
-                f"model.conditional needs labels, but {data.path} has none: sort the images into class folders, add a "
-                "dataset.json, or set model.conditional=false"
-            )
+        refuse_unlabelled(config, labelled=source.labels is not None)
         train, heldout = split(len(source), data.heldout, data.fraction, data.seed, data.max_images, source.labels)
         refuse_batch(config, len(train))
         load = partial(
