@@ -78,3 +78,20 @@ def test_exactly_one_per_cent_is_too_much(tmp_path: Path) -> None:
     source = open_source(str(as_data_folder(tmp_path, files)), size=8)
     with pytest.raises(UserError, match=r"bad\.png: not an image"):
         load_images(source, range(100))
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (b"\0\0\0\x18ftypheic", "it is a HEIC image, which is not supported: convert it to PNG or JPEG"),
+        (b"\0\0\0\x1cftypavif", "it is an AVIF image"),
+        (b"\0\0\0\x18ftypmp42", "it is a video or an image of another format"),
+        (b"<!DOCTYPE html><html>", "it is a web page"),
+    ],
+)
+def test_a_file_of_another_format_under_an_image_s_name_is_called_what_it_is(
+    tmp_path: Path, head: bytes, told: str
+) -> None:
+    folder = as_data_folder(tmp_path, {"photo.jpg": head + bytes(100)})
+    with pytest.raises(UnreadableImage, match=rf"photo\.jpg: {told}"):
+        open_source(str(folder), size=8, channels=3).read(0)

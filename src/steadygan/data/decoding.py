@@ -16,6 +16,25 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 MAX_UNREADABLE = 0.01
 UNKNOWN_RANGE = "steadygan-range"
 """Key in `Image.info` for the lowest and highest value of 32-bit integers."""
+BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis"), "a HEIC image"),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
+    **dict.fromkeys((b"mif1", b"msf1"), "a HEIF image"),
+    b"crx ": "a raw image (CR3)",
+}
+"""Formats by their brand after `ftyp`."""
+OTHER_FORMATS = {
+    b"\xff\x0a": "a JPEG XL image",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
+    b"8BPS": "a Photoshop file",
+    b"<svg": "an SVG drawing",
+    b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"%PDF": "a PDF file",
+}
+"""Formats by their first bytes; files downloaded by scripts and from phones often have a wrong suffix."""
 MAX_SCANS = 200
 """Maximum number of scans in a progressive JPEG: encoders write fewer than a tenth, and each costs a pass over all
 pixels."""
@@ -52,12 +71,14 @@ def open_image(data: bytes) -> Image.Image:
     whatever the header says, and only FORMATS. Raises Pillow's errors on damaged files.
 
     Raises:
-        ValueError: the file is empty, or has too many pixels or scans.
+        ValueError: the file is empty, of a format that is known but not supported, or has too many pixels or scans.
     """
     if not data:
         raise ValueError("not an image, as it is empty")
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise ValueError(f"over {MAX_SCANS} scans in one JPEG")
+    if (other := _other_format(data[:16])) is not None:
+        raise ValueError(f"it is {other}, which is not supported: convert it to PNG or JPEG")
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise ValueError(f"{image.width}×{image.height} is over the limit of {Image.MAX_IMAGE_PIXELS} pixels")
@@ -68,6 +89,13 @@ def open_image(data: bytes) -> Image.Image:
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, struct.error):
         ImageOps.exif_transpose(image, in_place=True)
     return image
+
+
+def _other_format(head: bytes) -> str | None:
+    """An image format outside FORMATS by a file's first bytes, whatever its name; None for others."""
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], "a video or an image of another format")
+    return next((name for start, name in OTHER_FORMATS.items() if head.startswith(start)), None)
 
 
 def eight_bit(image: Image.Image, channels: int, bits: int | None = None) -> Image.Image:
