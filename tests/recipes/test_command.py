@@ -227,3 +227,17 @@ def test_classes_of_images_without_labels_are_refused_before_anything_is_timed(
     monkeypatch.setattr(Machine, "_measure", lambda *_: pytest.fail("timed"))
     flat = photos / "class0"
     assert "class0 has none: sort the images" in steadygan("plan", flat, "model.conditional=true").err
+
+
+def test_a_run_directory_that_is_taken_is_refused_before_the_images_are_read(
+    photos: Path, steadygan: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steadygan.recipes.plan.look_at", lambda *_, **__: pytest.fail("read"))
+    Path("taken").write_text("a file")
+    result = steadygan("train", photos, "--out", "taken")
+    assert result.status == 2
+    assert "--out taken is a file" in result.err
+    (Path("run") / "checkpoints" / "step-00000001").mkdir(parents=True)
+    (Path("run") / "checkpoints" / "step-00000001" / "manifest.json").write_text("{}")
+    (Path("run") / "config.yaml").write_text("name: run")
+    assert "run already holds a run" in steadygan("train", photos, "--out", "run").err

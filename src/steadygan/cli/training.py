@@ -83,7 +83,10 @@ def train(
                 out = out or own_directory(config.name, restarted=restarted())
             elif own:
                 from steadygan.recipes.plan import own_directory
+                from steadygan.runs.directory import refuse_existing
 
+                if out is not None and not dry_run and not restarted():
+                    refuse_existing(out)
                 made = planning.make(source, overrides, hours, size)
                 config, out = made.config, out or own_directory(made.name, restarted=restarted())
             else:
