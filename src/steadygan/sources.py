@@ -83,9 +83,10 @@ def _file(source: str, asked: str) -> Path:
         return path
     if "/" in source or path.suffix:
         raise UserError(f"{asked}{source} does not exist: give images, a YAML file, a run directory or a preset's name")
+    images, path_or = ("", "") if asked else ("a folder of images, ", "check the path of a folder, or of presets: ")
     raise UserError(
-        f"{asked}{source!r} is neither a preset, a YAML file nor a run directory; "
-        f"{nearest(source, preset_names())} (`{command_line('presets')}` lists them)"
+        f"{asked}{source!r} is neither {images}a preset, a YAML file nor a run directory; "
+        f"{path_or}{nearest(source, preset_names())} (`{command_line('presets')}` lists them)"
     )
 
 

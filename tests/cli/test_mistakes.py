@@ -61,6 +61,10 @@ ERRORS = {
         ["no.npz"],
     ),
     "compare nothing": (["compare", "nowhere"], ["nowhere is not a run directory"]),
+    "nothing of that name to train on": (
+        ["train", "nope"],
+        ["'nope' is neither a folder of images, a preset,", "check the path of a folder", "presets"],
+    ),
     "no such data to look at": (["data", "info", "nowhere"], ["nowhere does not exist"]),
     "no such preset to print": (["presets", "digts"], ["no preset has 'digts'", "did you mean 'digits'?"]),
 }

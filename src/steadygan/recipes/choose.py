@@ -63,9 +63,16 @@ class Chosen:
 
 
 def check(look: Look, size: int | None, table: Rules | None = None, *, max_unreadable: float = MAX_UNREADABLE) -> None:
-    """Raises UserError for images that training would refuse, or a size without a network, before measuring.
+    """Checks the images and the size before anything is measured.
 
-    max_unreadable: see `data.max_unreadable`.
+    Args:
+        look: properties of the images.
+        size: side of the training images in pixels; None: not asked for.
+        table: the rules; None: the package's.
+        max_unreadable: share of unreadable images, in [0, 1], from which on training refuses them.
+
+    Raises:
+        UserError: training would refuse the images, or there is no network of that size.
     """
     if (reason := too_few(look)) is not None:
         raise UserError(reason)
