@@ -308,3 +308,12 @@ def test_eleven_steps_are_not_called_fine() -> None:
     assert diagnose(later, [{**scores[0], "step": 550}], "finished").sentence.startswith(
         "As far as can be seen from one score, D could tell fakes at first"
     )
+
+
+def test_a_young_run_is_not_called_fine_and_it_is_said_when_to_ask_again() -> None:
+    for told in ([], scores(40, 20, 12)):
+        young = diagnose(rows(19), told, "running")
+        assert young.kind == "cannot tell"
+        assert "at step 190" in young.sentence
+        assert "shows from step 200 on; look again later" in young.sentence
+        assert diagnose(rows(20), told).kind == "fine"

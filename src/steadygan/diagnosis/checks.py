@@ -35,7 +35,8 @@ CHANCE = 0.06
 """D is at chance if its loss is within this fraction of its value at chance."""
 YOUNG, UNTAUGHT = 100, 200
 """Steps before which an imbalance of the players, or a G that has learnt nothing, is normal: recorded healthy runs need
-up to half of these, at any logging interval."""
+up to half of these, at any logging interval. Before the latter no run is called fine: recorded ones that went wrong
+(`turns`, `leaks`) looked balanced from step 100 on."""
 IMPROVED = 0.8
 """A score has improved if it is below this fraction of the first one."""
 
@@ -266,7 +267,9 @@ def nothing_is_learnt(records: Records) -> Verdict | None:
 
 
 def fine(records: Records) -> Verdict | None:
-    """A score that has improved and is near its best; without scores, balanced players."""
+    """A score that has improved and is near its best; without scores, balanced players; not before UNTAUGHT steps."""
+    if records.step < UNTAUGHT:
+        return None
     scores = [(step, value) for step, value in records.headline() if not math.isnan(value)]
     if improved(scores):
         at, best = min(scores, key=lambda pair: pair[1])
@@ -280,7 +283,7 @@ def fine(records: Records) -> Verdict | None:
         )
     diversity, real, level = records.tail("G_diversity"), records.tail("D_accuracy_train"), records.undecided
     paid = records.tail("D/adversarial")
-    if records.step < YOUNG or diversity is None or real is None or paid is None or level is None:
+    if diversity is None or real is None or paid is None or level is None:
         return None
     if blind_lately(records.rows):
         return None
