@@ -12,6 +12,7 @@ from steadygan import config as configuration
 from steadygan.config import Config
 from steadygan.data.containers.registry import is_name
 from steadygan.data.decoding import MAX_UNREADABLE, UnreadableImage, check_unreadable
+from steadygan.data.split import split
 from steadygan.errors import UserError
 from steadygan.recipes.look import Look, leaving_out, too_few
 from steadygan.recipes.rules import Network, Rules, rules
@@ -46,6 +47,7 @@ class Chosen:
     Attributes:
         seconds: measured seconds per step.
         images: number of images shown to D.
+        passes: how often D is shown each different training image.
         words: the expected outcome.
     """
 
@@ -54,6 +56,7 @@ class Chosen:
     seconds: float
     steps: int
     images: int
+    passes: float
     words: str
 
     @property
@@ -125,8 +128,10 @@ def choose(
     budget = 3600 * (plenty.value if hours is None else hours)
     base = [*_of_the_data(look, table), *_of_the_time(hours, plenty.value, plenty.because)]
     batch = next(row for row in table.batches if row.device == device or row is table.batches[-1])
-    most = max(2, look.count - round(0.1 * look.count))
-    base.append(_said("train.batch_size", min(batch.value, most), batch.because, "batch"))
+    training = _training_images(look, _with(base, extra))
+    size_of_all, all_of_them = max(2, training), f"all {training:,} training images: fewer than a usual batch"
+    because = batch.because if batch.value <= size_of_all else all_of_them
+    base.append(_said("train.batch_size", min(batch.value, size_of_all), because, "batch"))
     if threads is not None:
         base.append(_said("train.threads", threads, "measured: the fastest here", "threads"))
     kind = table.kinds.get(wanted.model.kind)
@@ -135,10 +140,11 @@ def choose(
     steps = max(1, int(budget / step))
     chosen = [*base, *_of_the_network(network, why)]
     images = int(budget / step * _shown(_with(chosen, extra)))
+    passes = images / max(1.0, training * look.distinct / max(1, look.readable))
     choices = [
         *chosen,
         *_of_the_features(chosen, table),
-        _of_the_augmentation(look, images, table),
+        _of_the_augmentation(look, passes, table),
         *_of_the_course(steps, step, table),
         *_of_the_objective(_with(chosen, extra), extra, table),
     ]
@@ -148,13 +154,13 @@ def choose(
     expected = next(row for row in reversed(table.expect) if share >= row.share)
     smallest = network.size == min(row.size for row in table.networks)
     words = expected.smallest if smallest and expected.smallest else expected.words
-    if look.distinct < table.few_images.below:
+    if look.distinct < table.few_images.below and passes > table.augment.passes:
         words += f"; {table.few_images.words}"
     choices = [
         replace(choice, value=given[choice.key], because="as you said") if choice.key in given else choice
         for choice in choices
     ]
-    return Chosen(tuple(choices), network, step, steps, images, words)
+    return Chosen(tuple(choices), network, step, steps, images, passes, words)
 
 
 def own_name(path: str) -> str:
@@ -190,6 +196,10 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
         found.append(_said("data.heldout", 0, held_out.few, "held out"))
     elif look.duplicates > held_out.most_duplicates * look.looked_at:
         found.append(_said("data.heldout", 0, held_out.duplicated, "held out"))
+    else:
+        share = described([]).data.heldout
+        because = f"{round(share * look.count):,} of the images are kept from training, to see whether D memorises"
+        found.append(_said("data.heldout", share, because, "held out"))
     if look.classes:
         learn = 2 <= len(look.classes) <= table.classes.most
         learn = learn and min(look.classes.values()) >= table.classes.fewest_images
@@ -201,9 +211,9 @@ def _of_the_data(look: Look, table: Rules) -> list[Choice]:
     return found
 
 
-def _of_the_augmentation(look: Look, images: int, table: Rules) -> Choice:
-    """Augmentation of a run that shows D so many images."""
-    augment, passes = table.augment, images / look.distinct
+def _of_the_augmentation(look: Look, passes: float, table: Rules) -> Choice:
+    """Augmentation of a run that shows D each image so often."""
+    augment = table.augment
     if passes <= augment.passes:
         often = "once" if round(passes) == 1 else f"{passes:.0f} times"
         because = f"{augment.otherwise}: about {often}"
@@ -330,6 +340,13 @@ def _rows(config: Config, extra: Sequence[str], size: int | None, table: Rules) 
 def _with(choices: Sequence[Choice], extra: Sequence[str]) -> Config:
     """The configuration of these choices and the user's overrides."""
     return described([*(f"{choice.key}={choice.value}" for choice in choices if choice.key), *extra])
+
+
+def _training_images(look: Look, config: Config) -> int:
+    """About how many images a run trains on: those that can be read and are not held out."""
+    data = config.data
+    kept, _ = split(look.count, data.heldout, data.fraction, data.seed, data.max_images)
+    return min(len(kept), round(len(kept) * look.readable / look.count))
 
 
 def _shown(config: Config) -> int:

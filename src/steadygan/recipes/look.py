@@ -53,6 +53,11 @@ class Look:
     moving: int = 0
 
     @property
+    def readable(self) -> int:
+        """About how many images can be read, by their share of those looked at."""
+        return round(self.count * self.looked_at / max(1, self.looked_at + len(self.unreadable)))
+
+    @property
     def distinct(self) -> int:
         """About how many different images there are, by their share of those looked at."""
         return round(self.count * (self.looked_at - self.duplicates) / max(1, self.looked_at + len(self.unreadable)))

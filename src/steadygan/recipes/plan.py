@@ -83,17 +83,19 @@ class Plan:
         if self.look.alpha:
             lines.insert(1, ("transparency", f"{self.look.alpha:.0%} of the images", "they are laid on white"))
         if self.look.duplicates:
-            lines.insert(1, ("duplicates", f"{self.look.duplicates:,}", "equal to an earlier image; they count twice"))
+            of = f"{self.look.duplicates:,} of {self.look.looked_at:,}"
+            lines.insert(1, ("duplicates", of, "equal to an earlier image; they count twice"))
         if self.look.unreadable:
             some = ", ".join(list(self.look.unreadable)[:3])
             lines.insert(1, ("unreadable", f"{len(self.look.unreadable):,}", f"left out: {some}"))
         lines += [("you say", override, "") for override in self.added]
-        epochs = chosen.images / self.look.distinct
-        lines.append(
-            ("forecast", f"{60 * self.hours:.0f} minutes", f"{chosen.steps:,} steps of {chosen.seconds:.2f} s")
-        )
+        minutes = 60 * self.hours
+        length = f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
+        lines.append(("forecast", length, f"{chosen.steps:,} steps of {chosen.seconds:.2f} s"))
         lines.append(("memory", f"{self.memory / 2**20:,.0f} MiB", "at the peak of a step, and Python's own 500"))
-        lines.append(("expect", chosen.words, f"D is shown {chosen.images:,} images, each about {epochs:,.0f} times"))
+        lines.append(
+            ("expect", chosen.words, f"D is shown {chosen.images:,} images, each about {chosen.passes:,.0f} times")
+        )
         return lines
 
     def to_yaml(self) -> str:
