@@ -16,7 +16,7 @@ from steadygan.data.images import load_images
 from steadygan.data.source import open_source
 from steadygan.errors import UserError
 from steadygan.recipes.advice import advice
-from steadygan.recipes.look import summary
+from steadygan.recipes.look import look_at, summary
 
 
 def noise(seed: int, height: int = 8, width: int = 8) -> np.ndarray:
@@ -138,6 +138,7 @@ def test_late_colour_among_grey_images_is_neither_lost_nor_refused(tmp_path: Pat
     source = open_source(str(tmp_path), size=8, channels=3)
     assert found["fingerprint"] == load_images(source, range(200)).fingerprint
     contact_sheet(str(tmp_path), tmp_path / "sheet.png")
+    assert look_at(str(tmp_path)).channels == 3, "data info and plan read it, too"
 
 
 def test_sizes_of_one_area_are_two_sizes(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def _tell(found: dict[str, Any], root: str | None, bits: int | None) -> None:
     from steadygan.recipes.advice import advice, command, summary_lines
     from steadygan.recipes.look import mirror, summary
 
-    look, console = summary(found, mirror=mirror(found["path"], root=root, bits=bits)), make_console()
+    mirrored = mirror(found["path"], channels=found["channels"], root=root, bits=bits)
+    look, console = summary(found, mirror=mirrored), make_console()
     for what, how in summary_lines(look):
         console.print(f"{what:<12}{escape(how)}", highlight=False, soft_wrap=True)
     for name, reason in look.unreadable.items():

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import ImageFont
 
+from steadygan.spelling import composed
+
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 FILES = (
@@ -31,8 +33,8 @@ def legible(names: Sequence[str], size: int) -> tuple[list[str], Font]:
         names: any text.
         size: of the letters, in pixels.
     """
-    composed = [unicodedata.normalize("NFC", name) for name in names]
-    letters = frozenset("".join(composed))
+    whole = [composed(name) for name in names]
+    letters = frozenset("".join(whole))
     best, most = ImageFont.load_default(size), -1
     for font in _fonts(size):
         found = sum(_has(font, letter) for letter in letters)
@@ -40,7 +42,7 @@ def legible(names: Sequence[str], size: int) -> tuple[list[str], Font]:
             best, most = font, found
         if found == len(letters):
             break
-    return ["".join(_written(letter, best) for letter in name).strip() for name in composed], best
+    return ["".join(_written(letter, best) for letter in name).strip() for name in whole], best
 
 
 def _fonts(size: int) -> Iterator[Font]:

@@ -86,10 +86,8 @@ def look_at(
     Raises:
         UserError: there are none, or none can be read.
     """
-    return summary(
-        describe(path, root=root, progress=progress, most=LOOKED_AT, bits=bits),
-        mirror=mirror(path, root=root, bits=bits),
-    )
+    found = describe(path, root=root, progress=progress, most=LOOKED_AT, bits=bits)
+    return summary(found, mirror=mirror(path, root=root, bits=bits, channels=found["channels"]))
 
 
 def summary(found: dict[str, Any], *, mirror: float | None) -> Look:
@@ -140,12 +138,12 @@ def leaving_out(look: Look, limit: float = MAX_UNREADABLE) -> str | None:
     return f"data.max_unreadable={min(1.0, math.ceil(100 * share + 1) / 100):g}" if share >= limit else None
 
 
-def mirror(path: str, *, root: str | None = None, bits: int | None = None) -> float | None:
+def mirror(path: str, *, channels: int, root: str | None = None, bits: int | None = None) -> float | None:
     """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set; None for fewer than FEWEST.
 
     Unreadable images are left out, and duplicates: the classifier would have seen the images that it is tested on.
     """
-    source = open_source(path, size=MIRROR_SIDE, root=root, bits=bits)
+    source = open_source(path, size=MIRROR_SIDE, channels=channels, root=root, bits=bits)
     chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
     read = (source.try_read(index) for index in chosen.tolist())
     images = [image for image in read if isinstance(image, np.ndarray)]
