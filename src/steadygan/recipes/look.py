@@ -142,6 +142,12 @@ def mirror(path: str, *, channels: int, root: str | None = None, bits: int | Non
     """`mirror_accuracy` of up to MIRROR_IMAGES evenly spaced images of a data set; None for fewer than FEWEST.
 
     Unreadable images are left out, and duplicates: the classifier would have seen the images that it is tested on.
+
+    Args:
+        path: the images, as in `data.path`.
+        channels: 1 or 3; 3 where any image is in colour.
+        root: folder of torchvision data sets.
+        bits: see `data.decoding.eight_bit`.
     """
     source = open_source(path, size=MIRROR_SIDE, channels=channels, root=root, bits=bits)
     chosen = np.linspace(0, len(source) - 1, min(len(source), MIRROR_IMAGES)).round().astype(int)
