@@ -22,6 +22,7 @@ ORDER = [
     "_version",
     "progress",
     "files",
+    "names",
     "options",
     "spelling",
     "overrides",

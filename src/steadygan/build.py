@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from steadygan.errors import UserError
 from steadygan.generators.prior import Prior
 from steadygan.nets.batch_norm import check_single, has_batch_statistics
 from steadygan.nets.registry import SET_BY, typed_options
+from steadygan.nets.shape import WrongShape
 from steadygan.objective.adversarial import find_loss
 from steadygan.objective.composition import compose
 from steadygan.objective.game import Game
@@ -137,11 +137,9 @@ def build_nets(task: Task, description: Mapping[str, Any]) -> dict[str, nn.Modul
         torch.manual_seed(task.config.train.seed)
         try:
             return task.networks(description)
-        except UserError as error:
-            said = re.fullmatch(r"([\w.:-]+): (\w+) (must be .*)", str(error))
-            if said is None or said[2] not in SET_BY:
-                raise
-            raise UserError(f"{SET_BY[said[2]]} {said[3]} (model.kind={said[1]})") from error
+        except WrongShape as error:
+            kind = task.config.model.kind
+            raise UserError(f"{SET_BY[error.field]} {error.reason} (model.kind={kind})") from error
 
 
 def _together(nets: Mapping[str, nn.Module], names: Iterable[str]) -> nn.Module:

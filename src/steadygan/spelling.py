@@ -1,9 +1,8 @@
-"""Hints on misspelled overrides, for the messages of `overrides`, and one encoding of letters in names."""
+"""Hints on misspelled overrides, for the messages of `overrides`."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import get_args
 
@@ -38,17 +37,6 @@ ELSEWHERE = {
 """Keys by their names in other programs."""
 NOTHING = ("none", "null", "nil", "~", "off", "no", "false", '""', "''")
 """Other spellings of `null`, in lower case."""
-
-
-def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC), in which ü is one character; a Mac's file names use two."""
-    return unicodedata.normalize("NFC", name)
-
-
-def not_text(name: str) -> str:
-    """The printable form, in quotes, of a file's name whose bytes are not UTF-8; empty for any other name."""
-    shown = name.encode(errors="backslashreplace").decode()
-    return "" if shown == name else f"'{shown}'"
 
 
 def keys(root: type[BaseModel], path: str = "") -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from steadygan.errors import UserError
-from steadygan.spelling import composed, not_text
+from steadygan.names import composed, not_text
 
 MAX_CLASSES, NAMED = 1_000_000, 5
 MISSING = ("", "nan", "na", "<na>", "#n/a", "n/a", "nat", "null", "none", "-", "--", "?", ".")

@@ -15,7 +15,7 @@ import numpy as np
 from steadygan.data.classes import MISSING, number_classes
 from steadygan.data.containers.base import Container, plain_name
 from steadygan.errors import UserError
-from steadygan.spelling import composed
+from steadygan.names import composed
 
 MANIFEST, TABLE = "dataset.json", "labels.csv"
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")

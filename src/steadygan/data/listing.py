@@ -22,7 +22,7 @@ from steadygan.data.labels import (
     table_labels,
 )
 from steadygan.errors import UserError
-from steadygan.spelling import composed
+from steadygan.names import composed
 
 OTHER_IMAGES: tuple[str, ...] = (
     ".heic",

@@ -8,7 +8,7 @@ from numbers import Integral
 from typing import Any, Protocol
 
 from steadygan.errors import UserError, nearest
-from steadygan.spelling import composed
+from steadygan.names import composed
 
 Classes = int | str | Sequence[int | str] | None
 

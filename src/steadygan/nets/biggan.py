@@ -117,7 +117,7 @@ class Attentive(Shaped):
 
 
 class Conditioned(Attentive):
-    """What their generators have in common besides.
+    """What the generators of BigGAN and of BigGAN-deep have in common besides: class embedding and batch norms.
 
     Args:
         class_embedding: dimension of the class embedding.

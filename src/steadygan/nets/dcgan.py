@@ -16,7 +16,7 @@ from steadygan.errors import UserError
 from steadygan.nets.batch_norm import batch_norm
 from steadygan.nets.layers import Conv2d, Embedding, Linear, Projection, Score, set_sn_gain
 from steadygan.nets.protocols import Stages
-from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.shape import Shape, Shaped, WrongShape
 from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 SLOPE = 0.1
@@ -24,7 +24,7 @@ SLOPE = 0.1
 
 def _check_size(size: int) -> None:
     if size < 8 or size % 8:
-        raise UserError(f"size must be a multiple of 8, such as 32, 64 or 128, got {size}")
+        raise WrongShape("size", f"must be a multiple of 8, such as 32, 64 or 128, got {size}")
 
 
 def _initialise(network: nn.Module) -> None:

@@ -27,7 +27,7 @@ from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
 from steadygan.nets.resample import UpConv2d
-from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.shape import Shape, Shaped, check_size
 from steadygan.nets.spectral_norm import Spectral, SpectralNorm
 
 SIZES = (64, 128, 256, 512)
@@ -49,8 +49,7 @@ EXCITES: Mapping[int, int] = MappingProxyType({64: 4, 128: 8, 256: 16, 512: 32})
 
 def small_side(size: int) -> int:
     """The side of the smaller image. Raises UserError for a size that the family does not support."""
-    if size not in SIZES:
-        raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
+    check_size(size, SIZES)
     return min(SMALL, size // 2)
 
 

@@ -12,6 +12,7 @@ from steadygan.errors import UserError
 from steadygan.kernels.winograd import convolve as winograd
 from steadygan.kernels.winograd.layer import Winograd
 from steadygan.nets.labels import look_up, required
+from steadygan.nets.shape import check_size
 from steadygan.nets.spectral_norm import PLAIN, Spectral, SpectralNorm
 
 T = TypeVar("T")
@@ -33,8 +34,7 @@ class Score(NamedTuple):
 
 def at_size(table: Mapping[int, T], size: int) -> T:
     """The row of a family's table for images of `size`². Raises UserError, naming the supported sizes."""
-    if size not in table:
-        raise UserError(f"size must be one of {', '.join(map(str, sorted(table)))}, got {size}")
+    check_size(size, table)
     return table[size]
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.modulated import Resample
 from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
-from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.shape import Shape, Shaped, check_size
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)
 SEED = 4
@@ -45,8 +45,7 @@ MOST_GROUPS = 96
 def stage_widths(size: int, width: int, full: int) -> list[int]:
     """Channels at 4², 8², … up to the size of the image. Raises UserError for a size that the family does not
     support."""
-    if size not in SIZES:
-        raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
+    check_size(size, SIZES)
     if full < SEED:
         raise UserError(f"full must be at least {SEED}, got {full}")
     sides = [2**k for k in range(2, size.bit_length())]
@@ -155,8 +154,11 @@ class DiscriminativeBasis(nn.Module):
         return (x * self.basis).sum((2, 3))
 
 
-class Staged(Shaped):
+class Mirrored(Shaped):
     """What G and D have in common: their options, and the stages of blocks that these describe.
+
+    Attributes:
+        widths: channels of the stages at 4², 8², … up to the size of the image.
 
     Args:
         full: side, in pixels, up to which stages have the full number of channels.
@@ -179,36 +181,35 @@ class Staged(Shaped):
         blocks: int = 2,
     ) -> None:
         super().__init__(shape)
-        widths = stage_widths(shape.size, shape.width, full)
-        most = min(2 * shape.width, MOST_GROUPS) if groups is None else groups
+        self.widths = stage_widths(shape.size, shape.width, full)
+        self._groups = min(2 * shape.width, MOST_GROUPS) if groups is None else groups
+        self._expansion, self._per_stage = expansion, blocks
 
-        def stage(channels: int) -> list[ResidualBlock]:
-            mine, inside = max(1, most * channels // widths[0]), channels * expansion
-            if inside % mine:
-                raise UserError(
-                    f"{inside} channels do not split into {mine} groups; choose other groups for generator and critic"
-                )
-            return [ResidualBlock(channels, mine, expansion, blocks * len(widths)) for _ in range(blocks)]
-
-        self.build(widths, stage)
-
-    def build(self, widths: list[int], stage: Callable[[int], list[ResidualBlock]]) -> None:
-        """Makes the layers. widths: channels at 4², 8², …; stage: the blocks of a stage with so many channels."""
-        raise NotImplementedError
+    def stage(self, channels: int) -> list[ResidualBlock]:
+        """New blocks for a stage of so many channels. Raises UserError if these do not split into the groups."""
+        groups, inside = max(1, self._groups * channels // self.widths[0]), channels * self._expansion
+        if inside % groups:
+            raise UserError(
+                f"{inside} channels do not split into {groups} groups; choose other groups for generator and critic"
+            )
+        depth = self._per_stage * len(self.widths)
+        return [ResidualBlock(channels, groups, self._expansion, depth) for _ in range(self._per_stage)]
 
 
-class Generator(Staged):
+class Generator(Mirrored):
     """Latent (N, latent) → image (N, channels, size, size), in about [−1, 1], unbounded.
 
     With classes, an embedding of the label with as many dimensions as z is concatenated to z.
     """
 
-    def build(self, widths: list[int], stage: Callable[[int], list[ResidualBlock]]) -> None:
+    def __init__(self, shape: Shape, **options: Any) -> None:
+        super().__init__(shape, **options)
+        widths = self.widths
         self.embedding = nn.Parameter(torch.empty(self.classes, self.latent)) if self.classes else None
         if self.embedding is not None:
             nn.init.normal_(self.embedding, std=1 / math.sqrt(self.classes))
         self.basis = GenerativeBasis(self.latent * (2 if self.classes else 1), widths[0])
-        stages = [stage(channels) for channels in widths]
+        stages = [self.stage(channels) for channels in widths]
         ups = [UpLayer(before, after) for before, after in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(
             nn.Sequential(*up, *blocks) for up, blocks in zip([[], *([up] for up in ups)], stages, strict=True)
@@ -225,17 +226,18 @@ class Generator(Staged):
         return self.to_rgb(h)
 
 
-class Critic(Staged):
+class Critic(Mirrored):
     """Image (N, channels, size, size) in [−1, 1] → Score; its features are the input of the last linear layer.
 
     Mirrors the generator. With classes the last layer has as many outputs as the first stage has channels, and the
     logit is their product with an embedding of the label.
     """
 
-    def build(self, widths: list[int], stage: Callable[[int], list[ResidualBlock]]) -> None:
-        most, widths = widths[0], widths[::-1]
+    def __init__(self, shape: Shape, **options: Any) -> None:
+        super().__init__(shape, **options)
+        most, widths = self.widths[0], self.widths[::-1]
         self.from_rgb = _conv(self.channels, widths[0], 1, 1.0)
-        stages = [stage(channels) for channels in widths]
+        stages = [self.stage(channels) for channels in widths]
         downs = [DownLayer(before, after) for before, after in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(
             nn.Sequential(*blocks, *down) for blocks, down in zip(stages, [*([d] for d in downs), []], strict=True)

@@ -24,7 +24,7 @@ from steadygan.nets import (
     unet,
     unet_generator,
 )
-from steadygan.nets.shape import Shape
+from steadygan.nets.shape import Shape, WrongShape
 from steadygan.options import find, resolve
 
 Role = Literal["generator", "critic"]
@@ -137,6 +137,8 @@ def build_network(
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=rng, device=rng.device)))
             return build(shape, **chosen)
+    except WrongShape as error:
+        raise WrongShape(error.field, error.reason, kind=kind) from error
     except UserError as error:
         raise UserError(f"{kind}: {error}") from error
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
+
+from steadygan.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,25 @@ class Shape:
     classes: int = 0
     latent: int = 0
     width: int = 64
+
+
+class WrongShape(UserError):
+    """A shape of which a family has no network.
+
+    Attributes:
+        field: of `Shape`, such as "size".
+        reason: what it must be, and what it is.
+    """
+
+    def __init__(self, field: str, reason: str, *, kind: str = "") -> None:
+        super().__init__(f"{kind}: {field} {reason}" if kind else f"{field} {reason}")
+        self.field, self.reason = field, reason
+
+
+def check_size(size: int, sizes: Iterable[int]) -> None:
+    """Raises WrongShape for a side, in pixels, that is not one of the family's."""
+    if size not in (known := sorted(sizes)):
+        raise WrongShape("size", f"must be one of {', '.join(map(str, known))}, got {size}")
 
 
 class Shaped(nn.Module):

@@ -43,7 +43,7 @@ from steadygan.nets.modulated import (
 )
 from steadygan.nets.protocols import Stages
 from steadygan.nets.recompute import Block
-from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.shape import Shape, Shaped, check_size
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024)
 SEED = 4
@@ -52,8 +52,7 @@ MAPPING_LR = 0.01
 
 def _sides(size: int) -> list[int]:
     """4, 8, … up to the size of the image."""
-    if size not in SIZES:
-        raise UserError(f"size must be one of {', '.join(map(str, SIZES))}, got {size}")
+    check_size(size, SIZES)
     return [2**k for k in range(2, size.bit_length())]
 
 

@@ -16,7 +16,7 @@ from steadygan.kernels.precision import without_autocast
 from steadygan.nets.batch_norm import BatchNorm2d
 from steadygan.nets.layers import Conv2d, Score
 from steadygan.nets.recompute import Block
-from steadygan.nets.shape import Shape, Shaped
+from steadygan.nets.shape import Shape, Shaped, WrongShape
 from steadygan.nets.spectral_norm import WARM_UP_ITERATIONS, Spectral, advance_spectral_norm
 
 Norm = Literal["instance", "batch", "none"]
@@ -120,7 +120,7 @@ class Generator(Shaped):
         if blocks < 0:
             raise UserError(f"blocks must be at least 0, got {blocks}")
         if size < LEAST_SIDE:
-            raise UserError(f"size must be at least {LEAST_SIDE}, got {size}")
+            raise WrongShape("size", f"must be at least {LEAST_SIDE}, got {size}")
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 7, padding=3, padding_mode="reflect")]
         layers += [*_norm(norm, width), nn.ReLU()]
         for inner in (width, 2 * width):

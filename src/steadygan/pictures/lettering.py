@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-from steadygan.spelling import composed
+from steadygan.names import composed
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 

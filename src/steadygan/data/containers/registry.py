@@ -22,8 +22,8 @@ from steadygan.data.containers.zip import Zip
 from steadygan.data.digits import EMBEDDED
 from steadygan.data.places import data_root
 from steadygan.errors import UserError
+from steadygan.names import not_text
 from steadygan.options import check_takes, find
-from steadygan.spelling import not_text
 
 PARQUET = (".parquet",)
 TORCHVISION = {
